@@ -1,0 +1,1 @@
+//! Signed images of trusted applications.

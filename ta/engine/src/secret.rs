@@ -1,0 +1,21 @@
+//! Secrets: wiped when dropped, never copied, printed or compared with `==`.
+
+use zeroize::ZeroizeOnDrop;
+
+/// 32 secret bytes that a key is derived from.
+#[derive(ZeroizeOnDrop)]
+pub struct Seed([u8; 32]);
+
+impl Seed {
+    /// Takes the bytes; the caller wipes its own copy.
+    #[must_use]
+    pub const fn new(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub const fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
