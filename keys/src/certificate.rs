@@ -1,0 +1,213 @@
+//! Certificates: the profiles this project issues, and how one is made.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use openssl::asn1::{Asn1Integer, Asn1Time};
+use openssl::bn::BigNum;
+use openssl::ec::{Asn1Flag, EcGroup, EcKey};
+use openssl::hash::MessageDigest;
+use openssl::nid::Nid;
+use openssl::pkey::{HasPublic, Id, PKey, PKeyRef, Private};
+use openssl::rand::rand_bytes;
+use openssl::rsa::Rsa;
+use openssl::x509::extension::{
+    AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectAlternativeName,
+    SubjectKeyIdentifier,
+};
+use openssl::x509::{X509, X509Builder, X509Name, X509NameRef, X509Ref};
+
+use crate::Result;
+
+/// A key pair and the certificate of its public half.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// The private key.
+    pub key: PKey<Private>,
+    /// The certificate of `key`.
+    pub certificate: X509,
+}
+
+/// What a certificate is for, which decides its extensions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// A self-signed trust anchor.
+    Root,
+    /// An authority directly above the leaves.
+    IssuingAuthority,
+    /// A party of the protocol, a TAM or a TEE: it signs messages and receives wrapped keys.
+    Party,
+    /// A service provider's key that signs trusted applications.
+    TaSigning,
+}
+
+/// When a certificate is valid, in seconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Validity {
+    /// First second.
+    pub not_before: i64,
+    /// Last second.
+    pub not_after: i64,
+}
+
+/// The content of a certificate apart from its key and issuer.
+#[derive(Debug, Clone, Copy)]
+pub struct Template<'a> {
+    /// Subject, organization.
+    pub organization: &'a str,
+    /// Subject, common name.
+    pub common_name: &'a str,
+    /// What it is for.
+    pub purpose: Purpose,
+    /// When it is valid.
+    pub validity: Validity,
+    /// The subject's alternative name; for a TAM its TAM ID.
+    pub uri: Option<&'a str>,
+}
+
+/// A new certificate's start lies this far back, so that a device whose clock is a little slow
+/// accepts it.
+const BACKDATED_SECONDS: i64 = 3600;
+const SECONDS_A_DAY: i64 = 86_400;
+
+impl Validity {
+    /// From slightly before now, for about so many years.
+    #[must_use]
+    pub fn years(years: u16) -> Self {
+        let now = now();
+        Self {
+            not_before: now - BACKDATED_SECONDS,
+            // A leap day every four years, so that 20 years do not end in the nineteenth.
+            not_after: now + (i64::from(years) * 365 + i64::from(years / 4)) * SECONDS_A_DAY,
+        }
+    }
+}
+
+impl Template<'_> {
+    /// A certificate for `key`, signed by itself.
+    ///
+    /// # Errors
+    /// OpenSSL's.
+    pub fn self_sign(&self, key: PKey<Private>) -> Result<Identity> {
+        let certificate = self.build(&key, None, &key)?;
+        Ok(Identity { key, certificate })
+    }
+
+    /// A certificate for the public key `key`, signed by `issuer`.
+    ///
+    /// # Errors
+    /// OpenSSL's.
+    pub fn issue<T: HasPublic>(&self, key: &PKeyRef<T>, issuer: &Identity) -> Result<X509> {
+        self.build(key, Some(&issuer.certificate), &issuer.key)
+    }
+
+    fn build<T: HasPublic>(
+        &self,
+        key: &PKeyRef<T>,
+        issuer: Option<&X509Ref>,
+        issuer_key: &PKeyRef<Private>,
+    ) -> Result<X509> {
+        let subject = name(self.organization, self.common_name)?;
+        let mut builder = X509::builder()?;
+        builder.set_version(2)?;
+        builder.set_serial_number(&*random_serial()?)?;
+        builder.set_subject_name(&subject)?;
+        builder
+            .set_issuer_name(issuer.map_or::<&X509NameRef, _>(&subject, X509Ref::subject_name))?;
+        builder.set_not_before(&*Asn1Time::from_unix(self.validity.not_before)?)?;
+        builder.set_not_after(&*Asn1Time::from_unix(self.validity.not_after)?)?;
+        builder.set_pubkey(key)?;
+        self.add_extensions(&mut builder, issuer, key.id())?;
+        builder.sign(issuer_key, MessageDigest::sha256())?;
+        Ok(builder.build())
+    }
+
+    fn add_extensions(
+        &self,
+        builder: &mut X509Builder,
+        issuer: Option<&X509Ref>,
+        key_type: Id,
+    ) -> Result<()> {
+        let mut constraints = BasicConstraints::new();
+        constraints.critical();
+        let mut usage = KeyUsage::new();
+        usage.critical();
+        match self.purpose {
+            Purpose::Root => {
+                constraints.ca();
+                usage.key_cert_sign().crl_sign();
+            }
+            Purpose::IssuingAuthority => {
+                constraints.ca().pathlen(0);
+                usage.key_cert_sign().crl_sign();
+            }
+            Purpose::Party => {
+                usage.digital_signature();
+                match key_type {
+                    Id::RSA => usage.key_encipherment(),
+                    _ => usage.key_agreement(),
+                };
+            }
+            Purpose::TaSigning => {
+                usage.digital_signature();
+                builder.append_extension(ExtendedKeyUsage::new().code_signing().build()?)?;
+            }
+        }
+        builder.append_extension(constraints.build()?)?;
+        builder.append_extension(usage.build()?)?;
+        let identifier =
+            SubjectKeyIdentifier::new().build(&builder.x509v3_context(issuer, None))?;
+        builder.append_extension(identifier)?;
+        if issuer.is_some() {
+            let identifier = AuthorityKeyIdentifier::new()
+                .keyid(true)
+                .build(&builder.x509v3_context(issuer, None))?;
+            builder.append_extension(identifier)?;
+        }
+        if let Some(uri) = self.uri {
+            let alternative = SubjectAlternativeName::new()
+                .uri(uri)
+                .build(&builder.x509v3_context(issuer, None))?;
+            builder.append_extension(alternative)?;
+        }
+        Ok(())
+    }
+}
+
+/// A new P-256 key pair.
+///
+/// # Errors
+/// OpenSSL's.
+pub fn generate_p256() -> Result<PKey<Private>> {
+    let mut group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)?;
+    group.set_asn1_flag(Asn1Flag::NAMED_CURVE);
+    Ok(PKey::from_ec_key(EcKey::generate(&group)?)?)
+}
+
+/// A new RSA key pair of 2048 bits.
+///
+/// # Errors
+/// OpenSSL's.
+pub fn generate_rsa_2048() -> Result<PKey<Private>> {
+    Ok(PKey::from_rsa(Rsa::generate(2048)?)?)
+}
+
+/// Seconds since 1970.
+pub(crate) fn now() -> i64 {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX)
+}
+
+fn name(organization: &str, common_name: &str) -> Result<X509Name> {
+    let mut name = X509Name::builder()?;
+    name.append_entry_by_nid(Nid::ORGANIZATIONNAME, organization)?;
+    name.append_entry_by_nid(Nid::COMMONNAME, common_name)?;
+    Ok(name.build())
+}
+
+/// 126 random bits below a fixed 1: positive, 16 octets, and unique without a list of serials.
+fn random_serial() -> Result<Asn1Integer> {
+    let mut octets = [0; 16];
+    rand_bytes(&mut octets)?;
+    octets[0] = octets[0] & 0x3f | 0x40;
+    Ok(BigNum::from_slice(&octets)?.to_asn1_integer()?)
+}

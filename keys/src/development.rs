@@ -1,0 +1,204 @@
+//! A whole PKI for development, in one folder, with every private key unprotected.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process;
+
+use crate::certificate::{Identity, Purpose, Template, Validity, generate_p256, generate_rsa_2048};
+use crate::file::{beside, chain_pem, write, write_identity, write_secret};
+use crate::{Error, Result};
+
+/// The organization in every subject.
+pub const ORGANIZATION: &str = "OTrP development PKI (not for production)";
+/// The TAM ID of `tam`, and of `rogue-tam`, which claims it under a root nobody trusts.
+pub const TAM_ID: &str = "https://tam.example.org/otrp";
+/// The TAM ID of `other-tam`.
+pub const OTHER_TAM_ID: &str = "https://other-tam.example.org/otrp";
+
+/// Marks a folder as one that `--force` may replace.
+const MARKER: &str = "DEVELOPMENT-KEYS.txt";
+const MARKER_TEXT: &str = "\
+Development keys of OTrP, made by `otrp-keys init`. Not for production.
+Whoever reads this folder can impersonate the TAM, the device maker and both service providers.
+Made anew with: otrp-keys init --force --out THIS-FOLDER
+";
+
+const ROOT_YEARS: u16 = 20;
+const AUTHORITY_YEARS: u16 = 10;
+const TAM_YEARS: u16 = 1;
+const TA_SIGNING_YEARS: u16 = 5;
+
+/// Makes the development PKI as the folder `out`, telling `progress` a line for each step.
+///
+/// The folder appears whole or not at all. `force` lets it replace an older development PKI, and
+/// nothing else.
+///
+/// # Errors
+/// `Exists`, `NotOurs`, or what OpenSSL or the file system says.
+pub fn create(out: &Path, force: bool, progress: &mut dyn FnMut(&str)) -> Result<()> {
+    let replaces = occupied(out)?;
+    if replaces && !out.join(MARKER).is_file() {
+        return Err(Error::NotOurs(out.to_owned()));
+    }
+    if replaces && !force {
+        return Err(Error::Exists(out.to_owned()));
+    }
+
+    let unfinished =
+        beside(&without_trailing_slash(out), &format!(".unfinished-{}", process::id()));
+    make_directory(&unfinished)?;
+    let finished =
+        fill(&unfinished, progress).and_then(|()| put_in_place(&unfinished, out, replaces));
+    if finished.is_err() {
+        // The failure itself is what the caller must hear of, not that of tidying up after it.
+        let _ = fs::remove_dir_all(&unfinished);
+    }
+    finished
+}
+
+/// Whether there is anything at `out` but an empty folder.
+fn occupied(out: &Path) -> Result<bool> {
+    match fs::read_dir(out) {
+        Ok(mut entries) => Ok(entries.next().is_some()),
+        Err(_) if out.symlink_metadata().is_err() => Ok(false),
+        Err(source) => Err(Error::Write { path: out.to_owned(), source }),
+    }
+}
+
+fn put_in_place(unfinished: &Path, out: &Path, replaces: bool) -> Result<()> {
+    let rename = |from: &Path, to: &Path| {
+        fs::rename(from, to).map_err(|source| Error::Write { path: to.to_owned(), source })
+    };
+    if !replaces {
+        return rename(unfinished, out);
+    }
+    let replaced = beside(&without_trailing_slash(out), &format!(".replaced-{}", process::id()));
+    rename(out, &replaced)?;
+    rename(unfinished, out)?;
+    fs::remove_dir_all(&replaced).map_err(|source| Error::Write { path: replaced, source })
+}
+
+fn fill(directory: &Path, progress: &mut dyn FnMut(&str)) -> Result<()> {
+    let mut folder = Folder { directory, progress };
+    write(&directory.join(MARKER), MARKER_TEXT.as_bytes())?;
+
+    let tam_root = folder.root("tam-root", "OTrP development TAM root")?;
+    let tam_authority =
+        folder.authority("tam-issuing-ca", "OTrP development TAM issuing CA", &tam_root)?;
+    let tam_chain = [&tam_authority, &tam_root];
+    folder.tam("tam", "OTrP development TAM", TAM_ID, &tam_chain)?;
+    folder.tam("other-tam", "OTrP development other TAM", OTHER_TAM_ID, &tam_chain)?;
+
+    let rogue_root = folder.root("rogue-root", "OTrP development rogue root")?;
+    folder.tam("rogue-tam", "OTrP development rogue TAM", TAM_ID, &[&rogue_root])?;
+
+    let tee_root = folder.root("tee-root", "OTrP development TEE root")?;
+    let tee_authority = folder.authority("tee-ca", "OTrP development TEE CA", &tee_root)?;
+    folder.chain("tee-ca", [&tee_authority, &tee_root])?;
+
+    folder.service_provider("sp-rsa", "OTrP development SP (RSA)", true)?;
+    folder.service_provider("sp-ec", "OTrP development SP (P-256)", false)?;
+    folder.ta_signing_key("ta-signing")?;
+    folder.trust(&tam_root, &tee_root)
+}
+
+/// The folder being filled.
+struct Folder<'a> {
+    directory: &'a Path,
+    progress: &'a mut dyn FnMut(&str),
+}
+
+impl Folder<'_> {
+    fn stem(&self, file: &str) -> PathBuf {
+        self.directory.join(file)
+    }
+
+    fn root(&mut self, file: &str, common_name: &str) -> Result<Identity> {
+        let identity =
+            template(common_name, Purpose::Root, ROOT_YEARS, None).self_sign(generate_p256()?)?;
+        self.keep(file, "P-256, trust anchor", identity)
+    }
+
+    fn authority(&mut self, file: &str, common_name: &str, issuer: &Identity) -> Result<Identity> {
+        let key = generate_p256()?;
+        let certificate = template(common_name, Purpose::IssuingAuthority, AUTHORITY_YEARS, None)
+            .issue(&key, issuer)?;
+        self.keep(file, "P-256, issuing authority", Identity { key, certificate })
+    }
+
+    /// A TAM's leaf under the first of `chain`, and its chain file.
+    fn tam(&mut self, file: &str, common_name: &str, id: &str, chain: &[&Identity]) -> Result<()> {
+        let Some(issuer) = chain.first() else {
+            return Err(Error::NotAuthority);
+        };
+        let key = generate_p256()?;
+        let certificate =
+            template(common_name, Purpose::Party, TAM_YEARS, Some(id)).issue(&key, issuer)?;
+        let identity = self.keep(file, id, Identity { key, certificate })?;
+        self.chain(file, [&identity].into_iter().chain(chain.iter().copied()))
+    }
+
+    fn service_provider(&mut self, file: &str, common_name: &str, rsa: bool) -> Result<()> {
+        let (key, what) = match rsa {
+            true => (generate_rsa_2048()?, "RSA-2048, signs trusted applications"),
+            false => (generate_p256()?, "P-256, signs trusted applications"),
+        };
+        let identity =
+            template(common_name, Purpose::TaSigning, TA_SIGNING_YEARS, None).self_sign(key)?;
+        self.keep(file, what, identity).map(drop)
+    }
+
+    fn ta_signing_key(&mut self, file: &str) -> Result<()> {
+        let key = generate_rsa_2048()?;
+        let stem = self.stem(file);
+        write_secret(&beside(&stem, ".key.pem"), &key.private_key_to_pem_pkcs8()?)?;
+        write(&beside(&stem, ".pub.pem"), &key.public_key_to_pem()?)?;
+        (self.progress)(&format!("{file}: RSA-2048, the OP-TEE image's own TA key"));
+        Ok(())
+    }
+
+    /// What the broker's build compiles in.
+    fn trust(&mut self, tam_root: &Identity, tee_root: &Identity) -> Result<()> {
+        let tam_roots = self.directory.join("trust/tam-roots");
+        make_directory(&tam_roots)?;
+        write(&tam_roots.join("tam-root.der"), &tam_root.certificate.to_der()?)?;
+        write(&self.directory.join("trust/tee-root.der"), &tee_root.certificate.to_der()?)?;
+        (self.progress)("trust: the anchors that the broker is built with");
+        Ok(())
+    }
+
+    fn keep(&mut self, file: &str, what: &str, identity: Identity) -> Result<Identity> {
+        write_identity(&self.stem(file), &identity)?;
+        (self.progress)(&format!("{file}: {what}"));
+        Ok(identity)
+    }
+
+    fn chain<'i>(&self, file: &str, chain: impl IntoIterator<Item = &'i Identity>) -> Result<()> {
+        let pem = chain_pem(chain.into_iter().map(|identity| &identity.certificate))?;
+        write(&beside(&self.stem(file), ".chain.pem"), &pem)
+    }
+}
+
+fn template<'a>(
+    common_name: &'a str,
+    purpose: Purpose,
+    years: u16,
+    uri: Option<&'a str>,
+) -> Template<'a> {
+    Template {
+        organization: ORGANIZATION,
+        common_name,
+        purpose,
+        validity: Validity::years(years),
+        uri,
+    }
+}
+
+fn make_directory(path: &Path) -> Result<()> {
+    fs::create_dir_all(path).map_err(|source| Error::Write { path: path.to_owned(), source })
+}
+
+/// `dev/` names the same folder as `dev`, but not its neighbour `dev/.unfinished`.
+fn without_trailing_slash(path: &Path) -> PathBuf {
+    path.components().collect()
+}

@@ -1,0 +1,146 @@
+//! The device maker's CA: from a TEE's certification request to its certificate chain.
+
+use std::cmp::Ordering;
+use std::path::Path;
+
+use openssl::asn1::{Asn1Time, Asn1TimeRef};
+use openssl::nid::Nid;
+use openssl::pkey::{Id, PKey, Public};
+use openssl::sha::sha256;
+use openssl::stack::Stack;
+use openssl::x509::store::X509StoreBuilder;
+use openssl::x509::{X509, X509KeyUsage, X509Req, X509StoreContext};
+
+use crate::certificate::{Identity, Purpose, Template, Validity, now};
+use crate::file::{beside, read_certificates, read_key};
+use crate::{Error, Result};
+
+/// A certification authority that is ready to issue: key, certificate and chain agree.
+#[derive(Debug)]
+pub struct Authority {
+    identity: Identity,
+    /// The certificates above `identity`, the root last.
+    above: Vec<X509>,
+}
+
+impl Authority {
+    /// Reads `stem.key.pem` and `stem.chain.pem`, the CA first and the root last.
+    ///
+    /// # Errors
+    /// Whatever keeps the authority from issuing certificates that a device would accept.
+    pub fn read(stem: &Path) -> Result<Self> {
+        let key = read_key(&beside(stem, ".key.pem"))?;
+        let mut chain = read_certificates(&beside(stem, ".chain.pem"))?;
+        let certificate = chain.remove(0);
+        Self::new(Identity { key, certificate }, chain)
+    }
+
+    /// Takes a key with its certificate, and the certificates above that one, the root last.
+    ///
+    /// # Errors
+    /// As for [`Authority::read`].
+    pub fn new(identity: Identity, above: Vec<X509>) -> Result<Self> {
+        if !identity.certificate.public_key()?.public_eq(&identity.key) {
+            return Err(Error::KeyMismatch);
+        }
+        if !may_issue(&identity.certificate) {
+            return Err(Error::NotAuthority);
+        }
+        check_current(&identity.certificate)?;
+        check_chain(&identity.certificate, &above)?;
+        Ok(Self { identity, above })
+    }
+
+    /// Issues the TEE certificate that `request` asks for: the chain, leaf first, root last.
+    ///
+    /// Only the key is taken from the request, in DER or PEM. The subject is the authority's
+    /// choice, made from the key, so that no request can name itself after another device.
+    ///
+    /// # Errors
+    /// `RequestMalformed`, `RequestKey` or `RequestSignature`.
+    pub fn certify(&self, request: &[u8]) -> Result<Vec<X509>> {
+        let key = requested_key(request)?;
+        let fingerprint = sha256(&key.public_key_to_der()?);
+        let issuer = &self.identity.certificate;
+        let leaf = Template {
+            organization: &organization(issuer),
+            common_name: &format!("TEE {}", hexadecimal(&fingerprint[..16])),
+            purpose: Purpose::Party,
+            validity: Validity { not_after: seconds(issuer.not_after())?, ..Validity::years(0) },
+            uri: None,
+        }
+        .issue(&key, &self.identity)?;
+        let above: Vec<_> = [issuer].into_iter().chain(&self.above).cloned().collect();
+        // What basic constraints and path length say of the authority shows only with a leaf.
+        check_chain(&leaf, &above)?;
+        Ok([leaf].into_iter().chain(above).collect())
+    }
+}
+
+/// The public key of a request that proves possession of it.
+fn requested_key(request: &[u8]) -> Result<PKey<Public>> {
+    let request = X509Req::from_der(request)
+        .or_else(|_| X509Req::from_pem(request))
+        .map_err(|_| Error::RequestMalformed)?;
+    let key = request.public_key().map_err(|_| Error::RequestKey)?;
+    let accepted = match key.id() {
+        Id::EC => key.ec_key()?.group().curve_name() == Some(Nid::X9_62_PRIME256V1),
+        Id::RSA => (2048..=4096).contains(&key.bits()),
+        _ => false,
+    };
+    if !accepted {
+        return Err(Error::RequestKey);
+    }
+    match request.verify(&key) {
+        Ok(true) => Ok(key),
+        _ => Err(Error::RequestSignature),
+    }
+}
+
+fn may_issue(certificate: &X509) -> bool {
+    certificate.key_usage().is_some_and(|usage| usage.contains(X509KeyUsage::KEY_CERT_SIGN))
+}
+
+fn check_current(certificate: &X509) -> Result<()> {
+    let now = Asn1Time::from_unix(now())?;
+    let started = certificate.not_before().compare(&now)? != Ordering::Greater;
+    let ended = certificate.not_after().compare(&now)? == Ordering::Less;
+    if started && !ended { Ok(()) } else { Err(Error::AuthorityExpired) }
+}
+
+fn check_chain(certificate: &X509, above: &[X509]) -> Result<()> {
+    let Some((root, between)) = above.split_last() else {
+        return Err(Error::AuthorityChain(
+            "the chain file holds no certificate above the authority's own",
+        ));
+    };
+    let mut store = X509StoreBuilder::new()?;
+    store.add_cert(root.clone())?;
+    let mut untrusted = Stack::new()?;
+    for intermediate in between {
+        untrusted.push(intermediate.clone())?;
+    }
+    let mut context = X509StoreContext::new()?;
+    let (valid, reason) = context.init(&store.build(), certificate, &untrusted, |context| {
+        Ok((context.verify_cert()?, context.error()))
+    })?;
+    if valid { Ok(()) } else { Err(Error::AuthorityChain(reason.error_string())) }
+}
+
+fn organization(certificate: &X509) -> String {
+    certificate
+        .subject_name()
+        .entries_by_nid(Nid::ORGANIZATIONNAME)
+        .next()
+        .map(|entry| String::from_utf8_lossy(entry.data().as_slice()).into_owned())
+        .unwrap_or_default()
+}
+
+fn seconds(time: &Asn1TimeRef) -> Result<i64> {
+    let since = Asn1Time::from_unix(0)?.diff(time)?;
+    Ok(i64::from(since.days) * 86_400 + i64::from(since.secs))
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

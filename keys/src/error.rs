@@ -1,0 +1,82 @@
+//! Why a key, certificate or signed image could not be made or read.
+
+use std::io;
+use std::path::PathBuf;
+
+use openssl::error::ErrorStack;
+
+/// The result of this crate's functions.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// One sentence per failure; the text is for the person at the terminal.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file could not be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A file or directory could not be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// The file or directory.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The place for new development keys is taken by older ones.
+    #[error("{} holds development keys already; --force replaces them, and devices provisioned under them must be reset", .0.display())]
+    Exists(PathBuf),
+    /// The place for new development keys is taken by something else.
+    #[error("{} exists and was not made by otrp-keys init, so it is left alone", .0.display())]
+    NotOurs(PathBuf),
+    /// A private key, certificate or request could not be decoded.
+    #[error("{} is not {expected}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What it should have been, with its article.
+        expected: &'static str,
+    },
+    /// A certification request is not DER or PEM PKCS#10.
+    #[error("the request is not a PKCS#10 certification request in DER or PEM")]
+    RequestMalformed,
+    /// A certification request is not signed by the key it carries.
+    #[error("the request is not signed by the key it asks a certificate for")]
+    RequestSignature,
+    /// A certification request carries a key that no TEE of ours makes.
+    #[error("the request's key is neither P-256 nor RSA of 2048 to 4096 bits")]
+    RequestKey,
+    /// The certificate that should issue is not a CA certificate.
+    #[error("the issuing certificate is not a certification authority's")]
+    NotAuthority,
+    /// The issuing key and certificate do not belong together.
+    #[error("the issuing key is not the key of the issuing certificate")]
+    KeyMismatch,
+    /// The issuing certificate is not valid at present.
+    #[error("the issuing certificate is expired or not valid yet")]
+    AuthorityExpired,
+    /// The issuing certificate's chain does not hold together up to its root.
+    #[error("the issuing certificate's chain does not lead to its root: {0}")]
+    AuthorityChain(&'static str),
+    /// A key cannot make the signature algorithm asked for.
+    #[error(
+        "trusted applications are signed with P-256 or with RSA of 2048 to 4096 bits, not with this key"
+    )]
+    SigningKey,
+    /// The image is longer than the signed header can say.
+    #[error("the image is longer than 4 GiB, or empty")]
+    ImageSize,
+    /// A signed trusted application does not have the form OP-TEE gives it.
+    #[error("not an OP-TEE signed trusted application: {0}")]
+    ImageFormat(&'static str),
+    /// The text is not a UUID.
+    #[error("'{0}' is not a UUID like 7265664a-f108-4bd7-af1c-86d044babbac")]
+    Uuid(String),
+    /// OpenSSL refused an operation.
+    #[error("OpenSSL: {0}")]
+    OpenSsl(#[from] ErrorStack),
+}

@@ -1,0 +1,113 @@
+//! Reading and writing keys and certificates, private keys with mode 0600.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use openssl::pkey::{PKey, Private};
+use openssl::x509::X509;
+
+use crate::certificate::Identity;
+use crate::{Error, Result};
+
+/// Reads a whole file.
+///
+/// # Errors
+/// `Read` names the file.
+pub fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })
+}
+
+/// Writes a file that everybody may read, replacing an old one.
+///
+/// # Errors
+/// `Write` names the file.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_with_mode(path, bytes, 0o644)
+}
+
+/// Writes a file that only its owner may read; one that exists is not overwritten.
+///
+/// # Errors
+/// `Write` names the file.
+pub fn write_secret(path: &Path, bytes: &[u8]) -> Result<()> {
+    // `create_new`: an existing file would keep its own, perhaps wider, mode.
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .and_then(|mut file| file.write_all(bytes))
+        .map_err(|source| Error::Write { path: path.to_owned(), source })
+}
+
+/// Reads a private key in PEM.
+///
+/// # Errors
+/// `Malformed` where the file holds none, or one under a passphrase.
+pub fn read_key(path: &Path) -> Result<PKey<Private>> {
+    // The callback stands in for OpenSSL's own, which would ask at the terminal.
+    PKey::private_key_from_pem_callback(&read(path)?, |_| Ok(0)).map_err(|_| Error::Malformed {
+        path: path.to_owned(),
+        expected: "a private key in PEM without a passphrase",
+    })
+}
+
+/// Reads certificates: one in DER, or any number in PEM.
+///
+/// # Errors
+/// `Malformed` where there is none.
+pub fn read_certificates(path: &Path) -> Result<Vec<X509>> {
+    let bytes = read(path)?;
+    X509::from_der(&bytes)
+        .map(|certificate| vec![certificate])
+        .or_else(|_| X509::stack_from_pem(&bytes))
+        .ok()
+        .filter(|certificates| !certificates.is_empty())
+        .ok_or_else(|| Error::Malformed {
+            path: path.to_owned(),
+            expected: "a certificate in DER or PEM",
+        })
+}
+
+/// Appends `suffix` to the last component of `stem`: `dev/tee-ca` and `.key.pem`.
+#[must_use]
+pub fn beside(stem: &Path, suffix: &str) -> PathBuf {
+    let mut path = stem.as_os_str().to_owned();
+    path.push(suffix);
+    path.into()
+}
+
+/// Writes `stem.key.pem`, `stem.der` and `stem.pem`.
+///
+/// # Errors
+/// `Write` names the file.
+pub fn write_identity(stem: &Path, identity: &Identity) -> Result<()> {
+    write_secret(&beside(stem, ".key.pem"), &identity.key.private_key_to_pem_pkcs8()?)?;
+    write(&beside(stem, ".der"), &identity.certificate.to_der()?)?;
+    write(&beside(stem, ".pem"), &identity.certificate.to_pem()?)
+}
+
+/// A certificate chain as concatenated PEM, in the order given.
+///
+/// # Errors
+/// OpenSSL's.
+pub fn chain_pem<'a>(chain: impl IntoIterator<Item = &'a X509>) -> Result<Vec<u8>> {
+    let mut pem = Vec::new();
+    for certificate in chain {
+        pem.extend(certificate.to_pem()?);
+    }
+    Ok(pem)
+}
+
+fn write_with_mode(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(mode)
+        .open(path)
+        .and_then(|mut file| file.write_all(bytes))
+        .map_err(|source| Error::Write { path: path.to_owned(), source })
+}

@@ -1,0 +1,18 @@
+//! The PKI of an OTrP deployment: certificates, keys and signed applications.
+//!
+//! Everything here runs on a trusted machine of whoever holds the key in question: the TAM's
+//! operator, the device maker, a service provider. Nothing of it is linked into a device.
+
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+pub mod certificate;
+pub mod development;
+pub mod device;
+mod error;
+pub mod file;
+pub mod image;
+pub mod show;
+mod uuid;
+
+pub use error::{Error, Result};
+pub use uuid::Uuid;
