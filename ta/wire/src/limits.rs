@@ -1,0 +1,43 @@
+//! Every capacity of the broker, in one place, with its reason.
+//!
+//! A vendor changes them here. The sizes of the reply and of the registry record follow from the
+//! counts; `otrp-engine` checks at compile time that they fit into [`REPLY_LIMIT`].
+
+/// Longest request in bytes. A 2 MiB image is base64 twice on the wire (x 16/9), with room for a
+/// certificate chain, its OCSP responses and the personalization data.
+pub const MESSAGE_LIMIT: usize = 4 * 1024 * 1024;
+/// Longest reply in bytes, and the engine's working space: a device that holds the largest number
+/// of the longest names, its state encrypted and signed.
+pub const REPLY_LIMIT: usize = 56 * 1024;
+/// Most security domains on a device.
+pub const SD_LIMIT: usize = 32;
+/// Most installed trusted applications on a device.
+pub const TA_LIMIT: usize = 128;
+/// Most TAMs that a device remembers; one without a security domain gives way to a new one.
+pub const TAM_LIMIT: usize = 16;
+/// Most UUIDs whose highest version is remembered, installed or not.
+pub const VERSION_FLOOR_LIMIT: usize = 256;
+/// Most certificates of the service provider in one security domain.
+pub const SP_CERTIFICATE_LIMIT: usize = 4;
+/// Longest certificate in bytes; one with an RSA-4096 key and usual extensions takes 1.5 KiB.
+pub const CERTIFICATE_LIMIT: usize = 2048;
+/// Most certificates in a chain, the root included.
+pub const CHAIN_LIMIT: usize = 5;
+/// Longest chain in bytes that is kept, for a TAM or for the TEE.
+pub const CHAIN_BYTES_LIMIT: usize = 4096;
+/// Most OCSP responses in a request: the leaf's and one for each CA below the root.
+pub const OCSP_LIMIT: usize = CHAIN_LIMIT;
+/// Most algorithm names in `supportedsigalgs`.
+pub const ALGORITHM_LIMIT: usize = 8;
+/// Longest TAM identifier in bytes: a URL.
+pub const TAM_ID_LIMIT: usize = 128;
+/// Longest SP identifier, SD name or TA identifier in bytes: a reverse domain name.
+pub const NAME_LIMIT: usize = 64;
+/// Longest `rid` or `tid` in bytes.
+pub const TRANSACTION_ID_LIMIT: usize = 128;
+/// Longest personalization data of a trusted application in bytes.
+pub const PERSONALIZATION_LIMIT: usize = 16 * 1024;
+/// Longest decoded JOSE header in bytes: algorithm names, an ephemeral key, party information.
+pub const JOSE_HEADER_LIMIT: usize = 768;
+/// Longest party information (`apu`, `apv`) in bytes, decoded.
+pub const PARTY_LIMIT: usize = 64;
