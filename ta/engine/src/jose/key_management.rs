@@ -1,0 +1,233 @@
+//! How a content encryption key reaches its recipient (RFC 7518, section 4.6; RFC 3394).
+
+use aes::cipher::{
+    BlockCipherDecrypt, BlockCipherEncrypt, Key, KeyInit, common::InnerInit, consts::U16,
+};
+use aes::{Aes128, Aes256};
+use aes_kw::AesKw;
+use p256::elliptic_curve::sec1::ToSec1Point;
+use p256::{PublicKey, SecretKey};
+use sha2::{Digest, Sha256};
+use zeroize::{Zeroize, Zeroizing};
+
+use super::Error;
+use super::content::{ContentAlgorithm, ContentKey, LONGEST_KEY};
+use crate::platform::{Keys, Name, Point, PortError, Rng};
+
+/// Octets that AES key wrap adds to a key.
+const WRAP_OVERHEAD: usize = 8;
+/// Octets in the longest wrapped content key.
+pub const LONGEST_WRAPPED_KEY: usize = 72;
+/// Random scalars to try: one is out of range with a probability of 2^-32, so four in a row mean
+/// that the random number generator is broken.
+const EPHEMERAL_KEY_ATTEMPTS: usize = 4;
+
+/// A JWE `alg` algorithm (RFC 7518, section 4.1).
+///
+/// Those for RSA keys belong here; each function below then has to say what it does with them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyAlgorithm {
+    /// ECDH with an ephemeral key, then AES-128 key wrap.
+    EcdhEsA128Kw,
+    /// ECDH with an ephemeral key, then AES-256 key wrap.
+    EcdhEsA256Kw,
+}
+
+impl KeyAlgorithm {
+    /// Every algorithm.
+    pub const ALL: [Self; 2] = [Self::EcdhEsA128Kw, Self::EcdhEsA256Kw];
+
+    /// The algorithm that `alg` names; `None` if it is not supported.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.name() == name)
+    }
+
+    /// The value of `alg`, which is also what the derived key is bound to.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::EcdhEsA128Kw => "ECDH-ES+A128KW",
+            Self::EcdhEsA256Kw => "ECDH-ES+A256KW",
+        }
+    }
+}
+
+/// What the sender of a message contributed to the key agreement (RFC 7518, section 4.6.1).
+#[derive(Clone, Copy, Debug)]
+pub struct Agreement<'a> {
+    /// The sender's ephemeral public key, `epk`. It need not be a point of the curve.
+    pub ephemeral: &'a Point,
+    /// `apu`, decoded; empty if absent.
+    pub party_u: &'a [u8],
+    /// `apv`, decoded; empty if absent.
+    pub party_v: &'a [u8],
+}
+
+/// A content key on its way to a recipient.
+#[derive(Clone, Debug)]
+pub struct Wrapped {
+    /// The ephemeral public key, for `epk`.
+    pub ephemeral: Point,
+    /// The wrapped key, for `encrypted_key`.
+    pub key: heapless::Vec<u8, LONGEST_WRAPPED_KEY>,
+}
+
+/// Recovers a content key that was wrapped for the key pair `name`.
+///
+/// # Errors
+/// [`Error::Crypto`] if the ephemeral key is not a point of P-256, or `wrapped` is not a key for
+/// `content` wrapped for this recipient. [`Error::Port`] if the key pair cannot be used.
+pub fn unwrap_content_key<K: Keys>(
+    keys: &mut K,
+    name: Name,
+    algorithm: KeyAlgorithm,
+    agreement: &Agreement<'_>,
+    wrapped: &[u8],
+    content: ContentAlgorithm,
+) -> Result<ContentKey, Error> {
+    // Checked here although the port checks it too: an off-curve point, which could reveal the
+    // private key bit by bit, is the message's fault and never reaches the private key.
+    PublicKey::from_sec1_bytes(agreement.ephemeral).map_err(|_| Error::Crypto)?;
+    let secret = keys.agree(name, agreement.ephemeral)?;
+    unwrap_with(secret.bytes(), algorithm, agreement, wrapped, content)
+}
+
+/// Wraps a content key for the holder of `recipient`, under a fresh ephemeral key pair. The
+/// parties' information (`apu`, `apv`) is empty.
+///
+/// # Errors
+/// [`Error::Crypto`] if `recipient` is not a point of P-256. [`Error::Port`] if there are no random
+/// bytes.
+pub fn wrap_content_key<R: Rng>(
+    rng: &mut R,
+    recipient: &Point,
+    algorithm: KeyAlgorithm,
+    key: &ContentKey,
+) -> Result<Wrapped, Error> {
+    let recipient = PublicKey::from_sec1_bytes(recipient).map_err(|_| Error::Crypto)?;
+    let pair = ephemeral_key(rng)?;
+    let ephemeral = pair
+        .public_key()
+        .to_sec1_point(false)
+        .as_bytes()
+        .try_into()
+        .map_err(|_| Error::Internal)?;
+    let agreement = Agreement { ephemeral: &ephemeral, party_u: &[], party_v: &[] };
+    let secret = pair.diffie_hellman(&recipient);
+    let key = wrap_with(secret.raw_secret_bytes(), algorithm, &agreement, key)?;
+    Ok(Wrapped { ephemeral, key })
+}
+
+/// A fresh key pair, uniform over the scalars of P-256.
+fn ephemeral_key<R: Rng>(rng: &mut R) -> Result<SecretKey, Error> {
+    let mut candidate = Zeroizing::new([0; 32]);
+    for _ in 0..EPHEMERAL_KEY_ATTEMPTS {
+        rng.fill(candidate.as_mut())?;
+        if let Ok(key) = SecretKey::from_slice(candidate.as_ref()) {
+            return Ok(key);
+        }
+    }
+    Err(Error::Port(PortError::Failed))
+}
+
+/// Unwraps a content key with the key that follows from the agreed `secret`.
+fn unwrap_with(
+    secret: &[u8],
+    algorithm: KeyAlgorithm,
+    agreement: &Agreement<'_>,
+    wrapped: &[u8],
+    content: ContentAlgorithm,
+) -> Result<ContentKey, Error> {
+    match algorithm {
+        KeyAlgorithm::EcdhEsA128Kw => {
+            unwrap(&key_wrap::<Aes128>(secret, algorithm, agreement)?, wrapped, content)
+        }
+        KeyAlgorithm::EcdhEsA256Kw => {
+            unwrap(&key_wrap::<Aes256>(secret, algorithm, agreement)?, wrapped, content)
+        }
+    }
+}
+
+/// Wraps a content key with the key that follows from the agreed `secret`.
+fn wrap_with(
+    secret: &[u8],
+    algorithm: KeyAlgorithm,
+    agreement: &Agreement<'_>,
+    key: &ContentKey,
+) -> Result<heapless::Vec<u8, LONGEST_WRAPPED_KEY>, Error> {
+    match algorithm {
+        KeyAlgorithm::EcdhEsA128Kw => wrap(&key_wrap::<Aes128>(secret, algorithm, agreement)?, key),
+        KeyAlgorithm::EcdhEsA256Kw => wrap(&key_wrap::<Aes256>(secret, algorithm, agreement)?, key),
+    }
+}
+
+/// The key wrap cipher that follows from an agreed secret.
+fn key_wrap<C: KeyInit>(
+    secret: &[u8],
+    algorithm: KeyAlgorithm,
+    agreement: &Agreement<'_>,
+) -> Result<AesKw<C>, Error> {
+    let mut key = Zeroizing::new(Key::<C>::default());
+    derive_key(
+        secret,
+        algorithm.name().as_bytes(),
+        agreement.party_u,
+        agreement.party_v,
+        key.as_mut_slice(),
+    )?;
+    Ok(AesKw::inner_init(C::new(&key)))
+}
+
+/// The Concat KDF with SHA-256 (RFC 7518, section 4.6.2; SP 800-56A, section 5.8.1) for keys of up
+/// to 32 octets, so that one round is enough.
+fn derive_key(
+    secret: &[u8],
+    algorithm_id: &[u8],
+    party_u: &[u8],
+    party_v: &[u8],
+    key: &mut [u8],
+) -> Result<(), Error> {
+    let key_bits = u32::try_from(key.len())
+        .ok()
+        .and_then(|octets| octets.checked_mul(8))
+        .ok_or(Error::Internal)?;
+    let mut hash = Sha256::new();
+    hash.update(1u32.to_be_bytes());
+    hash.update(secret);
+    for field in [algorithm_id, party_u, party_v] {
+        let length = u32::try_from(field.len()).map_err(|_| Error::Crypto)?;
+        hash.update(length.to_be_bytes());
+        hash.update(field);
+    }
+    hash.update(key_bits.to_be_bytes());
+    let mut round = hash.finalize();
+    let derived = round.get(..key.len()).map(|leading| key.copy_from_slice(leading));
+    round.zeroize();
+    derived.ok_or(Error::Internal)
+}
+
+/// AES key unwrapping (RFC 3394, section 2.2.2).
+fn unwrap<C: BlockCipherDecrypt<BlockSize = U16>>(
+    cipher: &AesKw<C>,
+    wrapped: &[u8],
+    content: ContentAlgorithm,
+) -> Result<ContentKey, Error> {
+    let expected = content.key_length().checked_add(WRAP_OVERHEAD);
+    if Some(wrapped.len()) != expected {
+        return Err(Error::Crypto);
+    }
+    let mut buffer = Zeroizing::new([0; LONGEST_KEY]);
+    let key = cipher.unwrap_key(wrapped, buffer.as_mut()).map_err(|_| Error::Crypto)?;
+    ContentKey::from_bytes(content, key)
+}
+
+/// AES key wrapping (RFC 3394, section 2.2.1).
+fn wrap<C: BlockCipherEncrypt<BlockSize = U16>>(
+    cipher: &AesKw<C>,
+    key: &ContentKey,
+) -> Result<heapless::Vec<u8, LONGEST_WRAPPED_KEY>, Error> {
+    let mut buffer = [0; LONGEST_WRAPPED_KEY];
+    let wrapped = cipher.wrap_key(key.bytes(), &mut buffer).map_err(|_| Error::Internal)?;
+    heapless::Vec::from_slice(wrapped).map_err(|_| Error::Internal)
+}
