@@ -1,0 +1,100 @@
+#!/bin/bash
+# Builds OP-TEE from a copy of its source with our pseudo TA and the emulated device's key added.
+#   build-optee.sh devkit                 the TA dev kit, into .cache/optee/devkit
+#   build-optee.sh VARIANT EARLY_TA...    the core with these early TAs, into .cache/optee/VARIANT:
+#     product   the broker is the only way to install a TA
+#     lab       the same with what tests and benchmarks need; never for a device
+#
+# TA_SIGNING_KEY names the public key (PEM) of the image's own TA signing key.
+. "$(dirname "$0")/common.sh"
+. "$QEMU_DIR/boards/$BOARD.conf"
+
+SOURCE=$CACHE/src/optee-core
+VARIANT=${1:?devkit or a variant}
+shift
+TA_SIGNING_KEY=${TA_SIGNING_KEY:-$CACHE/keys/dev/ta-signing.pub.pem}
+
+# prepare_source: .cache/src/optee-core is the upstream tree plus our files. Ours are copied only when
+# they differ, so that a change to the pseudo TA compiles that file and not everything.
+prepare_source() {
+    local upstream=${OPTEE_OS_DIR:-$CACHE/src/optee-os} platform=$SOURCE/core/arch/arm/plat-$BOARD_OPTEE_PLATFORM file
+    local inputs
+    inputs=$(key "$upstream" "$(key_of_tree "$upstream")")
+    if ! fresh optee-source "$inputs"; then
+        unmark optee-source
+        rm -rf "$SOURCE"
+        cp -a "$upstream" "$SOURCE"
+        mkdir -p "$SOURCE/core/pta/otrp"
+        # shellcheck disable=SC2016  # make expands it
+        printf '\nsubdirs-$(CFG_OTRP_TA_STORE) += otrp\n' >>"$SOURCE/core/pta/sub.mk"
+        printf '\nsrcs-y += device_huk.c\n' >>"$platform/sub.mk"
+        mark optee-source "$inputs"
+    fi
+    copy_if_changed "$QEMU_DIR/optee/device_huk.c" "$platform/device_huk.c"
+    for file in "$ROOT"/ta/pta/*.[ch] "$ROOT/ta/pta/sub.mk"; do
+        copy_if_changed "$file" "$SOURCE/core/pta/otrp/${file##*/}"
+    done
+    for file in "$SOURCE"/core/pta/otrp/*; do
+        [ -e "$ROOT/ta/pta/${file##*/}" ] || rm "$file"
+    done
+}
+
+# One TA address space, one tracing level, no debugging aids: what all variants share.
+COMMON=(
+    CROSS_COMPILE64=aarch64-linux-gnu-
+    PYTHON3="$PYTHON3"
+    DEBUG=0
+    "${BOARD_OPTEE_FLAGS[@]}"
+    CFG_BUILD_IN_TREE_TA=n
+    CFG_PKCS11_TA=n
+    CFG_EARLY_TA=y
+    CFG_TEE_CORE_LOG_LEVEL=2
+    CFG_TEE_TA_LOG_LEVEL=2
+    CFG_DT_DRIVER_EMBEDDED_TEST=n
+)
+
+flags() {
+    case $VARIANT in
+    product)
+        # Neither files of the normal world nor the stock installer can bring a TA in, and nothing
+        # is left that exists for tests alone.
+        printf '%s\n' CFG_REE_FS_TA=n CFG_SECSTOR_TA=y CFG_SECSTOR_TA_MGMT_PTA=n CFG_OTRP_TA_STORE=y \
+            CFG_ENABLE_EMBEDDED_TESTS=n CFG_WITH_STATS=n
+        ;;
+    lab)
+        printf '%s\n' CFG_REE_FS_TA=n CFG_SECSTOR_TA=y CFG_SECSTOR_TA_MGMT_PTA=y CFG_OTRP_TA_STORE=y \
+            CFG_OTRP_TA_STORE_TEST_CLIENT=y CFG_ENABLE_EMBEDDED_TESTS=n CFG_WITH_STATS=y
+        ;;
+    *) fail "unknown OP-TEE variant $VARIANT" ;;
+    esac
+}
+
+build() {
+    local name=$1
+    shift
+    logged "optee-$name" make -j"$JOBS" -C "$SOURCE" O="$CACHE/optee/$name" "${COMMON[@]}" "$@"
+}
+
+lock
+prepare_source
+if [ "$VARIANT" = devkit ]; then
+    inputs=$(key "$(cat "$CACHE/stamp/optee-source")" "${COMMON[*]}")
+    fresh optee-devkit "$inputs" && exit
+    unmark optee-devkit
+    say "building OP-TEE's TA dev kit, about 15 s"
+    rm -rf "$CACHE/optee/devkit"
+    build devkit ta_dev_kit
+    # The private key everybody has must not be at hand.
+    rm -f "$CACHE/optee/devkit/export-ta_arm64/keys/default_ta.pem"
+    mark optee-devkit "$inputs"
+else
+    [ -e "$TA_SIGNING_KEY" ] || fail "$TA_SIGNING_KEY is missing; make it with: make keys"
+    mapfile -t variant_flags < <(flags)
+    own=("$QEMU_DIR/optee/device_huk.c" "$ROOT"/ta/pta/*.[ch] "$ROOT/ta/pta/sub.mk")
+    inputs=$(key "$(cat "$CACHE/stamp/optee-source")" "${COMMON[*]}" "${variant_flags[*]}" "$(key_of_files "${own[@]}" "$TA_SIGNING_KEY" "$@")")
+    fresh "optee-$VARIANT" "$inputs" && exit
+    unmark "optee-$VARIANT"
+    say "building OP-TEE core ($VARIANT), $([ -d "$CACHE/optee/$VARIANT" ] && echo "about 10 s when little changed" || echo "about 40 s")"
+    build "$VARIANT" "${variant_flags[@]}" TA_PUBLIC_KEY="$TA_SIGNING_KEY" EARLY_TA_PATHS="$*" all
+    mark "optee-$VARIANT" "$inputs"
+fi

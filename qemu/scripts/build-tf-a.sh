@@ -1,0 +1,16 @@
+#!/bin/bash
+# Builds TF-A's boot stages BL1, BL2 and BL31 into .cache/tf-a.
+. "$(dirname "$0")/common.sh"
+. "$QEMU_DIR/boards/$BOARD.conf"
+
+source=${TF_A_DIR:-$CACHE/src/arm-trusted-firmware}
+inputs=$(key "${BOARD_TF_A_FLAGS[*]}" "$(key_of_tree "$source")")
+
+lock
+fresh tf-a "$inputs" && exit
+unmark tf-a
+say "building TF-A, about 10 s"
+rm -rf "$CACHE/tf-a"
+logged tf-a make -j"$JOBS" -C "$source" CROSS_COMPILE=aarch64-linux-gnu- DEBUG=0 LOG_LEVEL=10 \
+    BUILD_BASE="$CACHE/tf-a" "${BOARD_TF_A_FLAGS[@]}" bl1 bl2 bl31
+mark tf-a "$inputs"

@@ -1,0 +1,70 @@
+# shellcheck shell=bash
+# Shared by all scripts here: where things are, how they speak, and when a step can be skipped.
+#
+# A step is skipped when its stamp holds the key of its inputs: file times say nothing after a
+# checkout or a copy, contents do.
+
+set -euo pipefail
+
+SCRIPTS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+QEMU_DIR=$(dirname "$SCRIPTS")
+ROOT=$(dirname "$QEMU_DIR")
+CACHE=$ROOT/.cache
+BOARD=${BOARD:-qemu}
+# Python tools of OP-TEE need the distribution's modules, whatever python3 a user has first in PATH.
+PYTHON3=/usr/bin/python3
+JOBS=$(nproc)
+export PATH=$PATH:/usr/sbin:/sbin
+
+say() { printf '%s\n' "$*" >&2; }
+fail() {
+    printf 'error: %s\n' "$*" >&2
+    exit 1
+}
+
+# key WORD...: one word for the given words.
+key() { printf '%s\0' "$@" | sha256sum | cut -c1-64; }
+
+# key_of_files FILE...: one word for the names and contents of the files.
+key_of_files() { sha256sum -- "$@" | sha256sum | cut -c1-64; }
+
+# key_of_tree DIR...: one word for names, sizes and times, for trees too large to be read each time.
+key_of_tree() {
+    find "$@" -name .git -prune -o \( -type f -o -type l \) -printf '%p %s %T@\n' | LC_ALL=C sort | sha256sum | cut -c1-64
+}
+
+fresh() { [ -e "$CACHE/stamp/$1" ] && [ "$(cat "$CACHE/stamp/$1")" = "$2" ]; }
+mark() {
+    mkdir -p "$CACHE/stamp"
+    printf '%s\n' "$2" >"$CACHE/stamp/$1"
+}
+unmark() { rm -f "$CACHE/stamp/$1"; }
+
+# logged NAME COMMAND...: run quietly; a failure shows the end of the log and ends the script.
+logged() {
+    local name=$1 log=$CACHE/log/$1.log
+    shift
+    mkdir -p "$CACHE/log"
+    if ! "$@" >"$log" 2>&1 </dev/null; then
+        tail -n 25 "$log" >&2
+        fail "$name failed; the whole log is in .cache/log/$name.log"
+    fi
+}
+
+# copy_if_changed FROM TO: leaves TO and its time alone when the contents are the same.
+copy_if_changed() {
+    cmp -s -- "$1" "$2" || cp -- "$1" "$2"
+}
+
+# Two `make` in one checkout take turns. Scripts that call each other hold the lock once.
+lock() {
+    if [ -z "${OTRP_LOCK_HELD:-}" ]; then
+        mkdir -p "$CACHE"
+        exec {lock_fd}>"$CACHE/lock"
+        flock -n "$lock_fd" || {
+            say "waiting for another build in this checkout"
+            flock "$lock_fd"
+        }
+        export OTRP_LOCK_HELD=1
+    fi
+}
