@@ -5,8 +5,24 @@
 #[cfg(test)]
 extern crate std;
 
-pub mod jose;
+mod chain;
+mod command;
+pub mod device;
+mod dsi;
+mod engine;
+pub mod error;
 pub mod image;
+pub mod information;
+pub mod jose;
+mod message;
 pub mod pki;
 pub mod platform;
+pub mod policy;
+pub mod registry;
+mod reply;
 pub mod secret;
+mod trust;
+
+pub use engine::Engine;
+pub use otrp_wire::limits;
+pub use trust::Trust;

@@ -43,6 +43,8 @@ pub enum PortError {
     Full,
     /// What is stored is damaged, or is larger than the caller's bound.
     Corrupt,
+    /// The TEE keeps this to itself: the UUID is one of its own applications; nothing changed.
+    Denied,
     /// Anything else; whether the operation took effect is unknown.
     Failed,
 }
@@ -175,7 +177,7 @@ pub trait TaStore {
     /// Begins to install or to replace `uuid`; aborts an open transaction first.
     ///
     /// # Errors
-    /// `Full` where there is no room; `Failed` also where the UUID belongs to a TA of the image.
+    /// `Full` where there is no room; `Denied` where the UUID belongs to a TA of the TEE's image.
     fn begin(&mut self, uuid: &UuidBytes, ta: &StoredTa) -> Result<(), PortError>;
 
     /// Appends bytes of the ELF.

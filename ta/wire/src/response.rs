@@ -44,6 +44,12 @@ impl<'b> Writer<'b> {
         Self { buffer, length: 0 }
     }
 
+    /// A writer that continues behind the first `length` bytes; `None` if there are fewer.
+    #[must_use]
+    pub const fn resume(buffer: &'b mut [u8], length: usize) -> Option<Self> {
+        if length > buffer.len() { None } else { Some(Self { buffer, length }) }
+    }
+
     /// Bytes written.
     #[must_use]
     pub const fn len(&self) -> usize {
@@ -119,15 +125,18 @@ impl<'b> Writer<'b> {
         Ok(())
     }
 
-    /// Moves what is written to the end of the buffer, where [`Writer::base64url_of`] can take it
-    /// from, and begins anew.
-    #[must_use]
-    pub fn park(&mut self) -> Span {
-        let start = self.buffer.len().saturating_sub(self.length);
+    /// Moves what is written towards the end of the buffer, where [`Writer::base64url_of`] can
+    /// take it from, leaves `room` bytes behind it, and begins anew.
+    ///
+    /// # Errors
+    /// [`Full`] if there is no such room.
+    pub fn park(&mut self, room: usize) -> Result<Span, Full> {
+        let taken = self.length.checked_add(room).ok_or(Full)?;
+        let start = self.buffer.len().checked_sub(taken).ok_or(Full)?;
         self.buffer.copy_within(..self.length, start);
-        let span = Span::new(start, self.buffer.len());
+        let span = Span::new(start, start.saturating_add(self.length));
         self.length = 0;
-        span
+        Ok(span)
     }
 
     /// The whole buffer.
@@ -160,7 +169,7 @@ mod tests {
             let mut buffer = vec![0; 1 + expected.len() + 2];
             let mut writer = Writer::new(&mut buffer);
             writer.text(text).unwrap();
-            let parked = writer.park();
+            let parked = writer.park(0).unwrap();
             writer.text("<").unwrap();
             writer.base64url_of(parked).unwrap();
             writer.text(">").unwrap();

@@ -1,0 +1,33 @@
+//! CreateSD (OTrP draft, section 9.2.1).
+
+use super::{Context, Done, INVALID, sd_name, sp_certificate, sp_id};
+use crate::error::Error;
+use crate::message::Opened;
+use crate::platform::{Keys, Kind, Name, Platform, Storage};
+
+/// Creates a security domain, and an attestation key for a new service provider.
+pub(super) fn run<P: Platform>(
+    context: &mut Context<'_, P>,
+    opened: &mut Opened<'_>,
+) -> Result<Done, Error> {
+    let sp = sp_id(opened, opened.content().sp_id)?;
+    let name = sd_name(opened, opened.content().sd_name)?;
+    let certificate = opened.content().sp_certificate.ok_or(INVALID)?;
+    let certificate = sp_certificate::<P>(opened, certificate)?;
+    let state = context.registry.state();
+    let new = context.owner.new_sd(state, sp.clone(), name.clone())?;
+    let has_aik = state.aik(context.owner.number(), &sp).is_some();
+    let number = state.next_number();
+
+    context.registry.distrust();
+    let record = Name { kind: Kind::SpCertificates, number };
+    context.ports.storage.replace(record, opened.bytes(certificate))?;
+    let aik = if has_aik {
+        None
+    } else {
+        Some(context.ports.keys.generate(Name { kind: Kind::Aik, number })?)
+    };
+    context.registry.change().create_sd(new, aik)?;
+    let done = context.commit(opened)?;
+    Ok(Done { sd_name: Some(name), aik, ..done })
+}

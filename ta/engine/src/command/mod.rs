@@ -1,0 +1,117 @@
+//! What each request does, once its sender is known to own what it is about.
+
+mod create_sd;
+mod delete;
+mod install_ta;
+mod update_sd;
+
+use otrp_wire::id::{SdName, SpId};
+use otrp_wire::{ErrorCode, RequestName, Span};
+
+use crate::device::Identity;
+use crate::dsi::View;
+use crate::error::Error;
+use crate::message::Opened;
+use crate::pki;
+use crate::platform::{Kind, Name, Platform, Point, Ports, Storage};
+use crate::policy::Owner;
+use crate::registry::{Registry, Sd};
+
+/// What a command works on and with.
+pub struct Context<'e, P: Platform> {
+    /// The machine.
+    pub ports: &'e mut Ports<P>,
+    /// The state.
+    pub registry: &'e mut Registry,
+    /// The TEE.
+    pub identity: Identity<'e>,
+    /// The sender.
+    pub owner: Owner,
+    /// Working space of [`otrp_wire::limits::REPLY_LIMIT`] bytes.
+    pub scratch: &'e mut [u8],
+}
+
+/// A command that was carried out; the new state is in storage.
+#[derive(Debug, Default)]
+pub struct Done {
+    /// The name of a domain that was created.
+    pub sd_name: Option<SdName>,
+    /// An attestation key that was made.
+    pub aik: Option<Point>,
+    /// The generation of the device state that the answer is to carry.
+    pub generation: Option<u64>,
+}
+
+const INVALID: Error = Error::Refused(ErrorCode::RequestInvalid);
+
+/// Carries out the request `name`.
+///
+/// # Errors
+/// The code of the refusal, with nothing changed; or a port's error, after which the registry
+/// finds out which side of the change it is on.
+pub fn run<P: Platform>(
+    name: RequestName,
+    context: &mut Context<'_, P>,
+    opened: &mut Opened<'_>,
+) -> Result<Done, Error> {
+    match name {
+        // It has no content and is answered elsewhere.
+        RequestName::GetDeviceState => Err(Error::Internal),
+        RequestName::CreateSd => create_sd::run(context, opened),
+        RequestName::UpdateSd => update_sd::run(context, opened),
+        RequestName::DeleteSd => delete::sd(context, opened),
+        RequestName::InstallTa => install_ta::install(context, opened),
+        RequestName::UpdateTa => install_ta::update(context, opened),
+        RequestName::DeleteTa => delete::ta(context, opened),
+    }
+}
+
+impl<P: Platform> Context<'_, P> {
+    /// Commits the change in memory and names the state that the TAM is given with the answer.
+    fn commit(&mut self, opened: &Opened<'_>) -> Result<Done, Error> {
+        let tam = self.owner.number();
+        let state = self.registry.state();
+        let generation = state.next_generation();
+        let hash = if opened.next_dsi {
+            let view = View { state, identity: self.identity, tam, generation };
+            Some(view.hash(self.scratch)?)
+        } else {
+            None
+        };
+        self.registry.change().give_dsi(tam, hash)?;
+        self.registry.commit(self.ports, self.scratch)?;
+        Ok(Done { generation: opened.next_dsi.then_some(generation), ..Done::default() })
+    }
+
+    /// Loads the certificates of a domain's service provider to the start of the working space;
+    /// returns their length.
+    fn load_certificates(&mut self, sd: &Sd) -> Result<usize, Error> {
+        let name = Name { kind: Kind::SpCertificates, number: sd.certificates };
+        // Every domain has its record, if only an empty one.
+        let record = self.ports.storage.load(name, self.scratch)?.ok_or(Error::Internal)?;
+        Ok(record.len())
+    }
+
+    /// Writes the first `length` bytes of the working space as certificates under `number`.
+    fn store_certificates(&mut self, number: u32, length: usize) -> Result<(), Error> {
+        let record = self.scratch.get(..length).ok_or(Error::Internal)?;
+        let name = Name { kind: Kind::SpCertificates, number };
+        Ok(self.ports.storage.replace(name, record)?)
+    }
+}
+
+fn sp_id(opened: &Opened<'_>, member: Option<Span>) -> Result<SpId, Error> {
+    SpId::new(opened.text(member)).ok_or(INVALID)
+}
+
+fn sd_name(opened: &Opened<'_>, member: Option<Span>) -> Result<SdName, Error> {
+    SdName::new(opened.text(member)).ok_or(INVALID)
+}
+
+/// Decodes and checks a service provider's certificate; the span of its DER in the content.
+fn sp_certificate<P: Platform>(opened: &mut Opened<'_>, member: Span) -> Result<Span, Error> {
+    let refused = Error::Refused(ErrorCode::SpCertInvalid);
+    let der = opened.decode(member).map_err(|_| refused)?;
+    pki::check_sp_certificate::<P::Rsa>(opened.bytes(der)).map_err(|_| refused)?;
+    Ok(der)
+}

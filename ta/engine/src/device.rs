@@ -1,0 +1,159 @@
+//! The TEE's own key and certificates: made in the TEE, certified by its manufacturer.
+
+use otrp_wire::limits::CHAIN_BYTES_LIMIT;
+use sha2::{Digest, Sha256};
+
+use crate::chain::ChainBuffer;
+use crate::error::Error;
+use crate::pki::{self, Role};
+use crate::platform::{Keys, Kind, Name, Platform, Point, PortError, Ports, Storage};
+use crate::trust::Trust;
+
+/// The TEE's key pair.
+pub const TEE_KEY: Name = Name { kind: Kind::TeeKey, number: 0 };
+/// The record of its certificates.
+const TEE_CHAIN: Name = Name { kind: Kind::TeeChain, number: 0 };
+
+/// Why certificates for the TEE are not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ImportError {
+    /// They are no chain, or longer than [`CHAIN_BYTES_LIMIT`].
+    Malformed,
+    /// They do not lead to the compiled-in root, or are not valid now.
+    Untrusted,
+    /// The leaf is for another key.
+    OtherKey,
+    /// A port failed.
+    Port(PortError),
+}
+
+/// The TEE's key pair and certificates.
+#[derive(Debug)]
+pub struct Device {
+    key: Option<Point>,
+    chain: ChainBuffer,
+}
+
+/// What a TAM is told of the TEE.
+#[derive(Clone, Copy, Debug)]
+pub struct Identity<'d> {
+    /// Its name.
+    pub name: &'static str,
+    /// SHA-256 of its certificate, `did`.
+    pub device_id: [u8; 32],
+    /// Its certificate.
+    pub certificate: &'d [u8],
+    chain: &'d [u8],
+}
+
+impl<'d> Identity<'d> {
+    /// The certificates above the TEE's, one by one.
+    pub fn authorities(self) -> impl Iterator<Item = &'d [u8]> {
+        // The chain was split when it was taken, so every part is a certificate.
+        pki::split_der(self.chain).skip(1).filter_map(Result::ok)
+    }
+}
+
+impl Device {
+    /// A device that must be opened.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { key: None, chain: ChainBuffer::new() }
+    }
+
+    /// Loads the key and certificates; makes the key at the first use.
+    ///
+    /// # Errors
+    /// A port's. A key that is damaged, or missing although there is a certificate for it, is
+    /// `Corrupt`: it is never replaced silently.
+    pub fn open<P: Platform>(
+        &mut self,
+        ports: &mut Ports<P>,
+        scratch: &mut [u8],
+    ) -> Result<(), PortError> {
+        if self.key.is_some() {
+            return Ok(());
+        }
+        match ports.storage.load(TEE_CHAIN, scratch)? {
+            Some(chain) => self.chain.set(chain).map_err(|_| PortError::Corrupt)?,
+            None => self.chain.clear(),
+        }
+        let key = match ports.keys.public(TEE_KEY)? {
+            Some(key) => key,
+            None if self.chain.is_empty() => ports.keys.generate(TEE_KEY)?,
+            None => return Err(PortError::Corrupt),
+        };
+        self.key = Some(key);
+        Ok(())
+    }
+
+    /// The identity, once there is a certificate.
+    ///
+    /// # Errors
+    /// `ERR_TEE_FAIL` before (OTrP draft, section 9.1.6).
+    pub fn identity(&self, trust: &Trust) -> Result<Identity<'_>, Error> {
+        let not_provisioned = Error::Refused(otrp_wire::ErrorCode::TeeFail);
+        let chain = self.chain.certificates().map_err(|_| not_provisioned)?;
+        let certificate = *chain.first().ok_or(not_provisioned)?;
+        Ok(Identity {
+            name: trust.tee_name,
+            device_id: Sha256::digest(certificate).into(),
+            certificate,
+            chain: self.chain.der(),
+        })
+    }
+
+    /// Whether there is a certificate.
+    #[must_use]
+    pub fn is_provisioned(&self) -> bool {
+        !self.chain.is_empty()
+    }
+
+    /// Writes a certification request for the key; returns its length.
+    ///
+    /// # Errors
+    /// A port's; [`Error::Internal`] if `out` is too short.
+    pub fn certification_request<P: Platform>(
+        &self,
+        ports: &mut Ports<P>,
+        trust: &Trust,
+        out: &mut [u8],
+    ) -> Result<usize, Error> {
+        let key = self.key.ok_or(Error::Internal)?;
+        let sign = |digest: &[u8; 32]| ports.keys.sign(TEE_KEY, digest);
+        pki::certification_request(&key, trust.tee_name, sign, out).map_err(|error| match error {
+            pki::RequestError::Sign(error) => Error::Port(error),
+            pki::RequestError::CommonName | pki::RequestError::Full => Error::Internal,
+        })
+    }
+
+    /// Takes a chain whose leaf is for this TEE's key and whose root is the compiled-in one.
+    ///
+    /// # Errors
+    /// [`ImportError`]; the certificates from before stay.
+    pub fn import<P: Platform>(
+        &mut self,
+        ports: &mut Ports<P>,
+        trust: &Trust,
+        now: u64,
+        der: &[u8],
+    ) -> Result<(), ImportError> {
+        if der.len() > CHAIN_BYTES_LIMIT {
+            return Err(ImportError::Malformed);
+        }
+        let chain = pki::split_chain(der).map_err(|_| ImportError::Malformed)?;
+        let path = pki::verify_path::<P::Rsa>(&chain, &[trust.tee_anchor], now, Role::Tee)
+            .map_err(|_| ImportError::Untrusted)?;
+        if !self.key.is_some_and(|key| path.leaf().is_for(&key)) {
+            return Err(ImportError::OtherKey);
+        }
+        ports.storage.replace(TEE_CHAIN, der).map_err(ImportError::Port)?;
+        self.chain.set(der).map_err(|_| ImportError::Malformed)
+    }
+}
+
+impl Default for Device {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,98 @@
+//! The device state that a TAM may see: its own domains, applications and keys, nothing else.
+
+use otrp_wire::dsi::{Aik, Array, Base64, Document, Dsi, Sd, SdList, Ta, Tee, Text};
+use otrp_wire::response::Writer;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::device::Identity;
+use crate::error::Error;
+use crate::pki::spki_p256;
+use crate::registry::State;
+
+/// The version of the broker, `dsi.tee.ver`.
+pub const TEE_VERSION: &str = env!("CARGO_PKG_VERSION");
+/// `spaiktype` of a key on an elliptic curve.
+pub const AIK_TYPE: &str = "ECC";
+
+/// A view of the device for one TAM at one generation.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'s> {
+    /// Everything there is.
+    pub state: &'s State,
+    /// The TEE.
+    pub identity: Identity<'s>,
+    /// The TAM that asks.
+    pub tam: u32,
+    /// What makes this state unlike any other that the TAM was given.
+    pub generation: u64,
+}
+
+/// An attestation key as it is listed.
+struct ListedAik<'s> {
+    spki: [u8; 91],
+    spid: &'s str,
+}
+
+impl Serialize for ListedAik<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Aik { spaik: Base64(&self.spki), spaiktype: AIK_TYPE, spid: self.spid }
+            .serialize(serializer)
+    }
+}
+
+impl<'s> View<'s> {
+    /// The value of the member `dsi`, to be written.
+    #[must_use]
+    pub fn dsi(self) -> Dsi<impl Serialize + 's> {
+        let Self { state, identity, tam, generation } = self;
+        Dsi {
+            tee: Tee {
+                name: identity.name,
+                ver: TEE_VERSION,
+                cert: Base64(identity.certificate),
+                cacert: Array(move || identity.authorities().map(Base64)),
+                generation: Text(generation),
+                sdlist: SdList {
+                    cnt: Text(state.sds_of(tam).count()),
+                    sd: Array(move || {
+                        state.sds_of(tam).map(move |sd| Sd {
+                            name: sd.name.as_str(),
+                            spid: sd.sp.as_str(),
+                            talist: Array(move || {
+                                state.tas_of(sd.number).map(|ta| Ta { taid: ta.id.as_str() })
+                            }),
+                        })
+                    }),
+                },
+                teeaiklist: Array(move || {
+                    state.aiks_of(tam).map(|aik| ListedAik {
+                        spki: spki_p256(&aik.public),
+                        spid: aik.sp.as_str(),
+                    })
+                }),
+            },
+        }
+    }
+
+    /// Writes `{"dsi": ...}`.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if there is no room.
+    pub fn write(self, writer: &mut Writer<'_>) -> Result<(), Error> {
+        Ok(writer.json(&Document { dsi: self.dsi() })?)
+    }
+
+    /// SHA-256 of the bytes that [`View::write`] gives: the `dsihash` of the TAM's next request.
+    ///
+    /// Where the state is a member of an answer's content, the bytes are `{"dsi":`, the member's
+    /// value as it stands there, and `}`.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if `scratch` is too short.
+    pub fn hash(self, scratch: &mut [u8]) -> Result<[u8; 32], Error> {
+        let mut writer = Writer::new(scratch);
+        self.write(&mut writer)?;
+        Ok(Sha256::digest(writer.finish()).into())
+    }
+}

@@ -1,0 +1,329 @@
+//! The broker: one entry, bytes to bytes.
+
+use otrp_wire::envelope::EnvelopeError;
+use otrp_wire::limits::{MESSAGE_LIMIT, REPLY_LIMIT};
+use otrp_wire::response::Writer;
+use otrp_wire::{ErrorCode, RequestName};
+use serde::Serialize;
+
+use crate::chain::ChainBuffer;
+use crate::command::{self, Context, Done};
+use crate::device::{Device, ImportError, TEE_KEY};
+use crate::dsi::{TEE_VERSION, View};
+use crate::error::{Error, Unanswerable};
+use crate::information::{self, QueryError};
+use crate::jose::content::ContentKey;
+use crate::message::{Opened, Received, Request, Transaction};
+use crate::pki::{PublicKey, TrustedTam};
+use crate::platform::{Clock, Kind, Name, Platform, Point, PortError, Ports, Storage};
+use crate::policy;
+use crate::registry::Registry;
+use crate::reply::{Addressed, Outcome, SIGNATURE_ALGORITHM};
+use crate::trust::Trust;
+
+const INVALID: Error = Error::Refused(ErrorCode::RequestInvalid);
+const UNSUPPORTED: Error = Error::Refused(ErrorCode::UnsupportedCryptoAlg);
+
+/// The broker on one platform.
+pub struct Engine<P: Platform> {
+    ports: Ports<P>,
+    trust: Trust,
+    device: Device,
+    registry: Registry,
+    /// The certificates of the TAM whose request is being processed.
+    chain: ChainBuffer,
+}
+
+/// What [`Engine::status`] writes.
+#[derive(Serialize)]
+struct Status {
+    name: &'static str,
+    version: &'static str,
+    provisioned: bool,
+    message_limit: usize,
+    reply_limit: usize,
+}
+
+/// A request that was understood as far as its kind.
+enum Answer {
+    /// The device state of this generation, for this TAM.
+    State { tam: u32, key: Point, generation: u64 },
+    /// The result of a command, under the key of its content.
+    Command { tam: u32, key: Point, content_key: ContentKey, result: Result<Done, Error> },
+}
+
+impl<P: Platform> Engine<P> {
+    /// An engine that opens its storage at the first use.
+    #[must_use]
+    pub const fn new(ports: Ports<P>, trust: Trust) -> Self {
+        Self {
+            ports,
+            trust,
+            device: Device::new(),
+            registry: Registry::new(),
+            chain: ChainBuffer::new(),
+        }
+    }
+
+    /// Processes one message, which is scratch and wiped; the reply is a part of `out`.
+    ///
+    /// Whatever is wrong with a request is answered with its error code. After a power cut at any
+    /// instant the device is in the state before or in the state after.
+    ///
+    /// # Errors
+    /// [`Unanswerable`].
+    pub fn process<'o>(
+        &mut self,
+        message: &mut [u8],
+        out: &'o mut [u8],
+    ) -> Result<&'o [u8], Unanswerable> {
+        let reply = self.answer(message, out);
+        wipe(message);
+        reply
+    }
+
+    fn answer<'o>(
+        &mut self,
+        message: &mut [u8],
+        out: &'o mut [u8],
+    ) -> Result<&'o [u8], Unanswerable> {
+        if out.len() < REPLY_LIMIT {
+            return Err(Unanswerable::ShortBuffer);
+        }
+        self.open(out)?;
+        let mut transaction = Transaction::default();
+        let received = match Received::parse(message) {
+            Ok(received) => received,
+            Err(EnvelopeError::NotARequest) => return Err(Unanswerable::NotARequest),
+            Err(EnvelopeError::Malformed(name)) => {
+                let addressed = Addressed { name, transaction: &transaction };
+                let code = ErrorCode::RequestInvalid;
+                return Ok(addressed.refuse(&mut self.ports, code, out)?);
+            }
+        };
+        let name = received.name();
+        let answer = self.handle(received, &mut transaction, out);
+        // After a failure in the middle of a change find out at once which side of it we are on.
+        let reopened = self.registry.open(&mut self.ports, out);
+        let addressed = Addressed { name, transaction: &transaction };
+        match answer {
+            Err(error) => Ok(addressed.refuse(&mut self.ports, error.code(), out)?),
+            Ok(answer) => {
+                reopened?;
+                self.reply(&addressed, answer, out)
+            }
+        }
+    }
+
+    fn handle(
+        &mut self,
+        received: Received<'_>,
+        transaction: &mut Transaction,
+        scratch: &mut [u8],
+    ) -> Result<Answer, Error> {
+        let now = self.now();
+        let Self { ports, trust, device, registry, chain } = self;
+        let verified = received.authenticate(trust, registry.state(), ports, now, chain)?;
+        let (request, tam) = verified.read(transaction)?;
+        let PublicKey::P256(key) = *tam.key() else { return Err(UNSUPPORTED) };
+        if !request.accepts_signature(SIGNATURE_ALGORITHM) {
+            return Err(UNSUPPORTED);
+        }
+        let identity = device.identity(trust)?;
+        let name = request.name();
+        if name == RequestName::GetDeviceState {
+            let mut context = StateQuery { ports, registry, identity, scratch };
+            let (tam, generation) = context.run(&tam)?;
+            return Ok(Answer::State { tam, key, generation });
+        }
+
+        let (mut opened, owner) = open_request(request, trust, registry, ports, &tam)?;
+        let owner = match owner {
+            Ok(owner) if opened.content().device_id.is_none() => Ok(owner),
+            Ok(owner) if opened.is_for_device(&identity.device_id) => Ok(owner),
+            Ok(_) => Err(INVALID),
+            Err(error) => Err(error),
+        };
+        let number = registry.state().tam(tam.identity()).map_or(0, |tam| tam.number);
+        let result = owner.and_then(|owner| {
+            let mut context = Context { ports, registry, identity, owner, scratch };
+            command::run(name, &mut context, &mut opened)
+        });
+        Ok(Answer::Command { tam: number, key, content_key: opened.into_key(), result })
+    }
+
+    fn reply<'o>(
+        &mut self,
+        addressed: &Addressed<'_>,
+        answer: Answer,
+        out: &'o mut [u8],
+    ) -> Result<&'o [u8], Unanswerable> {
+        let Self { ports, trust, device, registry, .. } = self;
+        let identity = device.identity(trust)?;
+        let state = registry.state();
+        Ok(match answer {
+            Answer::State { tam, key, generation } => {
+                let view = View { state, identity, tam, generation };
+                addressed.state(ports, &key, view, out)?
+            }
+            Answer::Command { tam, key, content_key, result } => {
+                let result = result.as_ref().map_err(|error| error.code()).map(|done| Outcome {
+                    sd_name: done.sd_name.as_ref().map(|name| name.as_str()),
+                    aik: done.aik,
+                    view: done.generation.map(|generation| View {
+                        state,
+                        identity,
+                        tam,
+                        generation,
+                    }),
+                });
+                addressed.content(ports, &key, &content_key, &identity, result, out)?
+            }
+        })
+    }
+
+    /// Makes memory follow storage, at the first use and after failures.
+    fn open(&mut self, scratch: &mut [u8]) -> Result<(), Unanswerable> {
+        self.device.open(&mut self.ports, scratch).map_err(Unanswerable::Failed)?;
+        Ok(self.registry.open(&mut self.ports, scratch)?)
+    }
+
+    /// The time to judge certificates by: the normal world's clock, but never before the largest
+    /// time that is known to have passed.
+    fn now(&mut self) -> u64 {
+        let floor = self.registry.state().time_floor().max(self.trust.built_at);
+        self.ports.clock.now().max(floor)
+    }
+
+    /// Answers `{"TAQuery":{"spid","taid"}}` with a message that the service provider's attestation
+    /// key signs (OTrP draft, section 6.4.2).
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    pub fn ta_information<'o>(
+        &mut self,
+        query: &[u8],
+        out: &'o mut [u8],
+    ) -> Result<&'o [u8], QueryError> {
+        if out.len() < REPLY_LIMIT {
+            return Err(QueryError::ShortBuffer);
+        }
+        self.registry.open(&mut self.ports, out)?;
+        information::answer(&mut self.ports, self.registry.state(), query, out)
+    }
+
+    /// Writes a PKCS #10 request for a certificate of the TEE's key, as DER.
+    ///
+    /// # Errors
+    /// A port's error; [`Error::Internal`] if `out` is shorter than [`REPLY_LIMIT`].
+    pub fn certification_request<'o>(&mut self, out: &'o mut [u8]) -> Result<&'o [u8], Error> {
+        self.device.open(&mut self.ports, out)?;
+        let length = self.device.certification_request(&mut self.ports, &self.trust, out)?;
+        out.get(..length).ok_or(Error::Internal)
+    }
+
+    /// Takes the TEE's certificate chain: DER certificates one behind the other, leaf first.
+    ///
+    /// `scratch` has [`REPLY_LIMIT`] bytes.
+    ///
+    /// # Errors
+    /// [`ImportError`]; the certificates from before stay.
+    pub fn import_certificates(
+        &mut self,
+        der: &[u8],
+        scratch: &mut [u8],
+    ) -> Result<(), ImportError> {
+        self.open(scratch).map_err(|error| match error {
+            Unanswerable::Failed(error) => ImportError::Port(error),
+            _ => ImportError::Port(PortError::Failed),
+        })?;
+        let now = self.now();
+        self.device.import(&mut self.ports, &self.trust, now, der)
+    }
+
+    /// Writes what anybody may know: name, version, whether there is a certificate, the limits.
+    ///
+    /// # Errors
+    /// A port's error; [`Error::Internal`] if `out` is shorter than [`REPLY_LIMIT`].
+    pub fn status<'o>(&mut self, out: &'o mut [u8]) -> Result<&'o [u8], Error> {
+        self.device.open(&mut self.ports, out)?;
+        let mut writer = Writer::new(out);
+        writer.json(&Status {
+            name: self.trust.tee_name,
+            version: TEE_VERSION,
+            provisioned: self.device.is_provisioned(),
+            message_limit: MESSAGE_LIMIT,
+            reply_limit: REPLY_LIMIT,
+        })?;
+        Ok(writer.finish())
+    }
+
+    /// The ports, for tests that look at what is stored.
+    pub const fn ports(&mut self) -> &mut Ports<P> {
+        &mut self.ports
+    }
+}
+
+/// Checks that a request is for this TEE in its current state, and decrypts its content.
+///
+/// What is wrong with the content, or with the owner that it names, comes beside it.
+fn open_request<'m, P: Platform>(
+    request: Request<'m>,
+    trust: &Trust,
+    registry: &Registry,
+    ports: &mut Ports<P>,
+    tam: &TrustedTam<'_>,
+) -> Result<(Opened<'m>, Result<policy::Owner, Error>), Error> {
+    if !request.is_for(trust.tee_name) {
+        return Err(INVALID);
+    }
+    let current = policy::current(registry.state(), tam, &request.dsi_hash()?)?;
+    let (opened, read) = request.open(&mut ports.keys, TEE_KEY)?;
+    let owner = read.and_then(|()| current.claims(opened.text(opened.content().tam_id)));
+    Ok((opened, owner))
+}
+
+/// GetDeviceState (OTrP draft, section 9.1).
+struct StateQuery<'e, P: Platform> {
+    ports: &'e mut Ports<P>,
+    registry: &'e mut Registry,
+    identity: crate::device::Identity<'e>,
+    scratch: &'e mut [u8],
+}
+
+impl<P: Platform> StateQuery<'_, P> {
+    /// Remembers the TAM, its certificates and the state that it is given; returns its number and
+    /// the state's generation.
+    fn run(&mut self, tam: &TrustedTam<'_>) -> Result<(u32, u64), Error> {
+        let path = tam.path();
+        let mut chain = ChainBuffer::new();
+        for certificate in core::iter::once(path.leaf()).chain(path.authorities()) {
+            chain.push(certificate.der()).map_err(|_| PortError::Full)?;
+        }
+        let digest = chain.digest();
+        let state = self.registry.state();
+        let known = state.tam(tam.identity());
+        let next = state.next_number();
+        let new = known.is_none_or(|known| known.chain_digest != digest);
+        self.registry.distrust();
+        if new {
+            let name = Name { kind: Kind::TamChain, number: next };
+            self.ports.storage.replace(name, chain.der())?;
+        }
+        let number = self.registry.change().meet(tam, new.then_some(digest))?;
+        let state = self.registry.state();
+        let generation = state.next_generation();
+        let view = View { state, identity: self.identity, tam: number, generation };
+        let hash = view.hash(self.scratch)?;
+        self.registry.change().give_dsi(number, Some(hash))?;
+        self.registry.commit(self.ports, self.scratch)?;
+        Ok((number, generation))
+    }
+}
+
+/// Overwrites what a message held. `black_box` keeps the compiler from seeing that nobody reads
+/// the zeros; a volatile write for each of 4 Mi bytes would cost more than the signature check.
+fn wipe(message: &mut [u8]) {
+    message.fill(0);
+    core::hint::black_box(message);
+}

@@ -1,0 +1,117 @@
+//! GetTAInformation: what client applications may ask about a trusted application.
+
+use otrp_wire::ErrorCode;
+use otrp_wire::dsi::{Array, Base64};
+use otrp_wire::limits::CHAIN_BYTES_LIMIT;
+use otrp_wire::request::TaQuery;
+use otrp_wire::response::Writer;
+use serde::Serialize;
+
+use crate::error::Error;
+use crate::message::sha256;
+use crate::pki;
+use crate::platform::{Kind, Name, Platform, Ports, Storage};
+use crate::registry::State;
+use crate::reply;
+
+/// Why there is no information.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueryError {
+    /// The query is malformed.
+    Malformed,
+    /// There is no such trusted application.
+    NotFound,
+    /// The buffer is shorter than [`otrp_wire::limits::REPLY_LIMIT`].
+    ShortBuffer,
+    /// The engine or a port failed.
+    Failed(Error),
+}
+
+impl From<Error> for QueryError {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// `TAInformationTBS` (OTrP draft, section 6.4.2).
+#[derive(Serialize)]
+struct Information<'a, S, T> {
+    taid: &'a str,
+    tamid: &'a str,
+    spid: &'a str,
+    signercert: Base64<'a>,
+    signercacerts: S,
+    tamcert: Base64<'a>,
+    tamcacerts: T,
+}
+
+#[derive(Serialize)]
+struct Document<T> {
+    #[serde(rename = "TAInformationTBS")]
+    information: T,
+}
+
+/// Writes what a query asks for, signed by the service provider's attestation key.
+///
+/// # Errors
+/// [`QueryError`].
+pub fn answer<'o, P: Platform>(
+    ports: &mut Ports<P>,
+    state: &State,
+    query: &[u8],
+    out: &'o mut [u8],
+) -> Result<&'o [u8], QueryError> {
+    let asked = TaQuery::read(query).map_err(|_| QueryError::Malformed)?;
+    let (sp, ta) = (asked.sp_id.text(query), asked.ta_id.text(query));
+    let (ta, sd) = state
+        .tas()
+        .iter()
+        .filter(|known| known.id.as_str() == ta)
+        .find_map(|ta| Some((ta, state.sd(ta.sd).filter(|sd| sd.sp.as_str() == sp)?)))
+        .ok_or(QueryError::NotFound)?;
+    let tam = state.tam_numbered(sd.tam).ok_or(Error::Internal)?;
+    let aik = state.aik(sd.tam, &sd.sp).ok_or(Error::Internal)?;
+
+    let mut room = [0; CHAIN_BYTES_LIMIT];
+    let name = Name { kind: Kind::TamChain, number: tam.chain };
+    let chain = ports.storage.load(name, &mut room).map_err(Error::Port)?.ok_or(Error::Internal)?;
+    let chain = pki::split_chain(chain).map_err(|_| Error::Internal)?;
+    let (tam_certificate, authorities) = chain.split_first().ok_or(Error::Internal)?;
+
+    // The certificates stand at the end of the buffer while the text is written at its start.
+    let name = Name { kind: Kind::SpCertificates, number: sd.certificates };
+    let half = out.len() / 2;
+    let (front, back) = out.split_at_mut(half);
+    let certificates = ports.storage.load(name, back).map_err(Error::Port)?.unwrap_or_default();
+    let signer = pki::split_der(certificates)
+        .filter_map(Result::ok)
+        .find(|der| sha256(der) == ta.signer)
+        .ok_or(Error::Refused(ErrorCode::TeeFail))?;
+    let document = Document {
+        information: Information {
+            taid: ta.id.as_str(),
+            tamid: tam.id.as_str(),
+            spid: sd.sp.as_str(),
+            signercert: Base64(signer),
+            // The service provider's certificate need not chain anywhere (section 14.6).
+            signercacerts: Array(core::iter::empty::<Base64<'_>>),
+            tamcert: Base64(tam_certificate),
+            tamcacerts: Array(|| authorities.iter().map(|der| Base64(der))),
+        },
+    };
+    let length = {
+        let mut writer = Writer::new(front);
+        writer.json(&document).map_err(Error::from)?;
+        writer.len()
+    };
+
+    let mut header_room = [0; 192];
+    let mut header = Writer::new(&mut header_room);
+    header.text(r#""header":{"signer":"#).map_err(Error::from)?;
+    reply::jwk(&mut header, &aik.public)?;
+    header.text("},").map_err(Error::from)?;
+    let header = core::str::from_utf8(header.finish()).map_err(|_| Error::Internal)?;
+    let key = Name { kind: Kind::Aik, number: aik.number };
+    let writer = Writer::resume(out, length).ok_or(Error::Internal)?;
+    Ok(reply::sign(ports, key, "TAInformation", header, writer)?)
+}

@@ -1,0 +1,291 @@
+//! Who may do what: the only way to an [`Authorized`] command.
+//!
+//! A TAM owns the security domains that it created. A domain is named by (TAM, service provider,
+//! name); that of another TAM cannot be told from one that does not exist.
+
+use otrp_wire::ErrorCode;
+use otrp_wire::id::{SdName, SpId, TaId};
+
+use crate::error::Error;
+use crate::image::SignedImage;
+use crate::pki::TrustedTam;
+use crate::platform::StoredTa;
+use crate::registry::{Intent, NewSd, Sd, SdReference, SdUpdate, State, Ta, TaReference, Tam};
+
+/// A command whose sender may give it, on a state in which it makes sense.
+///
+/// The registry changes by nothing else. Only this module makes one:
+///
+/// ```compile_fail
+/// use otrp_engine::policy::Authorized;
+/// use otrp_engine::registry::SdReference;
+/// let forged = Authorized(SdReference { sd: 1 });
+/// ```
+#[derive(Debug)]
+pub struct Authorized<T>(T);
+
+impl<T> Authorized<T> {
+    /// The command.
+    #[must_use]
+    pub fn into_inner(self) -> T {
+        self.0
+    }
+
+    /// The command, to look at.
+    #[must_use]
+    pub const fn get(&self) -> &T {
+        &self.0
+    }
+}
+
+/// A TAM that is trusted, claims to be itself, and knows the device's state.
+#[derive(Clone, Copy, Debug)]
+pub struct Owner {
+    tam: u32,
+}
+
+/// A trusted TAM whose request builds on the device's current state; see [`current`].
+#[derive(Clone, Copy, Debug)]
+pub struct Current<'s>(&'s Tam);
+
+/// Checks that a request builds on the state that the TAM was given last (OTrP draft, section
+/// 9.2.1.2): so a request is accepted once at most, and never out of order.
+///
+/// # Errors
+/// `ERR_DEV_STATE_MISMATCH`.
+pub fn current<'s>(
+    state: &'s State,
+    tam: &TrustedTam<'_>,
+    dsi_hash: &[u8; 32],
+) -> Result<Current<'s>, Error> {
+    state
+        .tam(tam.identity())
+        .filter(|known| known.dsi_hash.as_ref() == Some(dsi_hash))
+        .map(Current)
+        .ok_or(Error::Refused(ErrorCode::DevStateMismatch))
+}
+
+impl Current<'_> {
+    /// Checks the owner that the request claims: it must be that of the certificate.
+    ///
+    /// # Errors
+    /// `ERR_TAM_NOT_AUTHORIZED`.
+    pub fn claims(self, tam_id: &str) -> Result<Owner, Error> {
+        if self.0.id.as_str() == tam_id {
+            Ok(Owner { tam: self.0.number })
+        } else {
+            Err(ErrorCode::TamNotAuthorized.into())
+        }
+    }
+}
+
+impl Owner {
+    /// The number of the TAM.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        self.tam
+    }
+
+    /// A security domain that the TAM may create.
+    ///
+    /// # Errors
+    /// `ERR_SD_ALREADY_EXISTS`, `ERR_TEE_RESOURCE_FULL`.
+    pub fn new_sd(self, state: &State, sp: SpId, name: SdName) -> Result<Authorized<NewSd>, Error> {
+        if state.sds_of(self.tam).any(|sd| sd.sp == sp && sd.name == name) {
+            return Err(ErrorCode::SdAlreadyExists.into());
+        }
+        if !state.has_room_for_sd() {
+            return Err(ErrorCode::TeeResourceFull.into());
+        }
+        Ok(Authorized(NewSd { tam: self.tam, sp, name }))
+    }
+
+    /// The security domain of a name, and of a service provider where one is given.
+    ///
+    /// # Errors
+    /// `ERR_SD_NOT_FOUND` if there is none, or several and no service provider to tell them apart.
+    pub fn sd<'s>(self, state: &'s State, sp: Option<&str>, name: &str) -> Result<&'s Sd, Error> {
+        let mut found = state
+            .sds_of(self.tam)
+            .filter(|sd| sd.name.as_str() == name && sp.is_none_or(|sp| sd.sp.as_str() == sp));
+        match (found.next(), found.next()) {
+            (Some(sd), None) => Ok(sd),
+            _ => Err(ErrorCode::SdNotFound.into()),
+        }
+    }
+
+    /// The security domain that an image goes to.
+    ///
+    /// # Errors
+    /// `ERR_SD_NOT_FOUND`; `ERR_TA_INVALID` if the domain exists, but not for this service
+    /// provider (OTrP draft, section 13.1.1).
+    pub fn sd_for_image<'s>(self, state: &'s State, sp: &str, name: &str) -> Result<&'s Sd, Error> {
+        self.sd(state, Some(sp), name).map_err(|error| {
+            let others = state.sds_of(self.tam).any(|sd| sd.name.as_str() == name);
+            if others { ErrorCode::TaInvalid.into() } else { error }
+        })
+    }
+
+    /// A security domain that the TAM may delete, with what is in it if it says so.
+    ///
+    /// # Errors
+    /// `ERR_SD_NOT_FOUND`, `ERR_SD_NOT_EMPTY`.
+    pub fn sd_to_delete(
+        self,
+        state: &State,
+        sp: Option<&str>,
+        name: &str,
+        with_tas: bool,
+    ) -> Result<Authorized<SdReference>, Error> {
+        let sd = self.sd(state, sp, name)?;
+        if !with_tas && state.tas_of(sd.number).next().is_some() {
+            return Err(ErrorCode::SdNotEmpty.into());
+        }
+        Ok(Authorized(SdReference { sd: sd.number }))
+    }
+
+    /// A change of a security domain's service provider and name.
+    ///
+    /// # Errors
+    /// `ERR_SDNAME_ALREADY_USED`; [`Error::Internal`] for a domain that is not the TAM's.
+    pub fn sd_update(self, state: &State, update: SdUpdate) -> Result<Authorized<SdUpdate>, Error> {
+        if state.sd(update.sd).is_none_or(|sd| sd.tam != self.tam) {
+            return Err(Error::Internal);
+        }
+        let taken = state
+            .sds_of(self.tam)
+            .any(|sd| sd.number != update.sd && sd.sp == update.sp && sd.name == update.name);
+        if taken {
+            return Err(ErrorCode::SdNameAlreadyUsed.into());
+        }
+        Ok(Authorized(update))
+    }
+
+    /// A trusted application that the TAM may delete.
+    ///
+    /// # Errors
+    /// `ERR_SD_NOT_FOUND`, `ERR_TA_NOT_FOUND`.
+    pub fn ta_to_delete(
+        self,
+        state: &State,
+        sp: Option<&str>,
+        name: &str,
+        ta: &str,
+    ) -> Result<Authorized<TaReference>, Error> {
+        let sd = self.sd(state, sp, name)?;
+        let ta = state
+            .tas_of(sd.number)
+            .find(|known| known.id.as_str() == ta)
+            .ok_or(Error::Refused(ErrorCode::TaNotFound))?;
+        Ok(Authorized(TaReference { uuid: ta.uuid }))
+    }
+}
+
+/// The entry that a request is to make or to replace.
+#[derive(Debug)]
+pub struct Target<'s> {
+    sd: &'s Sd,
+    id: TaId,
+    installed: Option<&'s Ta>,
+}
+
+impl<'s> Target<'s> {
+    /// A trusted application that is not in the security domain yet.
+    ///
+    /// # Errors
+    /// `ERR_TA_ALREADY_INSTALLED`, `ERR_TEE_RESOURCE_FULL`.
+    pub fn absent(state: &'s State, sd: &'s Sd, id: TaId) -> Result<Self, Error> {
+        if state.tas_of(sd.number).any(|ta| ta.id == id) {
+            return Err(ErrorCode::TaAlreadyInstalled.into());
+        }
+        if !state.has_room_for_ta() {
+            return Err(ErrorCode::TeeResourceFull.into());
+        }
+        Ok(Self { sd, id, installed: None })
+    }
+
+    /// A trusted application that is in the security domain.
+    ///
+    /// # Errors
+    /// `ERR_TA_NOT_FOUND`.
+    pub fn present(state: &'s State, sd: &'s Sd, id: TaId) -> Result<Self, Error> {
+        let installed = state.tas_of(sd.number).find(|ta| ta.id == id);
+        if installed.is_none() {
+            return Err(ErrorCode::TaNotFound.into());
+        }
+        Ok(Self { sd, id, installed })
+    }
+
+    /// What is installed, if anything.
+    #[must_use]
+    pub const fn installed(&self) -> Option<&'s Ta> {
+        self.installed
+    }
+
+    /// The entry for an image that the domain's service provider signed.
+    ///
+    /// # Errors
+    /// `ERR_TA_INVALID` if the UUID is another application's or not the one that this name stands
+    /// for, or if the version is below the highest that was ever installed under the UUID.
+    pub fn with_image(
+        self,
+        state: &State,
+        image: &SignedImage<'_>,
+        signer: [u8; 32],
+    ) -> Result<Authorized<Ta>, Error> {
+        let uuid = *image.uuid();
+        let same = match (self.installed, state.ta_under(&uuid)) {
+            (Some(installed), _) => installed.uuid == uuid,
+            (None, owner) => owner.is_none(),
+        };
+        if !same || image.version() < state.version_floor(&uuid) {
+            return Err(ErrorCode::TaInvalid.into());
+        }
+        if !state.has_room_for_floor(&uuid) {
+            return Err(ErrorCode::TeeResourceFull.into());
+        }
+        let stored = StoredTa {
+            version: image.version(),
+            // An image is shorter than the message that it came in.
+            size: image.elf().len().try_into().map_err(|_| Error::Internal)?,
+            digest: *image.digest(),
+        };
+        Ok(Authorized(Ta {
+            sd: self.sd.number,
+            id: self.id,
+            uuid,
+            stored,
+            signer,
+            personalization: self.installed.and_then(|ta| ta.personalization),
+        }))
+    }
+
+    /// The entry as it is, for new personalization data.
+    ///
+    /// # Errors
+    /// `ERR_TA_NOT_FOUND` if nothing is installed.
+    pub fn as_installed(self) -> Result<Authorized<Ta>, Error> {
+        self.installed.cloned().map(Authorized).ok_or(Error::Refused(ErrorCode::TaNotFound))
+    }
+}
+
+impl Authorized<Ta> {
+    /// The installation of this entry, with the objects that were written under the next number.
+    #[must_use]
+    pub fn into_intent(
+        self,
+        next: u32,
+        new_personalization: bool,
+        new_certificates: bool,
+    ) -> Authorized<Intent> {
+        let Self(mut ta) = self;
+        if new_personalization {
+            ta.personalization = Some(next);
+        }
+        Authorized(Intent {
+            ta,
+            certificates: new_certificates.then_some(next),
+            numbered: new_personalization || new_certificates,
+        })
+    }
+}

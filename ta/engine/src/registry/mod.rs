@@ -1,0 +1,168 @@
+//! Who owns what on the device: TAMs, security domains, attestation keys, trusted applications.
+//!
+//! The state is one record, replaced as a whole. Its changes are methods that take an
+//! [`Authorized`] command, so that nothing changes it unchecked.
+//!
+//! Objects that live beside the record (certificates, keys, personalization data) are written
+//! under numbers that no record mentions before the record that mentions them, and are removed
+//! after the record that forgets them, which lists them as *trash*. A power cut in between leaves
+//! objects under the next number or in the trash; [`Registry::open`] removes both.
+//! The TEE core's TA database is a second store, so an installation is announced by an
+//! [`Intent`] first; the database then tells which side of its commit a power cut was on.
+
+mod codec;
+mod state;
+
+use otrp_wire::limits::REPLY_LIMIT;
+
+use crate::error::Error;
+use crate::platform::{Keys, Kind, Name, Platform, PortError, Ports, Storage, TaStore};
+
+pub use codec::LONGEST_RECORD;
+pub use state::{
+    Aik, Change, Floor, Intent, NewSd, Sd, SdReference, SdUpdate, State, Ta, TaReference, Tam,
+    Trash,
+};
+
+// The record is built in the buffer of the reply.
+const _: () = assert!(LONGEST_RECORD <= REPLY_LIMIT, "raise REPLY_LIMIT with the counts");
+
+/// The record's name.
+const RECORD: Name = Name { kind: Kind::Registry, number: 0 };
+
+/// Kinds of objects that one change may write under the next number.
+const NUMBERED: [Kind; 3] = [Kind::SpCertificates, Kind::TamChain, Kind::Personalization];
+
+/// The state in memory, and whether it is the one in storage.
+#[derive(Debug)]
+pub struct Registry {
+    state: State,
+    stale: bool,
+}
+
+impl Registry {
+    /// A registry that must be opened before it is used.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { state: State::new(), stale: true }
+    }
+
+    /// The state, as in storage.
+    #[must_use]
+    pub const fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Makes memory follow storage if it does not, and finishes or undoes what a power cut or an
+    /// error interrupted. `scratch` holds the record meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Port`]; `Corrupt` if the record is damaged.
+    pub fn open<P: Platform>(
+        &mut self,
+        ports: &mut Ports<P>,
+        scratch: &mut [u8],
+    ) -> Result<(), Error> {
+        if !self.stale {
+            return Ok(());
+        }
+        self.state.clear();
+        let mut intent = None;
+        if let Some(record) = ports.storage.load(RECORD, scratch)? {
+            intent = codec::decode(record, &mut self.state).map_err(|_| PortError::Corrupt)?;
+        }
+        ports.ta_store.abort();
+        if let Some(intent) = intent
+            && intent.is_committed(ports.ta_store.query(&intent.ta.uuid)?.as_ref())
+        {
+            let tam = self.state.sd(intent.ta.sd).map(|sd| sd.tam);
+            self.state.install(intent)?;
+            // The answer that would have carried the new state was never given.
+            if let Some(tam) = tam {
+                self.state.forget_dsi(tam);
+            }
+            self.write(&mut ports.storage, None, scratch)?;
+        }
+        let next = self.state.next_number();
+        for kind in NUMBERED {
+            ports.storage.remove(Name { kind, number: next })?;
+        }
+        ports.keys.destroy(Name { kind: Kind::Aik, number: next })?;
+        self.empty_trash(ports)?;
+        self.stale = false;
+        Ok(())
+    }
+
+    /// Begins a change: the state in memory is no longer that of storage until it is committed.
+    pub const fn change(&mut self) -> Change<'_> {
+        self.stale = true;
+        Change::new(&mut self.state)
+    }
+
+    /// Marks memory as not that of storage, so that the next use reads it anew.
+    pub const fn distrust(&mut self) {
+        self.stale = true;
+    }
+
+    /// Announces an installation: the stored state stays, with the intent beside it.
+    ///
+    /// # Errors
+    /// [`Error::Port`].
+    pub fn announce<P: Platform>(
+        &mut self,
+        ports: &mut Ports<P>,
+        intent: &Intent,
+        scratch: &mut [u8],
+    ) -> Result<(), Error> {
+        self.stale = true;
+        self.write(&mut ports.storage, Some(intent), scratch)
+    }
+
+    /// Commits the change in memory, then removes what it forgot.
+    ///
+    /// # Errors
+    /// [`Error::Port`]; the change may have been committed or not, and is found out when the
+    /// registry is opened again.
+    pub fn commit<P: Platform>(
+        &mut self,
+        ports: &mut Ports<P>,
+        scratch: &mut [u8],
+    ) -> Result<(), Error> {
+        self.write(&mut ports.storage, None, scratch)?;
+        self.empty_trash(ports)?;
+        self.stale = false;
+        Ok(())
+    }
+
+    fn write<S: Storage>(
+        &self,
+        storage: &mut S,
+        intent: Option<&Intent>,
+        scratch: &mut [u8],
+    ) -> Result<(), Error> {
+        // The scratch holds the longest record, which is checked when it is compiled.
+        let record = codec::encode(&self.state, intent, scratch).map_err(|_| Error::Internal)?;
+        Ok(storage.replace(RECORD, record)?)
+    }
+
+    /// Removes what the record in storage lists as trash. The list in storage stays until the
+    /// next commit; removing twice is harmless, because numbers are never used again and because
+    /// a UUID that is installed again leaves the list before.
+    fn empty_trash<P: Platform>(&mut self, ports: &mut Ports<P>) -> Result<(), Error> {
+        for trash in self.state.trash() {
+            match trash {
+                Trash::Record(name) => ports.storage.remove(*name)?,
+                Trash::Key(name) => ports.keys.destroy(*name)?,
+                Trash::Ta(uuid) => ports.ta_store.remove(uuid)?,
+            }
+        }
+        self.state.clear_trash();
+        Ok(())
+    }
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,560 @@
+//! The state itself, and the only ways to change it.
+
+use heapless::Vec;
+use otrp_wire::id::{SdName, SpId, TaId, TamId};
+use otrp_wire::limits::{SD_LIMIT, TA_LIMIT, TAM_LIMIT, VERSION_FLOOR_LIMIT};
+
+use crate::error::Error;
+use crate::pki::TrustedTam;
+use crate::platform::{Kind, Name, Point, PortError, StoredTa, UuidBytes};
+use crate::policy::Authorized;
+
+/// Most things that one change forgets: a full security domain with its applications, each with
+/// personalization data, its certificates and its attestation key; and a TAM's chain.
+pub const TRASH_LIMIT: usize = 2 * TA_LIMIT + 4;
+
+/// A TAM that this device has accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tam {
+    /// Its number, under which its certificate chain is stored too.
+    pub number: u32,
+    /// The number of its stored certificate chain.
+    pub chain: u32,
+    /// Its identifier.
+    pub id: TamId,
+    /// SHA-256 of the leaf certificate that it used last.
+    pub leaf: [u8; 32],
+    /// SHA-256 of the stored chain.
+    pub chain_digest: [u8; 32],
+    /// SHA-256 of the device state that it was given last, while that is the current one.
+    pub dsi_hash: Option<[u8; 32]>,
+}
+
+/// A security domain: a name within (TAM, service provider).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sd {
+    /// Its number.
+    pub number: u32,
+    /// The number of its owner.
+    pub tam: u32,
+    /// The service provider.
+    pub sp: SpId,
+    /// Its name.
+    pub name: SdName,
+    /// The number of the record of the service provider's certificates.
+    pub certificates: u32,
+}
+
+/// An attestation key of a service provider, as one TAM knows the provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Aik {
+    /// The number of the key pair.
+    pub number: u32,
+    /// The TAM.
+    pub tam: u32,
+    /// The service provider.
+    pub sp: SpId,
+    /// The public key.
+    pub public: Point,
+}
+
+/// An installed trusted application.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ta {
+    /// The security domain that owns it.
+    pub sd: u32,
+    /// Its name for the TAM.
+    pub id: TaId,
+    /// Its UUID, as its service provider signed it.
+    pub uuid: UuidBytes,
+    /// What the TA database holds.
+    pub stored: StoredTa,
+    /// SHA-256 of the certificate whose key signed the image.
+    pub signer: [u8; 32],
+    /// The number of the record of its personalization data.
+    pub personalization: Option<u32>,
+}
+
+/// The highest version ever installed under a UUID; it outlives the application.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Floor {
+    /// The UUID.
+    pub uuid: UuidBytes,
+    /// The version.
+    pub version: u32,
+}
+
+/// What the record has forgotten and is still to be removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trash {
+    /// A record of storage.
+    Record(Name),
+    /// A key pair.
+    Key(Name),
+    /// A trusted application.
+    Ta(UuidBytes),
+}
+
+/// An installation that the TA database is about to commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Intent {
+    /// The entry that the registry will hold; it replaces one of the same domain and name.
+    pub ta: Ta,
+    /// The number of the domain's new record of certificates, if the request brought one.
+    pub certificates: Option<u32>,
+    /// Whether the change used up the next number.
+    pub numbered: bool,
+}
+
+impl Intent {
+    /// Whether the TA database holds what was to be installed.
+    ///
+    /// A record that an installation names is complete before its intent is written, so an
+    /// identical image that was there before is as good as one that was committed.
+    #[must_use]
+    pub fn is_committed(&self, found: Option<&StoredTa>) -> bool {
+        found == Some(&self.ta.stored)
+    }
+}
+
+/// Everything that the registry's record says.
+#[derive(Debug)]
+pub struct State {
+    pub(super) tams: Vec<Tam, TAM_LIMIT>,
+    pub(super) sds: Vec<Sd, SD_LIMIT>,
+    pub(super) aiks: Vec<Aik, SD_LIMIT>,
+    pub(super) tas: Vec<Ta, TA_LIMIT>,
+    pub(super) floors: Vec<Floor, VERSION_FLOOR_LIMIT>,
+    pub(super) trash: Vec<Trash, TRASH_LIMIT>,
+    pub(super) next_number: u32,
+    pub(super) next_generation: u64,
+    pub(super) time_floor: u64,
+}
+
+/// There is no room for one more.
+const FULL: Error = Error::Port(PortError::Full);
+
+impl State {
+    /// The state of a fresh device.
+    pub(super) const fn new() -> Self {
+        Self {
+            tams: Vec::new(),
+            sds: Vec::new(),
+            aiks: Vec::new(),
+            tas: Vec::new(),
+            floors: Vec::new(),
+            trash: Vec::new(),
+            next_number: 1,
+            next_generation: 1,
+            time_floor: 0,
+        }
+    }
+
+    /// Makes this the state of a fresh device, in place: it is too large for the stack.
+    pub(super) fn clear(&mut self) {
+        self.tams.clear();
+        self.sds.clear();
+        self.aiks.clear();
+        self.tas.clear();
+        self.floors.clear();
+        self.trash.clear();
+        self.next_number = 1;
+        self.next_generation = 1;
+        self.time_floor = 0;
+    }
+
+    /// The TAMs.
+    #[must_use]
+    pub fn tams(&self) -> &[Tam] {
+        &self.tams
+    }
+
+    /// The TAM of this identifier.
+    #[must_use]
+    pub fn tam(&self, id: &TamId) -> Option<&Tam> {
+        self.tams.iter().find(|tam| tam.id == *id)
+    }
+
+    /// The TAM of this number.
+    #[must_use]
+    pub fn tam_numbered(&self, number: u32) -> Option<&Tam> {
+        self.tams.iter().find(|tam| tam.number == number)
+    }
+
+    /// The security domain of this number.
+    #[must_use]
+    pub fn sd(&self, number: u32) -> Option<&Sd> {
+        self.sds.iter().find(|sd| sd.number == number)
+    }
+
+    /// The security domains of a TAM.
+    pub fn sds_of(&self, tam: u32) -> impl Iterator<Item = &Sd> {
+        self.sds.iter().filter(move |sd| sd.tam == tam)
+    }
+
+    /// The trusted applications of a security domain.
+    pub fn tas_of(&self, sd: u32) -> impl Iterator<Item = &Ta> {
+        self.tas.iter().filter(move |ta| ta.sd == sd)
+    }
+
+    /// Every trusted application.
+    #[must_use]
+    pub fn tas(&self) -> &[Ta] {
+        &self.tas
+    }
+
+    /// The trusted application under a UUID.
+    #[must_use]
+    pub fn ta_under(&self, uuid: &UuidBytes) -> Option<&Ta> {
+        self.tas.iter().find(|ta| ta.uuid == *uuid)
+    }
+
+    /// The attestation keys of a TAM's service providers.
+    pub fn aiks_of(&self, tam: u32) -> impl Iterator<Item = &Aik> {
+        self.aiks.iter().filter(move |aik| aik.tam == tam)
+    }
+
+    /// The attestation key of a service provider of a TAM.
+    #[must_use]
+    pub fn aik(&self, tam: u32, sp: &SpId) -> Option<&Aik> {
+        self.aiks.iter().find(|aik| aik.tam == tam && aik.sp == *sp)
+    }
+
+    /// The lowest version that may be installed under a UUID.
+    #[must_use]
+    pub fn version_floor(&self, uuid: &UuidBytes) -> u32 {
+        self.floors.iter().find(|floor| floor.uuid == *uuid).map_or(0, |floor| floor.version)
+    }
+
+    /// Whether one more UUID can be remembered, or this one is.
+    #[must_use]
+    pub fn has_room_for_floor(&self, uuid: &UuidBytes) -> bool {
+        !self.floors.is_full() || self.floors.iter().any(|floor| floor.uuid == *uuid)
+    }
+
+    /// Whether one more trusted application can be entered.
+    #[must_use]
+    pub fn has_room_for_ta(&self) -> bool {
+        !self.tas.is_full()
+    }
+
+    /// Whether one more security domain can be entered.
+    #[must_use]
+    pub fn has_room_for_sd(&self) -> bool {
+        !self.sds.is_full()
+    }
+
+    /// The number under which the next change writes its objects.
+    #[must_use]
+    pub const fn next_number(&self) -> u32 {
+        self.next_number
+    }
+
+    /// The generation of the next device state that is given to a TAM.
+    #[must_use]
+    pub const fn next_generation(&self) -> u64 {
+        self.next_generation
+    }
+
+    /// The largest time that was ever verified, in seconds since 1970.
+    #[must_use]
+    pub const fn time_floor(&self) -> u64 {
+        self.time_floor
+    }
+
+    pub(super) fn trash(&self) -> &[Trash] {
+        &self.trash
+    }
+
+    pub(super) fn clear_trash(&mut self) {
+        self.trash.clear();
+    }
+
+    fn discard(&mut self, trash: Trash) -> Result<(), Error> {
+        self.trash.push(trash).map_err(|_| Error::Internal)
+    }
+
+    fn discard_record(&mut self, kind: Kind, number: u32) -> Result<(), Error> {
+        self.discard(Trash::Record(Name { kind, number }))
+    }
+
+    /// Uses up the next number.
+    fn take_number(&mut self) -> Result<(), Error> {
+        self.next_number = self.next_number.checked_add(1).ok_or(FULL)?;
+        Ok(())
+    }
+
+    pub(super) fn forget_dsi(&mut self, tam: u32) {
+        if let Some(tam) = self.tams.iter_mut().find(|known| known.number == tam) {
+            tam.dsi_hash = None;
+        }
+    }
+
+    /// Enters what the TA database has committed.
+    pub(super) fn install(&mut self, intent: Intent) -> Result<(), Error> {
+        let Intent { ta, certificates, numbered } = intent;
+        // A UUID that was deleted and is installed again must not be removed with the trash.
+        self.trash.retain(|trash| *trash != Trash::Ta(ta.uuid));
+        if let Some(new) = certificates {
+            self.replace_certificates(ta.sd, new)?;
+        }
+        self.raise_floor(ta.uuid, ta.stored.version)?;
+        self.enter_ta(ta)?;
+        if numbered { self.take_number() } else { Ok(()) }
+    }
+
+    fn replace_certificates(&mut self, sd: u32, new: u32) -> Result<(), Error> {
+        let sd = self.sds.iter_mut().find(|known| known.number == sd).ok_or(Error::Internal)?;
+        let old = core::mem::replace(&mut sd.certificates, new);
+        self.discard_record(Kind::SpCertificates, old)
+    }
+
+    fn raise_floor(&mut self, uuid: UuidBytes, version: u32) -> Result<(), Error> {
+        match self.floors.iter_mut().find(|floor| floor.uuid == uuid) {
+            Some(floor) => floor.version = floor.version.max(version),
+            None => self.floors.push(Floor { uuid, version }).map_err(|_| FULL)?,
+        }
+        Ok(())
+    }
+
+    fn enter_ta(&mut self, ta: Ta) -> Result<(), Error> {
+        let known = self.tas.iter_mut().find(|known| known.sd == ta.sd && known.id == ta.id);
+        let Some(known) = known else { return self.tas.push(ta).map_err(|_| FULL) };
+        let new_personalization = ta.personalization;
+        let old = core::mem::replace(known, ta);
+        match old.personalization {
+            Some(number) if old.personalization != new_personalization => {
+                self.discard_record(Kind::Personalization, number)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn remove_tas(&mut self, mut which: impl FnMut(&Ta) -> bool) -> Result<(), Error> {
+        for index in (0..self.tas.len()).rev() {
+            if !self.tas.get(index).is_some_and(&mut which) {
+                continue;
+            }
+            let ta = self.tas.remove(index);
+            self.discard(Trash::Ta(ta.uuid))?;
+            if let Some(number) = ta.personalization {
+                self.discard_record(Kind::Personalization, number)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets the attestation key of a service provider that has no security domain left.
+    fn release_aik(&mut self, tam: u32, sp: &SpId) -> Result<(), Error> {
+        if self.sds.iter().any(|sd| sd.tam == tam && sd.sp == *sp) {
+            return Ok(());
+        }
+        self.discard_aik(tam, sp)
+    }
+
+    fn discard_aik(&mut self, tam: u32, sp: &SpId) -> Result<(), Error> {
+        let Some(index) = self.aiks.iter().position(|aik| aik.tam == tam && aik.sp == *sp) else {
+            return Ok(());
+        };
+        let aik = self.aiks.remove(index);
+        self.discard(Trash::Key(Name { kind: Kind::Aik, number: aik.number }))
+    }
+}
+
+/// A change of the state in memory, between [`super::Registry::change`] and its commit.
+#[derive(Debug)]
+pub struct Change<'s>(&'s mut State);
+
+/// A security domain to create, with the objects that were written for it.
+#[derive(Debug)]
+pub struct NewSd {
+    /// The number of the owner.
+    pub tam: u32,
+    /// The service provider.
+    pub sp: SpId,
+    /// Its name.
+    pub name: SdName,
+}
+
+/// What an UpdateSD changes, checked.
+#[derive(Debug)]
+pub struct SdUpdate {
+    /// The number of the security domain.
+    pub sd: u32,
+    /// The service provider that it gets.
+    pub sp: SpId,
+    /// The name that it gets.
+    pub name: SdName,
+    /// Whether its certificates were written anew under the next number.
+    pub certificates: bool,
+}
+
+impl<'s> Change<'s> {
+    pub(super) const fn new(state: &'s mut State) -> Self {
+        Self(state)
+    }
+
+    /// The state as changed so far.
+    #[must_use]
+    pub const fn state(&self) -> &State {
+        self.0
+    }
+
+    /// Enters a TAM that an anchor vouches for, or the certificates that a known one uses now;
+    /// returns its number. With `chain_digest` its chain was written under the next number.
+    ///
+    /// Where there is no room a TAM without security domains gives way.
+    ///
+    /// # Errors
+    /// `Full` if every TAM has a security domain.
+    pub fn meet(
+        &mut self,
+        tam: &TrustedTam<'_>,
+        chain_digest: Option<[u8; 32]>,
+    ) -> Result<u32, Error> {
+        let state = &mut *self.0;
+        let next = state.next_number;
+        if let Some(known) = state.tams.iter_mut().find(|known| known.id == *tam.identity()) {
+            let number = known.number;
+            if let Some(chain_digest) = chain_digest {
+                known.leaf = tam.path().leaf().fingerprint();
+                known.chain_digest = chain_digest;
+                let old = core::mem::replace(&mut known.chain, next);
+                state.discard_record(Kind::TamChain, old)?;
+                state.take_number()?;
+            }
+            return Ok(number);
+        }
+        if state.tams.is_full() {
+            let sds = &state.sds;
+            let idle = |tam: &Tam| !sds.iter().any(|sd| sd.tam == tam.number);
+            let index = state.tams.iter().position(idle).ok_or(FULL)?;
+            let old = state.tams.remove(index);
+            state.discard_record(Kind::TamChain, old.chain)?;
+        }
+        let entry = Tam {
+            number: next,
+            chain: next,
+            id: tam.identity().clone(),
+            leaf: tam.path().leaf().fingerprint(),
+            // A TAM that is not known has no stored chain, so there always is one.
+            chain_digest: chain_digest.ok_or(Error::Internal)?,
+            dsi_hash: None,
+        };
+        state.tams.push(entry).map_err(|_| FULL)?;
+        state.take_number()?;
+        Ok(next)
+    }
+
+    /// Remembers the device state that a TAM is about to be given, or that it has none.
+    ///
+    /// The hash is of the state with the generation [`State::next_generation`], which is used up.
+    ///
+    /// # Errors
+    /// `Full` after 2^64 states.
+    pub fn give_dsi(&mut self, tam: u32, hash: Option<[u8; 32]>) -> Result<(), Error> {
+        if hash.is_some() {
+            self.0.next_generation = self.0.next_generation.checked_add(1).ok_or(FULL)?;
+        }
+        let tam = self.0.tams.iter_mut().find(|known| known.number == tam);
+        tam.ok_or(Error::Internal)?.dsi_hash = hash;
+        Ok(())
+    }
+
+    /// Raises the time floor.
+    pub fn observe_time(&mut self, seconds: u64) {
+        self.0.time_floor = self.0.time_floor.max(seconds);
+    }
+
+    /// Enters a security domain whose certificates, and key where the service provider had none,
+    /// were written under the next number.
+    ///
+    /// # Errors
+    /// `Full`.
+    pub fn create_sd(&mut self, new: Authorized<NewSd>, key: Option<Point>) -> Result<(), Error> {
+        let NewSd { tam, sp, name } = new.into_inner();
+        let number = self.0.next_number;
+        if let Some(public) = key {
+            let aik = Aik { number, tam, sp: sp.clone(), public };
+            self.0.aiks.push(aik).map_err(|_| FULL)?;
+        }
+        let sd = Sd { number, tam, sp, name, certificates: number };
+        self.0.sds.push(sd).map_err(|_| FULL)?;
+        self.0.take_number()
+    }
+
+    /// Changes a security domain. With `key` the service provider that it ends up with gets a new
+    /// attestation key, written under the next number, in place of the one it had.
+    ///
+    /// # Errors
+    /// `Full`.
+    pub fn update_sd(
+        &mut self,
+        update: Authorized<SdUpdate>,
+        key: Option<Point>,
+    ) -> Result<(), Error> {
+        let SdUpdate { sd: number, sp, name, certificates } = update.into_inner();
+        let state = &mut *self.0;
+        let next = state.next_number;
+        if certificates {
+            state.replace_certificates(number, next)?;
+        }
+        let sd = state.sds.iter_mut().find(|sd| sd.number == number).ok_or(Error::Internal)?;
+        let tam = sd.tam;
+        let old_sp = core::mem::replace(&mut sd.sp, sp.clone());
+        sd.name = name;
+        state.release_aik(tam, &old_sp)?;
+        if let Some(public) = key {
+            state.discard_aik(tam, &sp)?;
+            let aik = Aik { number: next, tam, sp, public };
+            state.aiks.push(aik).map_err(|_| FULL)?;
+        }
+        if certificates || key.is_some() { state.take_number() } else { Ok(()) }
+    }
+
+    /// Forgets a security domain, its trusted applications and, with the last domain of its
+    /// service provider, the provider's attestation key.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if there is no such domain, which its authorization excludes.
+    pub fn delete_sd(&mut self, sd: Authorized<SdReference>) -> Result<(), Error> {
+        let number = sd.into_inner().sd;
+        let state = &mut *self.0;
+        let index = state.sds.iter().position(|sd| sd.number == number).ok_or(Error::Internal)?;
+        let sd = state.sds.remove(index);
+        state.remove_tas(|ta| ta.sd == number)?;
+        state.discard_record(Kind::SpCertificates, sd.certificates)?;
+        state.release_aik(sd.tam, &sd.sp)
+    }
+
+    /// Enters what the TA database has committed.
+    ///
+    /// # Errors
+    /// `Full`, which the authorization excludes.
+    pub fn install(&mut self, intent: Authorized<Intent>) -> Result<(), Error> {
+        self.0.install(intent.into_inner())
+    }
+
+    /// Forgets a trusted application. Its version floor stays.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if the trash is full, which its size excludes.
+    pub fn delete_ta(&mut self, ta: Authorized<TaReference>) -> Result<(), Error> {
+        let uuid = ta.into_inner().uuid;
+        self.0.remove_tas(|ta| ta.uuid == uuid)
+    }
+}
+
+/// A security domain of the TAM that asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SdReference {
+    /// Its number.
+    pub sd: u32,
+}
+
+/// A trusted application of the TAM that asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TaReference {
+    /// Its UUID.
+    pub uuid: UuidBytes,
+}

@@ -1,0 +1,264 @@
+//! Answers: written, encrypted, signed, all in the one buffer that they leave in.
+
+use otrp_wire::dsi::Base64;
+use otrp_wire::response::{Reason, Writer};
+use otrp_wire::{ErrorCode, RequestName, Span, VERSION};
+use serde::Serialize;
+
+use crate::device::{Identity, TEE_KEY};
+use crate::dsi::{AIK_TYPE, View};
+use crate::error::Error;
+use crate::jose::content::{ContentAlgorithm, ContentKey};
+use crate::jose::key_management::{KeyAlgorithm, wrap_content_key};
+use crate::jose::signature::signing_digest;
+use crate::jose::{self};
+use crate::message::Transaction;
+use crate::pki::spki_p256;
+use crate::platform::{Keys, Name, Platform, Point, Ports, Rng};
+
+/// The signature algorithms of this TEE, both ways.
+pub const SIGNATURE_ALGORITHM: &str = "ES256";
+/// The protected header of everything that is signed: base64url of `{"alg":"ES256"}`, as printed
+/// in section 7.5 of the OTrP draft.
+const SIGNATURE_HEADER: &str = "eyJhbGciOiJFUzI1NiJ9";
+/// How the keys of answers are wrapped for the TAM.
+const KEY_ALGORITHM: KeyAlgorithm = KeyAlgorithm::EcdhEsA128Kw;
+/// What a device state is encrypted with when the request gives no key: the one that every TAM
+/// must have (OTrP draft, section 7.5.2).
+const STATE_ENCRYPTION: ContentAlgorithm = ContentAlgorithm::A128CbcHs256;
+/// Longest initialization vector.
+const IV_LIMIT: usize = 16;
+
+/// What is true of every answer to one request.
+#[derive(Debug)]
+pub struct Addressed<'t> {
+    /// The request.
+    pub name: RequestName,
+    /// Its identifiers.
+    pub transaction: &'t Transaction,
+}
+
+/// What a request that was carried out is answered with.
+#[derive(Debug, Default)]
+pub struct Outcome<'s> {
+    /// `sdname` of a domain that was created.
+    pub sd_name: Option<&'s str>,
+    /// `teespaik`: an attestation key that was made.
+    pub aik: Option<Point>,
+    /// The device state from now on, if it was asked for.
+    pub view: Option<View<'s>>,
+}
+
+#[derive(Serialize)]
+struct Content<'a, D> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<Reason>,
+    did: Base64<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sdname: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    teespaik: Option<Base64<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    teespaiktype: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dsi: Option<D>,
+}
+
+impl From<jose::Error> for Error {
+    /// For answers only: their keys and buffers are our own, so only a port can fail.
+    fn from(error: jose::Error) -> Self {
+        match error {
+            jose::Error::Port(error) => Self::Port(error),
+            jose::Error::Crypto | jose::Error::Unsupported | jose::Error::Internal => {
+                Self::Internal
+            }
+        }
+    }
+}
+
+impl Addressed<'_> {
+    /// A refusal before the sender is known or the content could be decrypted: nothing about the
+    /// device is in it.
+    ///
+    /// # Errors
+    /// [`Error::Internal`], or a port's if the key cannot sign.
+    pub fn refuse<'o, P: Platform>(
+        &self,
+        ports: &mut Ports<P>,
+        code: ErrorCode,
+        out: &'o mut [u8],
+    ) -> Result<&'o [u8], Error> {
+        let mut writer = Writer::new(out);
+        self.begin(&mut writer, false)?;
+        writer.text(r#","reason":"#)?;
+        writer.json(&Reason::from(code))?;
+        if code == ErrorCode::UnsupportedCryptoAlg {
+            writer.texts(&[r#","supportedsigalgs":[""#, SIGNATURE_ALGORITHM, r#""]"#])?;
+        }
+        writer.text("}}")?;
+        sign(ports, TEE_KEY, self.name.response(), "", writer)
+    }
+
+    /// The answer to GetDeviceState: the state under a fresh key for the TAM.
+    ///
+    /// # Errors
+    /// As [`Addressed::refuse`].
+    pub fn state<'o, P: Platform>(
+        &self,
+        ports: &mut Ports<P>,
+        tam: &Point,
+        view: View<'_>,
+        out: &'o mut [u8],
+    ) -> Result<&'o [u8], Error> {
+        let key = ContentKey::generate(STATE_ENCRYPTION, &mut ports.rng)?;
+        let mut writer = Writer::new(out);
+        view.write(&mut writer)?;
+        let parked = writer.park(key.algorithm().overhead())?;
+        self.begin(&mut writer, true)?;
+        // The chain of a TAM that was answered is stored.
+        writer.text(r#","signerreq":false,"edsi":"#)?;
+        encrypt(&mut ports.rng, tam, &key, parked, &mut writer)?;
+        writer.text("}}")?;
+        sign(ports, TEE_KEY, self.name.response(), "", writer)
+    }
+
+    /// The answer to a request whose content was decrypted, under the content's own key.
+    ///
+    /// # Errors
+    /// As [`Addressed::refuse`].
+    pub fn content<'o, P: Platform>(
+        &self,
+        ports: &mut Ports<P>,
+        tam: &Point,
+        key: &ContentKey,
+        identity: &Identity<'_>,
+        result: Result<Outcome<'_>, ErrorCode>,
+        out: &'o mut [u8],
+    ) -> Result<&'o [u8], Error> {
+        let passed = result.is_ok();
+        let (reason, outcome) = match result {
+            Ok(outcome) => (None, outcome),
+            Err(code) => (Some(code.into()), Outcome::default()),
+        };
+        let aik = outcome.aik.map(|key| spki_p256(&key));
+        let content = Content {
+            reason,
+            did: Base64(&identity.device_id),
+            sdname: outcome.sd_name,
+            teespaik: aik.as_ref().map(|spki| Base64(spki)),
+            teespaiktype: aik.as_ref().map(|_| AIK_TYPE),
+            dsi: outcome.view.map(View::dsi),
+        };
+        let mut writer = Writer::new(out);
+        writer.json(&content)?;
+        let parked = writer.park(key.algorithm().overhead())?;
+        self.begin(&mut writer, passed)?;
+        writer.text(r#","content":"#)?;
+        encrypt(&mut ports.rng, tam, key, parked, &mut writer)?;
+        writer.text("}}")?;
+        sign(ports, TEE_KEY, self.name.response(), "", writer)
+    }
+
+    fn begin(&self, writer: &mut Writer<'_>, passed: bool) -> Result<(), Error> {
+        let status = if passed { "pass" } else { "fail" };
+        Ok(writer.texts(&[
+            r#"{""#,
+            self.name.tbs_response(),
+            r#"":{"ver":""#,
+            VERSION,
+            r#"","status":""#,
+            status,
+            r#"","rid":""#,
+            &self.transaction.request_id,
+            r#"","tid":""#,
+            &self.transaction.transaction_id,
+            r#"""#,
+        ])?)
+    }
+}
+
+/// Writes a JWE of the plaintext that is parked in the writer's buffer.
+fn encrypt<R: Rng>(
+    rng: &mut R,
+    recipient: &Point,
+    key: &ContentKey,
+    parked: Span,
+    writer: &mut Writer<'_>,
+) -> Result<(), Error> {
+    let mut header_room = [0; 64];
+    let mut header = Writer::new(&mut header_room);
+    header.texts(&[r#"{"enc":""#, key.algorithm().name(), r#""}"#])?;
+    let mut protected_room = [0; 88];
+    let mut protected = Writer::new(&mut protected_room);
+    protected.base64url(header.finish())?;
+    let protected = protected.finish();
+
+    let mut iv = [0; IV_LIMIT];
+    let iv = iv.get_mut(..key.algorithm().iv_length()).ok_or(Error::Internal)?;
+    rng.fill(iv)?;
+    let wrapped = wrap_content_key(rng, recipient, KEY_ALGORITHM, key)?;
+    let rest = writer.buffer().get_mut(parked.start()..).ok_or(Error::Internal)?;
+    let (ciphertext, tag) = key.encrypt_in_place(iv, protected, rest, parked.len())?;
+    let length = ciphertext.len();
+    let ciphertext = Span::new(parked.start(), parked.start().saturating_add(length));
+
+    let protected = core::str::from_utf8(protected).map_err(|_| Error::Internal)?;
+    writer.texts(&[r#"{"protected":""#, protected, r#"","recipients":[{"header":{"alg":""#])?;
+    writer.texts(&[KEY_ALGORITHM.name(), r#"","epk":"#])?;
+    jwk(writer, &wrapped.ephemeral)?;
+    writer.text(r#"},"encrypted_key":""#)?;
+    writer.base64url(&wrapped.key)?;
+    writer.text(r#""}],"iv":""#)?;
+    writer.base64url(iv)?;
+    writer.text(r#"","ciphertext":""#)?;
+    writer.base64url_of(ciphertext)?;
+    writer.text(r#"","tag":""#)?;
+    writer.base64url(&tag)?;
+    Ok(writer.text(r#""}"#)?)
+}
+
+/// Writes a public key as a JWK (RFC 7518, section 6.2.1).
+pub fn jwk(writer: &mut Writer<'_>, key: &Point) -> Result<(), Error> {
+    let (head, y) = key.split_at(33);
+    writer.text(r#"{"kty":"EC","crv":"P-256","x":""#)?;
+    writer.base64url(head.get(1..).unwrap_or_default())?;
+    writer.text(r#"","y":""#)?;
+    writer.base64url(y)?;
+    Ok(writer.text(r#""}"#)?)
+}
+
+/// Turns what is written into the payload of a flattened JWS under `name`. `header` is the text of
+/// a member that stands outside the signature, or empty.
+pub fn sign<'o, P: Platform>(
+    ports: &mut Ports<P>,
+    key: Name,
+    name: &str,
+    header: &str,
+    mut writer: Writer<'o>,
+) -> Result<&'o [u8], Error> {
+    let parked = writer.park(0)?;
+    writer.texts(&[r#"{""#, name, r#"":{"payload":""#])?;
+    let start = writer.len();
+    writer.base64url_of(parked)?;
+    let payload = Span::new(start, writer.len());
+    let digest = signing_digest(SIGNATURE_HEADER.as_bytes(), payload.of(writer.buffer()));
+    let signature = ports.keys.sign(key, &digest)?;
+    writer.texts(&[r#"","protected":""#, SIGNATURE_HEADER, r#"","#, header])?;
+    writer.text(r#""signature":""#)?;
+    writer.base64url(&signature)?;
+    writer.text(r#""}}"#)?;
+    Ok(writer.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_signature_header_is_the_drafts() {
+        let mut room = [0; 32];
+        let mut writer = Writer::new(&mut room);
+        writer.base64url(br#"{"alg":"ES256"}"#).unwrap();
+        assert_eq!(writer.finish(), SIGNATURE_HEADER.as_bytes());
+    }
+}

@@ -1,0 +1,14 @@
+//! What the image itself says whom to trust; nothing that arrives later can add to it.
+
+/// The compiled-in trust anchors and names, covered by the image's own signature.
+#[derive(Clone, Copy, Debug)]
+pub struct Trust {
+    /// DER certificates of the roots that TAM certificates must lead to.
+    pub tam_anchors: &'static [&'static [u8]],
+    /// DER certificate of the manufacturer's root that the TEE's certificate must lead to.
+    pub tee_anchor: &'static [u8],
+    /// The TEE's name in messages; at most 64 plain characters.
+    pub tee_name: &'static str,
+    /// When the image was built, in seconds since 1970: no clock is believed to be before it.
+    pub built_at: u64,
+}
