@@ -1,0 +1,230 @@
+//! Public keys out of certificates, and the signatures they check.
+
+use core::fmt;
+use core::marker::PhantomData;
+
+use der::asn1::{BitStringRef, UintRef};
+use der::{Reader, Tag};
+use p256::ecdsa::VerifyingKey;
+use rustls_pki_types::{
+    AlgorithmIdentifier, InvalidSignature, SignatureVerificationAlgorithm, alg_id,
+};
+use sha2::{Digest, Sha256};
+
+use super::Error;
+use super::asn1::{contents, whole};
+use crate::jose::signature::{es256_verify, es256_verify_der};
+use crate::platform::{Point, RsaPadding, RsaVerify};
+
+/// A public key of a kind and strength that the broker accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PublicKey<'a> {
+    /// A point of P-256.
+    P256(Point),
+    /// An RSA key of 2048 to 4096 bits.
+    Rsa {
+        /// Odd, big-endian, without leading zeros.
+        modulus: &'a [u8],
+        /// Odd, 65537 to 2^32 - 1, big-endian, without leading zeros.
+        exponent: &'a [u8],
+    },
+}
+
+/// How a signature over a SHA-256 digest is made and written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// ECDSA on P-256; r and s as 32 octets each (RFC 7518, section 3.4).
+    Es256,
+    /// ECDSA on P-256; the DER of a SEQUENCE of r and s (RFC 5480, appendix A).
+    Es256Der,
+    /// RSASSA-PKCS1-v1_5 (RFC 8017, section 8.2).
+    RsaPkcs1,
+    /// RSASSA-PSS with MGF1 of SHA-256 and a salt of 32 octets (RFC 8017, section 8.1).
+    RsaPss,
+}
+
+impl Scheme {
+    /// The schemes of certificates.
+    const OF_CERTIFICATES: [Self; 3] = [Self::Es256Der, Self::RsaPkcs1, Self::RsaPss];
+
+    /// The scheme that a certificate's `signatureAlgorithm` (the contents of the SEQUENCE) names.
+    pub(super) fn from_algorithm(identifier: &[u8]) -> Option<Self> {
+        Self::OF_CERTIFICATES
+            .into_iter()
+            .find(|scheme| scheme.signature_identifier().as_ref() == identifier)
+    }
+
+    /// How a certificate names the scheme.
+    const fn signature_identifier(self) -> AlgorithmIdentifier {
+        match self {
+            Self::Es256 | Self::Es256Der => alg_id::ECDSA_SHA256,
+            Self::RsaPkcs1 => alg_id::RSA_PKCS1_SHA256,
+            Self::RsaPss => alg_id::RSA_PSS_SHA256,
+        }
+    }
+
+    /// How a SubjectPublicKeyInfo names the scheme's keys.
+    const fn key_identifier(self) -> AlgorithmIdentifier {
+        match self {
+            Self::Es256 | Self::Es256Der => alg_id::ECDSA_P256,
+            Self::RsaPkcs1 | Self::RsaPss => alg_id::RSA_ENCRYPTION,
+        }
+    }
+}
+
+impl<'a> PublicKey<'a> {
+    /// Reads a DER SubjectPublicKeyInfo (RFC 5280, section 4.1.2.7).
+    ///
+    /// # Errors
+    /// [`Error::Key`] for anything but a point of P-256 in uncompressed form or an
+    /// `rsaEncryption` key within the bounds of [`PublicKey::Rsa`]; [`Error::Malformed`] for what
+    /// is no SubjectPublicKeyInfo.
+    pub fn from_spki(der: &'a [u8]) -> Result<Self, Error> {
+        let (algorithm, key) = whole(der, |reader| {
+            reader.sequence(|reader| {
+                let algorithm = contents(reader, Tag::Sequence)?;
+                let key = reader.decode::<BitStringRef<'a>>()?;
+                der::Result::Ok((algorithm, key))
+            })
+        })?;
+        let key = key.as_bytes().ok_or(Error::Malformed)?;
+        if algorithm == alg_id::ECDSA_P256.as_ref() {
+            Self::p256(key)
+        } else if algorithm == alg_id::RSA_ENCRYPTION.as_ref() {
+            Self::rsa(key)
+        } else {
+            Err(Error::Key)
+        }
+    }
+
+    /// A point as it stands in a BIT STRING; compressed ones are refused (RFC 5480, section 2.2
+    /// makes them optional, and nobody uses them).
+    fn p256(point: &[u8]) -> Result<Self, Error> {
+        let point = Point::try_from(point).map_err(|_| Error::Key)?;
+        VerifyingKey::from_sec1_bytes(&point).map_err(|_| Error::Key)?;
+        Ok(Self::P256(point))
+    }
+
+    /// An RSAPublicKey (RFC 8017, appendix A.1.1).
+    ///
+    /// The bounds keep what no honest key has away from the platform's arithmetic: an even modulus
+    /// breaks Montgomery reduction, a huge exponent costs minutes, and FIPS 186-5, section 5.1,
+    /// wants at least 65537.
+    fn rsa(key: &'a [u8]) -> Result<Self, Error> {
+        let (modulus, exponent) = whole(key, |reader| {
+            reader.sequence(|reader| {
+                let modulus = reader.decode::<UintRef<'a>>()?.as_bytes();
+                let exponent = reader.decode::<UintRef<'a>>()?.as_bytes();
+                der::Result::Ok((modulus, exponent))
+            })
+        })?;
+        // 256 octets alone would let 2041 bits pass.
+        let strong = matches!((modulus.len(), modulus), (256, [0x80..=0xff, ..]) | (257..=512, _));
+        let usable = matches!(exponent, [1..=0xff, _, _] | [1..=0xff, _, _, _]);
+        let odd = |integer: &[u8]| integer.last().is_some_and(|octet| octet & 1 == 1);
+        if strong && usable && odd(modulus) && odd(exponent) {
+            Ok(Self::Rsa { modulus, exponent })
+        } else {
+            Err(Error::Key)
+        }
+    }
+
+    /// Whether `signature` is one over `digest` (SHA-256) by this key; false where `scheme` is not
+    /// one of the key's kind.
+    #[must_use]
+    pub fn verify<R: RsaVerify>(
+        &self,
+        scheme: Scheme,
+        digest: &[u8; 32],
+        signature: &[u8],
+    ) -> bool {
+        match (self, scheme) {
+            (Self::P256(point), Scheme::Es256) => es256_verify(point, digest, signature).is_ok(),
+            (Self::P256(point), Scheme::Es256Der) => {
+                es256_verify_der(point, digest, signature).is_ok()
+            }
+            (Self::Rsa { modulus, exponent }, Scheme::RsaPkcs1 | Scheme::RsaPss) => {
+                let padding = match scheme {
+                    Scheme::RsaPss => RsaPadding::Pss,
+                    _ => RsaPadding::Pkcs1,
+                };
+                // RFC 8017, sections 8.1.2 and 8.2.2, step 1; some implementations would pad a
+                // short signature.
+                signature.len() == modulus.len()
+                    && R::verify(padding, modulus, exponent, digest, signature)
+            }
+            (Self::P256(_), Scheme::RsaPkcs1 | Scheme::RsaPss)
+            | (Self::Rsa { .. }, Scheme::Es256 | Scheme::Es256Der) => false,
+        }
+    }
+}
+
+/// A scheme as webpki asks for it, over the platform's RSA.
+///
+/// A P-384 authority (ECDSA with SHA-384) would be one more implementation of webpki's trait beside
+/// this one; its arithmetic costs the firmware more than its keys are in use.
+pub(super) struct Algorithm<R> {
+    scheme: Scheme,
+    rsa: PhantomData<fn() -> R>,
+}
+
+impl<R: RsaVerify> Algorithm<R> {
+    /// The algorithms that may sign certificates.
+    pub(super) const ALL: [Self; 3] = {
+        let [ecdsa, pkcs1, pss] = Scheme::OF_CERTIFICATES;
+        [Self::new(ecdsa), Self::new(pkcs1), Self::new(pss)]
+    };
+
+    const fn new(scheme: Scheme) -> Self {
+        Self { scheme, rsa: PhantomData }
+    }
+}
+
+impl<R> fmt::Debug for Algorithm<R> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.scheme.fmt(formatter)
+    }
+}
+
+impl<R: RsaVerify> SignatureVerificationAlgorithm for Algorithm<R> {
+    fn verify_signature(
+        &self,
+        public_key: &[u8],
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<(), InvalidSignature> {
+        let key = match self.scheme {
+            Scheme::Es256 | Scheme::Es256Der => PublicKey::p256(public_key),
+            Scheme::RsaPkcs1 | Scheme::RsaPss => PublicKey::rsa(public_key),
+        };
+        let digest = Sha256::digest(message).into();
+        match key {
+            Ok(key) if key.verify::<R>(self.scheme, &digest, signature) => Ok(()),
+            _ => Err(InvalidSignature),
+        }
+    }
+
+    fn public_key_alg_id(&self) -> AlgorithmIdentifier {
+        self.scheme.key_identifier()
+    }
+
+    fn signature_alg_id(&self) -> AlgorithmIdentifier {
+        self.scheme.signature_identifier()
+    }
+}
+
+/// What comes before a point in the SubjectPublicKeyInfo of a P-256 key.
+const SPKI_PREFIX: [u8; 26] = [
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
+    0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+];
+
+/// The DER SubjectPublicKeyInfo of a P-256 key (RFC 5480, section 2).
+#[must_use]
+pub fn spki_p256(point: &Point) -> [u8; 91] {
+    let mut spki = [0; 91];
+    let (prefix, key) = spki.split_at_mut(SPKI_PREFIX.len());
+    prefix.copy_from_slice(&SPKI_PREFIX);
+    key.copy_from_slice(point);
+    spki
+}
