@@ -1,0 +1,138 @@
+//! The program as its users meet it.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+const UUID: &str = "7265664a-f108-4bd7-af1c-86d044babbac";
+
+fn run(directory: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_otrp-keys"))
+        .current_dir(directory)
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+fn succeed(directory: &Path, arguments: &[&str]) -> String {
+    let output = run(directory, arguments);
+    assert!(output.status.success(), "{arguments:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn the_way_from_keys_to_a_signed_application_and_a_device() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let steps = succeed(path, &["init", "--out", "dev"]);
+    assert_eq!(steps.lines().count(), 13, "{steps}");
+    fs::write(path.join("in.elf"), b"\x7fELF and more").unwrap();
+    for key in ["dev/sp-rsa.key.pem", "dev/sp-ec.key.pem"] {
+        let arguments = [
+            "sign-ta",
+            "--key",
+            key,
+            "--uuid",
+            UUID,
+            "--ta-version",
+            "2",
+            "--in",
+            "in.elf",
+            "--out",
+            "out.ta",
+        ];
+        succeed(path, &arguments);
+        let shown = succeed(path, &["show", "out.ta"]);
+        for expected in [UUID, "version     2", "13 bytes", "(matches)"] {
+            assert!(shown.contains(expected), "{shown}");
+        }
+    }
+    let csr = Command::new("openssl")
+        .current_dir(path)
+        .args([
+            "req",
+            "-new",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+        ])
+        .args([
+            "-keyout",
+            "device.key",
+            "-subj",
+            "/CN=device",
+            "-outform",
+            "DER",
+            "-out",
+            "device.csr",
+        ])
+        .output()
+        .expect("the openssl program");
+    assert!(csr.status.success());
+    succeed(path, &["certify", "--ca", "dev/tee-ca", "--csr", "device.csr", "--out", "device.pem"]);
+    let shown = succeed(path, &["show", "device.pem"]);
+    assert_eq!(shown.matches("certificate\n").count(), 3, "{shown}");
+    assert!(shown.contains("digital signature, key agreement"), "{shown}");
+    for (file, expected) in [
+        ("device.csr", "made by this key"),
+        ("dev/tam.der", "https://tam.example.org/otrp"),
+        ("dev/tam.key.pem", "private key"),
+        ("dev/ta-signing.pub.pem", "public key   RSA, 2048 bits"),
+    ] {
+        assert!(succeed(path, &["show", file]).contains(expected), "{file}");
+    }
+}
+
+#[test]
+fn failures_are_one_sentence_and_leave_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    succeed(path, &["init", "--out", "dev"]);
+    fs::write(path.join("in.elf"), b"\x7fELF and more").unwrap();
+    fs::write(path.join("text"), "text").unwrap();
+    let sign = |key: &'static str, elf: &'static str, out: &'static str| {
+        vec![
+            "sign-ta",
+            "--key",
+            key,
+            "--uuid",
+            UUID,
+            "--ta-version",
+            "1",
+            "--in",
+            elf,
+            "--out",
+            out,
+        ]
+    };
+    let certify = |ca: &'static str, csr: &'static str| {
+        vec!["certify", "--ca", ca, "--csr", csr, "--out", "out"]
+    };
+    let rows: Vec<(Vec<&str>, &str)> = vec![
+        (vec!["init", "--out", "dev"], "holds development keys already"),
+        (vec!["init", "--out", "text"], "cannot write text: Not a directory"),
+        (
+            vec!["init", "--out", "/proc/keys-cannot-be-here"],
+            "cannot write /proc/keys-cannot-be-here",
+        ),
+        (sign("dev/sp-ec.key.pem", "text", "out"), "text is not an ELF file"),
+        (sign("dev/sp-ec.key.pem", "absent", "out"), "cannot read absent: No such file"),
+        (sign("dev/sp-ec.pem", "in.elf", "out"), "dev/sp-ec.pem is not a private key in PEM"),
+        (sign("dev/sp-ec.key.pem", "in.elf", "/dev/full"), "cannot write /dev/full: No space left"),
+        (certify("dev/tee-ca", "text"), "cannot certify text: the request is not a PKCS#10"),
+        (certify("dev/nobody", "text"), "cannot read dev/nobody.key.pem"),
+        (certify("dev/tam", "text"), "not a certification authority's"),
+        (vec!["show", "text"], "text is not a certificate"),
+    ];
+    for (arguments, expected) in rows {
+        let output = run(path, &arguments);
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {message}");
+        assert!(message.starts_with("otrp-keys: "), "{message}");
+        assert!(message.contains(expected), "{arguments:?}: {message}");
+        assert_eq!(message.lines().count(), 1, "{message}");
+        assert!(!path.join("out").exists());
+    }
+}
