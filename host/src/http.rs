@@ -1,0 +1,249 @@
+//! The HTTP client of OTrP over HTTP: one POST, one bounded answer, no redirects.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use otrp_wire::limits::MESSAGE_LIMIT;
+use rustls_pki_types::CertificateDer;
+use ureq::http::{HeaderMap, StatusCode, Uri, header};
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
+
+/// The media type of OTrP messages in JSON.
+pub const MEDIA_TYPE: &str = "application/otrp+json";
+
+/// Time to connect, name resolution and TLS included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// Time that a TAM may take to prepare a message; it may be encrypting megabytes.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Time for the longest message on a slow line.
+const BODY_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// A TAM at its URL.
+#[derive(Debug)]
+pub struct Tam {
+    agent: ureq::Agent,
+    uri: Uri,
+    longest_answer: usize,
+}
+
+/// How to reach a TAM.
+#[derive(Debug)]
+pub struct Settings {
+    /// The certificates to trust for HTTPS instead of the public ones.
+    pub roots: Option<Vec<CertificateDer<'static>>>,
+    /// The longest answer to accept, in bytes.
+    pub longest_answer: usize,
+    /// The time within which the TAM has to answer.
+    pub answer_timeout: Duration,
+}
+
+/// Why a TAM could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum TamError {
+    /// The URL is none that a TAM can have.
+    #[error("'{0}' is not a TAM's URL: it must begin with http:// or https:// and name a host")]
+    Url(String),
+    /// Nobody answers there.
+    #[error("no TAM can be reached at {url}: {reason}")]
+    Unreachable {
+        /// The URL.
+        url: Uri,
+        /// What went wrong.
+        reason: String,
+    },
+    /// The TAM's certificate is not one to trust.
+    #[error("the HTTPS certificate of {url} is not accepted: {reason}")]
+    Certificate {
+        /// The URL.
+        url: Uri,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The TAM stopped answering.
+    #[error("the TAM at {0} did not answer in time")]
+    Timeout(Uri),
+    /// The connection broke or what came was not HTTP.
+    #[error("the connection to the TAM at {url} broke: {reason}")]
+    Broken {
+        /// The URL.
+        url: Uri,
+        /// What went wrong.
+        reason: String,
+    },
+    /// The TAM sends the agent elsewhere.
+    #[error(
+        "the TAM at {url} redirects to {location} ({status}); redirects are not followed, so give the right URL"
+    )]
+    Redirect {
+        /// The URL.
+        url: Uri,
+        /// The answer's status.
+        status: StatusCode,
+        /// Where to.
+        location: String,
+    },
+    /// The TAM refuses or fails.
+    #[error("the TAM at {url} answers with the HTTP error {status}")]
+    Status {
+        /// The URL.
+        url: Uri,
+        /// The answer's status.
+        status: StatusCode,
+    },
+    /// The answer is not declared to be an OTrP message.
+    #[error("the TAM at {url} answers with {found} instead of {MEDIA_TYPE}")]
+    ContentType {
+        /// The URL.
+        url: Uri,
+        /// What it declares.
+        found: String,
+    },
+    /// The answer is longer than any message may be.
+    #[error("the TAM at {url} sends more than {limit} bytes in one message")]
+    TooLong {
+        /// The URL.
+        url: Uri,
+        /// The limit in bytes.
+        limit: usize,
+    },
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { roots: None, longest_answer: MESSAGE_LIMIT, answer_timeout: ANSWER_TIMEOUT }
+    }
+}
+
+impl Tam {
+    /// Prepares to talk to the TAM at `url`; nothing is sent yet.
+    ///
+    /// # Errors
+    /// `Url` where it is none of HTTP or HTTPS.
+    pub fn new(url: &str, settings: Settings) -> Result<Self, TamError> {
+        let refused = || TamError::Url(url.to_owned());
+        let uri: Uri = url.parse().map_err(|_| refused())?;
+        if !matches!(uri.scheme_str(), Some("http" | "https"))
+            || uri.host().is_none_or(str::is_empty)
+        {
+            return Err(refused());
+        }
+        let roots = match settings.roots {
+            None => RootCerts::WebPki,
+            Some(roots) => RootCerts::Specific(Arc::new(
+                roots.iter().map(|root| Certificate::from_der(root).to_owned()).collect(),
+            )),
+        };
+        let agent = ureq::Agent::config_builder()
+            // Redirects and errors come back as answers, each to get its own sentence.
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .http_status_as_error(false)
+            // The URL alone decides who is asked, not the environment.
+            .proxy(None)
+            .accept(MEDIA_TYPE)
+            .user_agent(concat!("otrp-agent/", env!("CARGO_PKG_VERSION")))
+            .timeout_connect(Some(CONNECT_TIMEOUT))
+            .timeout_send_body(Some(BODY_TIMEOUT))
+            .timeout_recv_response(Some(settings.answer_timeout))
+            .timeout_recv_body(Some(BODY_TIMEOUT))
+            .tls_config(TlsConfig::builder().root_certs(roots).build())
+            .build()
+            .into();
+        Ok(Self { agent, uri, longest_answer: settings.longest_answer })
+    }
+
+    /// Posts a message, or an empty body to begin with; `None` where the TAM has nothing to say.
+    ///
+    /// # Errors
+    /// Everything but a message or an explicit silence.
+    pub fn post(&self, message: Option<&[u8]>) -> Result<Option<Vec<u8>>, TamError> {
+        let request = self.agent.post(&self.uri);
+        let answer = match message {
+            None => request.send_empty(),
+            Some(message) => request.header(header::CONTENT_TYPE, MEDIA_TYPE).send(message),
+        };
+        let (parts, mut body) = answer.map_err(|error| self.failure(error))?.into_parts();
+        self.check_status(parts.status, &parts.headers)?;
+        // One byte over the limit tells a message of just the limit from a longer one.
+        let limit = u64::try_from(self.longest_answer).unwrap_or(u64::MAX).saturating_add(1);
+        let message = match body.with_config().limit(limit).read_to_vec() {
+            Ok(message) if message.len() <= self.longest_answer => message,
+            Ok(_) | Err(ureq::Error::BodyExceedsLimit(_)) => return Err(self.too_long()),
+            Err(error) => return Err(self.failure(error)),
+        };
+        if message.is_empty() {
+            return Ok(None);
+        }
+        self.check_content_type(&parts.headers)?;
+        Ok(Some(message))
+    }
+
+    fn check_status(&self, status: StatusCode, headers: &HeaderMap) -> Result<(), TamError> {
+        let url = self.uri.clone();
+        if status.is_success() {
+            Ok(())
+        } else if status.is_redirection() {
+            let location = shown(headers, header::LOCATION).unwrap_or("nowhere".to_owned());
+            Err(TamError::Redirect { url, status, location })
+        } else {
+            Err(TamError::Status { url, status })
+        }
+    }
+
+    fn check_content_type(&self, headers: &HeaderMap) -> Result<(), TamError> {
+        let found = shown(headers, header::CONTENT_TYPE).unwrap_or("no Content-Type".to_owned());
+        let essence = found.split(';').next().unwrap_or_default().trim();
+        if essence.eq_ignore_ascii_case(MEDIA_TYPE) {
+            return Ok(());
+        }
+        Err(TamError::ContentType { url: self.uri.clone(), found })
+    }
+
+    fn too_long(&self) -> TamError {
+        TamError::TooLong { url: self.uri.clone(), limit: self.longest_answer }
+    }
+
+    fn failure(&self, error: ureq::Error) -> TamError {
+        let url = self.uri.clone();
+        match error {
+            ureq::Error::HostNotFound => {
+                TamError::Unreachable { url, reason: "there is no such host".to_owned() }
+            }
+            ureq::Error::ConnectionFailed => {
+                TamError::Unreachable { url, reason: "the connection failed".to_owned() }
+            }
+            ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => {
+                TamError::Unreachable { url, reason: "the connection timed out".to_owned() }
+            }
+            ureq::Error::Timeout(_) => TamError::Timeout(url),
+            ureq::Error::Rustls(reason) => {
+                TamError::Certificate { url, reason: reason.to_string() }
+            }
+            ureq::Error::Io(reason) => self.input_output(&reason),
+            other => TamError::Broken { url, reason: other.to_string() },
+        }
+    }
+
+    fn input_output(&self, error: &io::Error) -> TamError {
+        let url = self.uri.clone();
+        let reason = error.to_string();
+        match error.kind() {
+            io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::NetworkDown
+            | io::ErrorKind::AddrNotAvailable => TamError::Unreachable { url, reason },
+            // rustls reports what it thinks of a certificate inside an input/output error.
+            io::ErrorKind::InvalidData => TamError::Certificate { url, reason },
+            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => TamError::Timeout(url),
+            _ => TamError::Broken { url, reason },
+        }
+    }
+}
+
+/// A header's value, safe to print.
+fn shown(headers: &HeaderMap, name: header::HeaderName) -> Option<String> {
+    let value = headers.get(name)?.as_bytes();
+    Some(String::from_utf8_lossy(value).escape_debug().to_string())
+}

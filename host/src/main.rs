@@ -1,0 +1,18 @@
+//! `otrp-agent`: the agent on a device with OP-TEE.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use otrp_agent::cli::Arguments;
+use otrp_agent::optee::Optee;
+
+fn main() -> ExitCode {
+    let mut output = std::io::stdout().lock();
+    match Arguments::parse().run(&mut || Ok(Box::new(Optee::open()?)), &mut output) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("otrp-agent: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! The broker in OP-TEE, reached through libteec.
+
+use optee_teec::{
+    Context, Error, ErrorKind, ErrorOrigin, Operation, ParamNone, ParamTmpRef, Session, Uuid,
+};
+use otrp_wire::limits::REPLY_LIMIT;
+
+use crate::message::ta_query;
+use crate::tee::{Tee, TeeError};
+
+/// The broker's UUID.
+const BROKER: &str = "9e043ec0-1043-415e-853d-690a6d341054";
+
+const PROCESS: u32 = 0;
+const TA_INFORMATION: u32 = 1;
+const EXPORT_REQUEST: u32 = 2;
+const IMPORT_CERTIFICATES: u32 = 3;
+const STATUS: u32 = 4;
+
+/// The longest reply this agent makes room for; a broker that was built for more than the usual
+/// [`REPLY_LIMIT`] states its need, and gets that much.
+const LONGEST_REPLY: usize = 1024 * 1024;
+
+/// `TEE_ERROR_CORRUPT_OBJECT` and its second form, which libteec has no names for.
+const CORRUPT_OBJECT: [u32; 2] = [0xf010_0001, 0xf010_0002];
+/// `TEE_ERROR_STORAGE_NO_SPACE`.
+const NO_SPACE: u32 = 0xffff_3041;
+
+/// A session with the broker.
+pub struct Optee {
+    // Dropped before the context that it lives in.
+    session: Session,
+    context: Context,
+}
+
+impl Optee {
+    /// Opens a session with the broker.
+    ///
+    /// # Errors
+    /// `NoDevice` or `NoBroker` where there is none.
+    pub fn open() -> Result<Self, TeeError> {
+        let mut context = Context::new().map_err(|_| TeeError::NoDevice)?;
+        let broker = Uuid::parse_str(BROKER).map_err(|_| TeeError::Uuid)?;
+        let session = context.open_session(broker).map_err(|error| match error.kind() {
+            ErrorKind::ItemNotFound => TeeError::NoBroker,
+            _ => failure(&error),
+        })?;
+        Ok(Self { session, context })
+    }
+
+    /// Runs a command that takes and gives bytes.
+    fn exchange(&mut self, command: u32, input: &[u8]) -> Result<Vec<u8>, TeeError> {
+        let mut room = REPLY_LIMIT;
+        loop {
+            let mut output = vec![0; room];
+            let mut operation = Operation::new(
+                0,
+                ParamTmpRef::new_input(input),
+                ParamTmpRef::new_output(&mut output),
+                ParamNone,
+                ParamNone,
+            );
+            let result = self.session.invoke_command(command, &mut operation);
+            let length = operation.parameters().1.updated_size();
+            match result {
+                Ok(()) if length <= room => {
+                    output.truncate(length);
+                    return Ok(output);
+                }
+                // The broker says so before it begins, so that the same request is still good.
+                Err(error) if error.kind() == ErrorKind::ShortBuffer && length > room => {
+                    if length > LONGEST_REPLY {
+                        return Err(TeeError::ReplyTooLong);
+                    }
+                    room = length;
+                }
+                Ok(()) => return Err(TeeError::ReplyTooLong),
+                Err(error) => return Err(failure(&error)),
+            }
+        }
+    }
+
+    /// Runs a command that gives bytes.
+    fn output(&mut self, command: u32) -> Result<Vec<u8>, TeeError> {
+        let mut output = vec![0; REPLY_LIMIT];
+        let mut operation = Operation::new(
+            0,
+            ParamTmpRef::new_output(&mut output),
+            ParamNone,
+            ParamNone,
+            ParamNone,
+        );
+        self.session.invoke_command(command, &mut operation).map_err(|error| failure(&error))?;
+        let length = operation.parameters().0.updated_size();
+        output.truncate(length);
+        Ok(output)
+    }
+}
+
+impl Tee for Optee {
+    fn process(&mut self, request: &[u8]) -> Result<Vec<u8>, TeeError> {
+        self.exchange(PROCESS, request)
+    }
+
+    fn ta_information(&mut self, spid: &str, taid: &str) -> Result<Vec<u8>, TeeError> {
+        self.exchange(TA_INFORMATION, &ta_query(spid, taid))
+    }
+
+    fn certification_request(&mut self) -> Result<Vec<u8>, TeeError> {
+        self.output(EXPORT_REQUEST)
+    }
+
+    fn import_certificates(&mut self, chain: &[u8]) -> Result<(), TeeError> {
+        let mut operation =
+            Operation::new(0, ParamTmpRef::new_input(chain), ParamNone, ParamNone, ParamNone);
+        self.session
+            .invoke_command(IMPORT_CERTIFICATES, &mut operation)
+            .map_err(|error| failure(&error))
+    }
+
+    fn status(&mut self) -> Result<Vec<u8>, TeeError> {
+        self.output(STATUS)
+    }
+
+    fn has_application(&mut self, uuid: &str) -> Result<bool, TeeError> {
+        let uuid = Uuid::parse_str(uuid).map_err(|_| TeeError::Uuid)?;
+        match self.context.open_session(uuid) {
+            Ok(_session) => Ok(true),
+            // An application that turns this caller away is there.
+            Err(error) if error.origin() == Some(ErrorOrigin::TA) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::ItemNotFound => Ok(false),
+            Err(error) => Err(failure(&error)),
+        }
+    }
+}
+
+fn failure(error: &Error) -> TeeError {
+    match error.kind() {
+        ErrorKind::Busy => TeeError::Busy,
+        ErrorKind::OutOfMemory => TeeError::OutOfMemory,
+        ErrorKind::TargetDead => TeeError::Crashed,
+        ErrorKind::BadFormat => TeeError::NotOtrp,
+        ErrorKind::ExcessData => TeeError::TooLong,
+        ErrorKind::ItemNotFound => TeeError::NotFound,
+        ErrorKind::AccessDenied | ErrorKind::Security => TeeError::Refused,
+        ErrorKind::Unknown(code) if CORRUPT_OBJECT.contains(&code) => TeeError::Damaged,
+        ErrorKind::Unknown(NO_SPACE) => TeeError::Full,
+        _ => TeeError::Other(error.raw_code()),
+    }
+}

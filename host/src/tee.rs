@@ -1,0 +1,115 @@
+//! What the agent asks of a TEE with an OTrP broker in it.
+
+/// A TEE in which an OTrP broker runs.
+pub trait Tee {
+    /// Has the broker process one request of a TAM, and returns its reply.
+    ///
+    /// # Errors
+    /// A request that the broker cannot answer with a message of its own.
+    fn process(&mut self, request: &[u8]) -> Result<Vec<u8>, TeeError>;
+
+    /// The broker's signed statement about one installed trusted application.
+    ///
+    /// # Errors
+    /// `NotFound` where that service provider has no such application here.
+    fn ta_information(&mut self, spid: &str, taid: &str) -> Result<Vec<u8>, TeeError>;
+
+    /// A PKCS#10 request, DER, for a certificate of the TEE's key.
+    ///
+    /// # Errors
+    /// Whatever keeps the TEE from making it.
+    fn certification_request(&mut self) -> Result<Vec<u8>, TeeError>;
+
+    /// Gives the TEE the certificates of its key: DER after DER, the leaf first.
+    ///
+    /// # Errors
+    /// `Refused` where they are not for this TEE or do not end at its maker's root.
+    fn import_certificates(&mut self, chain: &[u8]) -> Result<(), TeeError>;
+
+    /// The broker's description of itself, a JSON object.
+    ///
+    /// # Errors
+    /// Whatever keeps the TEE from answering.
+    fn status(&mut self) -> Result<Vec<u8>, TeeError>;
+
+    /// Whether the trusted application with this UUID can be loaded.
+    ///
+    /// # Errors
+    /// Whatever keeps the TEE from telling.
+    fn has_application(&mut self, uuid: &str) -> Result<bool, TeeError>;
+}
+
+/// Why a TEE gave no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TeeError {
+    /// There is no TEE driver, or this user may not use it.
+    #[error("the TEE cannot be reached: is there a /dev/tee0, and may this user open it?")]
+    NoDevice,
+    /// The TEE is there, the broker is not.
+    #[error("the TEE does not contain the OTrP broker; is its firmware image the right one?")]
+    NoBroker,
+    /// The TEE has too much to do, or too little memory at this moment.
+    #[error("the TEE is busy; try again later")]
+    Busy,
+    /// The TEE ran out of memory.
+    #[error("the TEE has too little memory for this message at the moment")]
+    OutOfMemory,
+    /// The broker stopped in the middle.
+    #[error(
+        "the OTrP broker in the TEE crashed; whatever it was doing is finished or undone when it is next used"
+    )]
+    Crashed,
+    /// The message is not one of OTrP.
+    #[error("the TEE cannot make out an OTrP request in the message")]
+    NotOtrp,
+    /// The message is longer than the broker takes.
+    #[error("the message is longer than the TEE accepts")]
+    TooLong,
+    /// The reply is longer than any that this agent expects.
+    #[error("the TEE's reply is longer than this agent accepts")]
+    ReplyTooLong,
+    /// The TEE's secure storage is damaged.
+    #[error("the TEE's secure storage is damaged")]
+    Damaged,
+    /// The TEE's secure storage has no room left, or cannot be written.
+    #[error("the TEE's secure storage is full")]
+    Full,
+    /// The TEE has nothing under that name.
+    #[error("the TEE has no such trusted application")]
+    NotFound,
+    /// The TEE does not accept what it was given.
+    #[error(
+        "the TEE refuses: the certificates are not for its key, or do not end at its maker's root"
+    )]
+    Refused,
+    /// The name is not a UUID.
+    #[error("not a UUID like 7265664a-f108-4bd7-af1c-86d044babbac")]
+    Uuid,
+    /// Anything else, with the GlobalPlatform result.
+    #[error("the TEE failed with result 0x{0:08x}")]
+    Other(u32),
+}
+
+impl TeeError {
+    /// The code that stands for this failure in an answer to the TAM (OTrP draft, section 10).
+    ///
+    /// `ERR_AGENT_TEE_BUSY` tells the TAM that the same request may succeed later.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Busy | Self::OutOfMemory => "ERR_AGENT_TEE_BUSY",
+            Self::NoDevice
+            | Self::NoBroker
+            | Self::Crashed
+            | Self::NotOtrp
+            | Self::TooLong
+            | Self::ReplyTooLong
+            | Self::Damaged
+            | Self::Full
+            | Self::NotFound
+            | Self::Refused
+            | Self::Uuid
+            | Self::Other(_) => "ERR_AGENT_TEE_UNKNOWN",
+        }
+    }
+}
