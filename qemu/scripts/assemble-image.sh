@@ -1,6 +1,7 @@
 #!/bin/bash
 # Puts together what a device boots from: .cache/image/VARIANT.
 #   assemble-image.sh VARIANT
+set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
 VARIANT=${1:?a variant}

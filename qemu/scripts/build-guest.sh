@@ -3,6 +3,7 @@
 #   build-guest.sh PROGRAM...    into .cache/guest/initrd.cpio; PROGRAMs go to /usr/bin
 #
 # No trusted application is in it: whatever runs in the TEE came through the broker or the image.
+set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
 GUEST=$CACHE/guest

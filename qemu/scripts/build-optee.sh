@@ -6,7 +6,9 @@
 #     lab       the same with what tests and benchmarks need; never for a device
 #
 # TA_SIGNING_KEY names the public key (PEM) of the image's own TA signing key.
+set -euo pipefail
 . "$(dirname "$0")/common.sh"
+# shellcheck source=../boards/qemu.conf
 . "$QEMU_DIR/boards/$BOARD.conf"
 
 SOURCE=$CACHE/src/optee-core

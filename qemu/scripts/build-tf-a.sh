@@ -1,6 +1,8 @@
 #!/bin/bash
 # Builds TF-A's boot stages BL1, BL2 and BL31 into .cache/tf-a.
+set -euo pipefail
 . "$(dirname "$0")/common.sh"
+# shellcheck source=../boards/qemu.conf
 . "$QEMU_DIR/boards/$BOARD.conf"
 
 source=${TF_A_DIR:-$CACHE/src/arm-trusted-firmware}

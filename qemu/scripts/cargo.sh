@@ -1,7 +1,9 @@
 #!/bin/bash
 # Runs cargo with the project's compiler, target directory and the settings of the arm64 build.
 #   cargo.sh ARGUMENT...
+set -euo pipefail
 . "$(dirname "$0")/common.sh"
+# shellcheck source=../boards/qemu.conf
 . "$QEMU_DIR/boards/$BOARD.conf"
 
 [ -e "$CACHE/rust.env" ] || "$SCRIPTS/rust.sh"

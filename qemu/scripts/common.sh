@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034  # the variables are for the scripts that source this
 # Shared by all scripts here: where things are, how they speak, and when a step can be skipped.
 #
 # A step is skipped when its stamp holds the key of its inputs: file times say nothing after a

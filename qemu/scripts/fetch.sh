@@ -3,6 +3,7 @@
 #
 # Sources are the distribution's packages with its security fixes, pinned by SHA-256. OPTEE_OS_DIR
 # and TF_A_DIR name own trees to use instead. What is in .cache is never downloaded again.
+set -euo pipefail
 . "$(dirname "$0")/common.sh"
 . "$SCRIPTS/private-apt.sh"
 

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Installs the Debian packages the build needs and the machine lacks; silent when there are none.
 #   host-packages.sh [lint]     "lint" adds what only `make lint` uses
+set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
 packages() {
@@ -32,7 +33,7 @@ installed() { [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = i
 # pkgconf provides pkg-config on newer Debian; a program in PATH serves as well as its package.
 present() { installed "$1" || { [ "$1" = pkg-config ] && command -v pkg-config >/dev/null; }; }
 
-command -v dpkg-query >/dev/null && command -v apt-get >/dev/null ||
+command -v apt-get >/dev/null ||
     fail "this set-up installs Debian packages (Debian 12 or 13); on another system install the list in qemu/scripts/host-packages.sh by hand"
 
 missing=() reasons=()

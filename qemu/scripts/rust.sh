@@ -5,6 +5,7 @@
 # (`rustup target add aarch64-unknown-linux-gnu`). Otherwise the distribution's cargo-web and
 # rustc-web, both standard libraries, clippy and rustfmt are unpacked into .cache/rust: neither the
 # system nor ~/.rustup changes, and one compiler builds everything (libraries of two do not mix).
+set -euo pipefail
 . "$(dirname "$0")/common.sh"
 . "$SCRIPTS/private-apt.sh"
 

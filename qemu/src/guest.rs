@@ -1,0 +1,296 @@
+//! A running guest: commands, files, logs, power.
+
+use std::fmt;
+use std::fs;
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+
+use crate::device::Device;
+
+/// The host's loopback as the guest sees it.
+pub const HOST: &str = "10.0.2.2";
+/// What [`Guest::run`] allows a command.
+pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(120);
+
+const POWER_OFF_TIMEOUT: Duration = Duration::from_secs(30);
+/// An answer longer than this is a broken protocol, not a long output.
+const OUTPUT_LIMIT: u64 = 256 << 20;
+const LOG_TAIL_LINES: usize = 15;
+
+/// What a command in the guest left behind.
+#[derive(Debug, Clone)]
+pub struct Output {
+    /// The exit status.
+    pub status: i32,
+    /// Standard output.
+    pub stdout: Vec<u8>,
+    /// Standard error.
+    pub stderr: Vec<u8>,
+    /// From sending the command to having its answer, as the host saw it.
+    pub elapsed: Duration,
+}
+
+impl Output {
+    /// Standard output as text, without white space around it.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).trim().to_owned()
+    }
+
+    /// Standard error as text, without white space around it.
+    pub fn error_text(&self) -> String {
+        String::from_utf8_lossy(&self.stderr).trim().to_owned()
+    }
+
+    /// An error that holds both outputs unless the status is 0.
+    pub fn success(self) -> Result<Self> {
+        ensure!(
+            self.status == 0,
+            "the command ended with status {}: {}{}{}",
+            self.status,
+            self.error_text(),
+            if self.stdout.is_empty() { "" } else { "\n" },
+            self.text()
+        );
+        Ok(self)
+    }
+}
+
+/// A booted machine. Dropped, it loses power.
+pub struct Guest {
+    process: Child,
+    control: BufReader<Deadlined>,
+    /// Taken when the guest is done with it.
+    device: Option<Device>,
+}
+
+impl Guest {
+    /// Waits until `process` says on `control` that it takes commands.
+    pub(crate) fn wait_for(
+        process: Child,
+        control: UnixStream,
+        device: Device,
+        timeout: Duration,
+    ) -> Result<Self> {
+        let control = Deadlined { stream: control, deadline: Instant::now() + timeout };
+        let mut guest = Self { process, control: BufReader::new(control), device: Some(device) };
+        let greeting = guest.read_line();
+        match greeting {
+            Ok(line) if line == "ready" => Ok(guest),
+            Ok(line) => Err(guest.lost(anyhow!("the guest said {line:?} instead of \"ready\""))),
+            Err(error) => Err(guest.lost(anyhow!(error).context("the guest does not boot"))),
+        }
+    }
+
+    /// Runs a shell script with empty standard input.
+    pub fn run(&mut self, script: &str) -> Result<Output> {
+        self.run_with(script, &[], COMMAND_TIMEOUT)
+    }
+
+    /// Runs a shell script with this standard input. A script that takes longer than `timeout`
+    /// costs the guest its life, as does one that takes the guest down.
+    pub fn run_with(&mut self, script: &str, input: &[u8], timeout: Duration) -> Result<Output> {
+        ensure!(self.device.is_some(), "the guest is down");
+        let start = Instant::now();
+        self.control.get_mut().deadline = start + timeout;
+        match self.exchange(script, input) {
+            Ok((status, stdout, stderr)) => {
+                Ok(Output { status, stdout, stderr, elapsed: start.elapsed() })
+            }
+            Err(error) => {
+                Err(self.lost(error.context(format!("lost the guest during `{script}`"))))
+            }
+        }
+    }
+
+    /// Writes a file in the guest.
+    pub fn put(&mut self, path: &str, content: &[u8]) -> Result<()> {
+        self.run_with(&format!("cat >{}", quoted(path)), content, COMMAND_TIMEOUT)
+            .and_then(Output::success)
+            .with_context(|| format!("cannot write {path} in the guest"))?;
+        Ok(())
+    }
+
+    /// Reads a file in the guest.
+    pub fn get(&mut self, path: &str) -> Result<Vec<u8>> {
+        let output = self
+            .run(&format!("cat {}", quoted(path)))
+            .and_then(Output::success)
+            .with_context(|| format!("cannot read {path} in the guest"))?;
+        Ok(output.stdout)
+    }
+
+    /// What the secure world has logged since boot.
+    pub fn secure_log(&self) -> Result<String> {
+        self.log("secure.log")
+    }
+
+    /// What the normal world has logged since boot.
+    pub fn console_log(&self) -> Result<String> {
+        self.log("console.log")
+    }
+
+    /// The device it runs on; its storage can be looked at and tampered with meanwhile.
+    pub fn device(&self) -> Result<&Device> {
+        self.device.as_ref().context("the guest is down")
+    }
+
+    /// Shuts down in order, and hands the device back.
+    pub fn power_off(mut self) -> Result<Device> {
+        ensure!(self.device.is_some(), "the guest is down");
+        self.control.get_ref().stream.shutdown(std::net::Shutdown::Both)?;
+        let deadline = Instant::now() + POWER_OFF_TIMEOUT;
+        while self.process.try_wait()?.is_none() {
+            if Instant::now() > deadline {
+                return Err(self.lost(anyhow!("the guest does not power off")));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.device.take().context("the guest is down")
+    }
+
+    /// Cuts the power, and hands the device back.
+    pub fn kill(mut self) -> Result<Device> {
+        self.cut_power();
+        self.device.take().context("the guest is down")
+    }
+
+    fn exchange(&mut self, script: &str, input: &[u8]) -> Result<(i32, Vec<u8>, Vec<u8>)> {
+        let mut request = format!("{} {}\n", script.len() + 1, input.len()).into_bytes();
+        request.extend(script.as_bytes());
+        // An empty script would have nothing to be read.
+        request.push(b'\n');
+        request.extend(input);
+        self.control.get_mut().write_all(&request)?;
+        let line = self.read_line()?;
+        let mut numbers = line.split(' ').map(str::parse::<u64>);
+        let (Some(Ok(status)), Some(Ok(stdout)), Some(Ok(stderr)), None) =
+            (numbers.next(), numbers.next(), numbers.next(), numbers.next())
+        else {
+            bail!("the guest answered {line:?}");
+        };
+        let status = i32::try_from(status)?;
+        Ok((status, self.read_octets(stdout)?, self.read_octets(stderr)?))
+    }
+
+    fn read_line(&mut self) -> io::Result<String> {
+        let mut line = String::new();
+        if self.control.read_line(&mut line)? == 0 || !line.ends_with('\n') {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        line.pop();
+        Ok(line)
+    }
+
+    fn read_octets(&mut self, length: u64) -> Result<Vec<u8>> {
+        ensure!(length <= OUTPUT_LIMIT, "the guest announced an output of {length} octets");
+        let mut octets = vec![0; usize::try_from(length)?];
+        self.control.read_exact(&mut octets)?;
+        Ok(octets)
+    }
+
+    /// Ends a guest that cannot be talked to any more; adds the ends of its logs to the error.
+    fn lost(&mut self, error: anyhow::Error) -> anyhow::Error {
+        self.cut_power();
+        let mut report = format!("{error:#}");
+        for name in ["qemu.log", "console.log", "secure.log"] {
+            let log = self.log(name).unwrap_or_default();
+            let lines: Vec<_> = log.lines().collect();
+            if !lines.is_empty() {
+                let tail = &lines[lines.len().saturating_sub(LOG_TAIL_LINES)..];
+                report += &format!("\n--- end of {name}\n{}", tail.join("\n"));
+            }
+        }
+        self.device = None;
+        anyhow!(report)
+    }
+
+    fn log(&self, name: &str) -> Result<String> {
+        let path = self.device()?.directory().join(name);
+        let octets = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(String::from_utf8_lossy(&octets).into_owned())
+    }
+
+    fn cut_power(&mut self) {
+        // Fails only when the process has ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.cut_power();
+    }
+}
+
+impl fmt::Debug for Guest {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Guest").field("process", &self.process.id()).finish_non_exhaustive()
+    }
+}
+
+/// A stream whose reads and writes end at a deadline.
+#[derive(Debug)]
+struct Deadlined {
+    stream: UnixStream,
+    deadline: Instant,
+}
+
+impl Deadlined {
+    fn remaining(&self) -> io::Result<Duration> {
+        match self.deadline.checked_duration_since(Instant::now()) {
+            Some(remaining) if !remaining.is_zero() => Ok(remaining),
+            _ => Err(timed_out()),
+        }
+    }
+}
+
+impl Read for Deadlined {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.set_read_timeout(Some(self.remaining()?))?;
+        self.stream.read(buffer).map_err(would_block_is_timed_out)
+    }
+}
+
+impl Write for Deadlined {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.stream.set_write_timeout(Some(self.remaining()?))?;
+        self.stream.write(buffer).map_err(would_block_is_timed_out)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn would_block_is_timed_out(error: io::Error) -> io::Error {
+    if error.kind() == ErrorKind::WouldBlock { timed_out() } else { error }
+}
+
+fn timed_out() -> io::Error {
+    io::Error::new(ErrorKind::TimedOut, "no answer in time")
+}
+
+/// A word for the shell.
+fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quoted_words_are_one_word_to_a_shell() {
+        let word = "it's a \"$HOME\" `x` \\";
+        let output = std::process::Command::new("sh")
+            .args(["-c", &format!("printf %s {}", quoted(word))])
+            .output()
+            .unwrap();
+        assert_eq!(output.stdout, word.as_bytes());
+    }
+}

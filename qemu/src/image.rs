@@ -1,0 +1,160 @@
+//! What a device boots: TF-A, OP-TEE, the kernel and the guest's file system.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::device::HardwareKey;
+
+/// BL2, BL31 and OP-TEE's two parts with the names TF-A's BL1 and BL2 find them by: the UUIDs of
+/// TF-A's include/tools_share/firmware_image_package.h.
+const PACKAGED: [(&str, [u8; 16]); 4] = [
+    ("bl2.bin", *b"\x5f\xf9\xec\x0b\x4d\x22\x3e\x4d\xa5\x44\xc3\x9d\x81\xc7\x3f\x0a"),
+    ("bl31.bin", *b"\x47\xd4\x08\x6d\x4c\xfe\x98\x46\x9b\x95\x29\x50\xcb\xbd\x5a\x00"),
+    ("tee-header_v2.bin", *b"\x05\xd0\xe1\x89\x53\xdc\x13\x47\x8d\x2b\x50\x0a\x4b\x7a\x3e\x38"),
+    ("tee-pager_v2.bin", *b"\x0b\x70\xc2\x9b\x2a\x5a\x78\x40\x9f\x65\x0a\x56\x82\x73\x82\x88"),
+];
+const OPTEE: &str = "tee-pager_v2.bin";
+/// Stands before the place of the hardware key in OP-TEE; see qemu/optee/device_huk.c.
+const KEY_MARKER: &[u8] = b"@@DEVICE-HUK-01@";
+/// Where TF-A's platform `qemu` looks for the package in the flash (PLAT_QEMU_FIP_BASE).
+const PACKAGE_OFFSET: usize = 0x4_0000;
+/// The secure ROM that BL1 runs from (BL1_RO_SIZE).
+const BL1_SIZE_MAX: usize = 0x2_0000;
+
+/// A folder that `make image` has filled.
+#[derive(Debug, Clone)]
+pub struct Image {
+    directory: PathBuf,
+}
+
+impl Image {
+    /// Opens the image in `directory`.
+    pub fn open(directory: impl Into<PathBuf>) -> Result<Self> {
+        let directory = std::path::absolute(directory.into())?;
+        for file in ["bl1.bin", "kernel", "initrd.cpio"].into_iter().chain(PACKAGED.map(|p| p.0)) {
+            ensure!(
+                directory.join(file).is_file(),
+                "{} is not there; build the image with: make image",
+                directory.join(file).display()
+            );
+        }
+        Ok(Self { directory })
+    }
+
+    /// Linux, uncompressed.
+    pub fn kernel(&self) -> PathBuf {
+        self.directory.join("kernel")
+    }
+
+    /// The guest's file system.
+    pub fn initrd(&self) -> PathBuf {
+        self.directory.join("initrd.cpio")
+    }
+
+    /// The boot flash of the device with this hardware key.
+    pub fn flash(&self, key: &HardwareKey) -> Result<Vec<u8>> {
+        let first_stage = read(&self.directory, "bl1.bin")?;
+        ensure!(first_stage.len() <= BL1_SIZE_MAX, "bl1.bin is too large for the boot ROM");
+        let mut parts = Vec::new();
+        for (file, uuid) in PACKAGED {
+            let mut content = read(&self.directory, file)?;
+            if file == OPTEE {
+                set_hardware_key(&mut content, key)?;
+            }
+            parts.push((uuid, content));
+        }
+        let mut flash = first_stage;
+        flash.resize(PACKAGE_OFFSET, 0);
+        flash.extend(package(&parts));
+        Ok(flash)
+    }
+}
+
+fn read(directory: &Path, file: &str) -> Result<Vec<u8>> {
+    let path = directory.join(file);
+    fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+fn set_hardware_key(optee: &mut [u8], key: &HardwareKey) -> Result<()> {
+    let mut places = optee
+        .windows(KEY_MARKER.len())
+        .enumerate()
+        .filter_map(|(offset, window)| (window == KEY_MARKER).then_some(offset + KEY_MARKER.len()));
+    let (first, second) = (places.next(), places.next());
+    let place = first
+        .filter(|_| second.is_none())
+        .and_then(|start| optee.get_mut(start..start + key.len()));
+    place.with_context(|| format!("{OPTEE} has no place for a hardware key"))?.copy_from_slice(key);
+    Ok(())
+}
+
+/// A firmware image package as TF-A's fiptool writes it: a header, an entry for each part and one
+/// that ends the table, the parts.
+fn package(parts: &[([u8; 16], Vec<u8>)]) -> Vec<u8> {
+    const HEADER_SIZE: usize = 16;
+    const ENTRY_SIZE: usize = 40;
+    let mut table = Vec::new();
+    table.extend(0xAA64_0001_u32.to_le_bytes());
+    table.extend(0x1234_5678_u32.to_le_bytes());
+    table.extend(0_u64.to_le_bytes());
+    let mut entry = |uuid: &[u8; 16], offset: usize, size: usize| {
+        table.extend(uuid);
+        table.extend((offset as u64).to_le_bytes());
+        table.extend((size as u64).to_le_bytes());
+        table.extend(0_u64.to_le_bytes());
+    };
+    let mut offset = HEADER_SIZE + ENTRY_SIZE * (parts.len() + 1);
+    for (uuid, content) in parts {
+        entry(uuid, offset, content.len());
+        offset += content.len();
+    }
+    entry(&[0; 16], offset, 0);
+    for (_, content) in parts {
+        table.extend(content);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Made with TF-A 2.12's own tool: `fiptool create --tb-fw a --soc-fw b --tos-fw c
+    /// --tos-fw-extra1 d`, the files holding "bl2", "bl31!", "header" and "pager".
+    const BY_FIPTOOL: &str = "010064aa785634120000000000000000\
+        5ff9ec0b4d223e4da544c39d81c73f0ad80000000000000003000000000000000000000000000000\
+        47d4086d4cfe98469b952950cbbd5a00db0000000000000005000000000000000000000000000000\
+        05d0e18953dc13478d2b500a4b7a3e38e00000000000000006000000000000000000000000000000\
+        0b70c29b2a5a78409f650a5682738288e60000000000000005000000000000000000000000000000\
+        00000000000000000000000000000000eb0000000000000000000000000000000000000000000000\
+        626c32626c3331216865616465727061676572";
+
+    #[test]
+    fn packs_as_fiptool_does() {
+        let contents: [&[u8]; 4] = [b"bl2", b"bl31!", b"header", b"pager"];
+        let parts: Vec<_> = PACKAGED
+            .iter()
+            .zip(contents)
+            .map(|((_, uuid), content)| (*uuid, content.to_vec()))
+            .collect();
+        let hex: String = package(&parts).iter().map(|octet| format!("{octet:02x}")).collect();
+        assert_eq!(hex, BY_FIPTOOL);
+    }
+
+    #[test]
+    fn writes_the_key_behind_its_marker_only() {
+        let mut optee = [b"code".as_slice(), KEY_MARKER, &[0; 16], b"data"].concat();
+        set_hardware_key(&mut optee, &[7; 16]).unwrap();
+        assert_eq!(optee, [b"code".as_slice(), KEY_MARKER, &[7; 16], b"data"].concat());
+    }
+
+    #[test]
+    fn refuses_an_optee_without_one_place_for_the_key() {
+        let once = [KEY_MARKER, &[0; 16]].concat();
+        for mut optee in [b"stock".to_vec(), KEY_MARKER.to_vec(), [once.clone(), once].concat()] {
+            set_hardware_key(&mut optee, &[7; 16]).unwrap_err();
+        }
+    }
+}

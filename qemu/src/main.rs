@@ -1,0 +1,93 @@
+//! `otrp-qemu`: emulated devices with the broker in OP-TEE.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Result, ensure};
+use clap::{Parser, Subcommand, ValueEnum};
+use otrp_qemu::{device::Device, image::Image, machine::Machine};
+
+/// Boots OP-TEE and Linux in QEMU with the OTrP broker in the secure world.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// Where `make image` has built.
+    #[arg(long, default_value = ".cache", value_name = "DIR")]
+    cache: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Boots a device; runs a command in its Linux, or gives a shell there.
+    Shell {
+        /// The device; it is made when there is none of this name.
+        #[arg(long, default_value = "shell")]
+        device: String,
+        /// Starts over with a new device: another hardware key, empty storage.
+        #[arg(long)]
+        wipe: bool,
+        /// What it boots.
+        #[arg(long, value_enum, default_value_t = Variant::Product)]
+        image: Variant,
+        /// The command, for the guest's sh; its exit status is passed on.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        script: Vec<String>,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Variant {
+    /// What a device would carry.
+    Product,
+    /// With what tests and benchmarks need.
+    Lab,
+}
+
+impl Variant {
+    fn directory(self) -> &'static str {
+        match self {
+            Self::Product => "image/product",
+            Self::Lab => "image/lab",
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    match execute(Arguments::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("otrp-qemu: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute(Arguments { cache, command }: Arguments) -> Result<ExitCode> {
+    match command {
+        Command::Shell { device, wipe, image, script } => {
+            let image = Image::open(cache.join(image.directory()))?;
+            let device = Device::open_or_create(cache.join("devices").join(device))?;
+            if wipe {
+                device.wipe()?;
+            }
+            shell(Machine::new(device, image), &script.join(" "))
+        }
+    }
+}
+
+fn shell(machine: Machine, script: &str) -> Result<ExitCode> {
+    if script.is_empty() {
+        let status = machine.interactive()?;
+        ensure!(status.success(), "QEMU ended with {status}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut guest = machine.boot()?;
+    let output = guest.run(script)?;
+    guest.power_off()?;
+    io::stdout().write_all(&output.stdout)?;
+    io::stderr().write_all(&output.stderr)?;
+    Ok(u8::try_from(output.status).map_or(ExitCode::FAILURE, ExitCode::from))
+}
