@@ -1,0 +1,245 @@
+//! Signed images: those of OP-TEE's script are accepted, and each mutation of one is refused.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test that panics has failed, which is what it is for"
+)]
+#![allow(missing_docs, reason = "nobody links a test")]
+
+mod support;
+
+use otrp_engine::image::{Algorithm, ELF_LIMIT, Image, ImageError, SignedImage};
+use otrp_engine::pki::{Certificate, PublicKey};
+use otrp_engine::platform::RsaPadding;
+use sha2::{Digest, Sha256};
+use support::{OpensslRsa, p256, rsa, sign_p256, sign_rsa, spki};
+
+const RSA_PSS: &[u8] = include_bytes!("fixtures/rsa-pss.ta");
+const RSA_PKCS1: &[u8] = include_bytes!("fixtures/rsa-pkcs1.ta");
+const ENCRYPTED: &[u8] = include_bytes!("fixtures/encrypted.ta");
+const SUBKEY: &[u8] = include_bytes!("fixtures/subkey.ta");
+const ELF: &[u8] = include_bytes!("fixtures/example.elf");
+const SIGNER: &[u8] = include_bytes!("fixtures/signer-rsa.der");
+
+/// 8aaaf200-2450-11e4-abe2-0002a5d5c51b, as it was given to the script.
+const UUID: [u8; 16] = [
+    0x8a, 0xaa, 0xf2, 0x00, 0x24, 0x50, 0x11, 0xe4, 0xab, 0xe2, 0x00, 0x02, 0xa5, 0xd5, 0xc5, 0x1b,
+];
+const VERSION: u32 = 258;
+
+const PSS: u32 = 0x7041_4930;
+const PKCS1: u32 = 0x7000_4830;
+const ECDSA: u32 = 0x7000_3042;
+
+/// Where the parts of an image with an RSA-2048 signature start.
+const HASH: usize = 20;
+const SIGNATURE: usize = 52;
+const SUBHEADER: usize = 308;
+const PAYLOAD: usize = 328;
+
+/// An image as OP-TEE's script would make it, signed by `sign`.
+fn make(
+    algorithm: u32,
+    signature_size: u16,
+    elf: &[u8],
+    sign: impl FnOnce(&[u8; 32]) -> Vec<u8>,
+) -> Vec<u8> {
+    let mut header = Vec::new();
+    for word in [0x4f54_5348, 1, u32::try_from(elf.len()).unwrap(), algorithm] {
+        header.extend(word.to_le_bytes());
+    }
+    header.extend(32_u16.to_le_bytes());
+    header.extend(signature_size.to_le_bytes());
+    let mut rest = UUID.to_vec();
+    rest.extend(VERSION.to_le_bytes());
+    rest.extend(elf);
+    let hash: [u8; 32] = Sha256::new().chain_update(&header).chain_update(&rest).finalize().into();
+    [header, hash.to_vec(), sign(&hash), rest].concat()
+}
+
+fn signed_by<'a>(bytes: &'a [u8], spki: &[u8]) -> Option<SignedImage<'a>> {
+    let key = PublicKey::from_spki(spki).unwrap();
+    Image::parse(bytes).unwrap().signed_by::<OpensslRsa>(&key)
+}
+
+fn assert_is_the_example(image: &SignedImage<'_>) {
+    assert_eq!(image.uuid(), &UUID);
+    assert_eq!(image.version(), VERSION);
+    assert_eq!(image.elf(), ELF);
+    assert_eq!(image.digest(), &openssl::sha::sha256(ELF));
+}
+
+#[test]
+fn images_of_the_script_are_accepted() {
+    let signer = Certificate::parse(SIGNER).unwrap();
+    for (bytes, algorithm) in
+        [(RSA_PSS, Algorithm::RsaPssSha256), (RSA_PKCS1, Algorithm::RsaPkcs1Sha256)]
+    {
+        assert_eq!(Image::parse(bytes).unwrap().algorithm(), algorithm);
+        assert_is_the_example(&signed_by(bytes, signer.spki()).unwrap());
+    }
+}
+
+#[test]
+fn p256_images_are_accepted() {
+    let key = p256();
+    let bytes = make(ECDSA, 64, ELF, |hash| sign_p256(&key, hash).to_vec());
+    assert_eq!(Image::parse(&bytes).unwrap().algorithm(), Algorithm::EcdsaP256Sha256);
+    assert_is_the_example(&signed_by(&bytes, &spki(&key)).unwrap());
+    assert!(signed_by(&bytes, &spki(&p256())).is_none(), "another key");
+}
+
+#[test]
+fn longer_rsa_keys_are_accepted() {
+    let key = rsa(3072);
+    let bytes = make(PSS, 384, ELF, |hash| sign_rsa(&key, RsaPadding::Pss, hash));
+    assert_is_the_example(&signed_by(&bytes, &spki(&key)).unwrap());
+}
+
+#[test]
+fn other_keys_and_other_algorithms_do_not_fit() {
+    let signer = Certificate::parse(SIGNER).unwrap();
+    let (other_rsa, elliptic) = (rsa(2048), p256());
+    for bytes in [RSA_PSS, RSA_PKCS1] {
+        assert!(signed_by(bytes, &spki(&other_rsa)).is_none(), "another key");
+        assert!(signed_by(bytes, &spki(&elliptic)).is_none(), "a key of another kind");
+    }
+    let bytes = make(ECDSA, 64, ELF, |hash| sign_p256(&elliptic, hash).to_vec());
+    assert!(signed_by(&bytes, signer.spki()).is_none(), "a key of another kind");
+
+    // What the header calls PSS is padded otherwise, and the other way round.
+    let key = rsa(2048);
+    let bytes = make(PSS, 256, ELF, |hash| sign_rsa(&key, RsaPadding::Pkcs1, hash));
+    assert!(signed_by(&bytes, &spki(&key)).is_none());
+    let bytes = make(PKCS1, 256, ELF, |hash| sign_rsa(&key, RsaPadding::Pss, hash));
+    assert!(signed_by(&bytes, &spki(&key)).is_none());
+
+    // A signature longer than the key: its first octets are good.
+    let bytes = make(PKCS1, 257, ELF, |hash| {
+        let mut signature = sign_rsa(&key, RsaPadding::Pkcs1, hash);
+        signature.push(0);
+        signature
+    });
+    assert!(signed_by(&bytes, &spki(&key)).is_none());
+}
+
+#[test]
+fn each_mutation_of_the_header_is_refused() {
+    type Row = (&'static str, usize, &'static [u8], ImageError);
+    let rows: &[Row] = &[
+        ("magic", 0, &[0x49], ImageError::Magic),
+        ("magic, big-endian", 0, &[0x4f, 0x54, 0x53, 0x48], ImageError::Magic),
+        ("type TA", 4, &[0], ImageError::Type),
+        ("type encrypted TA", 4, &[2], ImageError::Type),
+        ("type subkey", 4, &[3], ImageError::Type),
+        ("type unknown", 4, &[4], ImageError::Type),
+        ("type, high octet", 7, &[1], ImageError::Type),
+        ("size one less", 8, &[0x3f], ImageError::TrailingBytes),
+        ("size one more", 8, &[0x41], ImageError::Truncated),
+        ("size zero", 8, &[0, 0], ImageError::TrailingBytes),
+        ("size huge", 8, &[0xff; 4], ImageError::TooLong),
+        ("algorithm RSA-PSS-SHA1", 12, &[0x30, 0x29, 0x21, 0x70], ImageError::Algorithm),
+        ("algorithm RSA-PKCS1-SHA1", 12, &[0x30, 0x28, 0x00, 0x70], ImageError::Algorithm),
+        ("algorithm RSA-PSS-SHA512", 12, &[0x30, 0x69, 0x61, 0x70], ImageError::Algorithm),
+        ("algorithm none", 12, &[0; 4], ImageError::Algorithm),
+        ("algorithm ECDSA, RSA's size", 12, &[0x42, 0x30, 0x00, 0x70], ImageError::Algorithm),
+        ("the other RSA algorithm", 12, &[0x30, 0x48, 0x00, 0x70], ImageError::Hash),
+        ("hash of 20 octets", 16, &[20], ImageError::Algorithm),
+        ("hash of 33 octets", 16, &[33], ImageError::Algorithm),
+        ("hash size, high octet", 17, &[1], ImageError::Algorithm),
+        ("signature of 255 octets", 18, &[0xff, 0], ImageError::Algorithm),
+        ("signature of 64 octets", 18, &[64, 0], ImageError::Algorithm),
+        ("signature of 513 octets", 18, &[1, 2], ImageError::Algorithm),
+        ("signature of no octets", 18, &[0, 0], ImageError::Algorithm),
+        ("signature longer than the file", 18, &[0, 2], ImageError::Truncated),
+        ("hash", HASH, &[0xff], ImageError::Hash),
+        ("UUID", SUBHEADER, &[0x8b], ImageError::Hash),
+        ("version", SUBHEADER + 16, &[3], ImageError::Hash),
+        ("version, high octet", SUBHEADER + 19, &[1], ImageError::Hash),
+        ("no ELF", PAYLOAD, &[0x7e], ImageError::NotElf),
+        ("ELF, first octet after the magic", PAYLOAD + 4, &[1], ImageError::Hash),
+        ("ELF, last octet", 647, &[0xa5], ImageError::Hash),
+    ];
+    for (name, offset, octets, expected) in rows {
+        let mut bytes = RSA_PSS.to_vec();
+        let place = &mut bytes[*offset..offset + octets.len()];
+        assert_ne!(place, *octets, "{name}: no mutation");
+        place.copy_from_slice(octets);
+        assert_eq!(Image::parse(&bytes).unwrap_err(), *expected, "{name}");
+    }
+}
+
+/// The hash is checked against the image, and the signature against the hash: to repair the hash of
+/// a changed image does not help.
+#[test]
+fn a_repaired_hash_is_not_signed() {
+    let signer = Certificate::parse(SIGNER).unwrap();
+    for offset in [12, SUBHEADER, SUBHEADER + 16, PAYLOAD + 100] {
+        let mut bytes = RSA_PSS.to_vec();
+        if offset == 12 {
+            bytes[12..16].copy_from_slice(&PKCS1.to_le_bytes());
+        } else {
+            bytes[offset] ^= 1;
+        }
+        let hash =
+            Sha256::new().chain_update(&bytes[..HASH]).chain_update(&bytes[SUBHEADER..]).finalize();
+        bytes[HASH..SIGNATURE].copy_from_slice(&hash);
+        assert!(signed_by(&bytes, signer.spki()).is_none(), "octet {offset}");
+    }
+}
+
+#[test]
+fn each_octet_counts() {
+    let key = PublicKey::from_spki(Certificate::parse(SIGNER).unwrap().spki()).unwrap();
+    for offset in 0..RSA_PKCS1.len() {
+        let mut bytes = RSA_PKCS1.to_vec();
+        bytes[offset] ^= 1;
+        let accepted =
+            Image::parse(&bytes).is_ok_and(|image| image.signed_by::<OpensslRsa>(&key).is_some());
+        assert!(!accepted, "octet {offset}");
+        let in_signature = (SIGNATURE..SUBHEADER).contains(&offset);
+        assert_eq!(Image::parse(&bytes).is_ok(), in_signature, "octet {offset}");
+    }
+}
+
+#[test]
+fn every_truncation_is_refused() {
+    for length in 0..RSA_PSS.len() {
+        let expected = ImageError::Truncated;
+        assert_eq!(Image::parse(&RSA_PSS[..length]).unwrap_err(), expected, "{length}");
+    }
+    let trailing = [RSA_PSS, &[0]].concat();
+    assert_eq!(Image::parse(&trailing).unwrap_err(), ImageError::TrailingBytes);
+}
+
+#[test]
+fn other_files_of_the_script_are_refused() {
+    assert_eq!(Image::parse(ENCRYPTED).unwrap_err(), ImageError::Type);
+    assert_eq!(Image::parse(SUBKEY).unwrap_err(), ImageError::Type);
+    assert_eq!(Image::parse(ELF).unwrap_err(), ImageError::Magic);
+}
+
+#[test]
+fn an_image_without_an_application_is_refused() {
+    let key = p256();
+    for elf in [&b""[..], b"\x7fEL", b"\x7fELG", b"#!/bin/sh"] {
+        let bytes = make(ECDSA, 64, elf, |hash| sign_p256(&key, hash).to_vec());
+        assert_eq!(Image::parse(&bytes).unwrap_err(), ImageError::NotElf, "{elf:?}");
+    }
+}
+
+#[test]
+fn the_longest_application_is_accepted_and_a_longer_one_is_not() {
+    let key = p256();
+    let mut elf = ELF.to_vec();
+    elf.resize(ELF_LIMIT, 0xa5);
+    let bytes = make(ECDSA, 64, &elf, |hash| sign_p256(&key, hash).to_vec());
+    let image = signed_by(&bytes, &spki(&key)).unwrap();
+    assert_eq!(image.elf(), elf);
+    assert_eq!(image.digest(), &openssl::sha::sha256(&elf));
+
+    elf.push(0);
+    let bytes = make(ECDSA, 64, &elf, |hash| sign_p256(&key, hash).to_vec());
+    assert_eq!(Image::parse(&bytes).unwrap_err(), ImageError::TooLong);
+}
