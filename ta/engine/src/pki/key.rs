@@ -12,8 +12,8 @@ use rustls_pki_types::{
 use sha2::{Digest, Sha256};
 
 use super::Error;
-use super::asn1::{contents, whole};
-use crate::jose::signature::{es256_verify, es256_verify_der};
+use super::asn1::{contents, fixed_signature, whole};
+use crate::jose::signature::es256_verify;
 use crate::platform::{Point, RsaPadding, RsaVerify};
 
 /// A public key of a kind and strength that the broker accepts.
@@ -140,9 +140,8 @@ impl<'a> PublicKey<'a> {
     ) -> bool {
         match (self, scheme) {
             (Self::P256(point), Scheme::Es256) => es256_verify(point, digest, signature).is_ok(),
-            (Self::P256(point), Scheme::Es256Der) => {
-                es256_verify_der(point, digest, signature).is_ok()
-            }
+            (Self::P256(point), Scheme::Es256Der) => fixed_signature::<64>(signature)
+                .is_ok_and(|fixed| es256_verify(point, digest, &fixed).is_ok()),
             (Self::Rsa { modulus, exponent }, Scheme::RsaPkcs1 | Scheme::RsaPss) => {
                 let padding = match scheme {
                     Scheme::RsaPss => RsaPadding::Pss,
@@ -160,20 +159,15 @@ impl<'a> PublicKey<'a> {
 }
 
 /// A scheme as webpki asks for it, over the platform's RSA.
-///
-/// A P-384 authority (ECDSA with SHA-384) would be one more implementation of webpki's trait beside
-/// this one; its arithmetic costs the firmware more than its keys are in use.
 pub(super) struct Algorithm<R> {
     scheme: Scheme,
     rsa: PhantomData<fn() -> R>,
 }
 
 impl<R: RsaVerify> Algorithm<R> {
-    /// The algorithms that may sign certificates.
-    pub(super) const ALL: [Self; 3] = {
-        let [ecdsa, pkcs1, pss] = Scheme::OF_CERTIFICATES;
-        [Self::new(ecdsa), Self::new(pkcs1), Self::new(pss)]
-    };
+    pub(super) const ECDSA_P256: Self = Self::new(Scheme::Es256Der);
+    pub(super) const RSA_PKCS1: Self = Self::new(Scheme::RsaPkcs1);
+    pub(super) const RSA_PSS: Self = Self::new(Scheme::RsaPss);
 
     const fn new(scheme: Scheme) -> Self {
         Self { scheme, rsa: PhantomData }
@@ -210,6 +204,40 @@ impl<R: RsaVerify> SignatureVerificationAlgorithm for Algorithm<R> {
 
     fn signature_alg_id(&self) -> AlgorithmIdentifier {
         self.scheme.signature_identifier()
+    }
+}
+
+/// ECDSA on P-384 with SHA-384, for authorities only: no leaf has such a key.
+#[cfg(feature = "p384")]
+#[derive(Debug)]
+pub(super) struct EcdsaP384;
+
+#[cfg(feature = "p384")]
+impl SignatureVerificationAlgorithm for EcdsaP384 {
+    fn verify_signature(
+        &self,
+        public_key: &[u8],
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<(), InvalidSignature> {
+        use p384::ecdsa::signature::hazmat::PrehashVerifier;
+
+        // Uncompressed, as for P-256.
+        let [4, _coordinates @ ..] = public_key else { return Err(InvalidSignature) };
+        let key =
+            p384::ecdsa::VerifyingKey::from_sec1_bytes(public_key).map_err(|_| InvalidSignature)?;
+        let signature = fixed_signature::<96>(signature).map_err(|_| InvalidSignature)?;
+        let signature =
+            p384::ecdsa::Signature::from_slice(&signature).map_err(|_| InvalidSignature)?;
+        key.verify_prehash(&sha2::Sha384::digest(message), &signature).map_err(|_| InvalidSignature)
+    }
+
+    fn public_key_alg_id(&self) -> AlgorithmIdentifier {
+        alg_id::ECDSA_P384
+    }
+
+    fn signature_alg_id(&self) -> AlgorithmIdentifier {
+        alg_id::ECDSA_SHA384
     }
 }
 

@@ -9,6 +9,8 @@ use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
 use super::certificate::ANY_EXTENDED_KEY_USAGE;
 use super::key::Algorithm;
+#[cfg(feature = "p384")]
+use super::key::EcdsaP384;
 use super::{Certificate, Error, PublicKey, Usage};
 use crate::platform::RsaVerify;
 
@@ -276,12 +278,16 @@ fn verify_to_anchor<R: RsaVerify>(
     for certificate in intermediates {
         above.push(CertificateDer::from(certificate.der())).map_err(|_| Untrusted::TooMany)?;
     }
-    let algorithms = Algorithm::<R>::ALL;
+    let algorithms: &[&dyn SignatureVerificationAlgorithm] = &[
+        &Algorithm::<R>::ECDSA_P256,
+        &Algorithm::<R>::RSA_PKCS1,
+        &Algorithm::<R>::RSA_PSS,
+        #[cfg(feature = "p384")]
+        &EcdsaP384,
+    ];
     let path = leaf
         .verify_for_usage(
-            &algorithms
-                .each_ref()
-                .map(|algorithm| -> &dyn SignatureVerificationAlgorithm { algorithm }),
+            algorithms,
             core::slice::from_ref(&anchor),
             &above,
             UnixTime::since_unix_epoch(Duration::from_secs(now_unix_seconds)),
