@@ -52,19 +52,19 @@ pub enum TamError {
         /// What went wrong.
         reason: String,
     },
-    /// The TAM's certificate is not one to trust.
-    #[error("the HTTPS certificate of {url} is not accepted: {reason}")]
-    Certificate {
+    /// The other side has no certificate to trust, or does not speak TLS.
+    #[error("no trusted HTTPS connection to {url}: {reason}")]
+    Tls {
         /// The URL.
         url: Uri,
-        /// What is wrong with it.
+        /// What went wrong.
         reason: String,
     },
     /// The TAM stopped answering.
     #[error("the TAM at {0} did not answer in time")]
     Timeout(Uri),
-    /// The connection broke or what came was not HTTP.
-    #[error("the connection to the TAM at {url} broke: {reason}")]
+    /// The connection broke, what came was not HTTP, or the host has no address.
+    #[error("no answer from the TAM at {url}: {reason}")]
     Broken {
         /// The URL.
         url: Uri,
@@ -217,9 +217,7 @@ impl Tam {
                 TamError::Unreachable { url, reason: "the connection timed out".to_owned() }
             }
             ureq::Error::Timeout(_) => TamError::Timeout(url),
-            ureq::Error::Rustls(reason) => {
-                TamError::Certificate { url, reason: reason.to_string() }
-            }
+            ureq::Error::Rustls(reason) => TamError::Tls { url, reason: reason.to_string() },
             ureq::Error::Io(reason) => self.input_output(&reason),
             other => TamError::Broken { url, reason: other.to_string() },
         }
@@ -234,8 +232,8 @@ impl Tam {
             | io::ErrorKind::NetworkUnreachable
             | io::ErrorKind::NetworkDown
             | io::ErrorKind::AddrNotAvailable => TamError::Unreachable { url, reason },
-            // rustls reports what it thinks of a certificate inside an input/output error.
-            io::ErrorKind::InvalidData => TamError::Certificate { url, reason },
+            // This is how ureq hands on what rustls has against a certificate.
+            io::ErrorKind::InvalidData => TamError::Tls { url, reason },
             io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => TamError::Timeout(url),
             _ => TamError::Broken { url, reason },
         }

@@ -15,6 +15,9 @@ use otrp_keys::{Error, development, file};
 
 const DAY: i64 = 86_400;
 
+/// A name, what is tried, and whether the failure is the expected one.
+type Row<T> = (&'static str, T, fn(&Error) -> bool);
+
 fn ec(curve: Nid) -> PKey<Private> {
     PKey::from_ec_key(EcKey::generate(&EcGroup::from_curve_name(curve).unwrap()).unwrap()).unwrap()
 }
@@ -118,7 +121,7 @@ fn requests_are_refused() {
         bytes[position] ^= 1;
         bytes
     };
-    let rows: Vec<(&str, Vec<u8>, fn(&Error) -> bool)> = vec![
+    let rows: Vec<Row<Vec<u8>>> = vec![
         ("empty", vec![], |e| matches!(e, Error::RequestMalformed)),
         ("text", b"hello".to_vec(), |e| matches!(e, Error::RequestMalformed)),
         ("cut", accepted[..accepted.len() - 1].to_vec(), |e| matches!(e, Error::RequestMalformed)),
@@ -155,7 +158,7 @@ fn authorities_are_refused() {
     let issuing = || below(&root, Purpose::IssuingAuthority, year);
     let expired = Validity { not_before: now - 2 * DAY, not_after: now - DAY };
     let early = Validity { not_before: now + DAY, not_after: now + 2 * DAY };
-    let rows: Vec<(&str, Result<Authority, Error>, fn(&Error) -> bool)> = vec![
+    let rows: Vec<Row<Result<Authority, Error>>> = vec![
         ("key of another", with(stranger(issuing()), &[&root]), |e| {
             matches!(e, Error::KeyMismatch)
         }),

@@ -1,0 +1,171 @@
+//! The subcommands against a scripted TEE: what they print, and what they say when they fail.
+
+mod support;
+
+use std::fs;
+use std::sync::{Arc, Mutex};
+
+use clap::Parser;
+use otrp_agent::cli::{self, Arguments};
+use otrp_agent::tee::{Tee, TeeError};
+use support::{ScriptedTee, Server, message, nothing_more};
+
+const UUID: &str = "7265664a-f108-4bd7-af1c-86d044babbac";
+/// The body of a certificate in PEM, and its octets; what it says does not matter to the agent.
+const PEM: &str = "text\n-----BEGIN CERTIFICATE-----\nMAMCAQE=\n-----END CERTIFICATE-----\n";
+const DER: [u8; 5] = [0x30, 0x03, 0x02, 0x01, 0x01];
+
+/// Runs a command line; gives its output or its failure, and what the TEE was asked.
+fn run(arguments: &[&str], tee: ScriptedTee) -> (Result<String, String>, Vec<Vec<u8>>) {
+    let asked = Arc::clone(&tee.asked);
+    let mut tee = Some(tee);
+    let mut output = Vec::new();
+    let result = Arguments::try_parse_from([&["otrp-agent"], arguments].concat())
+        .unwrap()
+        .run(&mut || Ok(Box::new(tee.take().unwrap()) as Box<dyn Tee>), &mut output)
+        .map(|()| String::from_utf8(output).unwrap())
+        .map_err(|error| format!("{error:#}"));
+    let asked = Mutex::lock(&asked).unwrap().clone();
+    (result, asked)
+}
+
+fn reply(bytes: &'static [u8]) -> ScriptedTee {
+    ScriptedTee::new(vec![Ok(bytes)])
+}
+
+#[test]
+fn what_the_tee_says_is_printed() {
+    let (output, asked) = run(&["status"], reply(br#"{"name":"optee"}"#));
+    assert_eq!(
+        (output.unwrap().as_str(), asked),
+        ("{\"name\":\"optee\"}\n", vec![b"status".to_vec()])
+    );
+    let (output, asked) = run(&["ta-info", "sp", "ta"], reply(b"{}"));
+    assert_eq!((output.unwrap().as_str(), asked), ("{}\n", vec![b"sp ta".to_vec()]));
+}
+
+#[test]
+fn a_certification_request_is_printed_as_pem() {
+    let (output, _) = run(&["csr"], reply(&[0xa5; 50]));
+    // From: printf '\xa5%.0s' $(seq 50) | base64 -w 64
+    let expected = "-----BEGIN CERTIFICATE REQUEST-----\n\
+        paWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWl\n\
+        paU=\n\
+        -----END CERTIFICATE REQUEST-----\n";
+    assert_eq!(output.unwrap(), expected);
+    // A body of just one line has no empty line after it: 48 octets are 64 characters.
+    let (output, _) = run(&["csr"], reply(&[0xa5; 48]));
+    assert_eq!(output.unwrap().lines().count(), 3);
+}
+
+#[test]
+fn certificates_reach_the_tee_as_der() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("chain");
+    let path = file.to_str().unwrap();
+    for (content, expected) in [
+        (PEM.as_bytes().to_vec(), DER.to_vec()),
+        (PEM.repeat(2).into_bytes(), [DER, DER].concat()),
+        ([DER, DER].concat(), [DER, DER].concat()),
+    ] {
+        fs::write(&file, content).unwrap();
+        let (output, asked) = run(&["import-cert", path], ScriptedTee::default());
+        assert_eq!((output.unwrap().as_str(), asked), ("", vec![expected]));
+    }
+    for content in ["", "text", "-----BEGIN CERTIFICATE-----\nMAMCAQE=\n"] {
+        fs::write(&file, content).unwrap();
+        let (output, asked) = run(&["import-cert", path], ScriptedTee::default());
+        assert_eq!(output.unwrap_err(), format!("{path}: no certificate in PEM or DER in it"));
+        assert!(asked.is_empty());
+    }
+    let (output, _) = run(&["import-cert", "/nonexistent"], ScriptedTee::default());
+    assert!(output.unwrap_err().starts_with("cannot read /nonexistent: No such file"));
+}
+
+#[test]
+fn failures_of_the_tee_are_one_sentence() {
+    for (failure, expected) in [
+        (TeeError::NoDevice, "/dev/tee0"),
+        (TeeError::NoBroker, "does not contain the OTrP broker"),
+        (TeeError::Busy, "busy"),
+        (TeeError::Refused, "refuses"),
+        (TeeError::NotFound, "no such trusted application"),
+        (TeeError::Damaged, "damaged"),
+        (TeeError::Other(0xffff_0000), "0xffff0000"),
+    ] {
+        let mut output = Vec::new();
+        let error = Arguments::try_parse_from(["otrp-agent", "status"])
+            .unwrap()
+            .run(&mut || Err(failure), &mut output)
+            .expect_err("a TEE that cannot be opened")
+            .to_string();
+        assert!(error.contains(expected) && !error.contains('\n'), "{error}");
+        assert!(output.is_empty());
+    }
+}
+
+#[test]
+fn one_message_is_processed_from_input_to_output() {
+    let process = |input: &[u8], reply: Result<&[u8], TeeError>| {
+        let mut output = Vec::new();
+        let mut tee = Some(ScriptedTee::new(vec![reply]));
+        let mut open = || Ok(Box::new(tee.take().unwrap()) as Box<dyn Tee>);
+        let result = cli::process(&mut &*input, &mut open, &mut output);
+        (result.map_err(|error| error.to_string()), String::from_utf8(output).unwrap())
+    };
+    let (result, output) = process(b"{}", Ok(br#"{"CreateSDResponse":{}}"#));
+    assert_eq!((result, output.as_str()), (Ok(()), "{\"CreateSDResponse\":{}}\n"));
+    let (result, output) = process(b"{}", Ok(br#"{"GetDeviceTEEStateResponse":{}}"#));
+    let expected = "{\"GetDeviceStateResponse\":[{\"GetDeviceTEEStateResponse\":{}}]}\n";
+    assert_eq!((result, output.as_str()), (Ok(()), expected));
+
+    let error = |code| {
+        format!(
+            "{{\"OTrPBrokerError\":{{\"ver\":\"1.0\",\"rid\":\"\",\"tid\":\"\",\"errcode\":\"{code}\"}}}}\n"
+        )
+    };
+    let (result, output) = process(b"nonsense", Err(TeeError::NotOtrp));
+    assert!(result.unwrap_err().contains("cannot make out"));
+    assert_eq!(output, error("ERR_AGENT_TEE_UNKNOWN"));
+    let (result, output) = process(b"{}", Err(TeeError::Busy));
+    assert!(result.is_err());
+    assert_eq!(output, error("ERR_AGENT_TEE_BUSY"));
+
+    // The TEE that cannot even be opened is answered for as well.
+    let mut output = Vec::new();
+    cli::process(&mut b"{}".as_slice(), &mut || Err(TeeError::NoDevice), &mut output).unwrap_err();
+    assert_eq!(output, error("ERR_AGENT_TEE_UNKNOWN").as_bytes());
+
+    // A message over the TEE's limit is for the TEE to refuse; one without end is not read on.
+    let (result, _) = process(&vec![b' '; 8 * 1024 * 1024], Err(TeeError::TooLong));
+    assert_eq!(result.unwrap_err(), "the message is longer than the TEE accepts");
+    let (result, output) = process(&vec![b' '; 8 * 1024 * 1024 + 1], Ok(b"{}"));
+    assert!(result.unwrap_err().contains("standard input is longer than"));
+    assert_eq!(output, "");
+}
+
+#[test]
+fn a_request_prints_a_line_a_message_and_can_insist_on_an_application() {
+    let server = || Server::new(vec![message(br#"{"InstallTARequest":{}}"#), nothing_more()]);
+    let tee = || ScriptedTee { applications: vec![UUID], ..ScriptedTee::default() };
+    let (output, _) = run(&["request", &server().url()], tee());
+    let output = output.unwrap();
+    assert_eq!(output.lines().count(), 1, "{output}");
+    assert!(output.starts_with("InstallTA  "), "{output}");
+    assert!(run(&["request", &server().url(), "--ta", UUID], tee()).0.is_ok());
+    let (missing, _) = run(&["request", &server().url(), "--ta", UUID], ScriptedTee::default());
+    assert!(missing.unwrap_err().contains("is not in the TEE"));
+    let (missing, _) = run(&["request", "http://x/", "--ca-file", "/nonexistent"], tee());
+    assert!(missing.unwrap_err().starts_with("cannot read /nonexistent"));
+}
+
+#[test]
+fn output_that_cannot_be_written_is_a_failure() {
+    let mut full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let error = Arguments::try_parse_from(["otrp-agent", "status"])
+        .unwrap()
+        .run(&mut || Ok(Box::new(reply(b"{}")) as Box<dyn Tee>), &mut full)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("cannot write the output: No space left"), "{error}");
+}
