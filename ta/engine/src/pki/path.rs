@@ -235,19 +235,18 @@ fn is_anchor(certificate: &Certificate<'_>, anchor: &[u8]) -> bool {
 fn check_order(certificates: &[Certificate<'_>]) -> Result<(), Untrusted> {
     let mut rest = certificates;
     while let [certificate, above @ ..] = rest {
-        if above.first().is_some_and(|issuer| issuer.subject() != certificate.issuer()) {
-            return Err(Untrusted::Order);
+        if above.is_empty() && certificate.is_self_issued() {
+            // A root, and not one of ours.
+            return Err(Untrusted::UnknownIssuer);
         }
-        if above.iter().any(|other| other.issuer() == certificate.subject()) {
+        if above.first().is_some_and(|issuer| issuer.subject() != certificate.issuer())
+            || rest.iter().any(|other| other.issuer() == certificate.subject())
+        {
             return Err(Untrusted::Order);
         }
         rest = above;
     }
-    match certificates.last() {
-        // A root, and not one of ours.
-        Some(last) if last.is_self_issued() => Err(Untrusted::UnknownIssuer),
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 /// Lets webpki verify the path, and checks what webpki leaves out.
