@@ -74,11 +74,13 @@ flags() {
 build() {
     local name=$1
     shift
-    logged "optee-$name" make -j"$JOBS" -C "$SOURCE" O="$CACHE/optee/$name" "${COMMON[@]}" "$@"
+    # Without a limit, OP-TEE's make would take this repository's commit for its own version.
+    logged "optee-$name" env GIT_CEILING_DIRECTORIES="$CACHE" make -j"$JOBS" -C "$SOURCE" O="$CACHE/optee/$name" "${COMMON[@]}" "$@"
 }
 
 lock
 prepare_source
+COMMON+=(TEE_IMPL_VERSION="$(sed -n 's/^CFG_OPTEE_REVISION_\(MAJOR\|MINOR\) ?= //p' "$SOURCE/mk/config.mk" | paste -sd .)")
 if [ "$VARIANT" = devkit ]; then
     inputs=$(key "$(cat "$CACHE/stamp/optee-source")" "${COMMON[*]}")
     fresh optee-devkit "$inputs" && exit

@@ -12,6 +12,7 @@ set -euo pipefail
 export CARGO_TARGET_DIR=$CACHE/target
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS="-C target-feature=$BOARD_RUST_FEATURES"
+export OTRP_HWCAP=$BOARD_HWCAP
 export TA_DEV_KIT_DIR=$CACHE/optee/devkit/export-ta_arm64
 export OPTEE_CLIENT_EXPORT=$CACHE/guest/client
 export OTRP_TRUST_DIR=${OTRP_TRUST_DIR:-$CACHE/keys/dev/trust}

@@ -1,0 +1,85 @@
+# The one door: `make help` lists what there is.
+#
+# Everything that is built or downloaded goes to .cache. The scripts in qemu/scripts know by the
+# contents of their inputs what is up to date, so each target here just asks for what it needs.
+
+SCRIPTS := qemu/scripts
+CARGO := $(SCRIPTS)/cargo.sh
+# A program built by $(SCRIPTS)/build-host.sh
+PROGRAM = .cache/target/debug/$(1)
+# libteec and the TA dev kit are needed to compile these; the others are the default members.
+DEVICE_CRATES := otrp-ta otrp-conformance otrp-signer-ta otrp-agent otrp-signer-client
+ARM64 := --target aarch64-unknown-linux-gnu
+
+.DEFAULT_GOAL := help
+.PHONY: help setup keys image lab run shell test test-host test-device lint size bench clean
+.NOTPARALLEL:
+MAKEFLAGS += --no-print-directory
+
+## help: this list
+help:
+	@echo 'An OTrP broker for OP-TEE. Targets:'
+	@sed -n 's/^## \([a-z-]*\): /  \1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+## run: a TAM installs, updates and deletes a trusted application in OP-TEE under QEMU
+run: image
+	@$(SCRIPTS)/build-host.sh otrp-tam otrp-keys otrp-qemu
+	@$(call PROGRAM,otrp-qemu) run
+
+## test: all tests: host crates, then the adapters and the whole flow inside OP-TEE
+test: image lab test-host test-device
+
+## test-host: the tests that need no emulator
+test-host: setup
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+		$(CARGO) nextest run --locked --workspace $(DEVICE_CRATES:%=--exclude %) --no-tests pass && \
+		$(CARGO) test --quiet --locked --doc --workspace $(DEVICE_CRATES:%=--exclude %); \
+	else \
+		$(CARGO) test --quiet --locked --workspace $(DEVICE_CRATES:%=--exclude %); \
+	fi
+
+## test-device: the tests that run inside OP-TEE under QEMU
+test-device: image lab
+	@$(SCRIPTS)/build-host.sh otrp-tam otrp-keys otrp-qemu
+	@$(CARGO) test --quiet --locked -p otrp-qemu --test boot -- --ignored
+	@$(call PROGRAM,otrp-qemu) test
+
+## lint: format, clippy, licences and sources, direction of dependencies, shell scripts
+lint: image lab
+	@$(SCRIPTS)/host-packages.sh lint
+	@$(SCRIPTS)/lint.sh $(DEVICE_CRATES)
+
+## size: what the broker takes in the image, and how often it could panic
+size: image
+	@$(SCRIPTS)/size.sh
+
+## bench: install times inside OP-TEE beside the raw and the stock installer
+bench: image lab
+	@$(SCRIPTS)/build-host.sh otrp-tam otrp-keys otrp-qemu
+	@$(call PROGRAM,otrp-qemu) bench
+
+## shell: a shell in the device's Linux
+shell: image
+	@$(SCRIPTS)/build-host.sh otrp-qemu
+	@$(call PROGRAM,otrp-qemu) shell
+
+## keys: the development PKI, made once (.cache/keys/dev)
+keys: setup
+	@$(SCRIPTS)/keys.sh
+
+## image: what a device boots: TF-A, OP-TEE with the broker, Linux (.cache/image/product)
+image: keys
+	@$(SCRIPTS)/build-image.sh product
+
+## lab: the same with what tests and benchmarks need (.cache/image/lab)
+lab: keys
+	@$(SCRIPTS)/build-image.sh lab
+
+## setup: Debian packages and a Rust for host and device, where they are missing
+setup:
+	@$(SCRIPTS)/host-packages.sh
+	@$(SCRIPTS)/rust.sh
+
+## clean: remove what was built, with keys and devices; downloads and tools stay
+clean:
+	@$(SCRIPTS)/clean.sh

@@ -1,0 +1,64 @@
+#!/bin/bash
+# Builds what runs on the device: trusted applications and the programs of its Linux.
+#   build-arm64.sh tas VARIANT    into .cache/ta: the early TAs of the image, and the sample's versions
+#   build-arm64.sh programs       into .cache/programs
+set -euo pipefail
+. "$(dirname "$0")/common.sh"
+# shellcheck source=../boards/qemu.conf
+. "$QEMU_DIR/boards/$BOARD.conf"
+
+TARGET=aarch64-unknown-linux-gnu
+BROKER_UUID=9e043ec0-1043-415e-853d-690a6d341054
+CONFORMANCE_UUID=7fc3b03e-d5b8-45c5-94cb-5b36ec23a5da
+BUILT=$CACHE/target/$TARGET/release
+TRUST=${OTRP_TRUST_DIR:-$CACHE/keys/dev/trust}
+
+# compile PACKAGE [FEATURE]: cargo decides what there is to do. The crates are built one by one, so
+# that none gets a feature of a dependency because another asks for it.
+compile() {
+    "$SCRIPTS/cargo.sh" build --quiet --locked --release --target "$TARGET" -p "$1" --bin "$1" ${2:+--features "$2"}
+}
+
+# ta PACKAGE OUTPUT [FEATURE]
+ta() {
+    compile "$1" "${3:-}"
+    "$SCRIPTS/check-ta.sh" "$BUILT/$1"
+    copy_if_changed "$BUILT/$1" "$CACHE/ta/$2.debug.elf"
+    aarch64-linux-gnu-objcopy --strip-unneeded "$BUILT/$1" "$CACHE/ta/new.elf"
+    copy_if_changed "$CACHE/ta/new.elf" "$CACHE/ta/$2.stripped.elf"
+    rm "$CACHE/ta/new.elf"
+}
+
+sources() { key_of_tree "$ROOT/Cargo.toml" "$ROOT/Cargo.lock" "$CACHE/rust.env" "$QEMU_DIR/boards/$BOARD.conf" "$SCRIPTS/cargo.sh" "$@"; }
+
+lock
+case ${1:-} in
+tas)
+    variant=${2:?a variant}
+    [ -d "$TRUST" ] || fail "$TRUST is missing; make it with: make keys"
+    mapfile -t anchors < <(find "$TRUST" -type f | LC_ALL=C sort)
+    inputs=$(key "$(sources "$ROOT/ta")" "$(cat "$CACHE/stamp/optee-devkit")" "$TRUST" "$(key_of_files "${anchors[@]}")" "${OTRP_TEE_NAME:-}")
+    fresh "tas-$variant" "$inputs" && exit
+    say "compiling the trusted applications ($variant), about a minute the first time"
+    mkdir -p "$CACHE/ta"
+    ta otrp-ta $BROKER_UUID
+    ta otrp-signer-ta signer-v1
+    ta otrp-signer-ta signer-v2 v2
+    if [ "$variant" = lab ]; then
+        ta otrp-conformance $CONFORMANCE_UUID
+    fi
+    mark "tas-$variant" "$inputs"
+    ;;
+programs)
+    inputs=$(key "$(sources "$ROOT/host" "$ROOT/ta/wire")" "$(cat "$CACHE/stamp/guest")")
+    fresh programs "$inputs" && exit
+    say "compiling the programs of the device's Linux, about half a minute the first time"
+    mkdir -p "$CACHE/programs"
+    for package in otrp-agent otrp-signer-client; do
+        compile "$package"
+        copy_if_changed "$BUILT/$package" "$CACHE/programs/$package"
+    done
+    mark programs "$inputs"
+    ;;
+*) fail "usage: build-arm64.sh tas VARIANT | programs" ;;
+esac

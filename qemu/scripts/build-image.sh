@@ -1,0 +1,28 @@
+#!/bin/bash
+# Builds all that a device boots from, from nothing; does what is not yet done.
+#   build-image.sh VARIANT...    into .cache/image/VARIANT, and .cache/image/samples
+set -euo pipefail
+. "$(dirname "$0")/common.sh"
+
+BROKER=$CACHE/ta/9e043ec0-1043-415e-853d-690a6d341054.stripped.elf
+CONFORMANCE=$CACHE/ta/7fc3b03e-d5b8-45c5-94cb-5b36ec23a5da.stripped.elf
+
+lock
+"$SCRIPTS/fetch.sh"
+"$SCRIPTS/build-tf-a.sh"
+"$SCRIPTS/build-optee.sh" devkit
+"$SCRIPTS/build-arm64.sh" programs
+"$SCRIPTS/build-guest.sh" "$CACHE"/programs/*
+for variant; do
+    "$SCRIPTS/build-arm64.sh" tas "$variant"
+    early=("$BROKER")
+    if [ "$variant" = lab ]; then
+        early+=("$CONFORMANCE")
+    fi
+    "$SCRIPTS/build-optee.sh" "$variant" "${early[@]}"
+    "$SCRIPTS/assemble-image.sh" "$variant"
+done
+mkdir -p "$CACHE/image/samples"
+for sample in signer-v1 signer-v2; do
+    copy_if_changed "$CACHE/ta/$sample.stripped.elf" "$CACHE/image/samples/$sample.elf"
+done

@@ -1,0 +1,45 @@
+"""Reads `cargo metadata` and fails when a crate depends on one it must not know.
+
+Wire and engine know no platform; the TAM and the PKI tool never share code with the engine they
+are checked against.
+"""
+
+import json
+import sys
+
+# What each crate may use of ours, tests included. A crate that is not here is refused.
+MAY_USE = {
+    "otrp-wire": set(),
+    "otrp-engine": {"otrp-wire"},
+    "otrp-ta": {"otrp-engine", "otrp-wire"},
+    "otrp-conformance": {"otrp-engine", "otrp-ta", "otrp-wire"},
+    "otrp-signer-ta": {"otrp-ta"},
+    "otrp-agent": {"otrp-wire"},
+    "otrp-signer-client": set(),
+    "otrp-tam": {"otrp-wire"},
+    "otrp-keys": set(),
+    "otrp-sim": {"otrp-engine", "otrp-keys", "otrp-tam", "otrp-wire"},
+    "otrp-qemu": {"otrp-keys", "otrp-tam", "otrp-wire"},
+}
+# A test may compare with another part of the project; a product may not contain it.
+TESTS_MAY_USE = {
+    "otrp-agent": {"otrp-sim", "otrp-tam"},
+    "otrp-engine": {"otrp-sim"},
+}
+
+errors = []
+for package in json.load(sys.stdin)["packages"]:
+    name = package["name"]
+    if name not in MAY_USE:
+        errors.append(f"{name} is not listed in qemu/scripts/dependency_direction.py")
+        continue
+    for dependency in package["dependencies"]:
+        used = dependency["name"]
+        allowed = MAY_USE[name]
+        if dependency["kind"] == "dev":
+            allowed = allowed | TESTS_MAY_USE.get(name, set())
+        if used.startswith("otrp-") and used not in allowed:
+            errors.append(f"{name} must not depend on {used}")
+for error in errors:
+    print(f"error: {error}", file=sys.stderr)
+sys.exit(bool(errors))

@@ -1,0 +1,45 @@
+#!/bin/bash
+# Everything that can be said about the code without running it.
+#   lint.sh DEVICE_CRATE...    the crates that only compile for the device
+set -euo pipefail
+. "$(dirname "$0")/common.sh"
+
+CARGO=$SCRIPTS/cargo.sh
+CARGO_DENY_VERSION=0.18.9
+TOOLS=$CACHE/tools
+cd "$ROOT"
+
+device=() host=()
+for crate; do
+    device+=(-p "$crate")
+    host+=(--exclude "$crate")
+done
+
+say "format"
+"$CARGO" fmt --all --check
+
+say "clippy, host"
+"$CARGO" clippy --quiet --locked --workspace "${host[@]}" --all-targets -- -D warnings
+say "clippy, device"
+"$CARGO" clippy --quiet --locked --release --target aarch64-unknown-linux-gnu "${device[@]}" -- -D warnings
+
+say "direction of dependencies"
+"$CARGO" metadata --locked --format-version 1 --no-deps | "$PYTHON3" "$SCRIPTS/dependency_direction.py"
+
+say "licences, bans, sources"
+if ! "$CARGO" deny --version >/dev/null 2>&1 && [ ! -x "$TOOLS/bin/cargo-deny" ]; then
+    say "installing cargo-deny $CARGO_DENY_VERSION into .cache/tools, about 5 minutes"
+    logged cargo-deny env -u CARGO_TARGET_DIR "$CARGO" install --quiet --locked --root "$TOOLS" \
+        --version "$CARGO_DENY_VERSION" cargo-deny
+fi
+export PATH=$TOOLS/bin:$PATH
+"$CARGO" deny --log-level error check --config .deny.toml bans licenses sources
+if "$CARGO" deny --log-level off fetch --config .deny.toml db >/dev/null 2>&1; then
+    say "advisories"
+    "$CARGO" deny --log-level error check --config .deny.toml advisories
+else
+    say "advisories: skipped, the database cannot be reached"
+fi
+
+say "shell scripts"
+shellcheck qemu/scripts/*.sh qemu/boards/*.conf qemu/guest/init .ci/run
