@@ -100,15 +100,13 @@ pub type Tag = heapless::Vec<u8, LONGEST_TAG>;
 /// A content encryption key (CEK), bound to the one algorithm that it is for.
 ///
 /// It cannot be copied or printed:
-/// ```compile_fail,E0599
-/// # fn copy(key: &otrp_engine::jose::content::ContentKey) {
-/// let _ = key.clone();
-/// # }
+/// ```compile_fail,E0277
+/// fn copy<T: Clone>() {}
+/// copy::<otrp_engine::jose::content::ContentKey>();
 /// ```
 /// ```compile_fail,E0277
-/// # fn print(key: &otrp_engine::jose::content::ContentKey) -> impl core::fmt::Debug {
-/// key
-/// # }
+/// fn print<T: core::fmt::Debug>() {}
+/// print::<otrp_engine::jose::content::ContentKey>();
 /// ```
 #[derive(ZeroizeOnDrop)]
 pub struct ContentKey(Octets);

@@ -14,9 +14,7 @@ use super::Error;
 use super::content::{ContentAlgorithm, ContentKey, LONGEST_KEY};
 use crate::platform::{Keys, Name, Point, PortError, Rng};
 
-/// Octets that AES key wrap adds to a key.
-const WRAP_OVERHEAD: usize = 8;
-/// Octets in the longest wrapped content key.
+/// Octets in the longest wrapped content key: AES key wrap adds eight.
 pub const LONGEST_WRAPPED_KEY: usize = 72;
 /// Random scalars to try: one is out of range with a probability of 2^-32, so four in a row mean
 /// that the random number generator is broken.
@@ -213,11 +211,8 @@ fn unwrap<C: BlockCipherDecrypt<BlockSize = U16>>(
     wrapped: &[u8],
     content: ContentAlgorithm,
 ) -> Result<ContentKey, Error> {
-    let expected = content.key_length().checked_add(WRAP_OVERHEAD);
-    if Some(wrapped.len()) != expected {
-        return Err(Error::Crypto);
-    }
     let mut buffer = Zeroizing::new([0; LONGEST_KEY]);
+    // Too long for any key is an error here, of another length than this algorithm's below.
     let key = cipher.unwrap_key(wrapped, buffer.as_mut()).map_err(|_| Error::Crypto)?;
     ContentKey::from_bytes(content, key)
 }
