@@ -28,7 +28,6 @@ const NO_SPACE: u32 = 0xffff_3041;
 
 /// A session with the broker.
 pub struct Optee {
-    // Dropped before the context that it lives in.
     session: Session,
     context: Context,
 }
@@ -113,9 +112,12 @@ impl Tee for Optee {
     fn import_certificates(&mut self, chain: &[u8]) -> Result<(), TeeError> {
         let mut operation =
             Operation::new(0, ParamTmpRef::new_input(chain), ParamNone, ParamNone, ParamNone);
-        self.session
-            .invoke_command(IMPORT_CERTIFICATES, &mut operation)
-            .map_err(|error| failure(&error))
+        self.session.invoke_command(IMPORT_CERTIFICATES, &mut operation).map_err(
+            |error| match error.kind() {
+                ErrorKind::AccessDenied | ErrorKind::Security => TeeError::Refused,
+                _ => failure(&error),
+            },
+        )
     }
 
     fn status(&mut self) -> Result<Vec<u8>, TeeError> {
@@ -142,7 +144,6 @@ fn failure(error: &Error) -> TeeError {
         ErrorKind::BadFormat => TeeError::NotOtrp,
         ErrorKind::ExcessData => TeeError::TooLong,
         ErrorKind::ItemNotFound => TeeError::NotFound,
-        ErrorKind::AccessDenied | ErrorKind::Security => TeeError::Refused,
         ErrorKind::Unknown(code) if CORRUPT_OBJECT.contains(&code) => TeeError::Damaged,
         ErrorKind::Unknown(NO_SPACE) => TeeError::Full,
         _ => TeeError::Other(error.raw_code()),
