@@ -1,0 +1,114 @@
+//! Certificates: files, names and path validation, all with OpenSSL.
+
+use std::path::Path;
+
+use anyhow::{Context as _, ensure};
+use openssl::error::ErrorStack;
+use openssl::nid::Nid;
+use openssl::pkey::Id;
+use openssl::stack::Stack;
+use openssl::x509::store::{X509Store, X509StoreBuilder};
+use openssl::x509::verify::X509VerifyParam;
+use openssl::x509::{X509, X509Ref, X509StoreContext};
+use thiserror::Error;
+
+use crate::encoding::{base64, sha256};
+
+/// OpenSSL's level for 112 bits: RSA from 2048 bits, curves from 224, SHA-2 (draft, section 14.1).
+const SECURITY_LEVEL: i32 = 2;
+
+/// Reads the certificates of a file: PEM, any number, or one in DER.
+///
+/// # Errors
+/// If the file cannot be read or holds no certificate.
+pub fn read_file(path: &Path) -> anyhow::Result<Vec<X509>> {
+    let bytes = std::fs::read(path)
+        .with_context(|| format!("cannot read certificate {}", path.display()))?;
+    let certificates = if bytes.starts_with(b"-----") {
+        X509::stack_from_pem(&bytes)
+    } else {
+        X509::from_der(&bytes).map(|certificate| vec![certificate])
+    };
+    let certificates =
+        certificates.with_context(|| format!("{} holds no certificate", path.display()))?;
+    ensure!(!certificates.is_empty(), "{} holds no certificate", path.display());
+    Ok(certificates)
+}
+
+/// `did`: base64 SHA-256 of the TEE certificate (OTrP draft, section 9.2.1.1).
+///
+/// # Errors
+/// When OpenSSL has no memory.
+pub fn device_id(certificate: &X509Ref) -> Result<String, ErrorStack> {
+    Ok(base64(&sha256(&certificate.to_der()?)?))
+}
+
+/// The TAM ID of a TAM's leaf certificate: its subject's URI, else its DNS name.
+///
+/// A registeredID would come before them, but OpenSSL's bindings do not give it out: a TAM with
+/// one says its ID in the configuration.
+#[must_use]
+pub fn tam_id(leaf: &X509Ref) -> Option<String> {
+    let names = leaf.subject_alt_names()?;
+    names
+        .iter()
+        .find_map(|name| name.uri())
+        .or_else(|| names.iter().find_map(|name| name.dnsname()))
+        .map(String::from)
+}
+
+/// Whether the certificate's key is one that the elliptic suite can sign and agree with.
+#[must_use]
+pub fn is_p256(certificate: &X509Ref) -> bool {
+    certificate.public_key().is_ok_and(|key| {
+        key.id() == Id::EC
+            && key.ec_key().is_ok_and(|key| key.group().curve_name() == Some(Nid::X9_62_PRIME256V1))
+    })
+}
+
+/// Why a certificate does not lead to an anchor.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("certificate path: {0}")]
+pub struct Untrusted(String);
+
+/// The roots of the OEMs whose TEEs this TAM serves.
+pub struct TeeRoots(X509Store);
+
+impl TeeRoots {
+    /// Trusts `roots`, and nothing that a device sends.
+    ///
+    /// # Errors
+    /// When OpenSSL has no memory.
+    pub fn new(roots: Vec<X509>) -> Result<Self, ErrorStack> {
+        let mut parameters = X509VerifyParam::new()?;
+        parameters.set_auth_level(SECURITY_LEVEL);
+        let mut store = X509StoreBuilder::new()?;
+        store.set_param(&parameters)?;
+        for root in roots {
+            store.add_cert(root)?;
+        }
+        Ok(Self(store.build()))
+    }
+
+    /// Validates the path from `leaf` through any of `others` to a root, now (RFC 5280).
+    ///
+    /// # Errors
+    /// [`Untrusted`] with OpenSSL's reason.
+    pub fn validate(&self, leaf: &X509Ref, others: &[X509]) -> Result<(), Untrusted> {
+        let verify = || {
+            let mut chain = Stack::new()?;
+            for certificate in others {
+                chain.push(certificate.clone())?;
+            }
+            X509StoreContext::new()?.init(&self.0, leaf, &chain, |context| {
+                Ok(if context.verify_cert()? { None } else { Some(context.error()) })
+            })
+        };
+        let refused: Result<_, ErrorStack> = verify();
+        match refused {
+            Ok(None) => Ok(()),
+            Ok(Some(reason)) => Err(Untrusted(String::from(reason.error_string()))),
+            Err(error) => Err(Untrusted(error.to_string())),
+        }
+    }
+}

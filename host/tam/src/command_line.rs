@@ -1,0 +1,580 @@
+//! The command line, and the commands on single messages.
+
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail, ensure};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use openssl::pkey::{PKey, Public};
+use openssl::x509::X509;
+use otrp_tam::certificate;
+use otrp_tam::desired::TamSettings;
+use otrp_tam::dsi::{AttestationKey, DeviceState};
+use otrp_tam::encoding::{Single, base64, from_base64};
+use otrp_tam::identity::Identity;
+use otrp_tam::jose::{ContentEncryption, Jws};
+use otrp_tam::message::{
+    Application, Builder, Command, SdChanges, SignerHeader, TaEncryption, Target,
+};
+use otrp_tam::response::{Outcome, Reply, StateAnswer};
+use otrp_tam::store::{self, DeviceRecord};
+use otrp_tam::ta_information::TaInformation;
+use serde_json::{Value, json};
+
+/// A Trusted Application Manager that speaks OTrP over HTTP.
+#[derive(Parser)]
+#[command(version)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub action: Action,
+}
+
+#[derive(Subcommand)]
+pub enum Action {
+    /// Serves devices, and brings each that connects to the desired state.
+    Serve {
+        /// The configuration with the desired state; read anew for each message.
+        #[arg(long)]
+        config: PathBuf,
+        /// The address to listen on.
+        #[arg(long, default_value = "127.0.0.1:8080")]
+        listen: String,
+        /// The database of devices.
+        #[arg(long, default_value = "tam.redb")]
+        state: PathBuf,
+    },
+    /// Writes one signed request to standard output.
+    Message(Box<MessageArguments>),
+    /// Verifies and decrypts an answer or a TAInformation message, and prints it as JSON.
+    Open(Box<OpenArguments>),
+    /// Lists the devices that the TAM remembers, also while it serves.
+    Devices {
+        /// The database of devices.
+        #[arg(long, default_value = "tam.redb")]
+        state: PathBuf,
+        /// Print everything, as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Which device: by a saved state, by the database, or by its parts.
+#[derive(Args)]
+struct DeviceArguments {
+    /// A saved device state, as `open --dsi-out` writes it.
+    #[arg(long, global = true, conflicts_with = "state")]
+    dsi: Option<PathBuf>,
+    /// The database of devices.
+    #[arg(long, global = true)]
+    state: Option<PathBuf>,
+    /// The device in the database, where there are several.
+    #[arg(long, global = true, requires = "state")]
+    did: Option<String>,
+    /// The certificate of the TEE, in place of the device's.
+    #[arg(long, global = true)]
+    tee_cert: Option<PathBuf>,
+    /// The SP's attestation key (PEM or DER), in place of the device's.
+    #[arg(long, global = true)]
+    aik: Option<PathBuf>,
+}
+
+impl DeviceArguments {
+    fn record(&self) -> anyhow::Result<Option<DeviceRecord>> {
+        let Some(path) = &self.state else { return Ok(None) };
+        let mut devices = store::read_devices(path)?;
+        if let Some(did) = &self.did {
+            devices.retain(|device| device.device_id == *did);
+        }
+        match <[DeviceRecord; 1]>::try_from(devices) {
+            Ok([record]) => Ok(Some(record)),
+            Err(devices) if devices.is_empty() => bail!("no such device in {}", path.display()),
+            Err(_) => bail!("several devices in {}: say which with --did", path.display()),
+        }
+    }
+
+    /// The device, as far as it is known: the name of the TEE and the hash may be empty.
+    fn target(&self) -> anyhow::Result<Target> {
+        let mut target = if let Some(path) = &self.dsi {
+            let document = std::fs::read(path)
+                .with_context(|| format!("cannot read the device state {}", path.display()))?;
+            Some(Target::from(&DeviceState::read(&document)?))
+        } else if let Some(record) = self.record()? {
+            let der = from_base64(&record.certificate).context("a damaged record")?;
+            Some(Target {
+                tee: record.tee,
+                certificate: X509::from_der(&der)?,
+                dsi_hash: record.dsi_hash,
+                attestation_keys: record.attestation_keys,
+            })
+        } else {
+            None
+        };
+        if let Some(path) = &self.tee_cert {
+            let certificate = first_certificate(path)?;
+            match &mut target {
+                Some(target) => target.certificate = certificate,
+                None => {
+                    target = Some(Target {
+                        tee: String::new(),
+                        certificate,
+                        dsi_hash: String::new(),
+                        attestation_keys: Vec::new(),
+                    });
+                }
+            }
+        }
+        target.context("which device? Say --dsi, --state or --tee-cert")
+    }
+
+    fn attestation_key(&self) -> anyhow::Result<Option<PKey<Public>>> {
+        let Some(path) = &self.aik else { return Ok(None) };
+        let bytes = std::fs::read(path)
+            .with_context(|| format!("cannot read the attestation key {}", path.display()))?;
+        PKey::public_key_from_pem(&bytes)
+            .or_else(|_| PKey::public_key_from_der(&bytes))
+            .map(Some)
+            .with_context(|| format!("{} holds no public key", path.display()))
+    }
+}
+
+fn first_certificate(path: &Path) -> anyhow::Result<X509> {
+    certificate::read_file(path)?.into_iter().next().context("no certificate")
+}
+
+fn certificate_der(path: &Path) -> anyhow::Result<Vec<u8>> {
+    Ok(first_certificate(path)?.to_der()?)
+}
+
+#[derive(Args)]
+pub struct MessageArguments {
+    /// The configuration whose `[tam]` signs.
+    #[arg(long, global = true)]
+    config: Option<PathBuf>,
+    /// Another TAM's key.
+    #[arg(long, global = true, requires = "chain")]
+    key: Option<PathBuf>,
+    /// The other TAM's chain, leaf first.
+    #[arg(long, global = true, requires = "key")]
+    chain: Option<PathBuf>,
+    #[command(flatten)]
+    device: DeviceArguments,
+    /// The transaction; random if not said.
+    #[arg(long, global = true)]
+    tid: Option<String>,
+    /// The request; random if not said.
+    #[arg(long, global = true)]
+    rid: Option<String>,
+    /// Another TEE's name than the device's.
+    #[arg(long, global = true)]
+    tee: Option<String>,
+    /// Another state's hash than the device's.
+    #[arg(long, global = true)]
+    dsihash: Option<String>,
+    /// Another TAM ID to claim than that of the certificate.
+    #[arg(long, global = true)]
+    tamid: Option<String>,
+    /// Do not ask for the new state.
+    #[arg(long, global = true)]
+    no_nextdsi: bool,
+    /// How the request says who signed it.
+    #[arg(long, global = true, value_enum, default_value_t)]
+    signer: SignerArgument,
+    /// How contents are encrypted, such as A256GCM.
+    #[arg(long, global = true)]
+    enc: Option<String>,
+    /// How images are encrypted: AESCBC or A256GCM.
+    #[arg(long, global = true)]
+    ta_alg: Option<String>,
+    #[command(subcommand)]
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Default, ValueEnum)]
+enum SignerArgument {
+    /// With all certificates.
+    #[default]
+    Chain,
+    /// With the hash of the certificate.
+    Kid,
+    /// Not at all.
+    None,
+}
+
+#[derive(Subcommand)]
+enum Kind {
+    /// Asks for the device's state.
+    GetDeviceState,
+    /// Creates a security domain.
+    CreateSd {
+        #[arg(long)]
+        spid: String,
+        #[arg(long)]
+        sd: String,
+        /// The certificate of the SP's signer.
+        #[arg(long)]
+        spcert: PathBuf,
+    },
+    /// Changes a security domain.
+    UpdateSd {
+        #[arg(long)]
+        spid: String,
+        #[arg(long)]
+        sd: String,
+        #[arg(long)]
+        new_sd: Option<String>,
+        #[arg(long)]
+        new_spid: Option<String>,
+        /// A certificate to add; may be repeated.
+        #[arg(long)]
+        spcert: Vec<PathBuf>,
+        /// The SHA-256 of a certificate to remove, in hexadecimal; may be repeated.
+        #[arg(long)]
+        delete_spcert: Vec<String>,
+        /// Make the SP's attestation key anew.
+        #[arg(long)]
+        renew_aik: bool,
+    },
+    /// Deletes a security domain.
+    DeleteSd {
+        /// The SP, where the name alone is ambiguous.
+        #[arg(long)]
+        spid: Option<String>,
+        #[arg(long)]
+        sd: String,
+        /// The applications in it go with it.
+        #[arg(long)]
+        delete_tas: bool,
+    },
+    /// Installs a trusted application.
+    InstallTa(ApplicationArguments),
+    /// Replaces a trusted application or its personalization data.
+    UpdateTa(ApplicationArguments),
+    /// Deletes a trusted application.
+    DeleteTa {
+        /// The SP, where the name alone is ambiguous.
+        #[arg(long)]
+        spid: Option<String>,
+        #[arg(long)]
+        sd: String,
+        #[arg(long)]
+        ta: String,
+    },
+}
+
+#[derive(Args)]
+struct ApplicationArguments {
+    #[arg(long)]
+    spid: String,
+    #[arg(long)]
+    sd: String,
+    #[arg(long)]
+    ta: String,
+    /// The signed image.
+    #[arg(long)]
+    file: Option<PathBuf>,
+    /// The personalization data.
+    #[arg(long)]
+    personalization: Option<PathBuf>,
+    /// The certificate of a signer that the domain does not know yet.
+    #[arg(long)]
+    spcert: Option<PathBuf>,
+}
+
+/// What files a command needs, read.
+#[derive(Default)]
+struct Files {
+    certificates: Vec<Vec<u8>>,
+    image: Option<Vec<u8>>,
+    personalization: Option<Vec<u8>>,
+}
+
+impl Kind {
+    fn files(&self) -> anyhow::Result<Files> {
+        let read = |path: &PathBuf| {
+            std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+        };
+        Ok(match self {
+            Self::CreateSd { spcert, .. } => {
+                Files { certificates: vec![certificate_der(spcert)?], ..Files::default() }
+            }
+            Self::UpdateSd { spcert, .. } => Files {
+                certificates: spcert
+                    .iter()
+                    .map(|path| certificate_der(path))
+                    .collect::<anyhow::Result<_>>()?,
+                ..Files::default()
+            },
+            Self::InstallTa(arguments) | Self::UpdateTa(arguments) => Files {
+                certificates: arguments
+                    .spcert
+                    .iter()
+                    .map(|path| certificate_der(path))
+                    .collect::<anyhow::Result<_>>()?,
+                image: arguments.file.as_ref().map(read).transpose()?,
+                personalization: arguments.personalization.as_ref().map(read).transpose()?,
+            },
+            _ => Files::default(),
+        })
+    }
+
+    /// The command; `None` for GetDeviceState.
+    fn command<'a>(&'a self, files: &'a Files) -> Option<Command<'a>> {
+        let certificate = files.certificates.first().map(Vec::as_slice);
+        let application = |arguments: &'a ApplicationArguments| Application {
+            spid: &arguments.spid,
+            domain: &arguments.sd,
+            taid: &arguments.ta,
+            certificate,
+            image: files.image.as_deref(),
+            personalization: files.personalization.as_deref(),
+        };
+        Some(match self {
+            Self::GetDeviceState => return None,
+            Self::CreateSd { spid, sd, .. } => {
+                Command::CreateSd { spid, name: sd, certificate: certificate.unwrap_or_default() }
+            }
+            Self::UpdateSd { spid, sd, new_sd, new_spid, delete_spcert, renew_aik, .. } => {
+                let changes = SdChanges {
+                    new_name: new_sd.as_deref(),
+                    new_spid: new_spid.as_deref(),
+                    add: files.certificates.iter().map(Vec::as_slice).collect(),
+                    remove: delete_spcert.iter().map(String::as_str).collect(),
+                    renew_attestation_key: *renew_aik,
+                };
+                Command::UpdateSd { spid, name: sd, changes }
+            }
+            Self::DeleteSd { spid, sd, delete_tas } => {
+                Command::DeleteSd { spid: spid.as_deref(), name: sd, delete_tas: *delete_tas }
+            }
+            Self::InstallTa(arguments) => Command::InstallTa(application(arguments)),
+            Self::UpdateTa(arguments) => Command::UpdateTa(application(arguments)),
+            Self::DeleteTa { spid, sd, ta } => {
+                Command::DeleteTa { spid: spid.as_deref(), name: sd, taid: ta }
+            }
+        })
+    }
+
+    fn spid(&self) -> Option<&str> {
+        match self {
+            Self::InstallTa(arguments) | Self::UpdateTa(arguments) => Some(&arguments.spid),
+            _ => None,
+        }
+    }
+}
+
+impl MessageArguments {
+    pub fn run(&self) -> anyhow::Result<()> {
+        let settings = self.config.as_ref().map(|path| TamSettings::read(path)).transpose()?;
+        let other = match (&self.key, &self.chain) {
+            (Some(key), Some(chain)) => Some(Identity::read(key, chain, self.tamid.as_deref())?),
+            _ => None,
+        };
+        let identity = other
+            .as_ref()
+            .or(settings.as_ref().map(|settings| &settings.identity))
+            .context("who signs? Say --config, or --key and --chain")?;
+        let files = self.kind.files()?;
+        let target;
+        let mut builder = match self.kind.command(&files) {
+            None => Builder::device_state(identity),
+            Some(command) => {
+                target = self.target()?;
+                Builder::command(identity, &target, command)
+            }
+        };
+        builder = builder.next_dsi(!self.no_nextdsi).signer(match self.signer {
+            SignerArgument::Chain => SignerHeader::Chain,
+            SignerArgument::Kid => SignerHeader::KeyId,
+            SignerArgument::None => SignerHeader::Absent,
+        });
+        if let Some(tid) = &self.tid {
+            builder = builder.tid(tid.as_str());
+        }
+        if let Some(rid) = &self.rid {
+            builder = builder.rid(rid.as_str());
+        }
+        if let Some(tam_id) = &self.tamid {
+            builder = builder.tam_id(tam_id.as_str());
+        }
+        let content_encryption = match &self.enc {
+            Some(name) => Some(ContentEncryption::from_name(name).context("no such --enc")?),
+            None => settings.as_ref().map(|settings| settings.content_encryption),
+        };
+        let ta_encryption = match self.ta_alg.as_deref() {
+            Some("AESCBC") => Some(TaEncryption::AesCbc),
+            Some("A256GCM") => Some(TaEncryption::A256Gcm),
+            Some(_) => bail!("no such --ta-alg"),
+            None => settings.as_ref().map(|settings| settings.ta_encryption),
+        };
+        let request = builder
+            .content_encryption(content_encryption.unwrap_or_default())
+            .ta_encryption(ta_encryption.unwrap_or_default())
+            .build()?;
+        std::io::stdout().write_all(&request.message)?;
+        Ok(())
+    }
+
+    fn target(&self) -> anyhow::Result<Target> {
+        let mut target = self.device.target()?;
+        if let Some(tee) = &self.tee {
+            target.tee.clone_from(tee);
+        }
+        if let Some(dsi_hash) = &self.dsihash {
+            target.dsi_hash.clone_from(dsi_hash);
+        }
+        ensure!(!target.tee.is_empty(), "which TEE? Say --tee");
+        ensure!(!target.dsi_hash.is_empty(), "which state? Say --dsihash");
+        if let (Some(key), Some(spid)) = (self.device.attestation_key()?, self.kind.spid()) {
+            target.attestation_keys = vec![AttestationKey {
+                spaik: base64(&key.public_key_to_der()?),
+                spaiktype: String::from("ECC"),
+                spid: String::from(spid),
+            }];
+        }
+        Ok(target)
+    }
+}
+
+#[derive(Args)]
+pub struct OpenArguments {
+    /// The message; `-` is standard input.
+    file: PathBuf,
+    /// The configuration whose `[tam]` the message is for.
+    #[arg(long)]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    device: DeviceArguments,
+    /// The transaction that it must be of.
+    #[arg(long)]
+    tid: Option<String>,
+    /// The request that it must be the answer to.
+    #[arg(long)]
+    rid: Option<String>,
+    /// Where to save the device state in it.
+    #[arg(long)]
+    dsi_out: Option<PathBuf>,
+}
+
+impl OpenArguments {
+    pub fn run(&self) -> anyhow::Result<()> {
+        let mut message = Vec::new();
+        if self.file == Path::new("-") {
+            std::io::stdin().read_to_end(&mut message)?;
+        } else {
+            message = std::fs::read(&self.file)
+                .with_context(|| format!("cannot read {}", self.file.display()))?;
+        }
+        let opened = match serde_json::from_slice::<Single<Value>>(&message) {
+            Ok(outer) if outer.name == "TAInformation" => self.ta_information(&message)?,
+            _ => self.reply(&message)?,
+        };
+        println!("{}", serde_json::to_string_pretty(&opened)?);
+        Ok(())
+    }
+
+    fn reply(&self, message: &[u8]) -> anyhow::Result<Value> {
+        let answer = match Reply::read(message)? {
+            Reply::AgentError { code, rid, tid } => {
+                return Ok(json!({ "agent-error": code, "rid": rid, "tid": tid }));
+            }
+            Reply::Answer(answer) => answer,
+        };
+        let wanted = |wanted: &Option<String>, found: &str| {
+            wanted.as_ref().is_none_or(|wanted| wanted == found)
+        };
+        ensure!(wanted(&self.tid, answer.tid()), "an answer of the transaction {:?}", answer.tid());
+        ensure!(wanted(&self.rid, answer.rid()), "an answer to the request {:?}", answer.rid());
+        let config = self.config.as_ref().context("for whom is it? Say --config")?;
+        let settings = TamSettings::read(config)?;
+        let mut opened = json!({
+            "message": answer.name().response(),
+            "rid": answer.rid(),
+            "tid": answer.tid(),
+        });
+        let mut add = |name: &str, value: Value| {
+            if let Some(members) = opened.as_object_mut() {
+                members.insert(String::from(name), value);
+            }
+        };
+        if answer.name() == otrp_wire::RequestName::GetDeviceState {
+            match answer.device_state(None, &settings.identity, &settings.tee_roots)? {
+                StateAnswer::Refused(refusal) => {
+                    add("status", "fail".into());
+                    add("verified", false.into());
+                    add("reason", serde_json::to_value(refusal)?);
+                }
+                StateAnswer::State { state, signer_required } => {
+                    add("status", "pass".into());
+                    add("verified", true.into());
+                    add("signerreq", signer_required.into());
+                    self.add_state(&state, &mut add)?;
+                }
+            }
+            return Ok(opened);
+        }
+        let certificate = self.device.target()?.certificate;
+        let outcome = answer.outcome(None, &settings.identity, &certificate)?;
+        add("verified", true.into());
+        match outcome {
+            Outcome::Fail(refusal) => {
+                add("status", "fail".into());
+                add("reason", serde_json::to_value(refusal)?);
+            }
+            Outcome::Pass(passed) => {
+                add("status", "pass".into());
+                if let Some(name) = &passed.sd_name {
+                    add("sdname", name.as_str().into());
+                }
+                if let Some(key) = &passed.attestation_key {
+                    add("teespaik", key.as_str().into());
+                }
+                if let Some(state) = &passed.state {
+                    self.add_state(state, &mut add)?;
+                }
+            }
+        }
+        Ok(opened)
+    }
+
+    fn add_state(
+        &self,
+        state: &DeviceState,
+        add: &mut impl FnMut(&str, Value),
+    ) -> anyhow::Result<()> {
+        if let Some(path) = &self.dsi_out {
+            std::fs::write(path, &state.document)
+                .with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        add("did", state.device_id.as_str().into());
+        add("dsihash", state.hash.as_str().into());
+        add("dsi", serde_json::to_value(&state.dsi)?);
+        Ok(())
+    }
+
+    fn ta_information(&self, message: &[u8]) -> anyhow::Result<Value> {
+        let key = match self.device.attestation_key()? {
+            Some(key) => key,
+            None => self.known_attestation_key(message)?,
+        };
+        Ok(json!({
+            "message": "TAInformation",
+            "verified": true,
+            "information": TaInformation::verify(message, &key)?,
+        }))
+    }
+
+    /// The key that the device has for the SP that the message claims to be of.
+    fn known_attestation_key(&self, message: &[u8]) -> anyhow::Result<PKey<Public>> {
+        let jws: Single<Jws> = serde_json::from_slice(message)?;
+        let claimed: Single<TaInformation> =
+            serde_json::from_slice(&jws.value.unverified_payload()?)?;
+        let spid = claimed.value.spid;
+        let target = self.device.target()?;
+        target
+            .attestation_keys
+            .iter()
+            .find(|key| key.spid == spid)
+            .and_then(AttestationKey::public_key)
+            .with_context(|| format!("the device has no attestation key of {spid:?}"))
+    }
+}

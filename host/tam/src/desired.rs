@@ -1,0 +1,294 @@
+//! The configuration: who this TAM is, and what it wants on every device.
+//!
+//! ```toml
+//! [tam]
+//! key = "keys/tam.key.pem"
+//! chain = "keys/tam.chain.pem"            # leaf first
+//! tee_roots = ["keys/tee-root.pem"]       # OEMs whose TEEs are served
+//! # id = "1.3.6.1.4.1.99999.1"            # if the certificate does not say it as URI or DNS name
+//! # content_encryption = "A256GCM"        # or "A128CBC-HS256", the default
+//! # ta_encryption = "A256GCM"             # or "AESCBC", the default
+//!
+//! [[sd]]
+//! name = "com.example.domain"
+//! spid = "com.example"
+//! certificates = ["keys/sp-rsa.der"]      # whose signatures count in this domain
+//!
+//! [[sd.ta]]
+//! id = "com.example.signer"
+//! file = "signer.ta"
+//! # personalization = "signer.bin"
+//! ```
+//!
+//! What a device has of this TAM and the file does not list, is deleted. Paths are relative to the
+//! file. It is read anew for each message, so replace it in one step (write a new file and rename
+//! it): half a file is a state too, only not the desired one.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail, ensure};
+use otrp_wire::limits::{NAME_LIMIT, PERSONALIZATION_LIMIT, SP_CERTIFICATE_LIMIT};
+use serde::Deserialize;
+
+use crate::certificate::{self, TeeRoots};
+use crate::encoding::sha256;
+use crate::identity::Identity;
+use crate::image::ImageHeader;
+use crate::jose::ContentEncryption;
+use crate::message::TaEncryption;
+
+/// The file, as it is written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    tam: TamSection,
+    #[serde(default)]
+    sd: Vec<SdSection>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TamSection {
+    key: PathBuf,
+    chain: PathBuf,
+    tee_roots: Vec<PathBuf>,
+    id: Option<String>,
+    #[serde(default)]
+    content_encryption: ContentEncryption,
+    #[serde(default)]
+    ta_encryption: TaEncryption,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SdSection {
+    name: String,
+    spid: String,
+    certificates: Vec<PathBuf>,
+    #[serde(default)]
+    ta: Vec<TaSection>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TaSection {
+    id: String,
+    file: PathBuf,
+    personalization: Option<PathBuf>,
+}
+
+/// The configuration with everything that it names read and checked.
+pub struct Configuration {
+    /// Who this TAM is.
+    pub tam: TamSettings,
+    /// What every device shall have.
+    pub desired: DesiredState,
+}
+
+/// The section `[tam]` with the files that it names.
+pub struct TamSettings {
+    /// Who signs.
+    pub identity: Identity,
+    /// The OEMs whose TEEs are served.
+    pub tee_roots: TeeRoots,
+    /// How contents are encrypted.
+    pub content_encryption: ContentEncryption,
+    /// How images are encrypted.
+    pub ta_encryption: TaEncryption,
+}
+
+/// What every device shall have of this TAM: this, and nothing else.
+#[derive(Clone, Debug, Default)]
+pub struct DesiredState {
+    /// The security domains.
+    pub domains: Vec<DesiredDomain>,
+}
+
+/// A security domain that shall be.
+#[derive(Clone, Debug)]
+pub struct DesiredDomain {
+    /// Its service provider.
+    pub spid: String,
+    /// Its name.
+    pub name: String,
+    /// The signers whose applications it takes; at least one.
+    pub certificates: Vec<Blob>,
+    /// The applications.
+    pub applications: Vec<DesiredTa>,
+}
+
+/// A trusted application that shall be.
+#[derive(Clone, Debug)]
+pub struct DesiredTa {
+    /// Its identifier.
+    pub id: String,
+    /// The signed image.
+    pub image: Blob,
+    /// The version in the signed header.
+    pub version: u32,
+    /// The personalization data.
+    pub personalization: Option<Blob>,
+}
+
+/// Bytes and their SHA-256 in hexadecimal, by which they are remembered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blob {
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    /// The digest.
+    pub digest: String,
+}
+
+impl Blob {
+    /// Bytes with their digest.
+    ///
+    /// # Errors
+    /// When OpenSSL has no memory.
+    pub fn new(bytes: Vec<u8>) -> anyhow::Result<Self> {
+        let digest = hex::encode(sha256(&bytes)?);
+        Ok(Self { bytes, digest })
+    }
+}
+
+impl DesiredState {
+    /// The domain of a service provider and a name.
+    #[must_use]
+    pub fn domain(&self, spid: &str, name: &str) -> Option<&DesiredDomain> {
+        self.domains.iter().find(|domain| domain.spid == spid && domain.name == name)
+    }
+}
+
+impl DesiredDomain {
+    /// The application of an identifier.
+    #[must_use]
+    pub fn application(&self, id: &str) -> Option<&DesiredTa> {
+        self.applications.iter().find(|application| application.id == id)
+    }
+
+    /// The certificate of a digest.
+    #[must_use]
+    pub fn certificate(&self, digest: &str) -> Option<&Blob> {
+        self.certificates.iter().find(|certificate| certificate.digest == digest)
+    }
+}
+
+impl TamSettings {
+    /// Reads the section `[tam]` of the file and the files that it names, and nothing else.
+    ///
+    /// # Errors
+    /// One sentence on the first thing that is missing or wrong.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        Self::of(folder(path), &read_file(path)?.tam)
+    }
+
+    fn of(folder: &Path, section: &TamSection) -> anyhow::Result<Self> {
+        let identity = Identity::read(
+            &folder.join(&section.key),
+            &folder.join(&section.chain),
+            section.id.as_deref(),
+        )?;
+        ensure!(!section.tee_roots.is_empty(), "no TEE root: no device could be trusted");
+        let mut roots = Vec::new();
+        for root in &section.tee_roots {
+            roots.extend(certificate::read_file(&folder.join(root))?);
+        }
+        Ok(Self {
+            identity,
+            tee_roots: TeeRoots::new(roots)?,
+            content_encryption: section.content_encryption,
+            ta_encryption: section.ta_encryption,
+        })
+    }
+}
+
+impl Configuration {
+    /// Reads the file and all that it names.
+    ///
+    /// # Errors
+    /// One sentence on the first thing that is missing or wrong.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let File { tam, sd } = read_file(path)?;
+        let folder = folder(path);
+        let mut names = HashSet::new();
+        let mut domains = Vec::new();
+        for section in sd {
+            let domain = read_domain(folder, section)?;
+            if !names.insert((domain.spid.clone(), domain.name.clone())) {
+                bail!("the security domain {} of {} is there twice", domain.name, domain.spid);
+            }
+            domains.push(domain);
+        }
+        Ok(Self { tam: TamSettings::of(folder, &tam)?, desired: DesiredState { domains } })
+    }
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new(""))
+}
+
+fn read_file(path: &Path) -> anyhow::Result<File> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read the configuration {}", path.display()))?;
+    toml::from_str(&text)
+        .with_context(|| format!("the configuration {} is malformed", path.display()))
+}
+
+fn read_domain(folder: &Path, section: SdSection) -> anyhow::Result<DesiredDomain> {
+    check_identifier("the name of a security domain", &section.name)?;
+    check_identifier("an spid", &section.spid)?;
+    let mut certificates = Vec::new();
+    for path in &section.certificates {
+        for certificate in certificate::read_file(&folder.join(path))? {
+            certificates.push(Blob::new(certificate.to_der()?)?);
+        }
+    }
+    ensure!(
+        (1..=SP_CERTIFICATE_LIMIT).contains(&certificates.len()),
+        "the security domain {} needs 1 to {SP_CERTIFICATE_LIMIT} certificates",
+        section.name
+    );
+    let mut names = HashSet::new();
+    let mut applications = Vec::new();
+    for application in section.ta {
+        check_identifier("the id of a TA", &application.id)?;
+        if !names.insert(application.id.clone()) {
+            bail!("the TA {} is twice in {}", application.id, section.name);
+        }
+        applications.push(read_application(folder, application)?);
+    }
+    Ok(DesiredDomain { spid: section.spid, name: section.name, certificates, applications })
+}
+
+fn read_application(folder: &Path, section: TaSection) -> anyhow::Result<DesiredTa> {
+    let path = folder.join(&section.file);
+    let read = |path: &Path| {
+        let bytes = std::fs::read(path)
+            .with_context(|| format!("cannot read {} of the TA {}", path.display(), section.id))?;
+        Blob::new(bytes)
+    };
+    let image = read(&path)?;
+    let header = ImageHeader::read(&image.bytes)
+        .with_context(|| format!("{} of the TA {}", path.display(), section.id))?;
+    let personalization = match &section.personalization {
+        Some(path) => Some(read(&folder.join(path))?),
+        None => None,
+    };
+    ensure!(
+        personalization.as_ref().is_none_or(|data| data.bytes.len() <= PERSONALIZATION_LIMIT),
+        "the personalization data of {} are longer than {PERSONALIZATION_LIMIT} bytes",
+        section.id
+    );
+    Ok(DesiredTa { id: section.id, image, version: header.version, personalization })
+}
+
+/// What a device would refuse is better refused here, with the place.
+fn check_identifier(what: &str, text: &str) -> anyhow::Result<()> {
+    let plain = !text.chars().any(|char| char.is_control() || char == '"' || char == '\\');
+    ensure!(
+        !text.is_empty() && text.len() <= NAME_LIMIT && plain,
+        "{what} must be 1 to {NAME_LIMIT} bytes without quotes, backslashes and control \
+         characters: {text:?}"
+    );
+    Ok(())
+}

@@ -1,0 +1,262 @@
+//! The device state information of a TEE (OTrP draft, section 9.1.5).
+
+use openssl::pkey::{PKey, Public};
+use openssl::rsa::Rsa;
+use openssl::x509::X509;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
+
+use crate::certificate;
+use crate::encoding::{base64, from_base64, sha256};
+
+/// The state of a device, as much of it as this TAM may see.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dsi {
+    /// What the firmware says of itself, where there is a firmware that signs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tfwdata: Option<FirmwareData>,
+    /// The state of the TEE.
+    pub tee: Tee,
+}
+
+/// Data signed by the trusted firmware.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FirmwareData {
+    /// What is signed: the transaction's identifier, base64.
+    pub tbs: String,
+    /// The firmware's certificate, base64.
+    pub cert: String,
+    /// The algorithm.
+    pub sigalg: String,
+    /// The signature, base64.
+    pub sig: String,
+}
+
+/// The state of a TEE.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tee {
+    /// Its name, which requests repeat.
+    pub name: String,
+    /// Its version.
+    pub ver: String,
+    /// Its certificate, base64.
+    pub cert: String,
+    /// The certificates above it, base64.
+    pub cacert: Vec<String>,
+    /// A value that never comes twice, so that the hash of a state names one moment. Not in the
+    /// draft; TEEs of others lack it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<String>,
+    /// The security domains of this TAM.
+    pub sdlist: SdList,
+    /// The attestation keys of this TAM's service providers.
+    pub teeaiklist: Vec<AttestationKey>,
+}
+
+/// The security domains of this TAM.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SdList {
+    /// How many, in decimal as the samples have it.
+    pub cnt: String,
+    /// Each of them.
+    pub sd: Vec<SecurityDomain>,
+}
+
+impl<'de> Deserialize<'de> for SdList {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Count {
+            Text(String),
+            Number(u32),
+        }
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Members {
+            cnt: Count,
+            sd: Vec<SecurityDomain>,
+        }
+        let Members { cnt, sd } = Members::deserialize(deserializer)?;
+        let cnt = match cnt {
+            Count::Text(text) => text,
+            Count::Number(number) => number.to_string(),
+        };
+        if cnt != sd.len().to_string() {
+            return Err(D::Error::custom("cnt is not the number of security domains"));
+        }
+        Ok(Self { cnt, sd })
+    }
+}
+
+/// A security domain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SecurityDomain {
+    /// Its name, unique within its service provider.
+    pub name: String,
+    /// Its service provider.
+    pub spid: String,
+    /// What is installed in it.
+    pub talist: Vec<InstalledTa>,
+}
+
+/// A trusted application on the device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InstalledTa {
+    /// Its identifier.
+    pub taid: String,
+    /// Its name for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taname: Option<String>,
+}
+
+/// The anonymous attestation key of a service provider on this device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AttestationKey {
+    /// The public key, base64: SubjectPublicKeyInfo of an `ECC` key, PKCS#1 of an `RSA` key.
+    pub spaik: String,
+    /// `ECC` or `RSA`.
+    pub spaiktype: String,
+    /// The service provider.
+    pub spid: String,
+}
+
+impl AttestationKey {
+    /// The public key; `None` if it is not what its type says.
+    #[must_use]
+    pub fn public_key(&self) -> Option<PKey<Public>> {
+        let der = from_base64(&self.spaik)?;
+        match self.spaiktype.as_str() {
+            "ECC" => {
+                let key = PKey::public_key_from_der(&der).ok()?;
+                key.ec_key().is_ok().then_some(key)
+            }
+            "RSA" => PKey::from_rsa(Rsa::public_key_from_der_pkcs1(&der).ok()?).ok(),
+            _ => None,
+        }
+    }
+}
+
+/// Why a text is no device state.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("malformed device state: {0}")]
+pub struct MalformedState(String);
+
+/// A device state with what follows from its exact bytes.
+#[derive(Clone, Debug)]
+pub struct DeviceState {
+    /// The bytes `{"dsi":...}` that the TEE encrypted, whose hash the next request names.
+    pub document: Vec<u8>,
+    /// What they say.
+    pub dsi: Dsi,
+    /// The certificate of the TEE.
+    pub certificate: X509,
+    /// The certificates above it.
+    pub authorities: Vec<X509>,
+    /// `did`: base64 SHA-256 of the certificate.
+    pub device_id: String,
+    /// `dsihash`: base64 SHA-256 of the document.
+    pub hash: String,
+}
+
+impl DeviceState {
+    /// Reads the document `{"dsi":...}`. Nothing of it is verified.
+    ///
+    /// # Errors
+    /// [`MalformedState`] for an unknown, missing or second member, for anything after the
+    /// object, and for certificates that are none.
+    pub fn read(document: &[u8]) -> Result<Self, MalformedState> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Document {
+            dsi: Dsi,
+        }
+        let malformed = |reason: &dyn ToString| MalformedState(reason.to_string());
+        let Document { dsi } = serde_json::from_slice(document).map_err(|e| malformed(&e))?;
+        let read = |text: &String| {
+            from_base64(text)
+                .and_then(|der| X509::from_der(&der).ok())
+                .ok_or_else(|| malformed(&"a certificate is none"))
+        };
+        let certificate = read(&dsi.tee.cert)?;
+        let authorities = dsi.tee.cacert.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        if dsi.tee.teeaiklist.iter().any(|key| key.public_key().is_none()) {
+            return Err(malformed(&"an attestation key is none"));
+        }
+        let device_id = certificate::device_id(&certificate).map_err(|e| malformed(&e))?;
+        let hash = base64(&sha256(document).map_err(|e| malformed(&e))?);
+        let document = document.to_vec();
+        Ok(Self { document, dsi, certificate, authorities, device_id, hash })
+    }
+
+    /// Reads the value of a member `dsi` in an answer's content.
+    ///
+    /// The document that is hashed is always `{"dsi":...}`: here it is made around the value.
+    ///
+    /// # Errors
+    /// As [`DeviceState::read`].
+    pub fn read_member(value: &RawValue) -> Result<Self, MalformedState> {
+        Self::read(format!(r#"{{"dsi":{}}}"#, value.get()).as_bytes())
+    }
+
+    /// The attestation key of a service provider.
+    #[must_use]
+    pub fn attestation_key(&self, spid: &str) -> Option<&AttestationKey> {
+        self.dsi.tee.teeaiklist.iter().find(|key| key.spid == spid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The sample of appendix A.1.1.2, without what is no certificate or key in it.
+    const SAMPLE: &str = r#"{
+        "tfwdata": { "tbs": "ezRGNDU0QTdGfQ==", "cert": "ZXg=", "sigalg": "RS256", "sig": "c2k=" },
+        "tee": {
+            "name": "Primary TEE", "ver": "1.0", "cert": "c2FtcGxl",
+            "cacert": ["c2FtcGxlIENBIGNlcnRpZmljYXRlIDE=", "c2FtcGxlIENBIGNlcnRpZmljYXRlIDI="],
+            "sdlist": { "cnt": "1", "sd": [ {
+                "name": "default.acmebank.com", "spid": "acmebank.com",
+                "talist": [
+                    { "taid": "acmebank.secure.banking", "taname": "Acme secure banking app" },
+                    { "taid": "acmebank.loyalty.rewards", "taname": "Acme loyalty rewards app" }
+                ] } ] },
+            "teeaiklist": [ { "spaik": "c2FtcGxl", "spaiktype": "RSA", "spid": "acmebank.com" } ]
+        } }"#;
+
+    #[test]
+    fn the_sample_of_the_draft_is_read() {
+        let dsi: Dsi = serde_json::from_str(SAMPLE).unwrap();
+        assert_eq!(dsi.tee.sdlist.sd[0].talist[1].taid, "acmebank.loyalty.rewards");
+        assert_eq!(dsi.tee.generation, None);
+        let numbered = SAMPLE.replace(r#""cnt": "1""#, r#""cnt": 1"#);
+        assert_eq!(serde_json::from_str::<Dsi>(&numbered).unwrap(), dsi);
+    }
+
+    #[test]
+    fn each_defect_is_refused() {
+        for (from, to) in [
+            (r#""cnt": "1""#, r#""cnt": "2""#),
+            (r#""cnt": "1""#, r#""cnt": "01""#),
+            (r#""ver": "1.0","#, ""),
+            (r#""ver": "1.0","#, r#""ver": "1.0", "ver": "1.0","#),
+            (r#""ver": "1.0","#, r#""ver": "1.0", "colour": "red","#),
+            (r#""spid": "acmebank.com","#, ""),
+            (r#""cacert": ["#, r#""cacert": [7, "#),
+        ] {
+            let text = SAMPLE.replacen(from, to, 1);
+            assert_ne!(text, SAMPLE);
+            assert!(serde_json::from_str::<Dsi>(&text).is_err(), "{text}");
+        }
+        assert!(serde_json::from_str::<Dsi>(&(String::from(SAMPLE) + "x")).is_err());
+        // The sample's certificates are no certificates.
+        assert!(DeviceState::read(format!(r#"{{"dsi":{SAMPLE}}}"#).as_bytes()).is_err());
+    }
+}

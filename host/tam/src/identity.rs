@@ -1,0 +1,92 @@
+//! The TAM's own key and certificate chain.
+
+use std::path::Path;
+
+use anyhow::{Context as _, bail, ensure};
+use openssl::pkey::{PKey, PKeyRef, Private};
+use openssl::x509::{X509, X509Ref};
+use otrp_wire::limits::TAM_ID_LIMIT;
+
+use crate::certificate;
+use crate::encoding::{base64, base64url, sha256};
+
+/// Who signs requests, and for whom answers are encrypted.
+pub struct Identity {
+    key: PKey<Private>,
+    chain: Vec<X509>,
+    tam_id: String,
+}
+
+impl Identity {
+    /// Reads the key (PEM) and the chain (PEM, leaf first). `tam_id` overrides the ID that the
+    /// leaf says, for a leaf that says it in a way that OpenSSL's bindings do not give out.
+    ///
+    /// # Errors
+    /// If a file is missing, the key is not that of the leaf, or there is no ID.
+    pub fn read(key: &Path, chain: &Path, tam_id: Option<&str>) -> anyhow::Result<Self> {
+        let pem = std::fs::read(key)
+            .with_context(|| format!("cannot read the TAM key {}", key.display()))?;
+        let key = PKey::private_key_from_pem(&pem)
+            .with_context(|| format!("{} holds no private key", key.display()))?;
+        Self::new(key, certificate::read_file(chain)?, tam_id)
+    }
+
+    /// The identity of a key and a chain that begins with its certificate.
+    ///
+    /// # Errors
+    /// As [`Identity::read`].
+    pub fn new(key: PKey<Private>, chain: Vec<X509>, tam_id: Option<&str>) -> anyhow::Result<Self> {
+        let Some(leaf) = chain.first() else {
+            bail!("the TAM's certificate chain is empty");
+        };
+        ensure!(
+            leaf.public_key()?.public_eq(&key),
+            "the TAM's key is not that of its first certificate"
+        );
+        // The RSA suite lifts this.
+        ensure!(certificate::is_p256(leaf), "the TAM's key is not on the curve P-256");
+        let tam_id = match tam_id {
+            Some(id) => String::from(id),
+            None => certificate::tam_id(leaf).context(
+                "the TAM's certificate names no URI and no DNS name, so the TAM ID is unknown",
+            )?,
+        };
+        ensure!(tam_id.len() <= TAM_ID_LIMIT, "the TAM ID is longer than {TAM_ID_LIMIT} bytes");
+        Ok(Self { key, chain, tam_id })
+    }
+
+    /// The private key.
+    #[must_use]
+    pub fn key(&self) -> &PKeyRef<Private> {
+        &self.key
+    }
+
+    /// The ID that the certificate's issuer vouches for.
+    #[must_use]
+    pub fn tam_id(&self) -> &str {
+        &self.tam_id
+    }
+
+    /// The chain, leaf first.
+    #[must_use]
+    pub fn chain(&self) -> &[X509] {
+        &self.chain
+    }
+
+    /// The value of `x5c`: standard base64 of each certificate, leaf first.
+    ///
+    /// # Errors
+    /// When OpenSSL has no memory.
+    pub fn x5c(&self) -> anyhow::Result<Vec<String>> {
+        self.chain.iter().map(|certificate| Ok(base64(&certificate.to_der()?))).collect()
+    }
+
+    /// The value of `kid`: base64url SHA-256 of the leaf, by which a TEE finds a cached chain.
+    ///
+    /// # Errors
+    /// When OpenSSL has no memory.
+    pub fn key_id(&self) -> anyhow::Result<String> {
+        let leaf: &X509Ref = self.chain.first().context("the chain is empty")?;
+        Ok(base64url(&sha256(&leaf.to_der()?)?))
+    }
+}

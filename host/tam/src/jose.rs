@@ -1,0 +1,792 @@
+//! JWS and JWE in the forms of OTrP, around the primitives of josekit and OpenSSL.
+//!
+//! josekit's own serializer chooses the content encryption key itself and does not give it out,
+//! but an answer is encrypted under the key of its request (OTrP draft, section 9.2.1.2). So the
+//! JSON is assembled here, and josekit signs, agrees, wraps and encrypts.
+//!
+//! Two of its habits are unfit for what strangers send, and are made up for here: it decrypts CBC
+//! before it compares the tag, byte by byte (a padding oracle), and it takes a GCM tag of any
+//! length and a wrapped key too short to be one.
+
+use josekit::jwe::alg::ecdh_es::EcdhEsJweAlgorithm;
+use josekit::jwe::{JweContentEncryption, JweDecrypter as _, JweEncrypter as _, JweHeader, enc};
+use josekit::jws::{ES256, JwsSigner as _, JwsVerifier as _};
+use openssl::hash::MessageDigest;
+use openssl::memcmp;
+use openssl::pkey::{PKey, PKeyRef, Private, Public};
+use openssl::rand::rand_bytes;
+use openssl::sign::Signer;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use crate::encoding::{base64url, from_base64url};
+
+/// The message signature algorithm. `RS256` joins it with the RSA suite.
+pub const SIGNATURE_ALGORITHM: &str = "ES256";
+
+/// A member of a JOSE header, with its value.
+pub type Header = Map<String, Value>;
+
+/// Why a JWS or JWE could not be made: the key does not fit, or OpenSSL failed.
+#[derive(Debug, Error)]
+#[error("cannot sign or encrypt: {0}")]
+pub struct NotMade(String);
+
+impl NotMade {
+    fn because(reason: impl ToString) -> Self {
+        Self(reason.to_string())
+    }
+}
+
+/// Why a JWS or JWE was not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum NotOpened {
+    /// Not base64url, not JSON, a header member that is not understood, or one twice.
+    #[error("malformed JOSE")]
+    Malformed,
+    /// An algorithm that is not offered.
+    #[error("unsupported JOSE algorithm")]
+    Algorithm,
+    /// The signature is wrong.
+    #[error("wrong signature")]
+    Signature,
+    /// The key, the tag or the padding is wrong; which one is nobody's business.
+    #[error("cannot be decrypted")]
+    Decryption,
+}
+
+/// Authenticated encryption of a JWE's content (`enc`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum ContentEncryption {
+    /// AES-128-CBC with HMAC-SHA-256, what every TEE must have.
+    #[default]
+    #[serde(rename = "A128CBC-HS256")]
+    A128CbcHs256,
+    /// AES-256-CBC with HMAC-SHA-512.
+    #[serde(rename = "A256CBC-HS512")]
+    A256CbcHs512,
+    /// AES-128-GCM.
+    #[serde(rename = "A128GCM")]
+    A128Gcm,
+    /// AES-256-GCM.
+    #[serde(rename = "A256GCM")]
+    A256Gcm,
+}
+
+impl ContentEncryption {
+    /// Every one.
+    pub const ALL: [Self; 4] =
+        [Self::A128CbcHs256, Self::A256CbcHs512, Self::A128Gcm, Self::A256Gcm];
+
+    /// Its name on the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::A128CbcHs256 => "A128CBC-HS256",
+            Self::A256CbcHs512 => "A256CBC-HS512",
+            Self::A128Gcm => "A128GCM",
+            Self::A256Gcm => "A256GCM",
+        }
+    }
+
+    /// The one of a name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|encryption| encryption.name() == name)
+    }
+
+    fn primitive(self) -> &'static dyn JweContentEncryption {
+        match self {
+            Self::A128CbcHs256 => &enc::A128CBC_HS256,
+            Self::A256CbcHs512 => &enc::A256CBC_HS512,
+            Self::A128Gcm => &enc::A128GCM,
+            Self::A256Gcm => &enc::A256GCM,
+        }
+    }
+
+    /// The hash of the HMAC, where there is one.
+    fn mac(self) -> Option<MessageDigest> {
+        match self {
+            Self::A128CbcHs256 => Some(MessageDigest::sha256()),
+            Self::A256CbcHs512 => Some(MessageDigest::sha512()),
+            Self::A128Gcm | Self::A256Gcm => None,
+        }
+    }
+
+    const fn tag_length(self) -> usize {
+        match self {
+            Self::A256CbcHs512 => 32,
+            Self::A128CbcHs256 | Self::A128Gcm | Self::A256Gcm => 16,
+        }
+    }
+}
+
+/// How a content encryption key reaches its recipient (`alg`). `RSA1_5` joins with the RSA suite.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeyManagement {
+    /// Ephemeral-static key agreement, then AES-128 key wrap.
+    #[default]
+    EcdhEsA128Kw,
+    /// Ephemeral-static key agreement, then AES-256 key wrap.
+    EcdhEsA256Kw,
+}
+
+impl KeyManagement {
+    /// Its name on the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::EcdhEsA128Kw => "ECDH-ES+A128KW",
+            Self::EcdhEsA256Kw => "ECDH-ES+A256KW",
+        }
+    }
+
+    fn from_name(name: &str) -> Option<Self> {
+        [Self::EcdhEsA128Kw, Self::EcdhEsA256Kw].into_iter().find(|known| known.name() == name)
+    }
+
+    const fn primitive(self) -> EcdhEsJweAlgorithm {
+        match self {
+            Self::EcdhEsA128Kw => EcdhEsJweAlgorithm::EcdhEsA128kw,
+            Self::EcdhEsA256Kw => EcdhEsJweAlgorithm::EcdhEsA256kw,
+        }
+    }
+}
+
+/// AES key wrap adds an integrity block of this many bytes (RFC 3394).
+const KEY_WRAP_OVERHEAD: usize = 8;
+
+/// A flattened JWS (RFC 7515, section 7.2.2).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Jws {
+    /// What is signed, base64url.
+    pub payload: String,
+    /// The protected header, base64url.
+    pub protected: String,
+    /// The unprotected header.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header: Option<Header>,
+    /// The signature, base64url.
+    pub signature: String,
+}
+
+impl Jws {
+    /// Signs `payload`; `protected` is the protected header as JSON text.
+    ///
+    /// # Errors
+    /// [`NotMade`] if the key is not on P-256.
+    pub fn sign(
+        payload: &[u8],
+        protected: &[u8],
+        header: Option<Header>,
+        key: &PKeyRef<Private>,
+    ) -> Result<Self, NotMade> {
+        let key = key.private_key_to_pkcs8().map_err(NotMade::because)?;
+        let signer = ES256.signer_from_der(key).map_err(NotMade::because)?;
+        let (payload, protected) = (base64url(payload), base64url(protected));
+        let input = format!("{protected}.{payload}");
+        let signature = signer.sign(input.as_bytes()).map_err(NotMade::because)?;
+        Ok(Self { payload, protected, header, signature: base64url(&signature) })
+    }
+
+    /// The payload, of which nothing is verified.
+    ///
+    /// # Errors
+    /// [`NotOpened::Malformed`].
+    pub fn unverified_payload(&self) -> Result<Vec<u8>, NotOpened> {
+        from_base64url(&self.payload).ok_or(NotOpened::Malformed)
+    }
+
+    /// Verifies the signature over the texts as received.
+    ///
+    /// # Errors
+    /// [`NotOpened`].
+    pub fn verify(&self, key: &PKeyRef<Public>) -> Result<(), NotOpened> {
+        /// Whatever else stands in a protected header would have to be understood.
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Protected {
+            alg: String,
+            #[serde(default, rename = "kid")]
+            _kid: Option<String>,
+            #[serde(default, rename = "typ")]
+            _typ: Option<String>,
+        }
+        let protected = from_base64url(&self.protected).ok_or(NotOpened::Malformed)?;
+        let protected: Protected =
+            serde_json::from_slice(&protected).map_err(|_| NotOpened::Malformed)?;
+        if protected.alg != SIGNATURE_ALGORITHM {
+            return Err(NotOpened::Algorithm);
+        }
+        let signature = from_base64url(&self.signature).ok_or(NotOpened::Malformed)?;
+        let key = key.public_key_to_der().map_err(|_| NotOpened::Signature)?;
+        let verifier = ES256.verifier_from_der(key).map_err(|_| NotOpened::Algorithm)?;
+        let input = format!("{}.{}", self.protected, self.payload);
+        verifier.verify(input.as_bytes(), &signature).map_err(|_| NotOpened::Signature)
+    }
+}
+
+/// A content encryption key and its algorithm. Not `Clone`, not printed.
+pub struct ContentKey {
+    encryption: ContentEncryption,
+    bytes: Zeroizing<Vec<u8>>,
+}
+
+impl std::fmt::Debug for ContentKey {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("ContentKey").field("encryption", &self.encryption).finish()
+    }
+}
+
+impl ContentKey {
+    /// A random key.
+    ///
+    /// # Errors
+    /// [`NotMade`] if there is no randomness.
+    pub fn random(encryption: ContentEncryption) -> Result<Self, NotMade> {
+        let mut bytes = Zeroizing::new(vec![0; encryption.primitive().key_len()]);
+        rand_bytes(&mut bytes).map_err(NotMade::because)?;
+        Ok(Self { encryption, bytes })
+    }
+
+    /// The key of these bytes; `None` if they are not as many as the algorithm needs.
+    #[must_use]
+    pub fn new(encryption: ContentEncryption, bytes: Vec<u8>) -> Option<Self> {
+        let bytes = Zeroizing::new(bytes);
+        (bytes.len() == encryption.primitive().key_len()).then_some(Self { encryption, bytes })
+    }
+
+    /// Its algorithm.
+    #[must_use]
+    pub const fn encryption(&self) -> ContentEncryption {
+        self.encryption
+    }
+
+    /// Whether both are the same key of the same algorithm, in constant time.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.encryption == other.encryption
+            && self.bytes.len() == other.bytes.len()
+            && memcmp::eq(&self.bytes, &other.bytes)
+    }
+
+    /// Encrypts; the additional data are the protected header's text, as in every JWE of OTrP.
+    fn seal(&self, plaintext: &[u8], protected: &str) -> Result<Sealed, NotMade> {
+        let primitive = self.encryption.primitive();
+        let mut iv = vec![0; primitive.iv_len()];
+        rand_bytes(&mut iv).map_err(NotMade::because)?;
+        let (ciphertext, tag) = primitive
+            .encrypt(&self.bytes, Some(&iv), plaintext, protected.as_bytes())
+            .map_err(NotMade::because)?;
+        Ok(Sealed { iv, ciphertext, tag: tag.unwrap_or_default() })
+    }
+
+    fn open(&self, sealed: &Sealed, protected: &str) -> Result<Vec<u8>, NotOpened> {
+        let primitive = self.encryption.primitive();
+        if sealed.iv.len() != primitive.iv_len()
+            || sealed.tag.len() != self.encryption.tag_length()
+            || !self.has_authentic_mac(sealed, protected)
+        {
+            return Err(NotOpened::Decryption);
+        }
+        primitive
+            .decrypt(
+                &self.bytes,
+                Some(&sealed.iv),
+                &sealed.ciphertext,
+                protected.as_bytes(),
+                Some(&sealed.tag),
+            )
+            .map_err(|_| NotOpened::Decryption)
+    }
+
+    /// Checks the tag of a CBC mode (RFC 7518, section 5.2.2.2); GCM needs no second check.
+    fn has_authentic_mac(&self, sealed: &Sealed, protected: &str) -> bool {
+        let Some(digest) = self.encryption.mac() else {
+            return true;
+        };
+        let Some(mac_key) = self.bytes.get(..self.bytes.len() / 2) else {
+            return false;
+        };
+        let Some(bits) = u64::try_from(protected.len()).ok().and_then(|len| len.checked_mul(8))
+        else {
+            return false;
+        };
+        let mac = PKey::hmac(mac_key).and_then(|key| {
+            let mut signer = Signer::new(digest, &key)?;
+            signer.update(protected.as_bytes())?;
+            signer.update(&sealed.iv)?;
+            signer.update(&sealed.ciphertext)?;
+            signer.update(&bits.to_be_bytes())?;
+            signer.sign_to_vec()
+        });
+        mac.is_ok_and(|mac| {
+            mac.get(..self.encryption.tag_length()).is_some_and(|tag| memcmp::eq(tag, &sealed.tag))
+        })
+    }
+}
+
+struct Sealed {
+    iv: Vec<u8>,
+    ciphertext: Vec<u8>,
+    tag: Vec<u8>,
+}
+
+/// A general JWE for one recipient, the form of `content` and `edsi` (OTrP draft, section 7.5).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Jwe {
+    /// The protected header, base64url.
+    pub protected: String,
+    /// The recipient.
+    pub recipients: [Recipient; 1],
+    /// The initialization vector, base64url.
+    pub iv: String,
+    /// The ciphertext, base64url.
+    pub ciphertext: String,
+    /// The authentication tag, base64url.
+    pub tag: String,
+}
+
+/// The recipient of a JWE.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipient {
+    /// The recipient's header: `alg` and `epk`, unless they are in the protected one.
+    #[serde(default)]
+    pub header: Header,
+    /// The wrapped content encryption key, base64url.
+    pub encrypted_key: String,
+}
+
+/// A flattened JWE, the form of `encrypted_ta.key` here.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FlattenedJwe {
+    /// The protected header, base64url.
+    pub protected: String,
+    /// The recipient's header.
+    pub header: Header,
+    /// The wrapped content encryption key, base64url.
+    pub encrypted_key: String,
+    /// The initialization vector, base64url.
+    pub iv: String,
+    /// The ciphertext, base64url.
+    pub ciphertext: String,
+    /// The authentication tag, base64url.
+    pub tag: String,
+}
+
+impl From<Jwe> for FlattenedJwe {
+    fn from(jwe: Jwe) -> Self {
+        let [recipient] = jwe.recipients;
+        Self {
+            protected: jwe.protected,
+            header: recipient.header,
+            encrypted_key: recipient.encrypted_key,
+            iv: jwe.iv,
+            ciphertext: jwe.ciphertext,
+            tag: jwe.tag,
+        }
+    }
+}
+
+impl From<FlattenedJwe> for Jwe {
+    fn from(jwe: FlattenedJwe) -> Self {
+        Self {
+            protected: jwe.protected,
+            recipients: [Recipient { header: jwe.header, encrypted_key: jwe.encrypted_key }],
+            iv: jwe.iv,
+            ciphertext: jwe.ciphertext,
+            tag: jwe.tag,
+        }
+    }
+}
+
+impl Jwe {
+    /// Encrypts `plaintext` under `key`, and `key` for `recipient`.
+    ///
+    /// # Errors
+    /// [`NotMade`] if the recipient's key is of another type than `management` needs.
+    pub fn seal(
+        plaintext: &[u8],
+        key: &ContentKey,
+        management: KeyManagement,
+        recipient: &PKeyRef<Public>,
+    ) -> Result<Self, NotMade> {
+        let public_key = recipient.public_key_to_der().map_err(NotMade::because)?;
+        let encrypter =
+            management.primitive().encrypter_from_der(public_key).map_err(NotMade::because)?;
+        let mut header = JweHeader::new();
+        header.set_algorithm(management.name());
+        let wrapped = encrypter
+            .encrypt(&key.bytes, &JweHeader::new(), &mut header)
+            .map_err(NotMade::because)?
+            .ok_or_else(|| NotMade::because("the algorithm wraps no key"))?;
+        let protected = base64url(format!(r#"{{"enc":"{}"}}"#, key.encryption.name()).as_bytes());
+        let sealed = key.seal(plaintext, &protected)?;
+        Ok(Self {
+            protected,
+            recipients: [Recipient {
+                header: header.claims_set().clone(),
+                encrypted_key: base64url(&wrapped),
+            }],
+            iv: base64url(&sealed.iv),
+            ciphertext: base64url(&sealed.ciphertext),
+            tag: base64url(&sealed.tag),
+        })
+    }
+
+    /// Unwraps the content encryption key with the recipient's private key.
+    ///
+    /// # Errors
+    /// [`NotOpened`].
+    pub fn unwrap_key(&self, recipient: &PKeyRef<Private>) -> Result<ContentKey, NotOpened> {
+        let (encryption, management, header) = self.headers()?;
+        let [Recipient { encrypted_key, .. }] = &self.recipients;
+        let wrapped = from_base64url(encrypted_key).ok_or(NotOpened::Malformed)?;
+        let primitive = encryption.primitive();
+        if wrapped.len() != primitive.key_len() + KEY_WRAP_OVERHEAD {
+            return Err(NotOpened::Decryption);
+        }
+        let key = recipient.private_key_to_pkcs8().map_err(|_| NotOpened::Decryption)?;
+        let decrypter =
+            management.primitive().decrypter_from_der(key).map_err(|_| NotOpened::Algorithm)?;
+        let bytes = decrypter
+            .decrypt(Some(&wrapped), primitive, &header)
+            .map_err(|_| NotOpened::Decryption)?;
+        ContentKey::new(encryption, bytes.into_owned()).ok_or(NotOpened::Decryption)
+    }
+
+    /// Decrypts the content under `key`.
+    ///
+    /// # Errors
+    /// [`NotOpened`].
+    pub fn open(&self, key: &ContentKey) -> Result<Vec<u8>, NotOpened> {
+        let (encryption, ..) = self.headers()?;
+        if encryption != key.encryption {
+            return Err(NotOpened::Decryption);
+        }
+        let part = |text: &str| from_base64url(text).ok_or(NotOpened::Malformed);
+        let sealed = Sealed {
+            iv: part(&self.iv)?,
+            ciphertext: part(&self.ciphertext)?,
+            tag: part(&self.tag)?,
+        };
+        key.open(&sealed, &self.protected)
+    }
+
+    /// The algorithms, and the header that they come from: protected and recipient's, disjoint,
+    /// with no member (`crit`, `zip`) that would have to be understood.
+    fn headers(&self) -> Result<(ContentEncryption, KeyManagement, JweHeader), NotOpened> {
+        const KNOWN: [&str; 7] = ["enc", "alg", "epk", "apu", "apv", "kid", "typ"];
+        let protected = from_base64url(&self.protected).ok_or(NotOpened::Malformed)?;
+        let mut header: Header =
+            serde_json::from_slice(&protected).map_err(|_| NotOpened::Malformed)?;
+        let encryption = match header.get("enc") {
+            Some(Value::String(name)) => {
+                ContentEncryption::from_name(name).ok_or(NotOpened::Algorithm)?
+            }
+            _ => return Err(NotOpened::Malformed),
+        };
+        let [recipient] = &self.recipients;
+        for (name, value) in &recipient.header {
+            if header.insert(name.clone(), value.clone()).is_some() {
+                return Err(NotOpened::Malformed);
+            }
+        }
+        if header.keys().any(|name| !KNOWN.contains(&name.as_str())) {
+            return Err(NotOpened::Malformed);
+        }
+        let management = match header.get("alg") {
+            Some(Value::String(name)) => {
+                KeyManagement::from_name(name).ok_or(NotOpened::Algorithm)?
+            }
+            _ => return Err(NotOpened::Malformed),
+        };
+        let header = JweHeader::from_map(header).map_err(|_| NotOpened::Malformed)?;
+        Ok((encryption, management, header))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use josekit::jwk::Jwk;
+    use josekit::jwk::alg::ec::{EcCurve, EcKeyPair};
+    use openssl::ec::{EcGroup, EcKey};
+    use openssl::nid::Nid;
+    use serde_json::json;
+
+    use super::*;
+
+    fn private_key(jwk: Value) -> PKey<Private> {
+        let pair =
+            EcKeyPair::from_jwk(&Jwk::from_map(jwk.as_object().unwrap().clone()).unwrap()).unwrap();
+        PKey::private_key_from_der(&pair.to_der_private_key()).unwrap()
+    }
+
+    fn public_half(key: &PKeyRef<Private>) -> PKey<Public> {
+        PKey::public_key_from_der(&key.public_key_to_der().unwrap()).unwrap()
+    }
+
+    fn new_key() -> PKey<Private> {
+        let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
+        PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap()
+    }
+
+    /// RFC 7515, appendix A.3.
+    fn rfc7515_a3() -> (Jws, PKey<Public>) {
+        let key = private_key(json!({
+            "kty": "EC", "crv": "P-256",
+            "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+            "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
+            "d": "jpsQnnGQmL-YBIffH1136cspYG6-0iY7X1fCE9-E9LI"
+        }));
+        let jws = Jws {
+            payload: String::from(
+                "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFt\
+                 cGxlLmNvbS9pc19yb290Ijp0cnVlfQ",
+            ),
+            protected: String::from("eyJhbGciOiJFUzI1NiJ9"),
+            header: None,
+            signature: String::from(
+                "DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSA\
+                 pmWQxfKTUJqPP3-Kg6NU1Q",
+            ),
+        };
+        (jws, public_half(&key))
+    }
+
+    #[test]
+    fn the_signature_of_rfc_7515_is_verified() {
+        let (jws, key) = rfc7515_a3();
+        assert_eq!(jws.verify(&key), Ok(()));
+        assert!(jws.unverified_payload().unwrap().starts_with(br#"{"iss":"joe""#));
+    }
+
+    #[test]
+    fn each_defect_of_a_signature_is_refused() {
+        let (jws, key) = rfc7515_a3();
+        let none = base64url(br#"{"alg":"none"}"#);
+        let critical = base64url(br#"{"alg":"ES256","crit":["exp"]}"#);
+        let mut flipped = from_base64url(&jws.signature).unwrap();
+        flipped[63] ^= 1;
+        let other = new_key();
+        let rows: [(Jws, NotOpened); 7] = [
+            (
+                Jws { payload: jws.payload.replacen('e', "f", 1), ..jws.clone() },
+                NotOpened::Signature,
+            ),
+            (Jws { signature: base64url(&flipped), ..jws.clone() }, NotOpened::Signature),
+            (Jws { signature: String::new(), ..jws.clone() }, NotOpened::Signature),
+            (Jws { signature: jws.signature.clone() + "=", ..jws.clone() }, NotOpened::Malformed),
+            (Jws { protected: none, ..jws.clone() }, NotOpened::Algorithm),
+            (Jws { protected: critical, ..jws.clone() }, NotOpened::Malformed),
+            (
+                Jws { protected: base64url(br#"{"alg":"ES256"} x"#), ..jws.clone() },
+                NotOpened::Malformed,
+            ),
+        ];
+        for (jws, error) in rows {
+            assert_eq!(jws.verify(&key), Err(error), "{jws:?}");
+        }
+        assert_eq!(jws.verify(&public_half(&other)), Err(NotOpened::Signature));
+    }
+
+    #[test]
+    fn what_is_signed_is_verified_by_openssl_alone() {
+        let key = new_key();
+        let jws = Jws::sign(b"payload", br#"{"alg":"ES256"}"#, None, &key).unwrap();
+        assert_eq!(jws.protected, "eyJhbGciOiJFUzI1NiJ9");
+        let signature = from_base64url(&jws.signature).unwrap();
+        let number = |bytes: &[u8]| openssl::bn::BigNum::from_slice(bytes).unwrap();
+        let signature = openssl::ecdsa::EcdsaSig::from_private_components(
+            number(&signature[..32]),
+            number(&signature[32..]),
+        )
+        .unwrap();
+        let input = format!("{}.{}", jws.protected, jws.payload);
+        let digest = crate::encoding::sha256(input.as_bytes()).unwrap();
+        assert!(signature.verify(&digest, &key.ec_key().unwrap()).unwrap());
+        assert_eq!(jws.verify(&public_half(&key)), Ok(()));
+    }
+
+    #[test]
+    fn authenticated_cbc_is_that_of_rfc_7518_appendix_b() {
+        let key = ContentKey::new(ContentEncryption::A128CbcHs256, (0..32).collect()).unwrap();
+        let sealed = Sealed {
+            iv: hex::decode("1af38c2dc2b96ffdd86694092341bc04").unwrap(),
+            ciphertext: hex::decode(concat!(
+                "c80edfa32ddf39d5ef00c0b468834279a2e46a1b8049f792f76bfe54b903a9c9",
+                "a94ac9b47ad2655c5f10f9aef71427e2fc6f9b3f399a221489f16362c7032336",
+                "09d45ac69864e3321cf82935ac4096c86e133314c54019e8ca7980dfa4b9cf1b",
+                "384c486f3a54c51078158ee5d79de59fbd34d848b3d69550a67646344427ade5",
+                "4b8851ffb598f7f80074b9473c82e2db"
+            ))
+            .unwrap(),
+            tag: hex::decode("652c3fa36b0a7c5b3219fab3a30bc1c4").unwrap(),
+        };
+        let additional = "The second principle of Auguste Kerckhoffs";
+        let plaintext = key.open(&sealed, additional).unwrap();
+        assert_eq!(
+            plaintext,
+            b"A cipher system must not be required to be secret, and it must be able to fall into \
+              the hands of the enemy without inconvenience"
+        );
+        assert_eq!(key.open(&sealed, "another header"), Err(NotOpened::Decryption));
+    }
+
+    /// RFC 7520, section 5.4: on P-384, which tells the two sides' fields apart.
+    fn rfc7520_5_4() -> (Jwe, PKey<Private>) {
+        let key = private_key(json!({
+            "kty": "EC", "crv": "P-384",
+            "x": "YU4rRUzdmVqmRtWOs2OpDE_T5fsNIodcG8G5FWPrTPMyxpzsSOGaQLpe2FpxBmu2",
+            "y": "A8-yxCHxkfBz3hKZfI1jUYMjUhsEveZ9THuwFjH2sCNdtksRJU7D5-SkgaFL1ETP",
+            "d": "iTx2pk7wW-GqJkHcEkFQb2EFyYcO7RugmaW3mRrQVAOUiPommT0IdnYK2xDlZh-j"
+        }));
+        let jwe = json!({
+            "recipients": [{ "encrypted_key": "0DJjBXri_kBcC46IkU5_Jk9BqaQeHdv2" }],
+            "protected": concat!(
+                "eyJhbGciOiJFQ0RILUVTK0ExMjhLVyIsImtpZCI6InBlcmVncmluLnRvb2tAdHVja2Jvcm91Z2guZXhh",
+                "bXBsZSIsImVwayI6eyJrdHkiOiJFQyIsImNydiI6IlAtMzg0IiwieCI6InVCbzRrSFB3Nmtiang1bDB4",
+                "b3dyZF9vWXpCbWF6LUdLRlp1NHhBRkZrYllpV2d1dEVLNml1RURzUTZ3TmROZzMiLCJ5Ijoic3AzcDVT",
+                "R2haVkMyZmFYdW1JLWU5SlUyTW84S3BvWXJGRHI1eVBOVnRXNFBnRXdaT3lRVEEtSmRhWTh0YjdFMCJ9",
+                "LCJlbmMiOiJBMTI4R0NNIn0"
+            ),
+            "iv": "mH-G2zVqgztUtnW_",
+            "ciphertext": concat!(
+                "tkZuOO9h95OgHJmkkrfLBisku8rGf6nzVxhRM3sVOhXgz5NJ76oID7lpnAi_cPWJRCjSpAaUZ5dOR3Sp",
+                "y7QuEkmKx8-3RCMhSYMzsXaEwDdXta9Mn5B7cCBoJKB0IgEnj_qfo1hIi-uEkUpOZ8aLTZGHfpl05jMw",
+                "bKkTe2yK3mjF6SBAsgicQDVCkcY9BLluzx1RmC3ORXaM0JaHPB93YcdSDGgpgBWMVrNU1ErkjcMqMoT_",
+                "wtCex3w03XdLkjXIuEr2hWgeP-nkUZTPU9EoGSPj6fAS-bSz87RCPrxZdj_iVyC6QWcqAu07WNhjzJEP",
+                "c4jVntRJ6K53NgPQ5p99l3Z408OUqj4ioYezbS6vTPlQ"
+            ),
+            "tag": "WuGzxmcreYjpHGJoa17EBg"
+        });
+        (serde_json::from_value(jwe).unwrap(), key)
+    }
+
+    #[test]
+    fn key_agreement_is_that_of_rfc_7520() {
+        let (jwe, key) = rfc7520_5_4();
+        let content_key = jwe.unwrap_key(&key).unwrap();
+        assert_eq!(base64url(&content_key.bytes), "Nou2ueKlP70ZXDbq9UrRwg");
+        let plaintext = String::from_utf8(jwe.open(&content_key).unwrap()).unwrap();
+        assert!(plaintext.starts_with("You can trust us to stick with you"), "{plaintext}");
+    }
+
+    #[test]
+    fn each_defect_of_a_jwe_is_refused() {
+        let (jwe, key) = rfc7520_5_4();
+        let open = |jwe: &Jwe| jwe.unwrap_key(&key).and_then(|key| jwe.open(&key));
+        let with_recipient = |header: Value, encrypted_key: &str| Jwe {
+            recipients: [Recipient {
+                header: header.as_object().unwrap().clone(),
+                encrypted_key: String::from(encrypted_key),
+            }],
+            ..jwe.clone()
+        };
+        let wrapped = jwe.recipients[0].encrypted_key.clone();
+        let tag = from_base64url(&jwe.tag).unwrap();
+        let rows = [
+            // A GCM tag of one byte would be right once in 256 times.
+            (Jwe { tag: base64url(&tag[..1]), ..jwe.clone() }, NotOpened::Decryption),
+            (Jwe { tag: base64url(&tag[..15]), ..jwe.clone() }, NotOpened::Decryption),
+            (Jwe { tag: base64url(&[0; 16]), ..jwe.clone() }, NotOpened::Decryption),
+            (Jwe { iv: base64url(&[0; 12]), ..jwe.clone() }, NotOpened::Decryption),
+            (Jwe { iv: base64url(&[0; 16]), ..jwe.clone() }, NotOpened::Decryption),
+            (with_recipient(json!({}), ""), NotOpened::Decryption),
+            (with_recipient(json!({}), "0DJjBXri"), NotOpened::Decryption),
+            (with_recipient(json!({}), &base64url(&[7; 24])), NotOpened::Decryption),
+            (with_recipient(json!({"alg": "ECDH-ES+A128KW"}), &wrapped), NotOpened::Malformed),
+            (with_recipient(json!({"zip": "DEF"}), &wrapped), NotOpened::Malformed),
+            (with_recipient(json!({"crit": ["x"]}), &wrapped), NotOpened::Malformed),
+            (Jwe { protected: base64url(b"{}"), ..jwe.clone() }, NotOpened::Malformed),
+            (
+                Jwe { protected: base64url(br#"{"enc":"A192GCM","alg":"dir"}"#), ..jwe.clone() },
+                NotOpened::Algorithm,
+            ),
+            (
+                Jwe { protected: base64url(br#"{"enc":"A128GCM","alg":"dir"}"#), ..jwe.clone() },
+                NotOpened::Algorithm,
+            ),
+        ];
+        for (jwe, error) in rows {
+            assert_eq!(open(&jwe), Err(error), "{jwe:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_sealed_is_opened_by_josekit_alone() {
+        let key = new_key();
+        for encryption in ContentEncryption::ALL {
+            for management in [KeyManagement::EcdhEsA128Kw, KeyManagement::EcdhEsA256Kw] {
+                let content_key = ContentKey::random(encryption).unwrap();
+                let jwe =
+                    Jwe::seal(b"plaintext", &content_key, management, &public_half(&key)).unwrap();
+                let text = serde_json::to_string(&jwe).unwrap();
+                let decrypter = management
+                    .primitive()
+                    .decrypter_from_der(key.private_key_to_pkcs8().unwrap())
+                    .unwrap();
+                let (plaintext, _) = josekit::jwe::deserialize_json(&text, &decrypter).unwrap();
+                assert_eq!(plaintext, b"plaintext", "{text}");
+                let unwrapped = jwe.unwrap_key(&key).unwrap();
+                assert!(unwrapped.is_same(&content_key));
+                assert_eq!(jwe.open(&unwrapped).unwrap(), b"plaintext");
+            }
+        }
+    }
+
+    #[test]
+    fn the_members_stand_where_the_draft_has_them() {
+        let content_key = ContentKey::random(ContentEncryption::A128CbcHs256).unwrap();
+        let jwe = Jwe::seal(b"x", &content_key, KeyManagement::default(), &public_half(&new_key()))
+            .unwrap();
+        let jwe = serde_json::to_value(&jwe).unwrap();
+        // The value that section 7.5 of the draft prints.
+        assert_eq!(jwe["protected"], "eyJlbmMiOiJBMTI4Q0JDLUhTMjU2In0");
+        assert_eq!(jwe["recipients"][0]["header"]["alg"], "ECDH-ES+A128KW");
+        assert_eq!(jwe["recipients"][0]["header"]["epk"]["crv"], "P-256");
+        let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        assert_eq!(keys(&jwe), ["protected", "recipients", "iv", "ciphertext", "tag"]);
+        assert_eq!(keys(&jwe["recipients"][0]), ["header", "encrypted_key"]);
+        assert_eq!(keys(&jwe["recipients"][0]["header"]), ["alg", "epk"]);
+        assert_eq!(keys(&jwe["recipients"][0]["header"]["epk"]), ["kty", "crv", "x", "y"]);
+    }
+
+    #[test]
+    fn a_bit_flipped_anywhere_is_refused() {
+        let key = new_key();
+        for encryption in ContentEncryption::ALL {
+            let content_key = ContentKey::random(encryption).unwrap();
+            let jwe =
+                Jwe::seal(b"plaintext", &content_key, KeyManagement::default(), &public_half(&key))
+                    .unwrap();
+            let flip = |text: &str| {
+                let mut bytes = from_base64url(text).unwrap();
+                bytes[0] ^= 0x10;
+                base64url(&bytes)
+            };
+            for jwe in [
+                Jwe { iv: flip(&jwe.iv), ..jwe.clone() },
+                Jwe { ciphertext: flip(&jwe.ciphertext), ..jwe.clone() },
+                Jwe { tag: flip(&jwe.tag), ..jwe.clone() },
+            ] {
+                assert_eq!(jwe.open(&content_key), Err(NotOpened::Decryption));
+            }
+        }
+    }
+
+    #[test]
+    fn keys_of_another_curve_are_not_used() {
+        let pair = EcKeyPair::generate(EcCurve::P384).unwrap();
+        let key = PKey::private_key_from_der(&pair.to_der_private_key()).unwrap();
+        assert!(Jws::sign(b"", br#"{"alg":"ES256"}"#, None, &key).is_err());
+        let (jws, _) = rfc7515_a3();
+        assert_eq!(jws.verify(&public_half(&key)), Err(NotOpened::Algorithm));
+    }
+}

@@ -1,0 +1,37 @@
+//! A Trusted Application Manager: makes OTrP requests, judges answers, converges devices.
+//!
+//! It is written against the drafts and nothing of the device's code: JOSE is josekit's and
+//! OpenSSL's, certificate paths are OpenSSL's, JSON is serde's. It shares with the device only the
+//! names, codes and limits of `otrp-wire`, so a mistake in the protocol must be made twice,
+//! differently, to pass.
+//!
+//! [`message::Builder`] makes any request, also a wrong one; [`response`] judges answers; [`plan`]
+//! compares a device with the desired state; [`tam::Tam`] does all that for whoever connects, and
+//! [`http`] lets them connect.
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        reason = "a test that panics has failed, which is what it is for"
+    )
+)]
+
+pub mod certificate;
+pub mod desired;
+pub mod dsi;
+pub mod encoding;
+pub mod http;
+pub mod identity;
+pub mod image;
+pub mod jose;
+pub mod message;
+pub mod plan;
+pub mod response;
+pub mod store;
+pub mod ta_information;
+pub mod tam;
+
+pub use identity::Identity;

@@ -1,0 +1,452 @@
+//! Judges answers: what a TEE says to this TAM (OTrP draft, sections 9 and 10).
+//!
+//! An [`Answer`] is read first and trusted later: [`Answer::device_state`] and
+//! [`Answer::outcome`] are the only ways from it to what a device claims, and both verify.
+
+use openssl::x509::X509Ref;
+use otrp_wire::name::GET_DEVICE_STATE_RESPONSE;
+use otrp_wire::{ErrorCode, RequestName, VERSION};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
+use thiserror::Error;
+
+use crate::certificate::{self, TeeRoots, Untrusted};
+use crate::dsi::{DeviceState, MalformedState};
+use crate::encoding::{Single, from_base64};
+use crate::identity::Identity;
+use crate::jose::{Jwe, Jws, NotOpened};
+use crate::message::Exchange;
+
+/// Why a message from a device is not accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Refused {
+    /// Not an answer of OTrP: another structure, a member missing, unknown or twice.
+    #[error("malformed answer: {0}")]
+    Malformed(String),
+    /// The signature, or the encryption.
+    #[error(transparent)]
+    Jose(#[from] NotOpened),
+    /// The device state does not follow the protocol.
+    #[error(transparent)]
+    State(#[from] MalformedState),
+    /// The TEE's certificate does not lead to the root of an OEM that this TAM serves.
+    #[error(transparent)]
+    Untrusted(#[from] Untrusted),
+    /// The TEE's key is not one that this TAM can encrypt for.
+    #[error("the TEE's key is not on the curve P-256")]
+    KeyType,
+    /// No request of this TAM waits for this answer.
+    #[error("no request waits for this answer")]
+    WrongExchange,
+    /// The signed name is not that of the message, or not that of the request.
+    #[error("the answer is to another request")]
+    WrongName,
+    /// The answer speaks of another device than the one that signed it.
+    #[error("the answer names another device")]
+    WrongDevice,
+    /// The content is not encrypted under the request's key, or repeats its initialization vector.
+    #[error("the content is not encrypted under the request's key with a vector of its own")]
+    WrongContentKey,
+}
+
+impl Refused {
+    fn malformed(reason: impl ToString) -> Self {
+        Self::Malformed(reason.to_string())
+    }
+}
+
+/// What came back from a device.
+#[derive(Debug)]
+pub enum Reply {
+    /// An answer that a TEE signed; nothing of it is verified yet.
+    Answer(Box<Answer>),
+    /// The agent could not reach the TEE (OTrP draft, section 10). Nobody vouches for it.
+    AgentError {
+        /// The code, such as `ERR_AGENT_TEE_BUSY`.
+        code: String,
+        /// The request, if the agent knows it.
+        rid: String,
+        /// The transaction, if the agent knows it.
+        tid: String,
+    },
+}
+
+impl Reply {
+    /// Reads a message from a device.
+    ///
+    /// The agent gathers the answers to GetDeviceState of all TEEs in an array (section 9.1.5 of
+    /// the draft); one active TEE is all that the protocol supports, so it holds one. The TEE's
+    /// answer as such is accepted too.
+    ///
+    /// # Errors
+    /// [`Refused::Malformed`] or [`Refused::WrongName`].
+    pub fn read(message: &[u8]) -> Result<Self, Refused> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct AgentError {
+            ver: String,
+            rid: String,
+            tid: String,
+            errcode: String,
+        }
+        let outer: Single<&RawValue> =
+            serde_json::from_slice(message).map_err(Refused::malformed)?;
+        match outer.name.as_str() {
+            "OTrPBrokerError" => {
+                let AgentError { ver, rid, tid, errcode: code } = read(outer.value)?;
+                if ver != VERSION {
+                    return Err(Refused::malformed("another version"));
+                }
+                Ok(Self::AgentError { code, rid, tid })
+            }
+            GET_DEVICE_STATE_RESPONSE => {
+                let [inner]: [Single<Jws>; 1] = read(outer.value)?;
+                if inner.name != RequestName::GetDeviceState.response() {
+                    return Err(Refused::WrongName);
+                }
+                Ok(Self::Answer(Box::new(Answer::read(RequestName::GetDeviceState, inner.value)?)))
+            }
+            response => {
+                let name = RequestName::ALL
+                    .iter()
+                    .copied()
+                    .find(|name| name.response() == response)
+                    .ok_or_else(|| Refused::malformed("no response of OTrP"))?;
+                Ok(Self::Answer(Box::new(Answer::read(name, read(outer.value)?)?)))
+            }
+        }
+    }
+}
+
+fn read<'de, T: Deserialize<'de>>(value: &'de RawValue) -> Result<T, Refused> {
+    serde_json::from_str(value.get()).map_err(Refused::malformed)
+}
+
+/// The signed members of an answer.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Tbs {
+    ver: String,
+    status: Status,
+    rid: String,
+    tid: String,
+    #[serde(default, deserialize_with = "boolean")]
+    signerreq: Option<bool>,
+    edsi: Option<Jwe>,
+    content: Option<Jwe>,
+    reason: Option<Reason>,
+    #[serde(default, deserialize_with = "one_or_more")]
+    supportedsigalgs: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Status {
+    Pass,
+    Fail,
+}
+
+/// `reason` as section 7.6 of the draft has it, or as the contents of section 9 have it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+enum Reason {
+    Members(ReasonMembers),
+    Text(String),
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReasonMembers {
+    #[serde(rename = "error-code")]
+    code: String,
+    #[serde(default, rename = "error-message")]
+    message: String,
+}
+
+/// The plaintext of an answer's `content`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Content {
+    reason: Option<Reason>,
+    did: String,
+    sdname: Option<String>,
+    teespaik: Option<String>,
+    teespaiktype: Option<String>,
+    cert: Option<String>,
+    dsi: Option<Box<RawValue>>,
+}
+
+/// The samples write booleans as strings.
+fn boolean<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Boolean(bool),
+        Text(String),
+    }
+    match Written::deserialize(deserializer)? {
+        Written::Boolean(value) => Ok(Some(value)),
+        Written::Text(text) => match text.trim() {
+            "true" | "1" => Ok(Some(true)),
+            "false" | "0" => Ok(Some(false)),
+            _ => Err(serde::de::Error::custom("neither true nor false")),
+        },
+    }
+}
+
+/// The samples write an array of one as its element.
+fn one_or_more<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Many(Vec<String>),
+        One(String),
+    }
+    Ok(match Written::deserialize(deserializer)? {
+        Written::Many(texts) => texts,
+        Written::One(text) => vec![text],
+    })
+}
+
+/// Why a TEE refused a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Refusal {
+    /// The code on the wire.
+    pub code: String,
+    /// A sentence for people.
+    pub message: String,
+    /// The signature algorithms that the TEE has, where that is the reason.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub algorithms: Vec<String>,
+}
+
+impl Refusal {
+    /// The code, if it is one of the protocol's.
+    #[must_use]
+    pub fn error_code(&self) -> Option<ErrorCode> {
+        ErrorCode::from_text(&self.code)
+    }
+}
+
+/// What a TEE answered to a command; the signature is verified.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Done.
+    Pass(Box<Passed>),
+    /// Refused; the device's state is as it was.
+    Fail(Refusal),
+}
+
+/// The content of an answer to a command that was carried out.
+#[derive(Debug)]
+pub struct Passed {
+    /// The name of a new security domain.
+    pub sd_name: Option<String>,
+    /// A new attestation key of the SP, base64.
+    pub attestation_key: Option<String>,
+    /// The type of the new attestation key.
+    pub attestation_key_type: Option<String>,
+    /// The new state of the device, if it was asked for.
+    pub state: Option<DeviceState>,
+}
+
+/// What a TEE answered to GetDeviceState.
+#[derive(Debug)]
+pub enum StateAnswer {
+    /// Its state, signed by a TEE that the OEM's root vouches for.
+    State {
+        /// The state.
+        state: Box<DeviceState>,
+        /// Whether requests must carry the TAM's certificates.
+        signer_required: bool,
+    },
+    /// A refusal. Nobody vouches for it: a refusing TEE shows no certificate.
+    Refused(Refusal),
+}
+
+/// An answer that is read, not verified.
+#[derive(Debug)]
+pub struct Answer {
+    name: RequestName,
+    jws: Jws,
+    tbs: Tbs,
+}
+
+impl Answer {
+    fn read(name: RequestName, jws: Jws) -> Result<Self, Refused> {
+        let payload = jws.unverified_payload()?;
+        let Single { name: signed_name, value: tbs }: Single<Tbs> =
+            serde_json::from_slice(&payload).map_err(Refused::malformed)?;
+        if signed_name != name.tbs_response() {
+            return Err(Refused::WrongName);
+        }
+        if tbs.ver != VERSION {
+            return Err(Refused::malformed("another version"));
+        }
+        Ok(Self { name, jws, tbs })
+    }
+
+    /// The request's name, as the answer says. Unverified.
+    #[must_use]
+    pub const fn name(&self) -> RequestName {
+        self.name
+    }
+
+    /// The request's identifier, by which the exchange is found. Unverified.
+    #[must_use]
+    pub fn rid(&self) -> &str {
+        &self.tbs.rid
+    }
+
+    /// The transaction's identifier, by which the exchange is found. Unverified.
+    #[must_use]
+    pub fn tid(&self) -> &str {
+        &self.tbs.tid
+    }
+
+    /// The refusal that the answer claims, if it does. Unverified.
+    #[must_use]
+    pub fn claimed_refusal(&self) -> Option<Refusal> {
+        (self.tbs.status == Status::Fail).then(|| self.refusal(None))
+    }
+
+    fn belongs_to(&self, exchange: &Exchange) -> Result<(), Refused> {
+        if self.name != exchange.name {
+            return Err(Refused::WrongName);
+        }
+        if self.tbs.rid != exchange.rid || self.tbs.tid != exchange.tid {
+            return Err(Refused::WrongExchange);
+        }
+        Ok(())
+    }
+
+    /// The device's state (OTrP draft, section 9.1.7): decrypted, its certificate led back to a
+    /// root, and then the signature verified with it. `exchange` is the request that this must be
+    /// the answer to; without one, only a person who looks at a saved message may believe it.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn device_state(
+        &self,
+        exchange: Option<&Exchange>,
+        identity: &Identity,
+        roots: &TeeRoots,
+    ) -> Result<StateAnswer, Refused> {
+        if self.name != RequestName::GetDeviceState {
+            return Err(Refused::WrongName);
+        }
+        if let Some(exchange) = exchange {
+            self.belongs_to(exchange)?;
+        }
+        if self.tbs.content.is_some() {
+            return Err(Refused::malformed("content in a device state"));
+        }
+        if self.tbs.status == Status::Fail {
+            return Ok(StateAnswer::Refused(self.refusal(None)));
+        }
+        let edsi = self.tbs.edsi.as_ref().ok_or_else(|| Refused::malformed("no edsi"))?;
+        let key = edsi.unwrap_key(identity.key())?;
+        let state = DeviceState::read(&edsi.open(&key)?)?;
+        roots.validate(&state.certificate, &state.authorities)?;
+        if !certificate::is_p256(&state.certificate) {
+            return Err(Refused::KeyType);
+        }
+        self.verify(&state.certificate)?;
+        Ok(StateAnswer::State {
+            state: Box::new(state),
+            signer_required: self.tbs.signerreq.unwrap_or(true),
+        })
+    }
+
+    /// What became of a command that went to the device of `certificate`.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn outcome(
+        &self,
+        exchange: Option<&Exchange>,
+        identity: &Identity,
+        certificate: &X509Ref,
+    ) -> Result<Outcome, Refused> {
+        if self.name == RequestName::GetDeviceState {
+            return Err(Refused::WrongName);
+        }
+        if let Some(exchange) = exchange {
+            self.belongs_to(exchange)?;
+        }
+        self.verify(certificate)?;
+        if self.tbs.edsi.is_some() {
+            return Err(Refused::malformed("edsi in an answer to a command"));
+        }
+        let content = match &self.tbs.content {
+            Some(content) => Some(open_content(content, exchange, identity, certificate)?),
+            None => None,
+        };
+        if self.tbs.status == Status::Fail {
+            return Ok(Outcome::Fail(self.refusal(content.and_then(|content| content.reason))));
+        }
+        let content = content.ok_or_else(|| Refused::malformed("no content"))?;
+        let state = match &content.dsi {
+            Some(dsi) => Some(DeviceState::read_member(dsi)?),
+            None => None,
+        };
+        if let Some(state) = &state
+            && state.certificate.to_der().ok() != certificate.to_der().ok()
+        {
+            return Err(Refused::WrongDevice);
+        }
+        Ok(Outcome::Pass(Box::new(Passed {
+            sd_name: content.sdname,
+            attestation_key: content.teespaik,
+            attestation_key_type: content.teespaiktype,
+            state,
+        })))
+    }
+
+    fn verify(&self, certificate: &X509Ref) -> Result<(), Refused> {
+        let key = certificate.public_key().map_err(|_| NotOpened::Signature)?;
+        Ok(self.jws.verify(&key)?)
+    }
+
+    fn refusal(&self, content_reason: Option<Reason>) -> Refusal {
+        let algorithms = self.tbs.supportedsigalgs.clone();
+        match content_reason.or_else(|| self.tbs.reason.clone()) {
+            Some(Reason::Members(ReasonMembers { code, message })) => {
+                Refusal { code, message, algorithms }
+            }
+            Some(Reason::Text(code)) => Refusal { code, message: String::new(), algorithms },
+            None => Refusal { code: String::new(), message: String::from("no reason"), algorithms },
+        }
+    }
+}
+
+/// Opens the content of an answer whose signature is verified, and checks what the draft promises
+/// of it: the request's key, wrapped for the TAM too, and the device's identity.
+fn open_content(
+    content: &Jwe,
+    exchange: Option<&Exchange>,
+    identity: &Identity,
+    certificate: &X509Ref,
+) -> Result<Content, Refused> {
+    let key = content.unwrap_key(identity.key())?;
+    if let Some(exchange) = exchange {
+        let same_key = exchange.content_key.as_ref().is_some_and(|sent| sent.is_same(&key));
+        if !same_key || exchange.content_iv.as_deref() == Some(content.iv.as_str()) {
+            return Err(Refused::WrongContentKey);
+        }
+    }
+    let plaintext = content.open(&key)?;
+    let content: Content = serde_json::from_slice(&plaintext).map_err(Refused::malformed)?;
+    let device_id = certificate::device_id(certificate).map_err(Refused::malformed)?;
+    // Compared as bytes: the samples write it in base64url, others may.
+    if from_base64(&content.did) != from_base64(&device_id) {
+        return Err(Refused::WrongDevice);
+    }
+    if let Some(sent) = &content.cert {
+        let sent = from_base64(sent);
+        if sent.is_none() || sent != certificate.to_der().ok() {
+            return Err(Refused::WrongDevice);
+        }
+    }
+    Ok(content)
+}

@@ -1,0 +1,458 @@
+//! What the TAM remembers of devices, in an embedded database that survives a crash.
+
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, ensure};
+use redb::{
+    Database, DatabaseError, ReadOnlyDatabase, ReadableDatabase as _, ReadableTable as _,
+    TableDefinition, TableError,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::dsi::{AttestationKey, DeviceState, Dsi};
+use crate::encoding::base64;
+use crate::plan::{DomainName, Step};
+
+/// Device records in JSON, by device identifier.
+const DEVICES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("devices");
+/// The version of the record format; a newer one is refused, not guessed at.
+const FORMAT: u32 = 1;
+
+/// What the TAM knows of a device beyond what the device says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// The signers of domains.
+    pub domains: Vec<KnownDomain>,
+    /// The versions of applications.
+    pub applications: Vec<KnownTa>,
+}
+
+/// The signers that this TAM gave a security domain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownDomain {
+    /// The service provider.
+    pub spid: String,
+    /// The name.
+    pub name: String,
+    /// SHA-256 of the certificates, in hexadecimal.
+    pub certificates: Vec<String>,
+}
+
+/// What this TAM installed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownTa {
+    /// The service provider.
+    pub spid: String,
+    /// The name of the security domain.
+    pub domain: String,
+    /// The application.
+    pub taid: String,
+    /// The version.
+    pub version: u32,
+    /// SHA-256 of the signed image, in hexadecimal.
+    pub image: String,
+    /// SHA-256 of the personalization data, in hexadecimal.
+    pub personalization: Option<String>,
+}
+
+impl Memory {
+    /// The signers of a domain, as far as they are known.
+    #[must_use]
+    pub fn certificates(&self, spid: &str, name: &str) -> Vec<String> {
+        self.domains
+            .iter()
+            .find(|domain| domain.spid == spid && domain.name == name)
+            .map(|domain| domain.certificates.clone())
+            .unwrap_or_default()
+    }
+
+    /// An application, if this TAM installed it.
+    #[must_use]
+    pub fn application(&self, spid: &str, domain: &str, taid: &str) -> Option<&KnownTa> {
+        self.applications
+            .iter()
+            .find(|it| it.spid == spid && it.domain == domain && it.taid == taid)
+    }
+
+    /// Takes over that a step succeeded. `version` is that of the image that it carried.
+    pub fn record(&mut self, step: &Step, version: Option<u32>) {
+        match step {
+            Step::DeleteTa { domain, taid } => self.forget_application(domain, taid),
+            Step::DeleteSd { domain } => {
+                self.domains.retain(|it| it.spid != domain.spid || it.name != domain.name);
+                self.applications.retain(|it| it.spid != domain.spid || it.domain != domain.name);
+            }
+            Step::CreateSd { domain, certificate } => {
+                self.domains.retain(|it| it.spid != domain.spid || it.name != domain.name);
+                self.domains.push(KnownDomain {
+                    spid: domain.spid.clone(),
+                    name: domain.name.clone(),
+                    certificates: vec![certificate.clone()],
+                });
+            }
+            Step::UpdateSd { domain, add, remove } => {
+                let mut certificates = self.certificates(&domain.spid, &domain.name);
+                certificates.retain(|digest| !remove.contains(digest) && !add.contains(digest));
+                certificates.extend(add.iter().cloned());
+                self.domains.retain(|it| it.spid != domain.spid || it.name != domain.name);
+                self.domains.push(KnownDomain {
+                    spid: domain.spid.clone(),
+                    name: domain.name.clone(),
+                    certificates,
+                });
+            }
+            Step::InstallTa { domain, taid, image, personalization } => {
+                self.replace_application(
+                    domain,
+                    taid,
+                    Some(image),
+                    personalization.as_ref(),
+                    version,
+                );
+            }
+            Step::UpdateTa { domain, taid, image, personalization } => {
+                self.replace_application(
+                    domain,
+                    taid,
+                    image.as_ref(),
+                    personalization.as_ref(),
+                    version,
+                );
+            }
+        }
+    }
+
+    fn forget_application(&mut self, domain: &DomainName, taid: &str) {
+        self.applications
+            .retain(|it| it.spid != domain.spid || it.domain != domain.name || it.taid != taid);
+    }
+
+    /// What an update did not carry stays as it was known; if it was not known, so it stays.
+    fn replace_application(
+        &mut self,
+        domain: &DomainName,
+        taid: &str,
+        image: Option<&String>,
+        personalization: Option<&String>,
+        version: Option<u32>,
+    ) {
+        let before = self.application(&domain.spid, &domain.name, taid).cloned();
+        self.forget_application(domain, taid);
+        let image = image.cloned().or_else(|| before.as_ref().map(|it| it.image.clone()));
+        let version = version.or_else(|| before.as_ref().map(|it| it.version));
+        let (Some(image), Some(version)) = (image, version) else { return };
+        self.applications.push(KnownTa {
+            spid: domain.spid.clone(),
+            domain: domain.name.clone(),
+            taid: String::from(taid),
+            version,
+            image,
+            personalization: personalization
+                .cloned()
+                .or_else(|| before.and_then(|it| it.personalization)),
+        });
+    }
+
+    /// Forgets what the device does not have any more.
+    pub fn keep_only(&mut self, dsi: &Dsi) {
+        let find = |spid: &str, name: &str| {
+            dsi.tee.sdlist.sd.iter().find(|sd| sd.spid == spid && sd.name == name)
+        };
+        self.domains.retain(|it| find(&it.spid, &it.name).is_some());
+        self.applications.retain(|it| {
+            find(&it.spid, &it.domain)
+                .is_some_and(|sd| sd.talist.iter().any(|installed| installed.taid == it.taid))
+        });
+    }
+}
+
+/// A device that once showed its state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceRecord {
+    format: u32,
+    /// `did`: base64 SHA-256 of the TEE's certificate.
+    pub device_id: String,
+    /// The TEE's certificate, base64.
+    pub certificate: String,
+    /// The certificates above it, base64.
+    pub authorities: Vec<String>,
+    /// The TEE's name.
+    pub tee: String,
+    /// The TEE's version.
+    pub tee_version: String,
+    /// Seconds since 1970.
+    pub first_seen: u64,
+    /// Seconds since 1970.
+    pub last_seen: u64,
+    /// The hash of the last state seen.
+    pub dsi_hash: String,
+    /// The attestation keys of the SPs.
+    pub attestation_keys: Vec<AttestationKey>,
+    /// What this TAM did to it.
+    pub memory: Memory,
+    /// What the device refused since it last connected, a line each.
+    pub failures: Vec<String>,
+}
+
+impl DeviceRecord {
+    /// A device that is seen for the first time.
+    ///
+    /// # Errors
+    /// When OpenSSL has no memory.
+    pub fn new(state: &DeviceState) -> anyhow::Result<Self> {
+        let mut record = Self {
+            format: FORMAT,
+            device_id: state.device_id.clone(),
+            certificate: base64(&state.certificate.to_der()?),
+            authorities: state.dsi.tee.cacert.clone(),
+            tee: String::new(),
+            tee_version: String::new(),
+            first_seen: now(),
+            last_seen: 0,
+            dsi_hash: String::new(),
+            attestation_keys: Vec::new(),
+            memory: Memory::default(),
+            failures: Vec::new(),
+        };
+        record.see(state);
+        Ok(record)
+    }
+
+    /// Takes over a state that was verified.
+    pub fn see(&mut self, state: &DeviceState) {
+        let tee = &state.dsi.tee;
+        self.tee.clone_from(&tee.name);
+        self.tee_version.clone_from(&tee.ver);
+        self.last_seen = now();
+        self.dsi_hash.clone_from(&state.hash);
+        self.attestation_keys.clone_from(&tee.teeaiklist);
+        self.memory.keep_only(&state.dsi);
+    }
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// How long to wait for another process to finish with the database.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The database. It is open, and so locked, only during a transaction: a person can look at the
+/// devices while the server runs.
+pub struct Store(PathBuf);
+
+impl Store {
+    /// The database at `path`, which is made if it is not there.
+    ///
+    /// # Errors
+    /// If it is none, or cannot be made.
+    pub fn open(path: &Path) -> anyhow::Result<Self> {
+        let store = Self(path.to_path_buf());
+        store.database()?;
+        Ok(store)
+    }
+
+    fn database(&self) -> anyhow::Result<Database> {
+        patiently(&self.0, || Database::create(&self.0))
+    }
+
+    /// Changes the record of a device in one transaction, which is on the disk when this returns.
+    /// `change` gets the record if there is one, and makes the new one.
+    ///
+    /// # Errors
+    /// If `change` fails, or the disk does.
+    pub fn update(
+        &self,
+        device_id: &str,
+        change: impl FnOnce(Option<DeviceRecord>) -> anyhow::Result<DeviceRecord>,
+    ) -> anyhow::Result<DeviceRecord> {
+        let database = self.database()?;
+        let transaction = database.begin_write()?;
+        let record = {
+            let mut table = transaction.open_table(DEVICES)?;
+            let before = match table.get(device_id)? {
+                Some(bytes) => Some(parse(bytes.value())?),
+                None => None,
+            };
+            let record = change(before)?;
+            table.insert(device_id, serde_json::to_vec(&record)?.as_slice())?;
+            record
+        };
+        transaction.commit()?;
+        Ok(record)
+    }
+}
+
+fn parse(bytes: &[u8]) -> anyhow::Result<DeviceRecord> {
+    #[derive(Deserialize)]
+    struct Version {
+        format: u32,
+    }
+    let Version { format } = serde_json::from_slice(bytes).context("damaged device record")?;
+    ensure!(format == FORMAT, "the state file is of format {format}, this TAM's is {FORMAT}");
+    serde_json::from_slice(bytes).context("damaged device record")
+}
+
+/// Opens, and waits while another process has it open.
+fn patiently<T>(
+    path: &Path,
+    mut open: impl FnMut() -> Result<T, DatabaseError>,
+) -> anyhow::Result<T> {
+    let start = Instant::now();
+    loop {
+        match open() {
+            Err(DatabaseError::DatabaseAlreadyOpen) if start.elapsed() < PATIENCE => {
+                sleep(Duration::from_millis(5));
+            }
+            other => {
+                return other
+                    .with_context(|| format!("cannot open the state file {}", path.display()));
+            }
+        }
+    }
+}
+
+/// Every device in a database, also while another process serves with it.
+///
+/// # Errors
+/// If there is no database, or it is damaged.
+pub fn read_devices(path: &Path) -> anyhow::Result<Vec<DeviceRecord>> {
+    let database = patiently(path, || match ReadOnlyDatabase::open(path) {
+        // A writer was killed: opening for writing recovers what it committed.
+        Err(DatabaseError::RepairAborted) => {
+            drop(Database::open(path)?);
+            ReadOnlyDatabase::open(path)
+        }
+        other => other,
+    })?;
+    let transaction = database.begin_read()?;
+    let table = match transaction.open_table(DEVICES) {
+        Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+        other => other?,
+    };
+    let mut records = Vec::new();
+    for entry in table.iter()? {
+        records.push(parse(entry?.1.value())?);
+    }
+    Ok(records)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(device_id: &str) -> DeviceRecord {
+        DeviceRecord {
+            format: FORMAT,
+            device_id: device_id.into(),
+            certificate: String::new(),
+            authorities: vec![],
+            tee: "optee".into(),
+            tee_version: "1".into(),
+            first_seen: 1,
+            last_seen: 2,
+            dsi_hash: String::new(),
+            attestation_keys: vec![],
+            memory: Memory::default(),
+            failures: vec![],
+        }
+    }
+
+    #[test]
+    fn records_survive_and_can_be_read_beside_the_writer() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.redb");
+        assert!(read_devices(&path).is_err());
+        let store = Store::open(&path).unwrap();
+        assert_eq!(read_devices(&path).unwrap(), []);
+        store.update("a", |before| Ok(before.unwrap_or(record("a")))).unwrap();
+        store.update("b", |_| Ok(record("b"))).unwrap();
+        store.update("a", |before| Ok(DeviceRecord { last_seen: 7, ..before.unwrap() })).unwrap();
+        let expected = [DeviceRecord { last_seen: 7, ..record("a") }, record("b")];
+        assert_eq!(read_devices(&path).unwrap(), expected);
+        let again = Store::open(&path).unwrap();
+        again.update("b", |before| Ok(before.unwrap())).unwrap();
+        assert_eq!(read_devices(&path).unwrap(), expected);
+    }
+
+    #[test]
+    fn changes_at_the_same_time_wait_for_each_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.redb");
+        let store = Store::open(&path).unwrap();
+        store.update("a", |_| Ok(DeviceRecord { last_seen: 0, ..record("a") })).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..5 {
+                        store
+                            .update("a", |before| {
+                                let before = before.unwrap();
+                                Ok(DeviceRecord { last_seen: before.last_seen + 1, ..before })
+                            })
+                            .unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(read_devices(&path).unwrap()[0].last_seen, 20);
+    }
+
+    #[test]
+    fn a_failed_change_changes_nothing_and_a_later_format_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.redb");
+        let store = Store::open(&path).unwrap();
+        store.update("a", |_| Ok(record("a"))).unwrap();
+        assert!(store.update("a", |_| anyhow::bail!("no")).is_err());
+        assert_eq!(read_devices(&path).unwrap(), [record("a")]);
+        store.update("a", |_| Ok(DeviceRecord { format: 2, ..record("a") })).unwrap();
+        assert!(read_devices(&path).unwrap_err().to_string().contains("format 2"));
+    }
+
+    #[test]
+    fn memory_follows_the_steps() {
+        let domain = DomainName { spid: "sp".into(), name: "a".into() };
+        let mut memory = Memory::default();
+        memory.record(&Step::CreateSd { domain: domain.clone(), certificate: "c1".into() }, None);
+        let update = Step::UpdateSd {
+            domain: domain.clone(),
+            add: vec!["c2".into()],
+            remove: vec!["c1".into()],
+        };
+        memory.record(&update, None);
+        assert_eq!(memory.certificates("sp", "a"), ["c2"]);
+        let install = Step::InstallTa {
+            domain: domain.clone(),
+            taid: "x".into(),
+            image: "i1".into(),
+            personalization: Some("d1".into()),
+        };
+        memory.record(&install, Some(1));
+        let update = Step::UpdateTa {
+            domain: domain.clone(),
+            taid: "x".into(),
+            image: Some("i2".into()),
+            personalization: None,
+        };
+        memory.record(&update, Some(2));
+        let known = memory.application("sp", "a", "x").unwrap();
+        assert_eq!((known.version, known.image.as_str()), (2, "i2"));
+        assert_eq!(known.personalization.as_deref(), Some("d1"));
+        // Data alone, of an application that is not known: the image stays unknown.
+        let update = Step::UpdateTa {
+            domain: domain.clone(),
+            taid: "y".into(),
+            image: None,
+            personalization: Some("d".into()),
+        };
+        memory.record(&update, None);
+        assert!(memory.application("sp", "a", "y").is_none());
+        memory.record(&Step::DeleteTa { domain: domain.clone(), taid: "x".into() }, None);
+        assert!(memory.applications.is_empty());
+        memory.record(&Step::DeleteSd { domain }, None);
+        assert_eq!(memory, Memory::default());
+    }
+}

@@ -1,0 +1,79 @@
+//! Judges what a TEE says of an installed application (OTrP draft, section 6.4.2).
+
+use openssl::bn::{BigNum, BigNumContext};
+use openssl::error::ErrorStack;
+use openssl::pkey::{PKeyRef, Public};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::encoding::{Single, base64url};
+use crate::jose::{Jws, NotOpened};
+use crate::response::Refused;
+
+/// What the TEE says of an application; the signature of the SP's attestation key is verified.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaInformation {
+    /// The application.
+    pub taid: String,
+    /// The TAM whose security domain it is in.
+    pub tamid: String,
+    /// The service provider.
+    pub spid: String,
+    /// The certificate of who signed the application, base64.
+    pub signercert: String,
+    /// The certificates above it, where there are any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signercacerts: Vec<String>,
+    /// The certificate of the TAM, base64.
+    pub tamcert: String,
+    /// The certificates above it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tamcacerts: Vec<String>,
+}
+
+impl TaInformation {
+    /// Reads the message `{"TAInformation":...}` and verifies that the key known to be the SP's
+    /// on this device signed it. The key that the message itself shows must be that one.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn verify(message: &[u8], attestation_key: &PKeyRef<Public>) -> Result<Self, Refused> {
+        let malformed = |error: &dyn ToString| Refused::Malformed(error.to_string());
+        let outer: Single<Jws> = serde_json::from_slice(message).map_err(|e| malformed(&e))?;
+        if outer.name != "TAInformation" {
+            return Err(Refused::WrongName);
+        }
+        let jws = outer.value;
+        jws.verify(attestation_key)?;
+        if let Some(shown) = jws.header.as_ref().and_then(|header| header.get("signer"))
+            && !is_jwk_of(shown, attestation_key)
+        {
+            return Err(Refused::Jose(NotOpened::Signature));
+        }
+        let payload = jws.unverified_payload()?;
+        let inner: Single<Self> = serde_json::from_slice(&payload).map_err(|e| malformed(&e))?;
+        if inner.name != "TAInformationTBS" {
+            return Err(Refused::WrongName);
+        }
+        Ok(inner.value)
+    }
+}
+
+/// Whether a JSON Web Key is the public key.
+fn is_jwk_of(jwk: &Value, key: &PKeyRef<Public>) -> bool {
+    let coordinates = || -> Result<(String, String), ErrorStack> {
+        let key = key.ec_key()?;
+        let (mut x, mut y) = (BigNum::new()?, BigNum::new()?);
+        let mut context = BigNumContext::new()?;
+        key.public_key().affine_coordinates(key.group(), &mut x, &mut y, &mut context)?;
+        Ok((base64url(&x.to_vec_padded(32)?), base64url(&y.to_vec_padded(32)?)))
+    };
+    let member = |name: &str| jwk.get(name).and_then(Value::as_str);
+    coordinates().is_ok_and(|(x, y)| {
+        member("kty") == Some("EC")
+            && member("crv") == Some("P-256")
+            && member("x") == Some(x.as_str())
+            && member("y") == Some(y.as_str())
+    })
+}
