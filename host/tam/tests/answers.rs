@@ -1,0 +1,409 @@
+//! Each refusal is a row: an answer that is accepted, one fault, and what the TAM says to it.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+mod common;
+
+use common::{Device, Faults, Holder, Pki, Profile, issue, new_key, public_half};
+use otrp_tam::Identity;
+use otrp_tam::certificate::TeeRoots;
+use otrp_tam::dsi::DeviceState;
+use otrp_tam::jose::{ContentEncryption, NotOpened};
+use otrp_tam::message::{Builder, Command, Target};
+use otrp_tam::response::{Outcome, Refused, Reply, StateAnswer};
+use otrp_tam::ta_information::TaInformation;
+use serde_json::{Value, json};
+
+struct Scene {
+    pki: Pki,
+    identity: Identity,
+    roots: TeeRoots,
+    device: Device,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let pki = Pki::new();
+        Self {
+            identity: pki.identity(),
+            roots: TeeRoots::new(vec![pki.tee_root.certificate.clone()]).unwrap(),
+            device: pki.device(),
+            pki,
+        }
+    }
+
+    fn state(&mut self) -> Result<Box<DeviceState>, Refused> {
+        let request = Builder::device_state(&self.identity).build().unwrap();
+        let reply = self.device.process(&request.message);
+        let Reply::Answer(answer) = Reply::read(&reply)? else { panic!("an agent's error") };
+        match answer.device_state(Some(&request.exchange), &self.identity, &self.roots)? {
+            StateAnswer::State { state, .. } => Ok(state),
+            StateAnswer::Refused(refusal) => panic!("{refusal:?}"),
+        }
+    }
+
+    /// Creates the domain `name` with the faults in force only for this command.
+    fn create(&mut self, name: &str, faults: Faults) -> Result<Outcome, Refused> {
+        self.device.faults = Faults::default();
+        let state = self.state().unwrap();
+        self.device.faults = faults;
+        let certificate = self.pki.sp.certificate.to_der().unwrap();
+        let target = Target::from(&*state);
+        let command = Command::CreateSd { spid: "sp", name, certificate: &certificate };
+        let request = Builder::command(&self.identity, &target, command)
+            .content_encryption(ContentEncryption::A256Gcm)
+            .build()
+            .unwrap();
+        let reply = self.device.process(&request.message);
+        let Reply::Answer(answer) = Reply::read(&reply)? else { panic!("an agent's error") };
+        answer.outcome(Some(&request.exchange), &self.identity, &state.certificate)
+    }
+}
+
+fn kind(refused: &Refused) -> &'static str {
+    match refused {
+        Refused::Malformed(_) => "malformed",
+        Refused::Jose(NotOpened::Malformed) => "malformed jose",
+        Refused::Jose(NotOpened::Algorithm) => "algorithm",
+        Refused::Jose(NotOpened::Signature) => "signature",
+        Refused::Jose(NotOpened::Decryption) => "decryption",
+        Refused::State(_) => "state",
+        Refused::Untrusted(_) => "untrusted",
+        Refused::KeyType => "key type",
+        Refused::WrongExchange => "exchange",
+        Refused::WrongName => "name",
+        Refused::WrongDevice => "device",
+        Refused::WrongContentKey => "content key",
+    }
+}
+
+fn tbs(edit: impl FnMut(&mut Value) + Send + 'static) -> Faults {
+    Faults { tbs: Some(Box::new(edit)), ..Faults::default() }
+}
+
+fn plaintext(edit: impl FnMut(&mut Value) + Send + 'static) -> Faults {
+    Faults { plaintext: Some(Box::new(edit)), ..Faults::default() }
+}
+
+fn message(edit: impl FnMut(&mut Vec<u8>) + Send + 'static) -> Faults {
+    Faults { message: Some(Box::new(edit)), ..Faults::default() }
+}
+
+/// Replaces a text in the message that goes out, which must be there.
+fn replace(from: &'static str, to: &'static str) -> Faults {
+    message(move |bytes| {
+        let text = String::from_utf8(bytes.clone()).unwrap();
+        assert!(text.contains(from), "{from}");
+        *bytes = text.replacen(from, to, 1).into_bytes();
+    })
+}
+
+/// Flips a bit of a base64url member of the JWS.
+fn flip(pointer: &'static str) -> Faults {
+    message(move |bytes| {
+        let mut value: Value = serde_json::from_slice(bytes).unwrap();
+        let member = value.pointer_mut(pointer).unwrap();
+        let mut decoded = common::from_url(member.as_str().unwrap());
+        decoded[7] ^= 1;
+        *member = common::url(&decoded).into();
+        *bytes = value.to_string().into_bytes();
+    })
+}
+
+#[test]
+fn a_state_is_accepted_with_its_exact_bytes() {
+    let mut scene = Scene::new();
+    let state = scene.state().unwrap();
+    assert_eq!(state.device_id, scene.device.device_id());
+    assert_eq!(state.dsi.tee.generation.as_deref(), Some("1"));
+    assert!(state.document.starts_with(br#"{"dsi":{"tee":{"name":"mock""#));
+}
+
+#[test]
+fn each_fault_of_a_state_is_refused() {
+    const STATE: &str = "GetDeviceTEEStateTBSResponse";
+    let flipped = "/GetDeviceStateResponse/0/GetDeviceTEEStateResponse";
+    let pointer = |member: &str| -> &'static str { format!("{flipped}/{member}").leak() };
+    let rows: Vec<(&str, Faults, &str)> = vec![
+        ("another rid", tbs(|it| it[STATE]["rid"] = "other".into()), "exchange"),
+        ("another tid", tbs(|it| it[STATE]["tid"] = "other".into()), "exchange"),
+        ("another version", tbs(|it| it[STATE]["ver"] = "1.1".into()), "malformed"),
+        ("another status", tbs(|it| it[STATE]["status"] = "maybe".into()), "malformed"),
+        ("an unknown member", tbs(|it| it[STATE]["x"] = 1.into()), "malformed"),
+        (
+            "a missing member",
+            tbs(|it| drop(it[STATE].as_object_mut().unwrap().remove("rid"))),
+            "malformed",
+        ),
+        ("no edsi", tbs(|it| drop(it[STATE].as_object_mut().unwrap().remove("edsi"))), "malformed"),
+        ("a second signed member", tbs(|it| it["x"] = 1.into()), "malformed"),
+        (
+            "another signed name",
+            tbs(|it| *it = json!({ "CreateSDTBSResponse": it[STATE] })),
+            "name",
+        ),
+        ("a bit of the signed name", flip(pointer("payload")), "name"),
+        (
+            "a changed payload",
+            message(|bytes| {
+                let mut value: Value = serde_json::from_slice(bytes).unwrap();
+                let jws = &mut value["GetDeviceStateResponse"][0]["GetDeviceTEEStateResponse"];
+                let payload = common::from_url(jws["payload"].as_str().unwrap());
+                let payload = String::from_utf8(payload).unwrap();
+                let changed = payload.replace(r#""signerreq":true"#, r#""signerreq":false"#);
+                assert_ne!(changed, payload);
+                jws["payload"] = common::url(changed.as_bytes()).into();
+                *bytes = value.to_string().into_bytes();
+            }),
+            "signature",
+        ),
+        ("a bit of the signature", flip(pointer("signature")), "signature"),
+        ("a bit of the header", flip(pointer("protected")), "malformed jose"),
+        ("trailing data", message(|it| it.extend(b"{}")), "malformed"),
+        ("a truncated message", message(|it| it.truncate(it.len() - 1)), "malformed"),
+        ("nothing", message(Vec::clear), "malformed"),
+        ("not UTF-8", message(|it| it[2] = 0xff), "malformed"),
+        (
+            "no answer",
+            message(|it| *it = br#"{"GetDeviceStateResponse":[]}"#.to_vec()),
+            "malformed",
+        ),
+        ("another name", replace("GetDeviceTEEStateResponse", "CreateSDResponse"), "name"),
+        ("an unknown name", replace("GetDeviceStateResponse", "GetTheStateResponse"), "malformed"),
+        ("a request", replace("GetDeviceStateResponse", "GetDeviceStateRequest"), "malformed"),
+        ("a padded signature", replace("\"}}]}", "=\"}}]}"), "malformed jose"),
+        (
+            "an unknown member of the state",
+            plaintext(|it| it["dsi"]["tee"]["x"] = 1.into()),
+            "state",
+        ),
+        ("a wrong count", plaintext(|it| it["dsi"]["tee"]["sdlist"]["cnt"] = "1".into()), "state"),
+        ("no certificate", plaintext(|it| it["dsi"]["tee"]["cert"] = "YQ==".into()), "state"),
+        ("no authorities", plaintext(|it| it["dsi"]["tee"]["cacert"] = json!([])), "untrusted"),
+        ("a second document", plaintext(|it| it["x"] = 1.into()), "state"),
+        ("another key", Faults { sign_with: Some(new_key()), ..Faults::default() }, "signature"),
+    ];
+    let mut scene = Scene::new();
+    for (what, faults, expected) in rows {
+        scene.device.faults = faults;
+        let Err(refused) = scene.state() else { panic!("{what} is accepted") };
+        assert_eq!(kind(&refused), expected, "{what}: {refused}");
+    }
+    scene.device.faults = Faults::default();
+    scene.state().unwrap();
+}
+
+#[test]
+fn each_fault_of_a_certificate_is_refused() {
+    let mut scene = Scene::new();
+    let under = |profile: &Profile<'_>, issuer: &Holder| issue(profile, new_key(), Some(issuer));
+    let other_root = issue(&Profile::ca("test TEE root"), new_key(), None);
+    let other_ca = under(&Profile::ca("test TEE CA"), &other_root);
+    let expired = Profile { days: (-10, -1), ..Profile::leaf("test TEE") };
+    let early = Profile { days: (1, 10), ..Profile::leaf("test TEE") };
+    let leaf = Profile::leaf("test TEE");
+    let not_a_ca = under(&Profile::leaf("not a CA"), &scene.pki.tee_root);
+    let rows = [
+        ("a foreign chain", under(&leaf, &other_ca), other_ca.clone()),
+        ("a foreign leaf under our CA's name", under(&leaf, &other_ca), scene.pki.tee_ca.clone()),
+        ("its own root", under(&leaf, &other_root), other_root.clone()),
+        ("an expired leaf", under(&expired, &scene.pki.tee_ca), scene.pki.tee_ca.clone()),
+        ("an early leaf", under(&early, &scene.pki.tee_ca), scene.pki.tee_ca.clone()),
+        ("a leaf as CA", under(&leaf, &not_a_ca), not_a_ca.clone()),
+        ("the TAM's PKI", under(&leaf, &scene.pki.tam_root), scene.pki.tam_root.clone()),
+    ];
+    for (what, leaf, authority) in rows {
+        scene.device = Device::new(leaf, &authority);
+        scene.device.authorities.push(other_root.certificate.clone());
+        let Err(refused) = scene.state() else { panic!("{what} is accepted") };
+        assert_eq!(kind(&refused), "untrusted", "{what}: {refused}");
+    }
+    // A valid certificate of another device, whose key this one does not have.
+    let honest = scene.pki.device();
+    scene.device = scene.pki.device();
+    scene.device.faults.sign_with = Some(scene.device.tee.key.clone());
+    scene.device.tee.certificate = honest.tee.certificate;
+    assert_eq!(kind(&scene.state().unwrap_err()), "signature");
+}
+
+#[test]
+fn a_tee_of_another_key_type_is_refused() {
+    let mut scene = Scene::new();
+    let rsa = openssl::pkey::PKey::from_rsa(openssl::rsa::Rsa::generate(2048).unwrap()).unwrap();
+    let leaf = issue(&Profile::leaf("test TEE"), rsa, Some(&scene.pki.tee_ca));
+    scene.device = Device::new(leaf, &scene.pki.tee_ca);
+    scene.device.faults.sign_with = Some(new_key());
+    assert_eq!(kind(&scene.state().unwrap_err()), "key type");
+}
+
+#[test]
+fn a_command_is_accepted() {
+    let mut scene = Scene::new();
+    let Ok(Outcome::Pass(passed)) = scene.create("sd", Faults::default()) else { panic!() };
+    assert_eq!(passed.sd_name.as_deref(), Some("sd"));
+    let state = passed.state.unwrap();
+    assert_eq!(state.dsi.tee.sdlist.sd[0].name, "sd");
+    assert_eq!(state.dsi.tee.teeaiklist[0].spid, "sp");
+}
+
+#[test]
+fn a_refusal_is_signed_and_read() {
+    let mut scene = Scene::new();
+    let refuse = |code| Faults { refuse: vec![("CreateSD", code)], ..Faults::default() };
+    let Ok(Outcome::Fail(refusal)) = scene.create("sd", refuse("ERR_TEE_RESOURCE_FULL")) else {
+        panic!()
+    };
+    assert_eq!(refusal.error_code(), Some(otrp_wire::ErrorCode::TeeResourceFull));
+    let forged = Faults { sign_with: Some(new_key()), ..refuse("ERR_TEE_RESOURCE_FULL") };
+    assert_eq!(kind(&scene.create("sd", forged).unwrap_err()), "signature");
+    // The draft's other place for the reason, and its other form; and none of the content.
+    let in_content = Faults {
+        plaintext: Some(Box::new(|it| it["reason"] = "ERR_SD_NOT_FOUND".into())),
+        tbs: Some(Box::new(|it| {
+            it["CreateSDTBSResponse"].as_object_mut().unwrap().remove("reason");
+        })),
+        ..refuse("ERR_TEE_FAIL")
+    };
+    let Ok(Outcome::Fail(refusal)) = scene.create("sd", in_content) else { panic!() };
+    assert_eq!(refusal.code, "ERR_SD_NOT_FOUND");
+    let without_content = Faults {
+        tbs: Some(Box::new(|it| {
+            it["CreateSDTBSResponse"].as_object_mut().unwrap().remove("content");
+        })),
+        ..refuse("ERR_UNHEARD_OF")
+    };
+    let Ok(Outcome::Fail(refusal)) = scene.create("sd", without_content) else { panic!() };
+    assert_eq!((refusal.code.as_str(), refusal.error_code()), ("ERR_UNHEARD_OF", None));
+}
+
+#[test]
+fn each_fault_of_an_outcome_is_refused() {
+    const CREATE: &str = "CreateSDTBSResponse";
+    let other_device = Pki::new().device();
+    let certificate =
+        openssl::base64::encode_block(&other_device.tee.certificate.to_der().unwrap());
+    let rows: Vec<(&str, Faults, &str)> = vec![
+        ("another rid", tbs(|it| it[CREATE]["rid"] = "other".into()), "exchange"),
+        ("another tid", tbs(|it| it[CREATE]["tid"] = "".into()), "exchange"),
+        ("another name", tbs(|it| *it = json!({ "DeleteSDTBSResponse": it[CREATE] })), "name"),
+        (
+            "no content",
+            tbs(|it| drop(it[CREATE].as_object_mut().unwrap().remove("content"))),
+            "malformed",
+        ),
+        ("an edsi", tbs(|it| it[CREATE]["edsi"] = it[CREATE]["content"].clone()), "malformed"),
+        ("an unknown member", tbs(|it| it[CREATE]["x"] = 1.into()), "malformed"),
+        ("another key", Faults { sign_with: Some(new_key()), ..Faults::default() }, "signature"),
+        ("a bit of the signature", flip("/CreateSDResponse/signature"), "signature"),
+        ("trailing data", message(|it| it.extend(b" x")), "malformed"),
+        ("a key of its own", Faults { fresh_key: true, ..Faults::default() }, "content key"),
+        ("the request's IV", Faults { same_iv: true, ..Faults::default() }, "content key"),
+        ("another device", plaintext(|it| it["did"] = "AAAA".into()), "device"),
+        ("no device", plaintext(|it| drop(it.as_object_mut().unwrap().remove("did"))), "malformed"),
+        (
+            "another certificate",
+            plaintext(move |it| it["cert"] = certificate.clone().into()),
+            "device",
+        ),
+        (
+            "another certificate in the state",
+            {
+                let other =
+                    openssl::base64::encode_block(&other_device.tee.certificate.to_der().unwrap());
+                plaintext(move |it| it["dsi"]["tee"]["cert"] = other.clone().into())
+            },
+            "device",
+        ),
+        ("an unknown member of the content", plaintext(|it| it["x"] = 1.into()), "malformed"),
+        ("a wrong state", plaintext(|it| it["dsi"]["tee"]["sdlist"]["cnt"] = "9".into()), "state"),
+        (
+            "a bit of the ciphertext",
+            tbs(|it| {
+                let text = it[CREATE]["content"]["ciphertext"].as_str().unwrap();
+                let mut bytes = common::from_url(text);
+                bytes[3] ^= 1;
+                it[CREATE]["content"]["ciphertext"] = common::url(&bytes).into();
+            }),
+            "decryption",
+        ),
+        (
+            "a short tag",
+            tbs(|it| {
+                let tag = common::from_url(it[CREATE]["content"]["tag"].as_str().unwrap());
+                it[CREATE]["content"]["tag"] = common::url(&tag[..4]).into();
+            }),
+            "decryption",
+        ),
+        (
+            "two recipients",
+            tbs(|it| {
+                let recipients = it[CREATE]["content"]["recipients"].as_array_mut().unwrap();
+                recipients.push(recipients[0].clone());
+            }),
+            "malformed",
+        ),
+    ];
+    let mut scene = Scene::new();
+    for (number, (what, faults, expected)) in rows.into_iter().enumerate() {
+        let Err(refused) = scene.create(&format!("sd{number}"), faults) else {
+            panic!("{what} is accepted")
+        };
+        assert_eq!(kind(&refused), expected, "{what}: {refused}");
+    }
+    scene.create("sd", Faults::default()).unwrap();
+}
+
+#[test]
+fn the_samples_forms_are_read() {
+    let mut scene = Scene::new();
+    scene.device.faults =
+        tbs(|it| it["GetDeviceTEEStateTBSResponse"]["signerreq"] = " false".into());
+    scene.state().unwrap();
+    scene.device.faults = message(|it| {
+        // The TEE's answer before the agent gathers it.
+        let mut value: Value = serde_json::from_slice(it).unwrap();
+        *it = value["GetDeviceStateResponse"][0].take().to_string().into_bytes();
+    });
+    scene.state().unwrap();
+    // `did` in base64url without padding, as in appendix A.1.2.2.
+    let url = plaintext(|it| {
+        let did = it["did"].as_str().unwrap().replace('+', "-").replace('/', "_").replace('=', "");
+        it["did"] = did.into();
+    });
+    assert!(matches!(scene.create("sd", url), Ok(Outcome::Pass(_))));
+}
+
+#[test]
+fn the_agents_error_is_read() {
+    let text =
+        br#"{"OTrPBrokerError":{"ver":"1.0","rid":"","tid":"","errcode":"ERR_AGENT_TEE_BUSY"}}"#;
+    assert!(matches!(
+        Reply::read(text),
+        Ok(Reply::AgentError { code, .. }) if code == "ERR_AGENT_TEE_BUSY"
+    ));
+    assert!(Reply::read(br#"{"OTrPBrokerError":{"ver":"1.0","errcode":"x"}}"#).is_err());
+}
+
+#[test]
+fn ta_information_is_verified_with_the_known_key_only() {
+    let mut scene = Scene::new();
+    scene.create("sd", Faults::default()).unwrap();
+    let key = public_half(&scene.device.attestation_keys["sp"]);
+    let good = scene.device.ta_information("sp", "ta");
+    let information = TaInformation::verify(good.to_string().as_bytes(), &key).unwrap();
+    assert_eq!((information.spid.as_str(), information.taid.as_str()), ("sp", "ta"));
+    assert_eq!(information.tamcacerts, ["cm9vdA=="]);
+
+    // A key of the attacker, shown in the message itself.
+    scene.device.attestation_keys.insert("sp".into(), new_key());
+    let forged = scene.device.ta_information("sp", "ta");
+    let verify = |message: &Value| TaInformation::verify(message.to_string().as_bytes(), &key);
+    assert_eq!(kind(&verify(&forged).unwrap_err()), "signature");
+    let mut other_key_shown = good.clone();
+    other_key_shown["TAInformation"]["header"] = forged["TAInformation"]["header"].clone();
+    assert_eq!(kind(&verify(&other_key_shown).unwrap_err()), "signature");
+    let renamed = json!({ "TAInformationResponse": good["TAInformation"] });
+    assert_eq!(kind(&verify(&renamed).unwrap_err()), "name");
+    let mut trailing = good.to_string();
+    trailing.push('x');
+    assert!(TaInformation::verify(trailing.as_bytes(), &key).is_err());
+}

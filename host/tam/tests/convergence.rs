@@ -1,0 +1,254 @@
+//! Devices are brought to the desired state over HTTP, step by step and whatever happens.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+mod common;
+
+use common::client::{Server, connect, converge, post, serve};
+use common::{Faults, Profile, image, issue, new_key};
+use serde_json::Value;
+
+const DOMAIN: &str = "[[sd]]\nname = 'sd'\nspid = 'sp'\ncertificates = ['sp.der']\n";
+
+fn with_ta(file: &str) -> String {
+    format!("{DOMAIN}[[sd.ta]]\nid = 'ta'\nfile = '{file}'\n")
+}
+
+fn key() -> (String, String) {
+    ("sp".into(), "sd".into())
+}
+
+#[test]
+fn a_device_follows_the_desired_state() {
+    let server = Server::start(&with_ta("v1.ta"));
+    let mut device = server.pki.device();
+    assert_eq!(converge(server.address, &mut device), ["GetDeviceState", "CreateSD", "InstallTA"]);
+    let installed = &device.domains[&key()].applications["ta"];
+    assert_eq!(installed.image, std::fs::read(server.path("v1.ta")).unwrap());
+    assert_eq!(
+        device.domains[&key()].certificates,
+        [std::fs::read(server.path("sp.der")).unwrap()]
+    );
+    assert_eq!(converge(server.address, &mut device), ["GetDeviceState"], "nothing to do");
+
+    server.configure(&with_ta("v2.ta"));
+    assert_eq!(converge(server.address, &mut device), ["GetDeviceState", "UpdateTA"]);
+    let installed = &device.domains[&key()].applications["ta"];
+    assert_eq!(installed.image, std::fs::read(server.path("v2.ta")).unwrap());
+
+    std::fs::write(server.path("data"), b"personal").unwrap();
+    server.configure(&format!("{}personalization = 'data'\n", with_ta("v2.ta")));
+    assert_eq!(converge(server.address, &mut device), ["GetDeviceState", "UpdateTA"]);
+    let installed = &device.domains[&key()].applications["ta"];
+    assert_eq!(installed.personalization.as_deref(), Some(&b"personal"[..]));
+    assert_eq!(installed.image, std::fs::read(server.path("v2.ta")).unwrap());
+
+    // Another signer comes and the first one goes.
+    let signer = issue(&Profile::leaf("another SP"), new_key(), None);
+    let signer = signer.certificate.to_der().unwrap();
+    std::fs::write(server.path("sp.der"), &signer).unwrap();
+    assert_eq!(converge(server.address, &mut device), ["GetDeviceState", "UpdateSD"]);
+    assert_eq!(device.domains[&key()].certificates, [signer]);
+
+    server.configure(DOMAIN);
+    assert_eq!(converge(server.address, &mut device), ["GetDeviceState", "DeleteTA"]);
+    server.configure("");
+    assert_eq!(converge(server.address, &mut device), ["GetDeviceState", "DeleteSD"]);
+    assert!(device.domains.is_empty());
+    let [record] = &server.records()[..] else { panic!() };
+    assert_eq!(record.device_id, device.device_id());
+    assert!(record.failures.is_empty() && record.memory.applications.is_empty());
+}
+
+#[test]
+fn a_lower_version_is_not_sent() {
+    let server = Server::start(&with_ta("v2.ta"));
+    let mut device = server.pki.device();
+    converge(server.address, &mut device);
+    server.configure(&with_ta("v1.ta"));
+    assert_eq!(converge(server.address, &mut device), ["GetDeviceState"]);
+    assert!(server.records()[0].failures[0].contains("version 2 is installed, 1 is desired"));
+    server.configure(&with_ta("v2.ta"));
+    converge(server.address, &mut device);
+    assert!(server.records()[0].failures.is_empty());
+}
+
+#[test]
+fn both_suites_converge() {
+    let server = Server::start("");
+    let config = server.path("desired.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let suite = "content_encryption = 'A256GCM'\nta_encryption = 'A256GCM'\n";
+    std::fs::write(server.path("data"), b"personal").unwrap();
+    let domains = format!("{}personalization = 'data'\n", with_ta("v1.ta"));
+    std::fs::write(&config, format!("{text}{suite}{domains}")).unwrap();
+    let mut device = server.pki.device();
+    assert_eq!(converge(server.address, &mut device), ["GetDeviceState", "CreateSD", "InstallTA"]);
+    let installed = &device.domains[&key()].applications["ta"];
+    assert_eq!(installed.personalization.as_deref(), Some(&b"personal"[..]));
+}
+
+#[test]
+fn a_changed_state_is_asked_for_again_but_not_for_ever() {
+    let server = Server::start(DOMAIN);
+    let mut device = server.pki.device();
+    device.faults.refuse = vec![("CreateSD", "ERR_DEV_STATE_MISMATCH")];
+    assert_eq!(
+        converge(server.address, &mut device),
+        ["GetDeviceState", "CreateSD", "GetDeviceState", "CreateSD"]
+    );
+    assert!(server.records()[0].failures.is_empty());
+    server.configure("");
+    device.faults.refuse = vec![("DeleteSD", "ERR_DEV_STATE_MISMATCH"); 10];
+    let requests = converge(server.address, &mut device);
+    assert_eq!(requests.iter().filter(|name| *name == "DeleteSD").count(), 4);
+    assert!(server.records()[0].failures[0].contains("ERR_DEV_STATE_MISMATCH"));
+}
+
+#[test]
+fn a_refused_step_is_recorded_and_the_others_go_on() {
+    let two = format!("{}[[sd.ta]]\nid = 'tb'\nfile = 'v2.ta'\n", with_ta("v1.ta"));
+    let server = Server::start(&two);
+    let mut device = server.pki.device();
+    device.faults.refuse = vec![("GetDeviceState", "ERR_TEE_FAIL")];
+    assert_eq!(converge(server.address, &mut device), ["GetDeviceState"]);
+    assert!(server.records().is_empty());
+    device.faults.refuse = vec![("InstallTA", "ERR_TA_INVALID")];
+    assert_eq!(
+        converge(server.address, &mut device),
+        ["GetDeviceState", "CreateSD", "InstallTA", "InstallTA"]
+    );
+    let failures = server.records()[0].failures.clone();
+    assert_eq!(failures, ["InstallTA sp/sd/ta: ERR_TA_INVALID \"refused\""]);
+    assert_eq!(converge(server.address, &mut device), ["GetDeviceState", "InstallTA"]);
+    assert!(server.records()[0].failures.is_empty());
+}
+
+#[test]
+fn a_state_that_does_not_come_is_asked_for() {
+    let server = Server::start(&with_ta("v1.ta"));
+    let mut device = server.pki.device();
+    device.faults.no_dsi = true;
+    assert_eq!(
+        converge(server.address, &mut device),
+        ["GetDeviceState", "CreateSD", "GetDeviceState", "InstallTA", "GetDeviceState"]
+    );
+}
+
+#[test]
+fn a_device_that_pretends_ends_too() {
+    let server = Server::start(DOMAIN);
+    let mut device = server.pki.device();
+    // "Created", and yet not there.
+    device.faults.plaintext = Some(Box::new(|content| {
+        if let Some(dsi) = content.get_mut("dsi") {
+            dsi["tee"]["sdlist"] = serde_json::json!({ "cnt": "0", "sd": [] });
+        }
+    }));
+    assert_eq!(converge(server.address, &mut device), ["GetDeviceState", "CreateSD"]);
+}
+
+#[test]
+fn a_tam_that_forgot_sends_again() {
+    let server = Server::start(&with_ta("v1.ta"));
+    let mut device = server.pki.device();
+    converge(server.address, &mut device);
+    let again = serve(&server.path("desired.toml"), &server.path("empty.redb"));
+    assert_eq!(converge(again, &mut device), ["GetDeviceState", "UpdateSD", "UpdateTA"]);
+    assert_eq!(converge(again, &mut device), ["GetDeviceState"]);
+}
+
+#[test]
+fn devices_do_not_mix() {
+    let server = Server::start(&with_ta("v1.ta"));
+    let (mut one, mut other) = (server.pki.device(), server.pki.device());
+    let mut to_one = connect(server.address).body;
+    let mut to_other = connect(server.address).body;
+    for _ in 0..2 {
+        let from_one = one.process(&to_one);
+        to_other = post(server.address, &other.process(&to_other)).body;
+        to_one = post(server.address, &from_one).body;
+    }
+    // The last answers, each in the other's place: signed by the wrong TEE.
+    let (from_one, from_other) = (one.process(&to_one), other.process(&to_other));
+    let graft = |from: &[u8], ids_of: &[u8]| {
+        let payload = |bytes: &[u8]| -> Value {
+            let message: Value = serde_json::from_slice(bytes).unwrap();
+            let payload = message["InstallTAResponse"]["payload"].as_str().unwrap().to_owned();
+            serde_json::from_slice(&common::from_url(&payload)).unwrap()
+        };
+        let mut tbs = payload(from);
+        let ids = payload(ids_of);
+        for id in ["rid", "tid"] {
+            tbs["InstallTATBSResponse"][id] = ids["InstallTATBSResponse"][id].clone();
+        }
+        tbs
+    };
+    let grafted = common::sign(&graft(&from_one, &from_other), None, &one.tee.key);
+    let grafted = serde_json::json!({ "InstallTAResponse": grafted }).to_string();
+    assert_eq!(post(server.address, grafted.as_bytes()).status, 400);
+    assert_eq!(post(server.address, &from_one).status, 204);
+    assert_eq!(post(server.address, &from_other).status, 204);
+    assert_eq!(server.records().len(), 2);
+}
+
+#[test]
+fn an_answer_counts_once_and_a_wrong_one_not_at_all() {
+    let server = Server::start(DOMAIN);
+    let mut device = server.pki.device();
+    let request = connect(server.address).body;
+    device.faults = Faults { sign_with: Some(new_key()), ..Faults::default() };
+    assert_eq!(post(server.address, &device.process(&request)).status, 400);
+    device.faults = Faults::default();
+    let answer = device.process(&request);
+    assert_eq!(post(server.address, &answer).status, 200);
+    assert_eq!(post(server.address, &answer).status, 400, "the same answer again");
+    assert!(server.records()[0].failures.is_empty());
+}
+
+#[test]
+fn ambiguous_names_are_told_apart() {
+    let both = format!("{DOMAIN}{}", DOMAIN.replace("'sp'", "'sp2'"));
+    let server = Server::start(&both);
+    let mut device = server.pki.device();
+    converge(server.address, &mut device);
+    assert_eq!(device.domains.len(), 2);
+    server.configure(DOMAIN);
+    assert_eq!(converge(server.address, &mut device), ["GetDeviceState", "DeleteSD"]);
+    assert!(device.domains.contains_key(&key()));
+}
+
+#[test]
+fn an_image_that_does_not_fit_is_a_failure_without_a_request() {
+    let server = Server::start(&with_ta("v1.ta"));
+    std::fs::write(server.path("v1.ta"), image(1, &vec![7; 3 << 20])).unwrap();
+    let mut device = server.pki.device();
+    assert_eq!(converge(server.address, &mut device), ["GetDeviceState", "CreateSD"]);
+    assert!(server.records()[0].failures[0].contains("bytes long"));
+    std::fs::write(server.path("v1.ta"), image(1, &vec![7; 2 << 20])).unwrap();
+    assert_eq!(converge(server.address, &mut device), ["GetDeviceState", "InstallTA"]);
+}
+
+#[test]
+fn configurations_with_mistakes_are_refused_in_a_sentence() {
+    let server = Server::start(DOMAIN);
+    let path = server.path("desired.toml");
+    let long = "x".repeat(65);
+    let rows = [
+        ("[[sd]]\nname = 'sd'\n", "malformed"),
+        ("colour = 'red'\n", "malformed"),
+        (&DOMAIN.replace("['sp.der']", "[]"), "1 to 4 certificates"),
+        (&DOMAIN.replace("sp.der", "none.der"), "none.der"),
+        (&DOMAIN.replace("sp.der", "v1.ta"), "holds no certificate"),
+        (&DOMAIN.replace("'sd'", &format!("'{long}'")), "1 to 64 bytes"),
+        (&DOMAIN.replace("'sd'", "\"a\\\\b\""), "backslashes"),
+        (&format!("{DOMAIN}{DOMAIN}"), "twice"),
+        (&with_ta("none.ta"), "none.ta"),
+        (&with_ta("sp.der"), "sp.der"),
+        (&format!("{}{}", with_ta("v1.ta"), "[[sd.ta]]\nid = 'ta'\nfile = 'v2.ta'\n"), "twice"),
+    ];
+    for (domains, expected) in rows {
+        server.configure(domains);
+        let Err(error) = otrp_tam::desired::Configuration::read(&path) else { panic!("{domains}") };
+        assert!(format!("{error:#}").contains(expected), "{error:#}");
+    }
+}

@@ -1,0 +1,125 @@
+//! What the server answers to every kind of request, over the loopback.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+mod common;
+
+use common::client::{HttpAnswer, Server, connect, post, send};
+use common::{MEDIA_TYPE, new_key, sign};
+use otrp_tam::http::BODY_LIMIT;
+use serde_json::{Value, json};
+
+fn assert_hardened(answer: &HttpAnswer) {
+    for (name, value) in [
+        ("cache-control", "no-store"),
+        ("x-content-type-options", "nosniff"),
+        ("content-security-policy", "default-src 'none'"),
+        ("referrer-policy", "no-referrer"),
+    ] {
+        assert_eq!(answer.header(name), Some(value), "{}", answer.status);
+    }
+}
+
+#[test]
+fn a_device_that_connects_is_asked_for_its_state() {
+    let server = Server::start("");
+    let answer = connect(server.address);
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("content-type"), Some(MEDIA_TYPE));
+    assert_eq!(answer.header("content-length"), Some(answer.body.len().to_string().as_str()));
+    assert_hardened(&answer);
+    let message: Value = serde_json::from_slice(&answer.body).unwrap();
+    assert!(message["GetDeviceStateRequest"]["payload"].is_string());
+}
+
+#[test]
+fn each_kind_of_request_has_its_status() {
+    let server = Server::start("");
+    let long = vec![b' '; BODY_LIMIT + 1];
+    let chunked = [format!("{:x}\r\n", long.len()).as_bytes(), &long, b"\r\n0\r\n\r\n"].concat();
+    let otrp = format!("Content-Type: {MEDIA_TYPE}");
+    let with_length = |head: &str, body: &[u8]| format!("{head}\r\nContent-Length: {}", body.len());
+    let rows: Vec<(u16, String, &[u8])> = vec![
+        (405, "GET /tam HTTP/1.1".into(), b""),
+        (405, "HEAD /tam HTTP/1.1".into(), b""),
+        (405, with_length(&format!("PUT /tam HTTP/1.1\r\n{otrp}"), b"{}"), b"{}"),
+        (405, "OPTIONS /tam HTTP/1.1".into(), b""),
+        (415, with_length("POST /tam HTTP/1.1", b"{}"), b"{}"),
+        (415, with_length("POST / HTTP/1.1\r\nContent-Type: application/json", b"{}"), b"{}"),
+        (415, with_length("POST / HTTP/1.1\r\nContent-Type: application/otrp", b"{}"), b"{}"),
+        (413, with_length(&format!("POST / HTTP/1.1\r\n{otrp}"), &long), &long),
+        (413, format!("POST / HTTP/1.1\r\n{otrp}\r\nTransfer-Encoding: chunked"), &chunked),
+        (400, with_length(&format!("POST / HTTP/1.1\r\n{otrp}"), b"{}"), b"{}"),
+        (400, with_length(&format!("POST / HTTP/1.1\r\n{otrp}; charset=utf-8"), b"[]"), b"[]"),
+        (400, with_length("POST / HTTP/1.1\r\nContent-Type: Application/OTRP+JSON", b"x"), b"x"),
+        (200, "POST /any/path?x=y HTTP/1.1\r\nContent-Length: 0".into(), b""),
+        (200, "POST / HTTP/1.1\r\nContent-Type: text/plain\r\nContent-Length: 0".into(), b""),
+    ];
+    for (status, head, body) in rows {
+        let answer = send(server.address, &head, body);
+        assert_eq!(answer.status, status, "{head}");
+        assert_hardened(&answer);
+        assert_eq!(answer.body.is_empty(), status != 200, "{head}");
+        assert_eq!(answer.header("allow"), (status == 405).then_some("POST"), "{head}");
+    }
+}
+
+#[test]
+fn deep_nesting_and_odd_bytes_are_refused() {
+    let server = Server::start("");
+    let deep = "[".repeat(100_000);
+    let rows = [
+        deep.clone().into_bytes(),
+        format!(r#"{{"GetDeviceStateResponse":{deep}"#).into_bytes(),
+        format!(r#"{{"CreateSDResponse":{{"payload":{deep}"#).into_bytes(),
+        format!(r#"{{"CreateSDResponse":{}}}"#, "9".repeat(10_000)).into_bytes(),
+        b"{\"\xff\":1}".to_vec(),
+        b"{\"CreateSDResponse\":{\"payload\":\"a\nb\"}}".to_vec(),
+        b"\0".to_vec(),
+    ];
+    for body in rows {
+        assert_eq!(post(server.address, &body).status, 400);
+    }
+    assert_eq!(connect(server.address).status, 200);
+}
+
+#[test]
+fn what_nobody_waits_for_is_refused_and_what_nobody_vouches_for_ends_the_session() {
+    let server = Server::start("");
+    let refusal = |rid: &Value, tid: &Value| {
+        let tbs = json!({ "GetDeviceTEEStateTBSResponse": {
+            "ver": "1.0", "status": "fail", "rid": rid, "tid": tid,
+            "reason": { "error-code": "ERR_TAM_NOT_TRUSTED", "error-message": "line\nbreak" },
+            "supportedsigalgs": ["RS256"] } });
+        let answer = sign(&tbs, None, &new_key());
+        json!({ "GetDeviceStateResponse": [{ "GetDeviceTEEStateResponse": answer }] })
+            .to_string()
+            .into_bytes()
+    };
+    let request = connect(server.address).body;
+    let request: Value = serde_json::from_slice(&request).unwrap();
+    let payload = request["GetDeviceStateRequest"]["payload"].as_str().unwrap();
+    let payload: Value = serde_json::from_slice(&common::from_url(payload)).unwrap();
+    let tbs = &payload["GetDeviceStateTBSRequest"];
+    let post = |body: &[u8]| post(server.address, body).status;
+    assert_eq!(post(&refusal(&tbs["rid"], &tbs["tid"])), 204);
+    // Nobody signed that for sure, so it must not have ended the wait for the right answer.
+    assert_eq!(post(&refusal(&tbs["rid"], &tbs["tid"])), 204);
+    assert_eq!(post(&refusal(&"".into(), &"".into())), 204);
+    assert_eq!(post(&refusal(&"other".into(), &tbs["tid"])), 400);
+    assert_eq!(post(&refusal(&tbs["rid"], &"other".into())), 400);
+    assert_eq!(
+        post(br#"{"OTrPBrokerError":{"ver":"1.0","rid":"","tid":"","errcode":"ERR_AGENT_TEE_BUSY"}}"#),
+        204
+    );
+}
+
+#[test]
+fn a_wrong_configuration_is_the_tams_fault() {
+    let server = Server::start("");
+    server.configure("[[sd]]\nname = 'sd'\n");
+    let answer = connect(server.address);
+    assert_eq!(answer.status, 500);
+    assert_hardened(&answer);
+    server.configure("");
+    assert_eq!(connect(server.address).status, 200);
+}
