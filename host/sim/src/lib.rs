@@ -9,4 +9,4 @@ mod world;
 
 pub use fault::{Cut, Fault, Faults, Moment};
 pub use platform::{SimClock, SimKeys, SimPlatform, SimRng, SimRsa, SimStorage, SimTaStore};
-pub use world::{Image, World};
+pub use world::{Image, Snapshot, World};

@@ -1,0 +1,296 @@
+//! A device, its TAMs and its service providers, ready for a test.
+
+use std::path::Path;
+use std::sync::OnceLock;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use openssl::pkey::{PKey, PKeyRef, Private, Public};
+use openssl::x509::X509;
+use otrp_engine::error::Unanswerable;
+use otrp_engine::limits::REPLY_LIMIT;
+use otrp_engine::platform::{Kind, Name, Platform};
+use otrp_engine::{Engine, Trust};
+use otrp_keys::certificate::Identity as Signer;
+use otrp_keys::device::Authority;
+use otrp_keys::{Uuid, development, file, image};
+use otrp_sim::{SimPlatform, Snapshot, World};
+use otrp_tam::Identity;
+use otrp_tam::certificate::TeeRoots;
+use otrp_tam::dsi::DeviceState;
+use otrp_tam::jose::Jws;
+use otrp_tam::message::{Application, Builder, Command, Request, Target};
+use otrp_tam::response::{Answer, Outcome, Passed, Refusal, Reply, StateAnswer};
+use serde_json::Value;
+
+/// The name of the simulated TEE.
+pub const TEE_NAME: &str = "optee";
+
+/// The development PKI, made once per process and kept in memory.
+pub struct Pki {
+    pub tam: Identity,
+    /// Under the same issuing CA as `tam`.
+    pub other_tam: Identity,
+    /// Claims the identifier of `tam` under a root that nobody trusts.
+    pub rogue_tam: Identity,
+    /// Issues TAM certificates.
+    pub tam_authority: Signer,
+    pub tam_root: X509,
+    pub sp_rsa: Signer,
+    pub sp_ec: Signer,
+    pub tee_authority: Authority,
+    pub tee_roots: TeeRoots,
+    pub trust: Trust,
+}
+
+pub fn pki() -> &'static Pki {
+    static PKI: OnceLock<Pki> = OnceLock::new();
+    PKI.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().join("dev");
+        development::create(&folder, false, &mut |_| ()).unwrap();
+        Pki::read(&folder)
+    })
+}
+
+impl Pki {
+    fn read(folder: &Path) -> Self {
+        let tam = |name: &str| {
+            let stem = folder.join(name);
+            let chain = file::beside(&stem, ".chain.pem");
+            Identity::read(&file::beside(&stem, ".key.pem"), &chain, None).unwrap()
+        };
+        let certificate = |name: &str| {
+            file::read_certificates(&folder.join(name).with_extension("der")).unwrap().remove(0)
+        };
+        let signer = |name: &str| Signer {
+            key: file::read_key(&file::beside(&folder.join(name), ".key.pem")).unwrap(),
+            certificate: certificate(name),
+        };
+        let (tam_root, tee_root) = (certificate("tam-root"), certificate("tee-root"));
+        let leak = |certificate: &X509| -> &'static [u8] { certificate.to_der().unwrap().leak() };
+        Self {
+            tam: tam("tam"),
+            other_tam: tam("other-tam"),
+            rogue_tam: tam("rogue-tam"),
+            tam_authority: signer("tam-issuing-ca"),
+            sp_rsa: signer("sp-rsa"),
+            sp_ec: signer("sp-ec"),
+            tee_authority: Authority::read(&folder.join("tee-ca")).unwrap(),
+            trust: Trust {
+                tam_anchors: vec![leak(&tam_root)].leak(),
+                tee_anchor: leak(&tee_root),
+                tee_name: TEE_NAME,
+                built_at: now() - 60,
+            },
+            tee_roots: TeeRoots::new(vec![tee_root]).unwrap(),
+            tam_root,
+        }
+    }
+}
+
+/// Seconds since 1970.
+pub fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+/// What looks like a program: `length` bytes that begin as an ELF does and differ by `seed`.
+pub fn elf(seed: u8, length: usize) -> Vec<u8> {
+    let filler = (0..=u8::MAX).cycle().map(|byte| byte ^ seed);
+    b"\x7fELF".iter().copied().chain(filler).take(length).collect()
+}
+
+/// The question for a trusted application that client applications may ask.
+pub fn ta_query(spid: &str, taid: &str) -> Vec<u8> {
+    serde_json::json!({ "TAQuery": { "spid": spid, "taid": taid } }).to_string().into_bytes()
+}
+
+/// The UUID whose octets are all `octet`.
+pub const fn uuid(octet: u8) -> [u8; 16] {
+    [octet; 16]
+}
+
+/// A signed image in the signer's own algorithm, with 1000 bytes of program made from the version.
+pub fn signed(signer: &Signer, uuid: [u8; 16], version: u32) -> Vec<u8> {
+    let seed = version.to_le_bytes()[0];
+    image::sign(&signer.key, None, Uuid(uuid), version, &elf(seed, 1000)).unwrap()
+}
+
+pub fn der(certificate: &X509) -> Vec<u8> {
+    certificate.to_der().unwrap()
+}
+
+/// The engine on a world, as long as the power stays on.
+pub struct Device<P: Platform = SimPlatform> {
+    pub world: World,
+    pub engine: Box<Engine<P>>,
+    boot: fn(&World) -> Box<Engine<P>>,
+    pub reply: Vec<u8>,
+}
+
+fn boot_simulator(world: &World) -> Box<Engine<SimPlatform>> {
+    world.boot(pki().trust)
+}
+
+impl Device {
+    /// As it leaves the factory: no key, no certificate.
+    pub fn blank() -> Self {
+        Self::on(World::new(now()), boot_simulator)
+    }
+
+    /// Certified by its maker.
+    pub fn provisioned() -> Self {
+        static PROVISIONED: OnceLock<Snapshot> = OnceLock::new();
+        let snapshot = PROVISIONED.get_or_init(|| {
+            let mut device = Self::blank();
+            device.provision();
+            device.world.snapshot()
+        });
+        Self::from(snapshot)
+    }
+
+    /// One on which this is stored.
+    pub fn from(snapshot: &Snapshot) -> Self {
+        let world = World::new(now());
+        world.restore(snapshot);
+        Self::on(world, boot_simulator)
+    }
+}
+
+impl<P: Platform> Device<P> {
+    pub fn on(world: World, boot: fn(&World) -> Box<Engine<P>>) -> Self {
+        let engine = boot(&world);
+        Self { world, engine, boot, reply: vec![0; REPLY_LIMIT] }
+    }
+
+    /// Takes the power away and gives it back.
+    pub fn reboot(&mut self) {
+        self.engine = (self.boot)(&self.world);
+    }
+
+    /// Lets the maker certify the TEE's key, as in the factory.
+    pub fn provision(&mut self) {
+        let request = self.engine.certification_request(&mut self.reply).unwrap().to_vec();
+        let chain = pki().tee_authority.certify(&request).unwrap();
+        let chain: Vec<u8> = chain.iter().flat_map(der).collect();
+        self.engine.import_certificates(&chain, &mut self.reply).unwrap();
+    }
+
+    /// The certificate that was imported; the storage's content is its own witness.
+    pub fn certificate(&self) -> X509 {
+        let name = Name { kind: Kind::TeeChain, number: 0 };
+        // The parser stops behind the first certificate of the chain.
+        X509::from_der(&self.world.records.borrow()[&name]).unwrap()
+    }
+
+    /// The records of a kind, in the order of their numbers.
+    pub fn records(&self, kind: Kind) -> Vec<Vec<u8>> {
+        let records = self.world.records.borrow();
+        let of_kind = records.iter().filter(|(name, _)| name.kind == kind);
+        of_kind.map(|(_, record)| record.clone()).collect()
+    }
+
+    /// Processes a message; it must be wiped, whatever becomes of it.
+    pub fn process(&mut self, message: &[u8]) -> Result<Vec<u8>, Unanswerable> {
+        let mut message = message.to_vec();
+        let reply = self.engine.process(&mut message, &mut self.reply).map(<[u8]>::to_vec);
+        assert!(message.iter().all(|byte| *byte == 0), "the message is not wiped");
+        reply
+    }
+
+    fn answer(&mut self, message: &[u8]) -> Answer {
+        let reply = self.process(message).expect("an answer");
+        match Reply::read(&reply).expect("an answer that the TAM reads") {
+            Reply::Answer(answer) => answer,
+            Reply::AgentError { .. } => panic!("a TEE does not make the agent's errors"),
+        }
+    }
+
+    /// The state of the device for `tam`, verified by the TAM's code.
+    pub fn state(&mut self, tam: &Identity) -> DeviceState {
+        self.ask(tam, Builder::device_state(tam))
+    }
+
+    /// The answer to a GetDeviceState, verified by the TAM's code.
+    pub fn ask(&mut self, tam: &Identity, request: Builder<'_>) -> DeviceState {
+        let request = request.build().unwrap();
+        let answer = self.answer(&request.message);
+        match answer.device_state(Some(&request.exchange), tam, &pki().tee_roots).unwrap() {
+            StateAnswer::State { state, signer_required } => {
+                assert!(!signer_required, "the TAM's certificates are stored");
+                *state
+            }
+            StateAnswer::Refused(refusal) => panic!("{refusal:?}"),
+        }
+    }
+
+    /// The outcome of a command, verified by the TAM's code.
+    pub fn send(&mut self, tam: &Identity, request: &Request) -> Outcome {
+        let answer = self.answer(&request.message);
+        answer.outcome(Some(&request.exchange), tam, &self.certificate()).unwrap()
+    }
+
+    /// What a command that must be carried out brings.
+    pub fn pass(&mut self, tam: &Identity, request: Builder<'_>) -> Passed {
+        match self.send(tam, &request.build().unwrap()) {
+            Outcome::Pass(passed) => *passed,
+            Outcome::Fail(refusal) => panic!("{refusal:?}"),
+        }
+    }
+
+    /// Asks for the state, then sends a command that must be carried out.
+    pub fn carry_out(&mut self, tam: &Identity, command: Command<'_>) -> Passed {
+        let target = Target::from(&self.state(tam));
+        self.pass(tam, Builder::command(tam, &target, command))
+    }
+
+    /// Sends a message that must be refused, and takes the refusal apart without the TAM's rules,
+    /// which do not know answers that cannot name their request.
+    pub fn refusal(&mut self, message: &[u8]) -> Refused {
+        let reply = self.process(message).expect("a refusal");
+        Refused::read(&reply, &self.certificate())
+    }
+}
+
+/// A refusal as it stands on the wire, its signature verified.
+#[derive(Debug)]
+pub struct Refused {
+    /// The code outside the content; `None` where there is a content.
+    pub code: Option<String>,
+    pub rid: String,
+    pub tid: String,
+    pub algorithms: Option<Value>,
+    /// The signed text.
+    pub text: String,
+}
+
+impl Refused {
+    fn read(reply: &[u8], certificate: &X509) -> Self {
+        let outer: Value = serde_json::from_slice(reply).unwrap();
+        let (_, jws) = outer.as_object().unwrap().iter().next().unwrap();
+        let jws: Jws = serde_json::from_value(jws.clone()).unwrap();
+        jws.verify(&certificate.public_key().unwrap()).unwrap();
+        let text = String::from_utf8(jws.unverified_payload().unwrap()).unwrap();
+        let inner: Value = serde_json::from_str(&text).unwrap();
+        let (_, tbs) = inner.as_object().unwrap().iter().next().unwrap();
+        assert_eq!(tbs["status"], "fail", "{text}");
+        let text_of = |member: &str| String::from(tbs[member].as_str().unwrap());
+        Self {
+            code: tbs.get("reason").map(|reason| reason["error-code"].as_str().unwrap().into()),
+            rid: text_of("rid"),
+            tid: text_of("tid"),
+            algorithms: tbs.get("supportedsigalgs").cloned(),
+            text,
+        }
+    }
+}
+
+/// Text of bytes in the encodings of OTrP.
+pub fn base64(bytes: &[u8]) -> String {
+    STANDARD.encode(bytes)
+}
+
+pub fn base64url(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
