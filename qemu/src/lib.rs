@@ -19,7 +19,9 @@
 //!
 //! Servers on the host's loopback are reached from the guest at [`guest::HOST`].
 
+pub mod deployment;
 pub mod device;
+pub mod flow;
 pub mod guest;
 pub mod image;
 pub mod machine;

@@ -21,6 +21,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Has a TAM install, update and delete a trusted application on a new device.
+    Run,
     /// Boots a device; runs a command in its Linux, or gives a shell there.
     Shell {
         /// The device; it is made when there is none of this name.
@@ -67,6 +69,10 @@ fn main() -> ExitCode {
 
 fn execute(Arguments { cache, command }: Arguments) -> Result<ExitCode> {
     match command {
+        Command::Run => {
+            otrp_qemu::flow::run(&cache, &mut |line| println!("{line}"))?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Shell { device, wipe, image, script } => {
             let image = Image::open(cache.join(image.directory()))?;
             let device = Device::open_or_create(cache.join("devices").join(device))?;

@@ -1,0 +1,213 @@
+//! A deployment around one emulated device: its maker, a service provider, and a real TAM.
+//!
+//! The TAM is the program `otrp-tam`, a process of its own that the guest reaches over HTTP. What
+//! it wants on the device is one file, which [`Deployment::desire`] writes anew.
+
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use otrp_keys::device::Authority;
+
+use crate::guest::{Guest, HOST};
+
+/// The security domain of the sample.
+pub const DOMAIN: &str = "com.example.domain";
+/// Its service provider.
+pub const SERVICE_PROVIDER: &str = "com.example";
+/// The sample, as the TAM calls it.
+pub const SIGNER: &str = "com.example.signer";
+/// The sample, as the TEE calls it.
+pub const SIGNER_UUID: &str = "7265664a-f108-4bd7-af1c-86d044babbac";
+
+const TAM_START_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What the TAM is to want on the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Desired {
+    /// Nothing at all.
+    Nothing,
+    /// The security domain alone.
+    Domain,
+    /// The security domain with the sample in this version.
+    Signer(u32),
+}
+
+/// Keys, a TAM and what it wants.
+#[derive(Debug)]
+pub struct Deployment {
+    keys: PathBuf,
+    folder: PathBuf,
+    tam: Option<Tam>,
+}
+
+/// A running TAM; it ends with this value.
+#[derive(Debug)]
+struct Tam {
+    process: Child,
+    port: u16,
+}
+
+impl Drop for Tam {
+    fn drop(&mut self) {
+        // Fails only when the process has ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Deployment {
+    /// Signs the sample's versions and starts the TAM; its files go to `folder`.
+    pub fn start(cache: &Path, folder: PathBuf) -> Result<Self> {
+        let keys = std::path::absolute(cache.join("keys/dev"))?;
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let folder = std::path::absolute(folder)?;
+        let mut deployment = Self { keys, folder, tam: None };
+        for version in [1, 2] {
+            let elf = cache.join(format!("image/samples/signer-v{version}.elf"));
+            deployment.sign_sample(&elf, version)?;
+        }
+        deployment.desire(Desired::Nothing)?;
+        deployment.tam = Some(deployment.start_tam()?);
+        Ok(deployment)
+    }
+
+    /// The development keys.
+    pub fn keys(&self) -> &Path {
+        &self.keys
+    }
+
+    /// Where the TAM keeps its files.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The TAM's URL as the guest sees it.
+    pub fn url(&self) -> Result<String> {
+        let tam = self.tam.as_ref().context("the TAM is down")?;
+        Ok(format!("http://{HOST}:{}/otrp", tam.port))
+    }
+
+    /// What the TAM has logged.
+    pub fn tam_log(&self) -> String {
+        fs::read_to_string(self.folder.join("tam.log")).unwrap_or_default()
+    }
+
+    fn sign_sample(&self, elf: &Path, version: u32) -> Result<()> {
+        let elf = fs::read(elf)
+            .with_context(|| format!("cannot read {}; `make image` builds it", elf.display()))?;
+        // Version 1 by the provider's RSA key, as OP-TEE's own script signs; version 2 by its
+        // elliptic one.
+        let name = if version == 1 { "sp-rsa" } else { "sp-ec" };
+        let key = otrp_keys::file::read_key(&self.keys.join(format!("{name}.key.pem")))?;
+        let image = otrp_keys::image::sign(&key, None, SIGNER_UUID.parse()?, version, &elf)?;
+        let path = self.folder.join(format!("signer-v{version}.ta"));
+        fs::write(&path, image).with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// Changes what the TAM wants. It reads the file anew for each message.
+    pub fn desire(&self, desired: Desired) -> Result<()> {
+        let keys = self.keys.display();
+        let mut text = format!(
+            "[tam]\nkey = \"{keys}/tam.key.pem\"\nchain = \"{keys}/tam.chain.pem\"\n\
+             tee_roots = [\"{keys}/tee-root.pem\"]\nta_encryption = \"A256GCM\"\n"
+        );
+        if desired != Desired::Nothing {
+            text += &format!(
+                "\n[[sd]]\nname = \"{DOMAIN}\"\nspid = \"{SERVICE_PROVIDER}\"\n\
+                 certificates = [\"{keys}/sp-rsa.der\", \"{keys}/sp-ec.der\"]\n"
+            );
+        }
+        if let Desired::Signer(version) = desired {
+            text += &format!("\n[[sd.ta]]\nid = \"{SIGNER}\"\nfile = \"signer-v{version}.ta\"\n");
+        }
+        let new = self.folder.join("desired.toml.new");
+        fs::write(&new, text).with_context(|| format!("cannot write {}", new.display()))?;
+        Ok(fs::rename(&new, self.folder.join("desired.toml"))?)
+    }
+
+    fn start_tam(&self) -> Result<Tam> {
+        let port = free_port()?;
+        let log = File::create(self.folder.join("tam.log"))?;
+        let program = beside_this_program("otrp-tam")?;
+        let process = Command::new(&program)
+            .arg("serve")
+            .arg("--config")
+            .arg(self.folder.join("desired.toml"))
+            .arg("--listen")
+            .arg(format!("127.0.0.1:{port}"))
+            .arg("--state")
+            .arg(self.folder.join("tam.redb"))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("cannot start {}", program.display()))?;
+        let mut tam = Tam { process, port };
+        let deadline = Instant::now() + TAM_START_TIMEOUT;
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+            if let Some(status) = tam.process.try_wait()? {
+                bail!("otrp-tam ended with {status}:\n{}", self.tam_log());
+            }
+            ensure!(Instant::now() < deadline, "otrp-tam does not listen:\n{}", self.tam_log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(tam)
+    }
+
+    /// Gives the device's TEE its certificate: request out, certified by the maker, chain in.
+    pub fn provision(&self, guest: &mut Guest) -> Result<()> {
+        let request = guest.run("otrp-agent csr")?.success()?.stdout;
+        let authority = Authority::read(&self.keys.join("tee-ca"))?;
+        let chain = authority.certify(&request)?;
+        let pem = otrp_keys::file::chain_pem(&chain)?;
+        guest.put("/tmp/tee.chain.pem", &pem)?;
+        guest.run("otrp-agent import-cert /tmp/tee.chain.pem")?.success()?;
+        Ok(())
+    }
+
+    /// Has the agent ask the TAM for work until there is none; the agent's lines, one a message.
+    pub fn converge(&self, guest: &mut Guest) -> Result<Vec<String>> {
+        let output = guest.run(&format!("otrp-agent request {}", self.url()?))?.success()?;
+        Ok(output.text().lines().map(str::to_owned).collect())
+    }
+}
+
+impl Deployment {
+    /// Has `otrp-tam open` verify a saved message with what the TAM remembers of its devices;
+    /// returns what it prints.
+    pub fn open(&self, message: &Path) -> Result<String> {
+        let output = Command::new(beside_this_program("otrp-tam")?)
+            .arg("open")
+            .arg("--config")
+            .arg(self.folder.join("desired.toml"))
+            .arg("--state")
+            .arg(self.folder.join("tam.redb"))
+            .arg(message)
+            .output()?;
+        ensure!(
+            output.status.success(),
+            "otrp-tam refuses {}: {}",
+            message.display(),
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+        Ok(String::from_utf8(output.stdout)?)
+    }
+}
+
+/// A port of the loopback that nothing listens on.
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+/// A program of this workspace, in the folder that this one was built to.
+pub fn beside_this_program(name: &str) -> Result<PathBuf> {
+    let this = std::env::current_exe()?;
+    // A test's program lies one folder deeper.
+    let found = this.ancestors().skip(1).take(2).map(|folder| folder.join(name));
+    let found = found.into_iter().find(|path| path.is_file());
+    found.with_context(|| format!("{name} is not built; `make image` builds it"))
+}

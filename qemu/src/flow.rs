@@ -1,0 +1,222 @@
+//! The main job, step by step: a TAM provisions an application into OP-TEE, and takes it away.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use openssl::bn::{BigNum, BigNumContext};
+use openssl::ec::{EcGroup, EcKey, EcPoint};
+use openssl::ecdsa::EcdsaSig;
+use openssl::nid::Nid;
+
+use crate::deployment::{DOMAIN, Deployment, Desired, SERVICE_PROVIDER, SIGNER};
+use crate::device::Device;
+use crate::guest::Guest;
+use crate::image::Image;
+use crate::machine::Machine;
+
+/// The exit code of the client when there is no trusted application of that UUID.
+const ITEM_NOT_FOUND: i32 = 4;
+/// SHA-256 of `abc` (FIPS 180-4, appendix B.1): something to sign.
+const DIGEST: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+/// Runs the whole flow on a new device and prints a line for each step.
+pub fn run(cache: &Path, report: &mut dyn FnMut(&str)) -> Result<()> {
+    let start = Instant::now();
+    let device = Device::open_or_create(cache.join("devices/run"))?;
+    device.wipe()?;
+    let folder = device.directory().join("tam");
+    let _ = std::fs::remove_dir_all(&folder);
+    let mut steps = Steps { report, count: 0 };
+
+    let deployment = steps.step("TAM started, sample signed by its service provider", || {
+        Ok((Deployment::start(cache, folder)?, String::new()))
+    })?;
+    let image = || Image::open(cache.join("image/product"));
+    let outcome = drive(&mut steps, &deployment, device, &image);
+    if outcome.is_err() {
+        let log = deployment.tam_log();
+        let lines: Vec<_> = log.lines().collect();
+        (steps.report)("--- end of tam.log");
+        for line in &lines[lines.len().saturating_sub(15)..] {
+            (steps.report)(line);
+        }
+    }
+    outcome?;
+    let count = steps.count;
+    (steps.report)(&format!("all {count} steps passed in {}", seconds(start.elapsed())));
+    Ok(())
+}
+
+fn drive(
+    steps: &mut Steps<'_>,
+    deployment: &Deployment,
+    device: Device,
+    image: &dyn Fn() -> Result<Image>,
+) -> Result<()> {
+    let mut guest = steps.step("OP-TEE and Linux booted on a new device", || {
+        Ok((Machine::new(device, image()?).boot()?, String::new()))
+    })?;
+    let outcome = before_reboot(steps, deployment, &mut guest);
+    with_logs(&guest, outcome)?;
+
+    let device = guest.power_off()?;
+    let mut guest =
+        steps.step("rebooted", || Ok((Machine::new(device, image()?).boot()?, String::new())))?;
+    let outcome = after_reboot(steps, deployment, &mut guest);
+    with_logs(&guest, outcome)?;
+    guest.power_off()?;
+    Ok(())
+}
+
+fn before_reboot(steps: &mut Steps<'_>, deployment: &Deployment, guest: &mut Guest) -> Result<()> {
+    steps.step("first start: the TEE made its key, nothing is certified", || {
+        let status = guest.run("otrp-agent status")?.success()?.text();
+        ensure!(status.contains("\"provisioned\":false"), "unexpected status {status}");
+        ensure!(client(guest, "version")?.is_none(), "the sample is there before it is installed");
+        Ok(((), status))
+    })?;
+    steps.step("certification request out, maker's CA certified it, chain in", || {
+        deployment.provision(guest)?;
+        let status = guest.run("otrp-agent status")?.success()?.text();
+        ensure!(status.contains("\"provisioned\":true"), "unexpected status {status}");
+        Ok(((), String::new()))
+    })?;
+    steps.step("GetDeviceState, CreateSD, InstallTA", || {
+        deployment.desire(Desired::Signer(1))?;
+        let lines = deployment.converge(guest)?;
+        expect_messages(&lines, &["GetDeviceState", "CreateSD", "InstallTA"])?;
+        Ok(((), lines.join("; ")))
+    })?;
+    steps.step("client opened the sample by UUID: version 1, no file of it in Linux", || {
+        ensure!(client(guest, "version")?.as_deref() == Some("1"), "version 1 does not answer");
+        let files = guest.run("find / -xdev -name '*.ta' -o -xdev -iname '*7265664a*'")?;
+        ensure!(files.text().is_empty(), "there is a file of it in Linux: {}", files.text());
+        signature(guest)?;
+        Ok(((), "made a key, signed with it".into()))
+    })?;
+    steps.step("UpdateTA to version 2, and the client sees it", || {
+        deployment.desire(Desired::Signer(2))?;
+        let lines = deployment.converge(guest)?;
+        expect_messages(&lines, &["GetDeviceState", "UpdateTA"])?;
+        ensure!(client(guest, "version")?.as_deref() == Some("2"), "version 2 does not answer");
+        client(guest, "sign-message hello")?.context("version 2 does not sign messages")?;
+        Ok(((), lines.join("; ")))
+    })?;
+    steps.step("GetTAInformation, its signature verified with the provider's key", || {
+        ta_information(deployment, guest)
+    })
+}
+
+fn after_reboot(steps: &mut Steps<'_>, deployment: &Deployment, guest: &mut Guest) -> Result<()> {
+    steps.step("all is still there: certificate, sample, its key and counter", || {
+        let status = guest.run("otrp-agent status")?.success()?.text();
+        ensure!(status.contains("\"provisioned\":true"), "unexpected status {status}");
+        ensure!(client(guest, "version")?.as_deref() == Some("2"), "version 2 does not answer");
+        let counter = client(guest, "counter")?.context("the sample is gone")?;
+        ensure!(counter == "2", "the counter of uses is {counter}, not 2");
+        ta_information(deployment, guest)
+    })?;
+    steps.step("DeleteTA: the client's call finds nothing", || {
+        deployment.desire(Desired::Domain)?;
+        let lines = deployment.converge(guest)?;
+        expect_messages(&lines, &["GetDeviceState", "DeleteTA"])?;
+        ensure!(client(guest, "version")?.is_none(), "the sample still answers");
+        Ok(((), lines.join("; ")))
+    })?;
+    steps.step("DeleteSD: the device is as it was", || {
+        deployment.desire(Desired::Nothing)?;
+        let lines = deployment.converge(guest)?;
+        expect_messages(&lines, &["GetDeviceState", "DeleteSD"])?;
+        let lines = deployment.converge(guest)?;
+        expect_messages(&lines, &["GetDeviceState"])?;
+        Ok(((), lines.join("; ")))
+    })
+}
+
+/// The client's answer; `None` if there is no such trusted application.
+fn client(guest: &mut Guest, arguments: &str) -> Result<Option<String>> {
+    let output = guest.run(&format!("otrp-signer-client {arguments}"))?;
+    if output.status == ITEM_NOT_FOUND {
+        return Ok(None);
+    }
+    Ok(Some(output.success()?.text()))
+}
+
+/// Has the sample make a key and sign, and checks the signature here.
+fn signature(guest: &mut Guest) -> Result<()> {
+    let mut ask = |arguments: &str| client(guest, arguments)?.context("the sample is gone");
+    ask("generate")?;
+    let public = hex::decode(ask("public-key")?)?;
+    let signature = hex::decode(ask(&format!("sign {DIGEST}"))?)?;
+    ensure!(signature.len() == 64, "a signature of {} bytes", signature.len());
+    let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)?;
+    let point = EcPoint::from_bytes(&group, &public, &mut *BigNumContext::new()?)?;
+    let key = EcKey::from_public_key(&group, &point)?;
+    let (r, s) = signature.split_at(32);
+    let signature =
+        EcdsaSig::from_private_components(BigNum::from_slice(r)?, BigNum::from_slice(s)?)?;
+    ensure!(signature.verify(&hex::decode(DIGEST)?, &key)?, "the sample's signature is wrong");
+    Ok(())
+}
+
+/// Has the TAM's program verify what the TEE says of the sample.
+fn ta_information(deployment: &Deployment, guest: &mut Guest) -> Result<((), String)> {
+    let message =
+        guest.run(&format!("otrp-agent ta-info {SERVICE_PROVIDER} {SIGNER}"))?.success()?.stdout;
+    let path = deployment.folder().join("ta-information.json");
+    std::fs::write(&path, message)?;
+    let text = deployment.open(&path)?;
+    ensure!(text.contains(SIGNER) && text.contains("https://tam.example.org/otrp"), "{text}");
+    Ok(((), format!("{SIGNER} in {DOMAIN}")))
+}
+
+/// Checks that the agent's lines are about these messages, all of them passed.
+pub fn expect_messages(lines: &[String], names: &[&str]) -> Result<()> {
+    let matches = lines.len() == names.len()
+        && lines.iter().zip(names).all(|(line, name)| line.contains(name) && line.contains("pass"));
+    ensure!(matches, "expected {names:?} to pass, the agent says:\n{}", lines.join("\n"));
+    Ok(())
+}
+
+/// Adds the ends of the guest's logs to an error.
+fn with_logs<T>(guest: &Guest, result: Result<T>) -> Result<T> {
+    result.map_err(|error| {
+        let mut report = format!("{error:#}");
+        for (name, log) in [("console", guest.console_log()), ("secure world", guest.secure_log())]
+        {
+            let log = log.unwrap_or_default();
+            let lines: Vec<_> = log.lines().collect();
+            let tail = &lines[lines.len().saturating_sub(15)..];
+            let _ = write!(report, "\n--- end of the {name}'s log\n{}", tail.join("\n"));
+        }
+        anyhow::anyhow!(report)
+    })
+}
+
+struct Steps<'r> {
+    report: &'r mut dyn FnMut(&str),
+    count: usize,
+}
+
+impl Steps<'_> {
+    /// Runs one step and prints its line: number, time, what, and a detail.
+    fn step<T>(&mut self, what: &str, action: impl FnOnce() -> Result<(T, String)>) -> Result<T> {
+        self.count += 1;
+        let start = Instant::now();
+        let result = action();
+        let time = seconds(start.elapsed());
+        let verdict = if result.is_ok() { "ok" } else { "FAILED" };
+        (self.report)(&format!("{:>2} {verdict} {time:>8}  {what}", self.count));
+        let (value, detail) = result.with_context(|| what.to_owned())?;
+        if !detail.is_empty() {
+            (self.report)(&format!("                  {detail}"));
+        }
+        Ok(value)
+    }
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.2} s", time.as_secs_f64())
+}
