@@ -468,7 +468,7 @@ impl OpenArguments {
             Ok(outer) if outer.name == "TAInformation" => self.ta_information(&message)?,
             _ => self.reply(&message)?,
         };
-        println!("{}", serde_json::to_string_pretty(&opened)?);
+        writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(&opened)?)?;
         Ok(())
     }
 

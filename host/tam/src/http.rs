@@ -21,7 +21,7 @@ use otrp_wire::limits::REPLY_LIMIT;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
-use crate::tam::{Rejection, Tam};
+use crate::tam::{Rejection, Tam, log};
 
 /// Longest body: a TEE's longest answer, with room for TEEs that are wordier than ours.
 pub const BODY_LIMIT: usize = 4 * REPLY_LIMIT;
@@ -85,7 +85,7 @@ async fn respond(tam: Arc<Tam>, request: Request) -> Result<Option<Vec<u8>>, Sta
     match processed.await {
         Ok(Ok(message)) => Ok(message),
         Ok(Err(rejection)) => {
-            eprintln!("refused: {rejection}");
+            log(&format!("refused: {rejection}"));
             Err(match rejection {
                 Rejection::Refused(_) => StatusCode::BAD_REQUEST,
                 Rejection::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,

@@ -184,8 +184,8 @@ impl Jws {
         header: Option<Header>,
         key: &PKeyRef<Private>,
     ) -> Result<Self, NotMade> {
-        let key = key.private_key_to_pkcs8().map_err(NotMade::because)?;
-        let signer = ES256.signer_from_der(key).map_err(NotMade::because)?;
+        let key = Zeroizing::new(key.private_key_to_pkcs8().map_err(NotMade::because)?);
+        let signer = ES256.signer_from_der(&*key).map_err(NotMade::because)?;
         let (payload, protected) = (base64url(payload), base64url(protected));
         let input = format!("{protected}.{payload}");
         let signature = signer.sign(input.as_bytes()).map_err(NotMade::because)?;
@@ -453,8 +453,9 @@ impl Jwe {
             return Err(NotOpened::Decryption);
         }
         let key = recipient.private_key_to_pkcs8().map_err(|_| NotOpened::Decryption)?;
+        let key = Zeroizing::new(key);
         let decrypter =
-            management.primitive().decrypter_from_der(key).map_err(|_| NotOpened::Algorithm)?;
+            management.primitive().decrypter_from_der(&*key).map_err(|_| NotOpened::Algorithm)?;
         let bytes = decrypter
             .decrypt(Some(&wrapped), primitive, &header)
             .map_err(|_| NotOpened::Decryption)?;

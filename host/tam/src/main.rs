@@ -2,6 +2,7 @@
 
 mod command_line;
 
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -34,23 +35,28 @@ async fn serve(config: &Path, listen: &str, state: &Path) -> anyhow::Result<()> 
             _ = tokio::signal::ctrl_c() => {}
         }
     };
-    println!("listening on http://{}", listener.local_addr()?);
+    writeln!(std::io::stdout(), "listening on http://{}", listener.local_addr()?)?;
     http::serve(tam, listener, shutdown).await.context("the server failed")
 }
 
 fn devices(state: &Path, json: bool) -> anyhow::Result<()> {
     let devices = store::read_devices(state)?;
+    let mut out = std::io::stdout().lock();
     if json {
-        println!("{}", serde_json::to_string_pretty(&devices)?);
+        writeln!(out, "{}", serde_json::to_string_pretty(&devices)?)?;
         return Ok(());
     }
     for device in devices {
-        println!("{} {} {}", device.device_id, device.tee, device.tee_version);
+        writeln!(out, "{} {} {}", device.device_id, device.tee, device.tee_version)?;
         for known in &device.memory.applications {
-            println!("  {}/{}/{} version {}", known.spid, known.domain, known.taid, known.version);
+            writeln!(
+                out,
+                "  {}/{}/{} version {}",
+                known.spid, known.domain, known.taid, known.version
+            )?;
         }
         for failure in &device.failures {
-            println!("  failed: {failure}");
+            writeln!(out, "  failed: {failure}")?;
         }
     }
     Ok(())

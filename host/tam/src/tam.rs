@@ -1,9 +1,10 @@
 //! The TAM itself: one message in, the next one out, until a device is as desired.
 //!
-//! HTTP keeps no state between requests, and neither does the agent's word count: an answer is
-//! matched to its request by `tid` and `rid`, which the TEE signs, and to nothing else.
+//! HTTP keeps no state between requests, and who sends one is anybody's guess: an answer is matched
+//! to its request by `tid` and `rid`, which the TEE signs, and by nothing else.
 
 use std::collections::{HashMap, HashSet};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use otrp_wire::ErrorCode;
 use otrp_wire::limits::MESSAGE_LIMIT;
 use thiserror::Error;
 
-use crate::desired::{Configuration, DesiredState};
+use crate::desired::{Configuration, DesiredState, TamSettings};
 use crate::dsi::{DeviceState, Dsi};
 use crate::message::{
     Application, Builder, Command, Exchange, Request, SdChanges, Target, random_id,
@@ -25,7 +26,7 @@ use crate::store::{DeviceRecord, Store};
 /// How long an answer may take: an agent on a slow network sends a large image through.
 const PATIENCE: Duration = Duration::from_secs(600);
 /// Most requests that wait for their answers; anyone may connect, so there must be an end.
-const WAITING_LIMIT: usize = 1024;
+pub const WAITING_LIMIT: usize = 1024;
 /// How often a session starts over because the device's state was another one.
 const REFRESH_LIMIT: u32 = 3;
 
@@ -94,10 +95,10 @@ impl Tam {
     /// # Errors
     /// If the configuration became wrong, or there is no randomness.
     pub fn connect(&self) -> anyhow::Result<Vec<u8>> {
-        let configuration = Configuration::read(&self.configuration)?;
+        let settings = TamSettings::read(&self.configuration)?;
         let session =
             Session { tid: random_id()?, state: None, made: HashSet::new(), refreshes: 0 };
-        let next = self.ask_for_state(&configuration, session)?;
+        let next = self.ask_for_state(&settings, session)?;
         log(&format!("a device connects: {}", next.line));
         next.message.context("a request is a message")
     }
@@ -105,7 +106,8 @@ impl Tam {
     /// A device answers: the next request, or `None` if there is nothing more to do.
     ///
     /// # Errors
-    /// [`Rejection`]; nothing is believed and the request still waits for its answer.
+    /// [`Rejection::Refused`]: nothing is believed, and the request still waits for its answer.
+    /// [`Rejection::Failed`]: the device must connect again.
     pub fn process(&self, message: &[u8]) -> Result<Option<Vec<u8>>, Rejection> {
         let answer = match Reply::read(message)? {
             Reply::Answer(answer) => answer,
@@ -118,10 +120,11 @@ impl Tam {
         let Some(waiting) = self.lock().get(&key).cloned() else {
             return not_waited_for(&answer);
         };
-        let configuration = Configuration::read(&self.configuration)?;
+        // Not the desired state with its images: strangers get no further than this.
+        let settings = TamSettings::read(&self.configuration)?;
         let next = match &waiting.step {
-            None => self.on_state(&configuration, &waiting, &answer)?,
-            Some(step) => self.on_outcome(&configuration, &waiting, step, &answer)?,
+            None => self.on_state(&settings, &waiting, &answer)?,
+            Some(step) => self.on_outcome(&settings, &waiting, step, &answer)?,
         };
         log(&format!("{} ({} ms)", next.line, waiting.since.elapsed().as_millis()));
         Ok(next.message)
@@ -129,14 +132,14 @@ impl Tam {
 
     fn on_state(
         &self,
-        configuration: &Configuration,
+        settings: &TamSettings,
         waiting: &Waiting,
         answer: &Answer,
     ) -> Result<Next, Rejection> {
         let answer = answer.device_state(
             Some(&waiting.exchange),
-            &configuration.tam.identity,
-            &configuration.tam.tee_roots,
+            &settings.identity,
+            &settings.tee_roots,
         )?;
         let state = match answer {
             StateAnswer::State { state, .. } => state,
@@ -161,22 +164,19 @@ impl Tam {
         })?;
         let line = format!("device {}: GetDeviceState pass", short(&state.device_id));
         session.state = Some(state);
-        self.go_on(configuration, session, record, line)
+        self.go_on(session, record, line)
     }
 
     fn on_outcome(
         &self,
-        configuration: &Configuration,
+        settings: &TamSettings,
         waiting: &Waiting,
         step: &Step,
         answer: &Answer,
     ) -> Result<Next, Rejection> {
         let state = waiting.session.state.as_ref().context("a step without a state")?;
-        let outcome = answer.outcome(
-            Some(&waiting.exchange),
-            &configuration.tam.identity,
-            &state.certificate,
-        )?;
+        let outcome =
+            answer.outcome(Some(&waiting.exchange), &settings.identity, &state.certificate)?;
         let mut session = self.take(waiting)?;
         let device_id = state.device_id.clone();
         let line = format!("device {}: {step}", short(&device_id));
@@ -186,7 +186,7 @@ impl Tam {
                     && session.refreshes < REFRESH_LIMIT =>
             {
                 session.refreshes += 1;
-                let next = self.ask_for_state(configuration, session)?;
+                let next = self.ask_for_state(settings, session)?;
                 let line = format!("{line} refused: {}; {}", show(&refusal), next.line);
                 Ok(Next { line, ..next })
             }
@@ -195,7 +195,7 @@ impl Tam {
                 let failure = format!("{step}: {}", show(&refusal));
                 let record = self.change(&device_id, |record| record.failures.push(failure))?;
                 let line = format!("{line} refused: {}", show(&refusal));
-                self.go_on(configuration, session, record, line)
+                self.go_on(session, record, line)
             }
             Outcome::Pass(passed) => {
                 session.made.insert(step.clone());
@@ -207,7 +207,7 @@ impl Tam {
                     }
                 })?;
                 session.state = state.map(Box::new);
-                self.go_on(configuration, session, record, format!("{line} pass"))
+                self.go_on(session, record, format!("{line} pass"))
             }
         }
     }
@@ -216,13 +216,13 @@ impl Tam {
     /// known; or nothing, if there is nothing to do.
     fn go_on(
         &self,
-        configuration: &Configuration,
         mut session: Session,
         record: DeviceRecord,
         line: String,
     ) -> Result<Next, Rejection> {
+        let configuration = Configuration::read(&self.configuration)?;
         let Some(state) = session.state.as_deref() else {
-            let next = self.ask_for_state(configuration, session)?;
+            let next = self.ask_for_state(&configuration.tam, session)?;
             return Ok(Next { line: format!("{line}; {}", next.line), ..next });
         };
         let target = Target::from(state);
@@ -232,7 +232,7 @@ impl Tam {
             steps.into_iter().filter(|step| !session.made.contains(step)).collect();
         let mut request = None;
         for step in open {
-            match make(configuration, &session.tid, &state.dsi, &target, &step) {
+            match make(&configuration, &session.tid, &state.dsi, &target, &step) {
                 Ok((made, version)) => {
                     request = Some((made, version, step));
                     break;
@@ -259,13 +259,8 @@ impl Tam {
         Ok(Next { message: Some(self.wait(request, Some(step), version, session)), line })
     }
 
-    fn ask_for_state(
-        &self,
-        configuration: &Configuration,
-        session: Session,
-    ) -> anyhow::Result<Next> {
-        let request =
-            Builder::device_state(&configuration.tam.identity).tid(session.tid.clone()).build()?;
+    fn ask_for_state(&self, settings: &TamSettings, session: Session) -> anyhow::Result<Next> {
+        let request = Builder::device_state(&settings.identity).tid(session.tid.clone()).build()?;
         let message = self.wait(request, None, None, session);
         Ok(Next { message: Some(message), line: String::from("next GetDeviceState") })
     }
@@ -434,6 +429,7 @@ fn short(device_id: &str) -> &str {
 }
 
 /// One line to standard error; whoever runs the server adds the time.
-fn log(line: &str) {
-    eprintln!("{line}");
+pub(crate) fn log(line: &str) {
+    // `eprintln!` panics when nobody reads, and the server shall outlive its reader.
+    let _ = writeln!(std::io::stderr(), "{line}");
 }

@@ -5,6 +5,8 @@ mod common;
 
 use common::client::{Server, connect, converge, post, serve};
 use common::{Faults, Profile, image, issue, new_key};
+use otrp_tam::response::Refused;
+use otrp_tam::tam::{Rejection, Tam, WAITING_LIMIT};
 use serde_json::Value;
 
 const DOMAIN: &str = "[[sd]]\nname = 'sd'\nspid = 'sp'\ncertificates = ['sp.der']\n";
@@ -189,6 +191,23 @@ fn devices_do_not_mix() {
     assert_eq!(post(server.address, &from_one).status, 204);
     assert_eq!(post(server.address, &from_other).status, 204);
     assert_eq!(server.records().len(), 2);
+}
+
+#[test]
+fn a_crowd_of_strangers_does_not_push_out_a_known_device() {
+    let server = Server::start(DOMAIN);
+    let tam = Tam::new(&server.path("desired.toml"), &server.path("own.redb")).unwrap();
+    let (mut device, mut late) = (server.pki.device(), server.pki.device());
+    let request = tam.connect().unwrap();
+    let create = tam.process(&device.process(&request)).unwrap().unwrap();
+    let late_request = tam.connect().unwrap();
+    for _ in 0..WAITING_LIMIT {
+        tam.connect().unwrap();
+    }
+    let refused = tam.process(&late.process(&late_request));
+    assert!(matches!(refused, Err(Rejection::Refused(Refused::WrongExchange))), "{refused:?}");
+    assert!(tam.process(&device.process(&create)).unwrap().is_none());
+    assert!(device.domains.contains_key(&key()));
 }
 
 #[test]
