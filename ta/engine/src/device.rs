@@ -127,17 +127,17 @@ impl Device {
         })
     }
 
-    /// Takes a chain whose leaf is for this TEE's key and whose root is the compiled-in one.
+    /// Checks that a chain's leaf is for this TEE's key and that its root is the compiled-in one;
+    /// `None` if these are the certificates that the TEE has.
     ///
     /// # Errors
-    /// [`ImportError`]; the certificates from before stay.
-    pub fn import<P: Platform>(
-        &mut self,
-        ports: &mut Ports<P>,
+    /// [`ImportError`].
+    pub fn check<'c, P: Platform>(
+        &self,
         trust: &Trust,
         now: u64,
-        der: &[u8],
-    ) -> Result<(), ImportError> {
+        der: &'c [u8],
+    ) -> Result<Option<TeeChain<'c>>, ImportError> {
         if der.len() > CHAIN_BYTES_LIMIT {
             return Err(ImportError::Malformed);
         }
@@ -147,10 +147,26 @@ impl Device {
         if !self.key.is_some_and(|key| path.leaf().is_for(&key)) {
             return Err(ImportError::OtherKey);
         }
-        ports.storage.replace(TEE_CHAIN, der).map_err(ImportError::Port)?;
-        self.chain.set(der).map_err(|_| ImportError::Malformed)
+        Ok((self.chain.der() != der).then_some(TeeChain(der)))
+    }
+
+    /// Takes a chain in place of the one there is.
+    ///
+    /// # Errors
+    /// [`ImportError::Port`]; which chain is stored is then found out at the next use.
+    pub fn set_chain<P: Platform>(
+        &mut self,
+        ports: &mut Ports<P>,
+        TeeChain(der): TeeChain<'_>,
+    ) -> Result<(), ImportError> {
+        self.key = None;
+        ports.storage.replace(TEE_CHAIN, der).map_err(ImportError::Port)
     }
 }
+
+/// A certificate chain of this TEE that [`Device::check`] found good.
+#[derive(Debug)]
+pub struct TeeChain<'c>(&'c [u8]);
 
 impl Default for Device {
     fn default() -> Self {

@@ -225,6 +225,8 @@ impl<P: Platform> Engine<P> {
 
     /// Takes the TEE's certificate chain: DER certificates one behind the other, leaf first.
     ///
+    /// A new chain is a new state of the device, which every TAM has to ask for.
+    ///
     /// `scratch` has [`REPLY_LIMIT`] bytes.
     ///
     /// # Errors
@@ -239,7 +241,15 @@ impl<P: Platform> Engine<P> {
             _ => ImportError::Port(PortError::Failed),
         })?;
         let now = self.now();
-        self.device.import(&mut self.ports, &self.trust, now, der)
+        let Self { ports, trust, device, registry, .. } = self;
+        let Some(chain) = device.check::<P>(trust, now, der)? else { return Ok(()) };
+        // First, so that a power cut in between costs the TAMs a question and nothing else.
+        registry.change().void_dsis();
+        registry.commit(ports, scratch).map_err(|error| match error {
+            Error::Port(error) => ImportError::Port(error),
+            Error::Refused(_) | Error::Internal => ImportError::Port(PortError::Failed),
+        })?;
+        device.set_chain(ports, chain)
     }
 
     /// Writes what anybody may know: name, version, whether there is a certificate, the limits.

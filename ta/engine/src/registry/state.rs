@@ -461,6 +461,13 @@ impl<'s> Change<'s> {
         Ok(())
     }
 
+    /// Makes the device state that any TAM was given before an old one.
+    pub fn void_dsis(&mut self) {
+        for tam in &mut self.0.tams {
+            tam.dsi_hash = None;
+        }
+    }
+
     /// Raises the time floor.
     pub fn observe_time(&mut self, seconds: u64) {
         self.0.time_floor = self.0.time_floor.max(seconds);
