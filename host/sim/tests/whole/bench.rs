@@ -36,7 +36,8 @@ pub struct Pki {
     pub rogue_tam: Identity,
     /// Issues TAM certificates.
     pub tam_authority: Signer,
-    pub tam_root: X509,
+    /// The anchor of all TAMs but the rogue one.
+    pub tam_root: Signer,
     pub sp_rsa: Signer,
     pub sp_ec: Signer,
     pub tee_authority: Authority,
@@ -68,7 +69,7 @@ impl Pki {
             key: file::read_key(&file::beside(&folder.join(name), ".key.pem")).unwrap(),
             certificate: certificate(name),
         };
-        let (tam_root, tee_root) = (certificate("tam-root"), certificate("tee-root"));
+        let (tam_root, tee_root) = (signer("tam-root"), certificate("tee-root"));
         let leak = |certificate: &X509| -> &'static [u8] { certificate.to_der().unwrap().leak() };
         Self {
             tam: tam("tam"),
@@ -79,7 +80,7 @@ impl Pki {
             sp_ec: signer("sp-ec"),
             tee_authority: Authority::read(&folder.join("tee-ca")).unwrap(),
             trust: Trust {
-                tam_anchors: vec![leak(&tam_root)].leak(),
+                tam_anchors: vec![leak(&tam_root.certificate)].leak(),
                 tee_anchor: leak(&tee_root),
                 tee_name: TEE_NAME,
                 built_at: now() - 60,
@@ -199,12 +200,9 @@ impl<P: Platform> Device<P> {
         reply
     }
 
-    fn answer(&mut self, message: &[u8]) -> Answer {
+    fn answer(&mut self, message: &[u8]) -> Reply {
         let reply = self.process(message).expect("an answer");
-        match Reply::read(&reply).expect("an answer that the TAM reads") {
-            Reply::Answer(answer) => answer,
-            Reply::AgentError { .. } => panic!("a TEE does not make the agent's errors"),
-        }
+        Reply::read(&reply).expect("an answer that the TAM reads")
     }
 
     /// The state of the device for `tam`, verified by the TAM's code.
@@ -215,7 +213,9 @@ impl<P: Platform> Device<P> {
     /// The answer to a GetDeviceState, verified by the TAM's code.
     pub fn ask(&mut self, tam: &Identity, request: Builder<'_>) -> DeviceState {
         let request = request.build().unwrap();
-        let answer = self.answer(&request.message);
+        let Reply::Answer(answer) = self.answer(&request.message) else {
+            panic!("a TEE does not make the agent's errors")
+        };
         match answer.device_state(Some(&request.exchange), tam, &pki().tee_roots).unwrap() {
             StateAnswer::State { state, signer_required } => {
                 assert!(!signer_required, "the TAM's certificates are stored");
@@ -227,7 +227,9 @@ impl<P: Platform> Device<P> {
 
     /// The outcome of a command, verified by the TAM's code.
     pub fn send(&mut self, tam: &Identity, request: &Request) -> Outcome {
-        let answer = self.answer(&request.message);
+        let Reply::Answer(answer) = self.answer(&request.message) else {
+            panic!("a TEE does not make the agent's errors")
+        };
         answer.outcome(Some(&request.exchange), tam, &self.certificate()).unwrap()
     }
 
@@ -236,6 +238,22 @@ impl<P: Platform> Device<P> {
         match self.send(tam, &request.build().unwrap()) {
             Outcome::Pass(passed) => *passed,
             Outcome::Fail(refusal) => panic!("{refusal:?}"),
+        }
+    }
+
+    /// Sends a command; the code of the refusal if it is refused.
+    pub fn try_to(&mut self, tam: &Identity, request: Builder<'_>) -> Result<(), String> {
+        match self.send(tam, &request.build().unwrap()) {
+            Outcome::Pass(_) => Ok(()),
+            Outcome::Fail(refusal) => Err(refusal.code),
+        }
+    }
+
+    /// The code of the refusal of a command, whether inside the content or outside.
+    pub fn fail(&mut self, tam: &Identity, request: Builder<'_>) -> String {
+        match self.send(tam, &request.build().unwrap()) {
+            Outcome::Fail(refusal) => refusal.code,
+            Outcome::Pass(passed) => panic!("carried out: {passed:?}"),
         }
     }
 
@@ -249,7 +267,7 @@ impl<P: Platform> Device<P> {
     /// which do not know answers that cannot name their request.
     pub fn refusal(&mut self, message: &[u8]) -> Refused {
         let reply = self.process(message).expect("a refusal");
-        Refused::read(&reply, &self.certificate())
+        Refused::read(&reply, &self.certificate().public_key().unwrap())
     }
 }
 
@@ -266,11 +284,11 @@ pub struct Refused {
 }
 
 impl Refused {
-    fn read(reply: &[u8], certificate: &X509) -> Self {
+    pub fn read(reply: &[u8], key: &PKeyRef<Public>) -> Self {
         let outer: Value = serde_json::from_slice(reply).unwrap();
         let (_, jws) = outer.as_object().unwrap().iter().next().unwrap();
         let jws: Jws = serde_json::from_value(jws.clone()).unwrap();
-        jws.verify(&certificate.public_key().unwrap()).unwrap();
+        jws.verify(key).unwrap();
         let text = String::from_utf8(jws.unverified_payload().unwrap()).unwrap();
         let inner: Value = serde_json::from_str(&text).unwrap();
         let (_, tbs) = inner.as_object().unwrap().iter().next().unwrap();
@@ -286,11 +304,14 @@ impl Refused {
     }
 }
 
-/// Text of bytes in the encodings of OTrP.
+pub use openssl::sha::sha256;
+
+/// Standard base64 with padding.
 pub fn base64(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
 }
 
+/// base64url without padding.
 pub fn base64url(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }

@@ -5,3 +5,5 @@
 
 mod bench;
 mod flow;
+mod forms;
+mod update;

@@ -1,0 +1,252 @@
+//! UpdateSD, and what domains of one service provider share.
+
+use otrp_engine::information::QueryError;
+use otrp_engine::platform::Kind;
+use otrp_tam::dsi::DeviceState;
+use otrp_tam::message::{Application, Builder, Command, SdChanges, Target};
+use otrp_tam::response::Passed;
+use otrp_tam::ta_information::TaInformation;
+
+use crate::bench::{Device, base64, der, pki, sha256, signed, ta_query, uuid};
+
+const SP: &str = "acme-bank.example";
+const OTHER_SP: &str = "loyalty.example";
+const TA: &str = "com.example.wallet";
+
+/// A device with two domains of one provider, the first with an application in it.
+fn device() -> Device {
+    let mut device = Device::provisioned();
+    create(&mut device, SP, "first");
+    create(&mut device, SP, "second");
+    install(&mut device, SP, "first", TA, 1).expect("installed");
+    device
+}
+
+fn create(device: &mut Device, spid: &str, name: &str) -> Passed {
+    let certificate = der(&pki().sp_ec.certificate);
+    device.carry_out(&pki().tam, Command::CreateSd { spid, name, certificate: &certificate })
+}
+
+fn update(device: &mut Device, spid: &str, name: &str, changes: SdChanges<'_>) -> Passed {
+    device.carry_out(&pki().tam, Command::UpdateSd { spid, name, changes })
+}
+
+/// Installs an application whose UUID follows from `octet`, signed by the P-256 signer.
+fn install(
+    device: &mut Device,
+    spid: &str,
+    domain: &str,
+    taid: &str,
+    octet: u8,
+) -> Result<(), String> {
+    let image = signed(&pki().sp_ec, uuid(octet), 1);
+    let application = application(spid, domain, taid, &image);
+    let target = Target::from(&device.state(&pki().tam));
+    device
+        .try_to(&pki().tam, Builder::command(&pki().tam, &target, Command::InstallTa(application)))
+}
+
+fn application<'a>(
+    spid: &'a str,
+    domain: &'a str,
+    taid: &'a str,
+    image: &'a [u8],
+) -> Application<'a> {
+    Application { spid, domain, taid, certificate: None, image: Some(image), personalization: None }
+}
+
+/// Each domain as `provider/name: applications`, and the providers that have a key.
+fn shape(state: &DeviceState) -> (Vec<String>, Vec<&str>) {
+    let tee = &state.dsi.tee;
+    let domains = tee.sdlist.sd.iter().map(|sd| {
+        let tas: Vec<&str> = sd.talist.iter().map(|ta| ta.taid.as_str()).collect();
+        format!("{}/{}: {}", sd.spid, sd.name, tas.join(" "))
+    });
+    (domains.collect(), tee.teeaiklist.iter().map(|key| key.spid.as_str()).collect())
+}
+
+fn changed(domains: [&str; 2], keys: &[&'static str]) -> (Vec<String>, Vec<&'static str>) {
+    (domains.map(String::from).into(), keys.into())
+}
+
+#[test]
+fn domains_of_a_provider_share_its_key() {
+    let mut device = Device::provisioned();
+    assert!(create(&mut device, SP, "first").attestation_key.is_some());
+    let second = create(&mut device, SP, "second");
+    assert_eq!(second.attestation_key, None);
+    assert_eq!(device.records(Kind::Aik).len(), 1);
+    // The same names are free under another provider, and its key is another.
+    let other = create(&mut device, OTHER_SP, "first");
+    assert!(other.attestation_key.is_some());
+    assert_eq!(device.records(Kind::Aik).len(), 2);
+
+    let tam = &pki().tam;
+    let delete = |name, spid| Command::DeleteSd { spid, name, delete_tas: false };
+    let target = Target::from(&device.state(tam));
+    let ambiguous = Builder::command(tam, &target, delete("first", None));
+    assert_eq!(device.fail(tam, ambiguous), "ERR_SD_NOT_FOUND");
+    device.carry_out(tam, delete("first", Some(SP)));
+    assert_eq!(device.records(Kind::Aik).len(), 2, "the second domain keeps the key");
+    device.carry_out(tam, delete("second", None));
+    let state = device.state(tam);
+    assert_eq!(shape(&state).1, [OTHER_SP]);
+    assert_eq!(device.records(Kind::Aik).len(), 1);
+}
+
+#[test]
+fn a_domain_is_deleted_with_its_applications() {
+    let mut device = device();
+    let tam = &pki().tam;
+    let image = signed(&pki().sp_ec, uuid(2), 1);
+    let personal = Application {
+        personalization: Some(b"data"),
+        ..application(SP, "first", "com.example.personal", &image)
+    };
+    device.carry_out(tam, Command::InstallTa(personal));
+    assert_eq!(device.records(Kind::Personalization), [b"data"]);
+    device.carry_out(tam, Command::DeleteSd { spid: None, name: "first", delete_tas: true });
+    assert!(device.world.images.borrow().is_empty());
+    assert!(device.records(Kind::Personalization).is_empty());
+    assert_eq!(device.records(Kind::SpCertificates).len(), 1);
+    assert_eq!(shape(&device.state(tam)).0, [format!("{SP}/second: ")]);
+}
+
+#[test]
+fn a_domain_gets_a_new_name() {
+    let mut device = device();
+    let changes = SdChanges { new_name: Some("premium"), ..SdChanges::default() };
+    let passed = update(&mut device, SP, "first", changes);
+    assert_eq!(passed.attestation_key, None);
+    let expected = changed(
+        ["acme-bank.example/premium: com.example.wallet", "acme-bank.example/second: "],
+        &[SP],
+    );
+    assert_eq!(shape(&passed.state.unwrap()), expected);
+    assert_eq!(install(&mut device, SP, "first", "x", 2), Err("ERR_SD_NOT_FOUND".into()));
+    assert_eq!(install(&mut device, SP, "premium", "x", 2), Ok(()));
+}
+
+#[test]
+fn a_domain_gets_a_new_provider_with_a_key_of_its_own() {
+    let mut device = device();
+    let changes = SdChanges { new_spid: Some(OTHER_SP), ..SdChanges::default() };
+    let passed = update(&mut device, SP, "first", changes.clone());
+    let key = passed.attestation_key.expect("a new provider gets a key");
+    let state = passed.state.unwrap();
+    let expected = changed(
+        ["loyalty.example/first: com.example.wallet", "acme-bank.example/second: "],
+        &[SP, OTHER_SP],
+    );
+    assert_eq!(shape(&state), expected);
+    assert_eq!(state.attestation_key(OTHER_SP).unwrap().spaik, key);
+    assert_eq!(device.records(Kind::Aik).len(), 2);
+    assert_eq!(install(&mut device, OTHER_SP, "first", "x", 2), Ok(()));
+
+    // The application answers under its new provider only.
+    let public = state.attestation_key(OTHER_SP).unwrap().public_key().unwrap();
+    let answer = device.engine.ta_information(&ta_query(OTHER_SP, TA), &mut device.reply).unwrap();
+    assert_eq!(TaInformation::verify(answer, &public).unwrap().spid, OTHER_SP);
+    let answer = device.engine.ta_information(&ta_query(SP, TA), &mut device.reply);
+    assert_eq!(answer, Err(QueryError::NotFound));
+
+    // A provider that has a key keeps it, and the one without a domain loses its own.
+    let passed = update(&mut device, SP, "second", changes);
+    assert_eq!(passed.attestation_key, None);
+    let state = passed.state.unwrap();
+    assert_eq!(shape(&state).1, [OTHER_SP]);
+    assert_eq!(state.attestation_key(OTHER_SP).unwrap().spaik, key);
+    assert_eq!(device.records(Kind::Aik).len(), 1);
+}
+
+#[test]
+fn a_key_is_renewed() {
+    let mut device = device();
+    let old = device.state(&pki().tam);
+    let changes = SdChanges { renew_attestation_key: true, ..SdChanges::default() };
+    let passed = update(&mut device, SP, "first", changes.clone());
+    let new = passed.state.unwrap();
+    let key = passed.attestation_key.expect("the new key");
+    assert_eq!(new.attestation_key(SP).unwrap().spaik, key);
+    assert_ne!(old.attestation_key(SP).unwrap().spaik, key);
+    assert_eq!(device.records(Kind::Aik).len(), 1, "the old key is destroyed");
+
+    // Data for the old key cannot be read any more.
+    let image = signed(&pki().sp_ec, uuid(2), 1);
+    let install = Command::InstallTa(application(SP, "first", "x", &image));
+    let mut target = Target::from(&new);
+    target.attestation_keys = old.dsi.tee.teeaiklist;
+    let request = Builder::command(&pki().tam, &target, install.clone());
+    assert_eq!(device.fail(&pki().tam, request), "ERR_TA_INVALID");
+    device.carry_out(&pki().tam, install);
+
+    // Provider and key change in one request.
+    let changes = SdChanges { new_spid: Some(OTHER_SP), ..changes };
+    let passed = update(&mut device, SP, "first", changes);
+    let state = passed.state.unwrap();
+    assert_eq!(state.attestation_key(OTHER_SP).unwrap().spaik, passed.attestation_key.unwrap());
+    assert_eq!(state.attestation_key(SP).unwrap().spaik, key);
+}
+
+#[test]
+fn certificates_come_and_go() {
+    let mut device = device();
+    let tam = &pki().tam;
+    let (rsa, ec) = (der(&pki().sp_rsa.certificate), der(&pki().sp_ec.certificate));
+    let image = signed(&pki().sp_rsa, uuid(2), 1);
+    let command = Command::InstallTa(application(SP, "first", "by-rsa", &image));
+    let target = Target::from(&device.state(tam));
+    let request = Builder::command(tam, &target, command.clone());
+    assert_eq!(device.fail(tam, request), "ERR_TA_INVALID", "not a signer of the domain");
+
+    let changes = SdChanges { add: vec![&rsa], ..SdChanges::default() };
+    update(&mut device, SP, "first", changes.clone());
+    device.carry_out(tam, command);
+    assert_eq!(
+        device.records(Kind::SpCertificates),
+        [ec.clone(), [ec.clone(), rsa.clone()].concat()]
+    );
+    // One that is there is not entered twice.
+    update(&mut device, SP, "first", changes);
+    assert_eq!(
+        device.records(Kind::SpCertificates),
+        [ec.clone(), [ec.clone(), rsa.clone()].concat()]
+    );
+
+    // The draft does not say how the hash is written, so both usual ways are taken.
+    let hash = sha256(&ec);
+    for hash in [hex::encode(hash), base64(&hash)] {
+        let changes = SdChanges { remove: vec![&hash], ..SdChanges::default() };
+        update(&mut device, SP, "first", changes);
+        assert_eq!(device.records(Kind::SpCertificates), [ec.clone(), rsa.clone()]);
+        assert_eq!(install(&mut device, SP, "first", "x", 3), Err("ERR_TA_INVALID".into()));
+        let changes = SdChanges { add: vec![&ec], ..SdChanges::default() };
+        update(&mut device, SP, "first", changes);
+        assert_eq!(
+            device.records(Kind::SpCertificates),
+            [ec.clone(), [rsa.clone(), ec.clone()].concat()]
+        );
+    }
+
+    // All of them at once: what is installed stays, and nothing can be added.
+    let (first, second) = (hex::encode(sha256(&ec)), hex::encode(sha256(&rsa)));
+    let changes = SdChanges { remove: vec![&first, &second], ..SdChanges::default() };
+    let state = update(&mut device, SP, "first", changes).state.unwrap();
+    assert_eq!(shape(&state).0[0], "acme-bank.example/first: com.example.wallet by-rsa");
+    assert_eq!(install(&mut device, SP, "first", "x", 3), Err("ERR_TA_INVALID".into()));
+    // Its signer's certificate is a part of the information on an application.
+    let answer = device.engine.ta_information(&ta_query(SP, TA), &mut device.reply);
+    assert!(answer.is_err(), "whose certificate is shown?");
+}
+
+#[test]
+fn an_installation_brings_its_signers_certificate() {
+    let mut device = device();
+    let rsa = der(&pki().sp_rsa.certificate);
+    let image = signed(&pki().sp_rsa, uuid(2), 1);
+    let application =
+        Application { certificate: Some(&rsa), ..application(SP, "first", "by-rsa", &image) };
+    device.carry_out(&pki().tam, Command::InstallTa(application));
+    let ec = der(&pki().sp_ec.certificate);
+    assert_eq!(device.records(Kind::SpCertificates), [ec.clone(), [ec, rsa].concat()]);
+}
