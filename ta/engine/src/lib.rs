@@ -9,7 +9,7 @@ mod chain;
 mod command;
 pub mod device;
 mod dsi;
-mod engine;
+pub mod engine;
 pub mod error;
 pub mod image;
 pub mod information;
@@ -21,7 +21,7 @@ pub mod policy;
 pub mod registry;
 mod reply;
 pub mod secret;
-mod trust;
+pub mod trust;
 
 pub use engine::Engine;
 pub use otrp_wire::limits;
