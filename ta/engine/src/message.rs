@@ -120,8 +120,12 @@ impl<'m> Received<'m> {
         } else {
             chain.clear();
             for certificate in &envelope.signer.certificates {
-                let der = decode_in_place(message, *certificate, Form::Any)?;
-                chain.push(der.of(message)).map_err(|_| UNTRUSTED)?;
+                let der = decode_in_place(message, *certificate, Form::Any)?.of(message);
+                // Each text is one certificate (RFC 7515, section 4.1.6).
+                match pki::split_chain(der).as_deref() {
+                    Ok([_]) => chain.push(der).map_err(|_| UNTRUSTED)?,
+                    _ => return Err(UNTRUSTED),
+                }
             }
             verify_tam::<P>(trust, now, chain)?
         };

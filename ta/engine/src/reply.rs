@@ -92,9 +92,7 @@ impl Addressed<'_> {
         self.begin(&mut writer, false)?;
         writer.text(r#","reason":"#)?;
         writer.json(&Reason::from(code))?;
-        if code == ErrorCode::UnsupportedCryptoAlg {
-            writer.texts(&[r#","supportedsigalgs":[""#, SIGNATURE_ALGORITHM, r#""]"#])?;
-        }
+        list_algorithms(&mut writer, code)?;
         writer.text("}}")?;
         sign(ports, TEE_KEY, self.name.response(), "", writer)
     }
@@ -135,14 +133,13 @@ impl Addressed<'_> {
         result: Result<Outcome<'_>, ErrorCode>,
         out: &'o mut [u8],
     ) -> Result<&'o [u8], Error> {
-        let passed = result.is_ok();
-        let (reason, outcome) = match result {
+        let (refusal, outcome) = match result {
             Ok(outcome) => (None, outcome),
-            Err(code) => (Some(code.into()), Outcome::default()),
+            Err(code) => (Some(code), Outcome::default()),
         };
         let aik = outcome.aik.map(|key| spki_p256(&key));
         let content = Content {
-            reason,
+            reason: refusal.map(Reason::from),
             did: Base64(&identity.device_id),
             sdname: outcome.sd_name,
             teespaik: aik.as_ref().map(|spki| Base64(spki)),
@@ -152,7 +149,10 @@ impl Addressed<'_> {
         let mut writer = Writer::new(out);
         writer.json(&content)?;
         let parked = writer.park(key.algorithm().overhead())?;
-        self.begin(&mut writer, passed)?;
+        self.begin(&mut writer, refusal.is_none())?;
+        if let Some(code) = refusal {
+            list_algorithms(&mut writer, code)?;
+        }
         writer.text(r#","content":"#)?;
         encrypt(&mut ports.rng, tam, key, parked, &mut writer)?;
         writer.text("}}")?;
@@ -175,6 +175,14 @@ impl Addressed<'_> {
             r#"""#,
         ])?)
     }
+}
+
+/// Tells a TAM whose algorithm is not supported which ones are.
+fn list_algorithms(writer: &mut Writer<'_>, code: ErrorCode) -> Result<(), Error> {
+    if code != ErrorCode::UnsupportedCryptoAlg {
+        return Ok(());
+    }
+    Ok(writer.texts(&[r#","supportedsigalgs":[""#, SIGNATURE_ALGORITHM, r#""]"#])?)
 }
 
 /// Writes a JWE of the plaintext that is parked in the writer's buffer.
