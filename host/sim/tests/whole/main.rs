@@ -6,4 +6,6 @@
 mod bench;
 mod flow;
 mod forms;
+mod home;
+mod refusals;
 mod update;
