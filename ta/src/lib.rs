@@ -1,1 +1,13 @@
+//! The engine's ports on OP-TEE's Internal Core API.
 #![no_std]
+
+extern crate alloc;
+
+pub mod clock;
+pub mod inbox;
+pub mod keys;
+pub mod rng;
+pub mod rsa;
+pub mod runtime;
+pub mod storage;
+pub mod ta_store;

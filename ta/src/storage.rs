@@ -1,0 +1,87 @@
+//! Records as persistent objects of the trusted application's private storage.
+//!
+//! OP-TEE encrypts and authenticates them under a key of this device and this TA, and creates an
+//! object over an existing one atomically: the directory changes from the old to the new in one
+//! step. A damaged object is reported once and deleted. libutee ends the TA where the TEE core
+//! reports what the GlobalPlatform specification does not list; that is a power cut to the engine.
+
+use optee_utee::{
+    DataFlag, Error, ErrorKind, GenericObject, ObjectStorageConstants, PersistentObject,
+};
+use otrp_engine::platform::{Name, PortError, Storage};
+
+/// The TA's private storage.
+#[derive(Debug)]
+pub struct PrivateStorage;
+
+impl Storage for PrivateStorage {
+    fn load<'b>(
+        &mut self,
+        name: Name,
+        buffer: &'b mut [u8],
+    ) -> Result<Option<&'b [u8]>, PortError> {
+        let Some(mut object) = open(name, DataFlag::ACCESS_READ)? else {
+            return Ok(None);
+        };
+        let size = object.info().map_err(|error| port_error(&error))?.data_size();
+        let record = buffer.get_mut(..size).ok_or(PortError::Corrupt)?;
+        let mut filled = 0;
+        while let Some(rest) = record.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            let count = object.read(rest).map_err(|error| port_error(&error))?;
+            let count = usize::try_from(count).map_err(|_| PortError::Failed)?;
+            // The end of the data before its size.
+            if count == 0 {
+                return Err(PortError::Corrupt);
+            }
+            filled = filled.saturating_add(count);
+        }
+        Ok(Some(record))
+    }
+
+    fn replace(&mut self, name: Name, record: &[u8]) -> Result<(), PortError> {
+        let flags = DataFlag::ACCESS_WRITE | DataFlag::OVERWRITE;
+        PersistentObject::create(
+            ObjectStorageConstants::Private,
+            &name.identifier(),
+            flags,
+            None,
+            record,
+        )
+        .map(drop)
+        .map_err(|error| port_error(&error))
+    }
+
+    fn remove(&mut self, name: Name) -> Result<(), PortError> {
+        match delete(name) {
+            // OP-TEE has just deleted the object that it found damaged: there is none now.
+            Err(PortError::Corrupt) => delete(name),
+            outcome => outcome,
+        }
+    }
+}
+
+fn delete(name: Name) -> Result<(), PortError> {
+    match open(name, DataFlag::ACCESS_WRITE_META)? {
+        Some(object) => object.close_and_delete().map_err(|error| port_error(&error)),
+        None => Ok(()),
+    }
+}
+
+fn open(name: Name, flags: DataFlag) -> Result<Option<PersistentObject>, PortError> {
+    match PersistentObject::open(ObjectStorageConstants::Private, &name.identifier(), flags) {
+        Ok(object) => Ok(Some(object)),
+        Err(error) if error.kind() == ErrorKind::ItemNotFound => Ok(None),
+        Err(error) => Err(port_error(&error)),
+    }
+}
+
+/// What a failure of the TEE means to the engine.
+fn port_error(error: &Error) -> PortError {
+    match error.kind() {
+        ErrorKind::StorageNoSpace | ErrorKind::OutOfMemory => PortError::Full,
+        ErrorKind::CorruptObject | ErrorKind::CorruptObject2 | ErrorKind::MacInvalid => {
+            PortError::Corrupt
+        }
+        _ => PortError::Failed,
+    }
+}
