@@ -1,0 +1,129 @@
+//! Drives the conformance application of the lab image.
+//!
+//! Exit codes: 0 done and as expected, 1 not, 2 usage, 4 there is no such trusted application.
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+use optee_teec::{
+    Context, Error, ErrorKind, Operation, Param, ParamNone, ParamTmpRef, ParamType, ParamValue,
+    Uuid,
+};
+use sha2::{Digest, Sha256};
+
+const CONFORMANCE: &str = "7fc3b03e-d5b8-45c5-94cb-5b36ec23a5da";
+
+const RUN: u32 = 0;
+const RAW_INSTALL: u32 = 1;
+const RAW_REMOVE: u32 = 2;
+const RAW_QUERY: u32 = 3;
+
+/// Room for a report in which everything failed.
+const REPORT_LIMIT: usize = 64 * 1024;
+
+const USAGE: &str = "usage: otrp-lab COMMAND
+  run                         run the ports' conformance tests in the TEE
+  install UUID VERSION ELF    install a TA through the pseudo TA, without OTrP; print milliseconds
+  remove UUID                 remove it; print milliseconds
+  query UUID                  print version, size, SHA-256 and milliseconds
+  open UUID                   open a session and close it: is there such an application?";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match run(&arguments) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error:#}");
+            let kind = error.downcast_ref::<Error>().map(Error::kind);
+            ExitCode::from(if kind == Some(ErrorKind::ItemNotFound) { 4 } else { 1 })
+        }
+    }
+}
+
+fn run(arguments: &[&str]) -> Result<bool> {
+    match arguments {
+        ["run"] => conformance(),
+        ["install", uuid, version, elf] => {
+            let elf = std::fs::read(elf).with_context(|| format!("cannot read {elf}"))?;
+            let version = version.parse().context("the version is no number")?;
+            println!("{}", install(uuid, version, &elf)?);
+            Ok(true)
+        }
+        ["remove", uuid] => {
+            let uuid = octets(uuid)?;
+            let p1 = ParamValue::new(0, 0, ParamType::ValueOutput);
+            let mut operation =
+                Operation::new(0, ParamTmpRef::new_input(&uuid), p1, ParamNone, ParamNone);
+            invoke(RAW_REMOVE, &mut operation)?;
+            println!("{}", operation.parameters().1.a());
+            Ok(true)
+        }
+        ["query", uuid] => query(uuid),
+        ["open", uuid] => {
+            let uuid = Uuid::parse_str(uuid).ok().context("no UUID")?;
+            Context::new()?.open_session(uuid)?;
+            Ok(true)
+        }
+        _ => bail!(USAGE),
+    }
+}
+
+/// Runs the tests and prints their report; whether all checks held.
+fn conformance() -> Result<bool> {
+    let mut text = vec![0; REPORT_LIMIT];
+    let p0 = ParamTmpRef::new_output(&mut text);
+    let p1 = ParamValue::new(0, 0, ParamType::ValueOutput);
+    let mut operation = Operation::new(0, p0, p1, ParamNone, ParamNone);
+    invoke(RUN, &mut operation)?;
+    let (report, counts, _, _) = operation.parameters();
+    let (length, passed, failed) = (report.updated_size(), counts.a(), counts.b());
+    drop(operation);
+    print!("{}", String::from_utf8_lossy(&text[..length]));
+    println!("{passed} checks held, {failed} did not");
+    Ok(failed == 0 && passed > 0)
+}
+
+fn install(uuid: &str, version: u32, elf: &[u8]) -> Result<u32> {
+    let mut request = octets(uuid)?.to_vec();
+    request.extend(Sha256::digest(elf));
+    request.extend(elf);
+    let p0 = ParamTmpRef::new_input(&request);
+    let p1 = ParamValue::new(version, 0, ParamType::ValueInout);
+    let mut operation = Operation::new(0, p0, p1, ParamNone, ParamNone);
+    invoke(RAW_INSTALL, &mut operation)?;
+    Ok(operation.parameters().1.a())
+}
+
+fn query(uuid: &str) -> Result<bool> {
+    let uuid = octets(uuid)?;
+    let mut digest = [0; 32];
+    let p0 = ParamTmpRef::new_input(&uuid);
+    let p1 = ParamTmpRef::new_output(&mut digest);
+    let p2 = ParamValue::new(0, 0, ParamType::ValueOutput);
+    let p3 = ParamValue::new(0, 0, ParamType::ValueOutput);
+    let mut operation = Operation::new(0, p0, p1, p2, p3);
+    invoke(RAW_QUERY, &mut operation)?;
+    let (_, _, ta, time) = operation.parameters();
+    let (size, version, milliseconds) = (ta.a(), ta.b(), time.a());
+    drop(operation);
+    println!("{version} {size} {} {milliseconds}", hex::encode(digest));
+    Ok(true)
+}
+
+fn invoke<A: Param, B: Param, C: Param, D: Param>(
+    command: u32,
+    operation: &mut Operation<A, B, C, D>,
+) -> Result<()> {
+    let uuid = Uuid::parse_str(CONFORMANCE).ok().context("no UUID")?;
+    let mut session = Context::new()?.open_session(uuid)?;
+    Ok(session.invoke_command(command, operation)?)
+}
+
+/// The octets of a UUID in text order.
+fn octets(uuid: &str) -> Result<[u8; 16]> {
+    let mut octets = [0; 16];
+    hex::decode_to_slice(uuid.replace('-', ""), &mut octets).context("no UUID")?;
+    Ok(octets)
+}
