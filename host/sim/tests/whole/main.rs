@@ -3,6 +3,7 @@
 //! Requests come from `otrp-tam`, whose JOSE and certificates are josekit's and OpenSSL's, and
 //! whose answers it judges; nothing that is expected here was computed by the engine.
 
+mod attacks;
 mod bench;
 mod flow;
 mod forms;
