@@ -430,6 +430,8 @@ fn short(device_id: &str) -> &str {
 
 /// One line to standard error; whoever runs the server adds the time.
 pub(crate) fn log(line: &str) {
+    // What a device sends can stand in an error's text, and must not begin a line of its own.
+    let line = line.replace(char::is_control, " ");
     // `eprintln!` panics when nobody reads, and the server shall outlive its reader.
     let _ = writeln!(std::io::stderr(), "{line}");
 }
