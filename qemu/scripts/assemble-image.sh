@@ -15,4 +15,4 @@ for part in tee-header_v2.bin tee-pager_v2.bin; do
     copy_if_changed "$CACHE/optee/$VARIANT/core/$part" "$image/$part"
 done
 copy_if_changed "$CACHE"/guest/kernel/boot/vmlinuz-* "$image/kernel"
-copy_if_changed "$CACHE/guest/initrd.cpio" "$image/initrd.cpio"
+copy_if_changed "$CACHE/guest/$VARIANT.cpio" "$image/initrd.cpio"

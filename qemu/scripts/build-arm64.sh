@@ -1,7 +1,7 @@
 #!/bin/bash
 # Builds what runs on the device: trusted applications and the programs of its Linux.
 #   build-arm64.sh tas VARIANT    into .cache/ta: the early TAs of the image, and the sample's versions
-#   build-arm64.sh programs       into .cache/programs
+#   build-arm64.sh programs       into .cache/programs; what only the lab has, into .cache/programs/lab
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 # shellcheck source=../boards/qemu.conf
@@ -13,15 +13,15 @@ CONFORMANCE_UUID=7fc3b03e-d5b8-45c5-94cb-5b36ec23a5da
 BUILT=$CACHE/target/$TARGET/release
 TRUST=${OTRP_TRUST_DIR:-$CACHE/keys/dev/trust}
 
-# compile PACKAGE [FEATURE]: cargo decides what there is to do. The crates are built one by one, so
+# compile PACKAGE PROGRAM [FEATURE]: cargo decides what there is to do. The crates are built one by one, so
 # that none gets a feature of a dependency because another asks for it.
 compile() {
-    "$SCRIPTS/cargo.sh" build --quiet --locked --release --target "$TARGET" -p "$1" --bin "$1" ${2:+--features "$2"}
+    "$SCRIPTS/cargo.sh" build --quiet --locked --release --target "$TARGET" -p "$1" --bin "$2" ${3:+--features "$3"}
 }
 
 # ta PACKAGE OUTPUT [FEATURE]
 ta() {
-    compile "$1" "${3:-}"
+    compile "$1" "$1" "${3:-}"
     "$SCRIPTS/check-ta.sh" "$BUILT/$1"
     copy_if_changed "$BUILT/$1" "$CACHE/ta/$2.debug.elf"
     aarch64-linux-gnu-objcopy --strip-unneeded "$BUILT/$1" "$CACHE/ta/new.elf"
@@ -45,7 +45,7 @@ tas)
     ta otrp-signer-ta signer-v1
     ta otrp-signer-ta signer-v2 v2
     if [ "$variant" = lab ]; then
-        ta otrp-conformance $CONFORMANCE_UUID
+        ta otrp-conformance $CONFORMANCE_UUID ta
     fi
     mark "tas-$variant" "$inputs"
     ;;
@@ -53,11 +53,13 @@ programs)
     inputs=$(key "$(sources "$ROOT/host" "$ROOT/ta/wire")" "$(cat "$CACHE/stamp/guest")")
     fresh programs "$inputs" && exit
     say "compiling the programs of the device's Linux, about half a minute the first time"
-    mkdir -p "$CACHE/programs"
+    mkdir -p "$CACHE/programs/lab"
     for package in otrp-agent otrp-signer-client; do
-        compile "$package"
+        compile "$package" "$package"
         copy_if_changed "$BUILT/$package" "$CACHE/programs/$package"
     done
+    compile otrp-signer-client otrp-lab
+    copy_if_changed "$BUILT/otrp-lab" "$CACHE/programs/lab/otrp-lab"
     mark programs "$inputs"
     ;;
 *) fail "usage: build-arm64.sh tas VARIANT | programs" ;;

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Packs the guest's file system: busybox, tee-supplicant, kernel modules and our programs.
-#   build-guest.sh PROGRAM...    into .cache/guest/initrd.cpio; PROGRAMs go to /usr/bin
+#   build-guest.sh VARIANT PROGRAM...    into .cache/guest/VARIANT.cpio; PROGRAMs go to /usr/bin
 #
 # No trusted application is in it: whatever runs in the TEE came through the broker or the image.
 set -euo pipefail
@@ -8,15 +8,17 @@ set -euo pipefail
 
 GUEST=$CACHE/guest
 LIBRARIES=usr/lib/aarch64-linux-gnu
+VARIANT=${1:?a variant}
+shift
 MODULES=(optee 9pnet_virtio 9p virtio_net)
 
 lock
 inputs=$(key "$(cat "$CACHE/stamp/guest")" "$(key_of_files "$0" "$QEMU_DIR/guest/init" "$@")")
-fresh initrd "$inputs" && exit
-unmark initrd
-say "packing the guest's file system, about 2 s"
+fresh "guest-$VARIANT" "$inputs" && exit
+unmark "guest-$VARIANT"
+say "packing the guest's file system ($VARIANT), about 2 s"
 
-root=$GUEST/initrd
+root=$GUEST/$VARIANT
 rm -rf "$root"
 mkdir -p "$root"/{bin,usr/bin,usr/sbin,$LIBRARIES,etc,root,modules}
 ln -s usr/lib "$root/lib"
@@ -53,6 +55,6 @@ done | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' | while read -r file; do
     echo "${name%.xz}" >>"$root/modules/order"
 done
 chmod 755 "$root/init" "$root/bin/busybox"
-(cd "$root" && find . | LC_ALL=C sort | cpio -o -H newc -R 0:0 --quiet) >"$GUEST/initrd.cpio"
+(cd "$root" && find . | LC_ALL=C sort | cpio -o -H newc -R 0:0 --quiet) >"$GUEST/$VARIANT.cpio"
 rm -rf "$root"
-mark initrd "$inputs"
+mark "guest-$VARIANT" "$inputs"

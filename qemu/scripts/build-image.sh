@@ -12,14 +12,15 @@ lock
 "$SCRIPTS/build-tf-a.sh"
 "$SCRIPTS/build-optee.sh" devkit
 "$SCRIPTS/build-arm64.sh" programs
-"$SCRIPTS/build-guest.sh" "$CACHE"/programs/*
 for variant; do
     "$SCRIPTS/build-arm64.sh" tas "$variant"
-    early=("$BROKER")
+    early=("$BROKER") programs=("$CACHE"/programs/otrp-*)
     if [ "$variant" = lab ]; then
         early+=("$CONFORMANCE")
+        programs+=("$CACHE"/programs/lab/*)
     fi
     "$SCRIPTS/build-optee.sh" "$variant" "${early[@]}"
+    "$SCRIPTS/build-guest.sh" "$variant" "${programs[@]}"
     "$SCRIPTS/assemble-image.sh" "$variant"
 done
 mkdir -p "$CACHE/image/samples"

@@ -41,7 +41,7 @@ prepare_source() {
     done
 }
 
-# One TA address space, one tracing level, no debugging aids: what all variants share.
+# What all variants share.
 COMMON=(
     CROSS_COMPILE64=aarch64-linux-gnu-
     PYTHON3="$PYTHON3"

@@ -6,5 +6,5 @@ set -euo pipefail
 [ -d "$CACHE" ] || exit 0
 lock
 cd "$CACHE"
-rm -rf devices image keys log optee programs src ta target tf-a guest/initrd.cpio
+rm -rf devices image keys log optee programs src ta target tf-a guest/*.cpio
 find stamp -type f ! -name guest -delete 2>/dev/null || true

@@ -5,7 +5,7 @@ set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
 CARGO=$SCRIPTS/cargo.sh
-CARGO_DENY_VERSION=0.18.9
+CARGO_DENY_VERSION=0.20.2
 TOOLS=$CACHE/tools
 cd "$ROOT"
 
@@ -21,7 +21,8 @@ say "format"
 say "clippy, host"
 "$CARGO" clippy --quiet --locked --workspace "${host[@]}" --all-targets -- -D warnings
 say "clippy, device"
-"$CARGO" clippy --quiet --locked --release --target aarch64-unknown-linux-gnu "${device[@]}" -- -D warnings
+"$CARGO" clippy --quiet --locked --release --target aarch64-unknown-linux-gnu "${device[@]}" \
+    --features otrp-conformance/ta -- -D warnings
 
 say "direction of dependencies"
 "$CARGO" metadata --locked --format-version 1 --no-deps | "$PYTHON3" "$SCRIPTS/dependency_direction.py"
@@ -29,8 +30,9 @@ say "direction of dependencies"
 say "licences, bans, sources"
 if ! "$CARGO" deny --version >/dev/null 2>&1 && [ ! -x "$TOOLS/bin/cargo-deny" ]; then
     say "installing cargo-deny $CARGO_DENY_VERSION into .cache/tools, about 5 minutes"
-    logged cargo-deny env -u CARGO_TARGET_DIR "$CARGO" install --quiet --locked --root "$TOOLS" \
+    logged cargo-deny "$CARGO" install --quiet --locked --root "$TOOLS" --target-dir "$TOOLS/build" \
         --version "$CARGO_DENY_VERSION" cargo-deny
+    rm -rf "$TOOLS/build"
 fi
 export PATH=$TOOLS/bin:$PATH
 "$CARGO" deny --log-level error check --config .deny.toml bans licenses sources

@@ -32,7 +32,8 @@ pub enum Desired {
     Nothing,
     /// The security domain alone.
     Domain,
-    /// The security domain with the sample in this version.
+    /// The security domain with the sample in this version: 1, signed by the provider's RSA key, or
+    /// 2, signed by its elliptic one, whose certificate joins the domain with it.
     Signer(u32),
 }
 
@@ -99,8 +100,6 @@ impl Deployment {
     fn sign_sample(&self, elf: &Path, version: u32) -> Result<()> {
         let elf = fs::read(elf)
             .with_context(|| format!("cannot read {}; `make image` builds it", elf.display()))?;
-        // Version 1 by the provider's RSA key, as OP-TEE's own script signs; version 2 by its
-        // elliptic one.
         let name = if version == 1 { "sp-rsa" } else { "sp-ec" };
         let key = otrp_keys::file::read_key(&self.keys.join(format!("{name}.key.pem")))?;
         let image = otrp_keys::image::sign(&key, None, SIGNER_UUID.parse()?, version, &elf)?;
@@ -116,9 +115,13 @@ impl Deployment {
              tee_roots = [\"{keys}/tee-root.pem\"]\nta_encryption = \"A256GCM\"\n"
         );
         if desired != Desired::Nothing {
+            let mut certificates = format!("\"{keys}/sp-rsa.der\"");
+            if desired != Desired::Signer(1) {
+                certificates += &format!(", \"{keys}/sp-ec.der\"");
+            }
             text += &format!(
                 "\n[[sd]]\nname = \"{DOMAIN}\"\nspid = \"{SERVICE_PROVIDER}\"\n\
-                 certificates = [\"{keys}/sp-rsa.der\", \"{keys}/sp-ec.der\"]\n"
+                 certificates = [{certificates}]\n"
             );
         }
         if let Desired::Signer(version) = desired {

@@ -96,10 +96,10 @@ fn before_reboot(steps: &mut Steps<'_>, deployment: &Deployment, guest: &mut Gue
         signature(guest)?;
         Ok(((), "made a key, signed with it".into()))
     })?;
-    steps.step("UpdateTA to version 2, and the client sees it", || {
+    steps.step("UpdateSD adds a signer, UpdateTA to version 2, and the client sees it", || {
         deployment.desire(Desired::Signer(2))?;
         let lines = deployment.converge(guest)?;
-        expect_messages(&lines, &["GetDeviceState", "UpdateTA"])?;
+        expect_messages(&lines, &["GetDeviceState", "UpdateSD", "UpdateTA"])?;
         ensure!(client(guest, "version")?.as_deref() == Some("2"), "version 2 does not answer");
         client(guest, "sign-message hello")?.context("version 2 does not sign messages")?;
         Ok(((), lines.join("; ")))
