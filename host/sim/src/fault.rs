@@ -33,16 +33,24 @@ pub struct Faults(Rc<RefCell<Plan>>);
 
 #[derive(Debug, Default)]
 struct Plan {
-    operations: usize,
+    operations: Vec<Operation>,
     planned: Option<(usize, Moment, Fault)>,
+}
+
+/// Something that a port was asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Operation {
+    /// The port's method.
+    pub name: &'static str,
+    /// Whether it changes what is stored; if not, both moments are the same.
+    pub changes: bool,
 }
 
 impl Faults {
     /// Plans a fault at the `operation`th operation from now, counted from 0.
     pub fn plan(&self, operation: usize, moment: Moment, fault: Fault) {
-        let mut plan = self.0.borrow_mut();
-        plan.operations = 0;
-        plan.planned = Some((operation, moment, fault));
+        let planned = Some((operation, moment, fault));
+        *self.0.borrow_mut() = Plan { operations: Vec::new(), planned };
     }
 
     /// Forgets the plan and counts from 0 again.
@@ -52,28 +60,53 @@ impl Faults {
 
     /// Operations since the last plan or clearing.
     #[must_use]
-    pub fn operations(&self) -> usize {
-        self.0.borrow().operations
+    pub fn operations(&self) -> Vec<Operation> {
+        self.0.borrow().operations.clone()
     }
 
     /// Runs an operation that changes something, with the fault that is due.
     ///
     /// # Errors
     /// The operation's, or the planned one.
-    pub fn run<T>(&self, operation: impl FnOnce() -> Result<T, PortError>) -> Result<T, PortError> {
-        let due = {
-            let mut plan = self.0.borrow_mut();
-            let number = plan.operations;
-            plan.operations += 1;
-            plan.planned.filter(|(at, ..)| *at == number)
+    pub fn run<T>(
+        &self,
+        name: &'static str,
+        operation: impl FnOnce() -> Result<T, PortError>,
+    ) -> Result<T, PortError> {
+        let Some((moment, fault)) = self.due(Operation { name, changes: true }) else {
+            return operation();
         };
-        let Some((_, moment, fault)) = due else { return operation() };
         if moment == Moment::After {
             operation()?;
         }
-        match fault {
-            Fault::Cut => std::panic::panic_any(Cut),
-            Fault::Error(error) => Err(error),
+        fault.happen()
+    }
+
+    /// Lets an operation that changes nothing begin, or the fault that is due happen.
+    ///
+    /// # Errors
+    /// The planned one.
+    pub fn ask(&self, name: &'static str) -> Result<(), PortError> {
+        match self.due(Operation { name, changes: false }) {
+            None => Ok(()),
+            Some((_, fault)) => fault.happen(),
+        }
+    }
+
+    fn due(&self, operation: Operation) -> Option<(Moment, Fault)> {
+        let mut plan = self.0.borrow_mut();
+        let number = plan.operations.len();
+        plan.operations.push(operation);
+        plan.planned.filter(|(at, ..)| *at == number).map(|(_, moment, fault)| (moment, fault))
+    }
+}
+
+impl Fault {
+    fn happen<T>(self) -> Result<T, PortError> {
+        match self {
+            // Not `panic_any`: nobody needs a message and a backtrace for each of thousands.
+            Self::Cut => std::panic::resume_unwind(Box::new(Cut)),
+            Self::Error(error) => Err(error),
         }
     }
 }

@@ -7,6 +7,6 @@ mod fault;
 mod platform;
 mod world;
 
-pub use fault::{Cut, Fault, Faults, Moment};
+pub use fault::{Cut, Fault, Faults, Moment, Operation};
 pub use platform::{SimClock, SimKeys, SimPlatform, SimRng, SimRsa, SimStorage, SimTaStore};
 pub use world::{Image, Snapshot, World};

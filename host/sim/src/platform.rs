@@ -48,6 +48,7 @@ impl Storage for SimStorage {
         name: Name,
         buffer: &'b mut [u8],
     ) -> Result<Option<&'b [u8]>, PortError> {
+        self.0.faults.ask("storage.load")?;
         let records = self.0.records.borrow();
         let Some(record) = records.get(&name) else { return Ok(None) };
         let target = buffer.get_mut(..record.len()).ok_or(PortError::Corrupt)?;
@@ -56,14 +57,14 @@ impl Storage for SimStorage {
     }
 
     fn replace(&mut self, name: Name, record: &[u8]) -> Result<(), PortError> {
-        self.0.faults.run(|| {
+        self.0.faults.run("storage.replace", || {
             self.0.records.borrow_mut().insert(name, record.to_vec());
             Ok(())
         })
     }
 
     fn remove(&mut self, name: Name) -> Result<(), PortError> {
-        self.0.faults.run(|| {
+        self.0.faults.run("storage.remove", || {
             self.0.records.borrow_mut().remove(&name);
             Ok(())
         })
@@ -88,7 +89,7 @@ impl SimTaStore {
 impl TaStore for SimTaStore {
     fn begin(&mut self, uuid: &UuidBytes, ta: &StoredTa) -> Result<(), PortError> {
         self.open = None;
-        self.world.faults.clone().run(|| {
+        self.world.faults.clone().run("ta_store.begin", || {
             if self.world.reserved.borrow().contains(uuid) {
                 return Err(PortError::Denied);
             }
@@ -98,7 +99,7 @@ impl TaStore for SimTaStore {
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), PortError> {
-        let result = self.world.faults.clone().run(|| {
+        let result = self.world.faults.clone().run("ta_store.write", || {
             let (_, image) = self.open.as_mut().ok_or(PortError::Failed)?;
             image.elf.extend_from_slice(bytes);
             Ok(())
@@ -111,7 +112,7 @@ impl TaStore for SimTaStore {
 
     fn commit(&mut self) -> Result<(), PortError> {
         let open = self.open.take();
-        self.world.faults.run(|| {
+        self.world.faults.run("ta_store.commit", || {
             let (uuid, image) = open.ok_or(PortError::Failed)?;
             let whole = u32::try_from(image.elf.len()) == Ok(image.stored.size)
                 && openssl::sha::sha256(&image.elf) == image.stored.digest;
@@ -128,13 +129,14 @@ impl TaStore for SimTaStore {
     }
 
     fn remove(&mut self, uuid: &UuidBytes) -> Result<(), PortError> {
-        self.world.faults.run(|| {
+        self.world.faults.run("ta_store.remove", || {
             self.world.images.borrow_mut().remove(uuid);
             Ok(())
         })
     }
 
     fn query(&mut self, uuid: &UuidBytes) -> Result<Option<StoredTa>, PortError> {
+        self.world.faults.ask("ta_store.query")?;
         Ok(self.world.images.borrow().get(uuid).map(|image| image.stored))
     }
 }
@@ -164,17 +166,19 @@ fn point(key: &SecretKey) -> Point {
 impl Keys for SimKeys {
     fn generate(&mut self, name: Name) -> Result<Point, PortError> {
         let key = SecretKey::generate();
-        self.0.faults.run(|| {
+        self.0.faults.run("keys.generate", || {
             self.0.records.borrow_mut().insert(name, key.to_bytes().to_vec());
             Ok(point(&key))
         })
     }
 
     fn public(&mut self, name: Name) -> Result<Option<Point>, PortError> {
+        self.0.faults.ask("keys.public")?;
         Ok(self.secret(name)?.as_ref().map(point))
     }
 
     fn sign(&mut self, name: Name, digest: &[u8; 32]) -> Result<[u8; 64], PortError> {
+        self.0.faults.ask("keys.sign")?;
         let key = SigningKey::from(self.secret(name)?.ok_or(PortError::Failed)?);
         let signature: p256::ecdsa::Signature =
             key.sign_prehash(digest).map_err(|_| PortError::Failed)?;
@@ -182,6 +186,7 @@ impl Keys for SimKeys {
     }
 
     fn agree(&mut self, name: Name, peer: &Point) -> Result<Seed, PortError> {
+        self.0.faults.ask("keys.agree")?;
         let key = self.secret(name)?.ok_or(PortError::Failed)?;
         let peer = p256::PublicKey::from_sec1_bytes(peer).map_err(|_| PortError::Failed)?;
         let shared = key.diffie_hellman(&peer);
@@ -191,7 +196,7 @@ impl Keys for SimKeys {
     }
 
     fn destroy(&mut self, name: Name) -> Result<(), PortError> {
-        self.0.faults.run(|| {
+        self.0.faults.run("keys.destroy", || {
             self.0.records.borrow_mut().remove(&name);
             Ok(())
         })
@@ -218,10 +223,19 @@ impl Clock for SimClock {
 
 /// The host's random numbers.
 #[derive(Debug)]
-pub struct SimRng;
+pub struct SimRng(World);
+
+impl SimRng {
+    /// Random numbers with the faults of a world.
+    #[must_use]
+    pub const fn new(world: World) -> Self {
+        Self(world)
+    }
+}
 
 impl Rng for SimRng {
     fn fill(&mut self, buffer: &mut [u8]) -> Result<(), PortError> {
+        self.0.faults.ask("rng.fill")?;
         openssl::rand::rand_bytes(buffer).map_err(|_| PortError::Failed)
     }
 }

@@ -60,7 +60,7 @@ impl World {
             ta_store: SimTaStore::new(self.clone()),
             keys: SimKeys::new(self.clone()),
             clock: SimClock::new(self.clone()),
-            rng: SimRng,
+            rng: SimRng::new(self.clone()),
         };
         Box::new(Engine::new(ports, trust))
     }

@@ -130,7 +130,7 @@ pub struct Device<P: Platform = SimPlatform> {
     pub reply: Vec<u8>,
 }
 
-fn boot_simulator(world: &World) -> Box<Engine<SimPlatform>> {
+pub fn boot_simulator(world: &World) -> Box<Engine<SimPlatform>> {
     world.boot(pki().trust)
 }
 

@@ -8,5 +8,6 @@ mod bench;
 mod flow;
 mod forms;
 mod home;
+mod power_cuts;
 mod refusals;
 mod update;
