@@ -30,7 +30,7 @@ use otrp_engine::pki::{
     Untrusted, Usage, certification_request, chain_matches_key, check_sp_certificate, spki_p256,
     split_chain, split_der, verify_path, verify_tam,
 };
-use otrp_engine::platform::{Point, RsaPadding};
+use otrp_engine::platform::{Point, RsaPadding, RsaVerify};
 use otrp_wire::limits::{CERTIFICATE_LIMIT, CHAIN_LIMIT, TAM_ID_LIMIT};
 use support::{OpensslRsa, elliptic, p256, rsa, sign_p256, sign_rsa, spki};
 use x509::*;
@@ -476,6 +476,8 @@ fn the_chain_is_the_path() {
     let rolled = self::authority("authority", "authority", p256());
     let rolled_leaf = world.leaf.sign(&rolled.key);
     let rolled = rolled.sign(&world.authority.key);
+    let renamed = Template { subject: "x", issuer: "x", ..world.root.clone() };
+    let renamed = renamed.sign(&world.root.key);
     // The root's key and name, issued by somebody else.
     let crossed = Template { issuer: "stranger", ..world.root.clone() }.sign(&p256());
 
@@ -494,6 +496,12 @@ fn the_chain_is_the_path() {
             &[&leaf, &authority, &namesake],
             &[&root],
             Err(Untrusted::UnknownIssuer),
+        ),
+        (
+            "the root's key under another name",
+            &[&leaf, &authority, &renamed],
+            &[&root],
+            Err(Untrusted::Order),
         ),
         ("another root", &[&leaf, &authority, &root], &[&stranger], Err(Untrusted::UnknownIssuer)),
         ("a missing link", &[&leaf], &[&root], Err(Untrusted::UnknownIssuer)),
@@ -545,19 +553,22 @@ fn an_anchor_may_issue_leaves() {
 #[test]
 fn the_longest_path_is_accepted_and_a_longer_one_is_not() {
     const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
-    for (length, expected) in [(CHAIN_LIMIT, Ok(())), (CHAIN_LIMIT + 1, Err(Untrusted::TooMany))] {
+    let verify = |below_root: usize, present_root: bool| {
         let top = root(p256());
-        // From the top: the authorities below the root, the root itself not in the chain.
-        let mut chain = Vec::new();
-        let (mut issuer, mut signer) = ("root", top.key.clone());
-        for subject in &NAMES[..length - 1] {
+        let root = top.sign(&top.key);
+        let mut chain = Vec::from_iter(present_root.then(|| root.clone()));
+        let (mut issuer, mut signer) = ("root", top.key);
+        for subject in &NAMES[..below_root - 1] {
             let next = authority(subject, issuer, p256());
             chain.insert(0, next.sign(&signer));
             (issuer, signer) = (subject, next.key);
         }
         chain.insert(0, leaf(issuer, p256()).sign(&signer));
-        assert_eq!(chain.len(), length);
-        assert_eq!(verify(&chain, &[top.sign(&top.key)], NOW, Role::Tam), expected);
+        verify(&chain, &[root], NOW, Role::Tam)
+    };
+    for present_root in [true, false] {
+        assert_eq!(verify(CHAIN_LIMIT - 1, present_root), Ok(()));
+        assert_eq!(verify(CHAIN_LIMIT, present_root), Err(Untrusted::TooMany));
     }
 }
 
@@ -1066,6 +1077,24 @@ fn signatures_fit_their_scheme() {
         assert!(!verify(*scheme, &digest, &[&[0][..], signature].concat()), "{scheme:?}, padded");
         for (.., another, _) in good.iter().filter(|(.., another, _)| another != scheme) {
             assert!(!verify(*another, &digest, signature), "{scheme:?} as {another:?}");
+        }
+    }
+}
+
+/// Platforms differ in what they make of a signature that is not as long as the key.
+#[test]
+fn rsa_signatures_of_another_length_do_not_reach_the_platform() {
+    struct Anything;
+    impl RsaVerify for Anything {
+        fn verify(_: RsaPadding, _: &[u8], _: &[u8], _: &[u8; 32], _: &[u8]) -> bool {
+            true
+        }
+    }
+    let spki = spki(&RSA_2048);
+    let key = PublicKey::from_spki(&spki).unwrap();
+    for scheme in [Scheme::RsaPkcs1, Scheme::RsaPss] {
+        for (length, expected) in [(0, false), (255, false), (256, true), (257, false)] {
+            assert_eq!(key.verify::<Anything>(scheme, &[0; 32], &vec![1; length]), expected);
         }
     }
 }

@@ -28,7 +28,7 @@ pub enum Role {
 pub enum Untrusted {
     /// There is no certificate below the anchor.
     Empty,
-    /// More certificates than [`CHAIN_LIMIT`].
+    /// More certificates than [`CHAIN_LIMIT`], the anchor included.
     TooMany,
     /// One of the certificates is refused for its own sake.
     Certificate(Error),
@@ -179,15 +179,16 @@ pub fn verify_path<'a, R: RsaVerify>(
     now_unix_seconds: u64,
     role: Role,
 ) -> Result<VerifiedPath<'a>, Untrusted> {
-    if chain.len() > CHAIN_LIMIT {
-        return Err(Untrusted::TooMany);
-    }
     let mut certificates = heapless::Vec::<_, CHAIN_LIMIT>::new();
     for der in chain {
         certificates.push(Certificate::parse(der)?).map_err(|_| Untrusted::TooMany)?;
     }
     if certificates.last().is_some_and(|last| anchors.iter().any(|der| is_anchor(last, der))) {
         certificates.pop();
+    }
+    // The anchor counts, whether it was presented or not.
+    if certificates.is_full() {
+        return Err(Untrusted::TooMany);
     }
     check_order(&certificates)?;
     let (leaf, intermediates) = certificates.split_first().ok_or(Untrusted::Empty)?;
