@@ -18,7 +18,7 @@ MAY_USE = {
     "otrp-signer-client": set(),
     "otrp-tam": {"otrp-wire"},
     "otrp-keys": set(),
-    "otrp-sim": {"otrp-engine", "otrp-keys", "otrp-tam", "otrp-wire"},
+    "otrp-sim": {"otrp-conformance", "otrp-engine", "otrp-keys", "otrp-tam", "otrp-wire"},
     "otrp-qemu": {"otrp-keys", "otrp-tam", "otrp-wire"},
 }
 # A test may compare with another part of the project; a product may not contain it.
