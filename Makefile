@@ -41,8 +41,7 @@ test-host: setup
 ## test-device: the tests that run inside OP-TEE under QEMU
 test-device: image lab
 	@$(SCRIPTS)/build-host.sh otrp-tam otrp-keys otrp-qemu
-	@$(CARGO) test --quiet --locked -p otrp-qemu --test boot -- --ignored
-	@$(call PROGRAM,otrp-qemu) test
+	@$(CARGO) test --quiet --locked -p otrp-qemu -- --ignored --test-threads 1
 
 ## lint: format, clippy, licences and sources, direction of dependencies, shell scripts
 lint: image lab

@@ -21,10 +21,10 @@ const ITEM_NOT_FOUND: i32 = 4;
 /// SHA-256 of `abc` (FIPS 180-4, appendix B.1): something to sign.
 const DIGEST: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
-/// Runs the whole flow on a new device and prints a line for each step.
-pub fn run(cache: &Path, report: &mut dyn FnMut(&str)) -> Result<()> {
+/// Runs the whole flow on a new device in `device` and reports a line for each step.
+pub fn run(cache: &Path, device: &Path, report: &mut dyn FnMut(&str)) -> Result<()> {
     let start = Instant::now();
-    let device = Device::open_or_create(cache.join("devices/run"))?;
+    let device = Device::open_or_create(device)?;
     device.wipe()?;
     let folder = device.directory().join("tam");
     let _ = std::fs::remove_dir_all(&folder);
@@ -87,7 +87,7 @@ fn before_reboot(steps: &mut Steps<'_>, deployment: &Deployment, guest: &mut Gue
         deployment.desire(Desired::Signer(1))?;
         let lines = deployment.converge(guest)?;
         expect_messages(&lines, &["GetDeviceState", "CreateSD", "InstallTA"])?;
-        Ok(((), lines.join("; ")))
+        Ok(((), compact(&lines)))
     })?;
     steps.step("client opened the sample by UUID: version 1, no file of it in Linux", || {
         ensure!(client(guest, "version")?.as_deref() == Some("1"), "version 1 does not answer");
@@ -102,7 +102,7 @@ fn before_reboot(steps: &mut Steps<'_>, deployment: &Deployment, guest: &mut Gue
         expect_messages(&lines, &["GetDeviceState", "UpdateSD", "UpdateTA"])?;
         ensure!(client(guest, "version")?.as_deref() == Some("2"), "version 2 does not answer");
         client(guest, "sign-message hello")?.context("version 2 does not sign messages")?;
-        Ok(((), lines.join("; ")))
+        Ok(((), compact(&lines)))
     })?;
     steps.step("GetTAInformation, its signature verified with the provider's key", || {
         ta_information(deployment, guest)
@@ -123,7 +123,7 @@ fn after_reboot(steps: &mut Steps<'_>, deployment: &Deployment, guest: &mut Gues
         let lines = deployment.converge(guest)?;
         expect_messages(&lines, &["GetDeviceState", "DeleteTA"])?;
         ensure!(client(guest, "version")?.is_none(), "the sample still answers");
-        Ok(((), lines.join("; ")))
+        Ok(((), compact(&lines)))
     })?;
     steps.step("DeleteSD: the device is as it was", || {
         deployment.desire(Desired::Nothing)?;
@@ -131,7 +131,7 @@ fn after_reboot(steps: &mut Steps<'_>, deployment: &Deployment, guest: &mut Gues
         expect_messages(&lines, &["GetDeviceState", "DeleteSD"])?;
         let lines = deployment.converge(guest)?;
         expect_messages(&lines, &["GetDeviceState"])?;
-        Ok(((), lines.join("; ")))
+        Ok(((), compact(&lines)))
     })
 }
 
@@ -178,6 +178,12 @@ pub fn expect_messages(lines: &[String], names: &[&str]) -> Result<()> {
         && lines.iter().zip(names).all(|(line, name)| line.contains(name) && line.contains("pass"));
     ensure!(matches, "expected {names:?} to pass, the agent says:\n{}", lines.join("\n"));
     Ok(())
+}
+
+/// The agent's lines on one line.
+fn compact(lines: &[String]) -> String {
+    let line = |line: &String| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    lines.iter().map(line).collect::<Vec<_>>().join(", ")
 }
 
 /// Adds the ends of the guest's logs to an error.

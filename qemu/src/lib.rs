@@ -25,3 +25,4 @@ pub mod flow;
 pub mod guest;
 pub mod image;
 pub mod machine;
+pub mod operator;

@@ -70,7 +70,8 @@ fn main() -> ExitCode {
 fn execute(Arguments { cache, command }: Arguments) -> Result<ExitCode> {
     match command {
         Command::Run => {
-            otrp_qemu::flow::run(&cache, &mut |line| println!("{line}"))?;
+            let device = cache.join("devices/run");
+            otrp_qemu::flow::run(&cache, &device, &mut |line| println!("{line}"))?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Shell { device, wipe, image, script } => {

@@ -266,7 +266,7 @@ mod tests {
     fn the_signature_header_is_the_drafts() {
         let mut room = [0; 32];
         let mut writer = Writer::new(&mut room);
-        writer.base64url(br#"{"alg":"ES256"}"#).unwrap();
+        writer.base64url(br#"{"alg":"ES256"}"#).expect("room");
         assert_eq!(writer.finish(), SIGNATURE_HEADER.as_bytes());
     }
 }

@@ -1,0 +1,114 @@
+//! A TAM's operator at the device: single messages, made by the TAM's library and carried by the
+//! agent, so that any one of them can be bent.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use otrp_tam::certificate::TeeRoots;
+use otrp_tam::dsi::DeviceState;
+use otrp_tam::identity::Identity;
+use otrp_tam::message::{Builder, Command, Request, Target};
+use otrp_tam::response::{Outcome, Passed, Reply, StateAnswer};
+use serde_json::Value;
+
+use crate::guest::{COMMAND_TIMEOUT, Guest, Output};
+
+/// One TAM, by its keys.
+pub struct Operator {
+    /// Who signs.
+    pub identity: Identity,
+    roots: TeeRoots,
+}
+
+/// What the agent brought back for one message.
+#[derive(Debug)]
+pub struct Carried {
+    /// The answer.
+    pub answer: Vec<u8>,
+    /// How the agent ended.
+    pub status: i32,
+    /// From handing the message to the guest to having the answer.
+    pub elapsed: Duration,
+}
+
+impl Operator {
+    /// The TAM `name` of the development keys.
+    pub fn read(keys: &Path, name: &str) -> Result<Self> {
+        let file = |suffix: &str| keys.join(format!("{name}{suffix}"));
+        let root = otrp_keys::file::read_certificates(&keys.join("tee-root.pem"))?;
+        Ok(Self {
+            identity: Identity::read(&file(".key.pem"), &file(".chain.pem"), None)?,
+            roots: TeeRoots::new(root)?,
+        })
+    }
+
+    /// The device's state for this TAM, verified.
+    pub fn state(&self, guest: &mut Guest) -> Result<DeviceState> {
+        let request = Builder::device_state(&self.identity).build()?;
+        let reply = carry(guest, &request.message)?;
+        let Reply::Answer(answer) = Reply::read(&reply.answer)? else { bail!("an agent's error") };
+        match answer.device_state(Some(&request.exchange), &self.identity, &self.roots)? {
+            StateAnswer::State { state, .. } => Ok(*state),
+            StateAnswer::Refused(refusal) => bail!("refused: {refusal:?}"),
+        }
+    }
+
+    /// The outcome of a command, verified.
+    pub fn send(&self, guest: &mut Guest, request: &Request, target: &Target) -> Result<Outcome> {
+        let reply = carry(guest, &request.message)?;
+        let Reply::Answer(answer) = Reply::read(&reply.answer)? else { bail!("an agent's error") };
+        Ok(answer.outcome(Some(&request.exchange), &self.identity, &target.certificate)?)
+    }
+
+    /// Asks for the state, and gives a command that must pass.
+    pub fn carry_out(&self, guest: &mut Guest, command: Command<'_>) -> Result<Passed> {
+        let target = Target::from(&self.state(guest)?);
+        let request = Builder::command(&self.identity, &target, command).build()?;
+        match self.send(guest, &request, &target)? {
+            Outcome::Pass(passed) => Ok(*passed),
+            Outcome::Fail(refusal) => bail!("refused: {refusal:?}"),
+        }
+    }
+}
+
+/// Hands a message to the agent in the guest.
+pub fn carry(guest: &mut Guest, message: &[u8]) -> Result<Carried> {
+    // A timer in the guest, so that the way of the message into it is not counted.
+    let script = "cat >/tmp/message; start=$(cut -d' ' -f1 /proc/uptime); \
+                  otrp-agent process </tmp/message; status=$?; \
+                  echo $start $(cut -d' ' -f1 /proc/uptime) >&2; exit $status";
+    let output = guest.run_with(script, message, COMMAND_TIMEOUT)?;
+    let elapsed = guest_time(&output).context("the guest's clock is missing")?;
+    ensure!(matches!(output.status, 0 | 1), "the agent ended with status {}", output.status);
+    Ok(Carried { answer: output.stdout, status: output.status, elapsed })
+}
+
+/// The time between the two readings of the guest's uptime on the last line.
+fn guest_time(output: &Output) -> Option<Duration> {
+    let text = output.error_text();
+    let (start, end) = text.lines().last()?.split_once(' ')?;
+    Duration::try_from_secs_f64(end.parse::<f64>().ok()? - start.parse::<f64>().ok()?).ok()
+}
+
+/// The error code of a refusal that is signed but not encrypted, or the agent's.
+pub fn plain_error(answer: &[u8]) -> Result<String> {
+    use base64::Engine as _;
+    let outer: Value = serde_json::from_slice(answer).context("the answer is no JSON")?;
+    let (name, value) = outer.as_object().and_then(|map| map.iter().next()).context("empty")?;
+    if name == "OTrPBrokerError" {
+        return Ok(value["errcode"].as_str().unwrap_or_default().to_owned());
+    }
+    let value = if name == "GetDeviceStateResponse" {
+        &value[0]["GetDeviceTEEStateResponse"]
+    } else {
+        value
+    };
+    let payload = value["payload"].as_str().context("no payload")?;
+    let payload = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(payload)?;
+    let inner: Value = serde_json::from_slice(&payload)?;
+    let tbs = inner.as_object().and_then(|map| map.values().next()).context("empty")?;
+    ensure!(tbs["status"] == "fail", "it passed: {tbs}");
+    ensure!(tbs.get("content").is_none(), "the refusal has a content");
+    Ok(tbs["reason"]["error-code"].as_str().unwrap_or_default().to_owned())
+}
