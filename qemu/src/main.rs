@@ -23,6 +23,8 @@ struct Arguments {
 enum Command {
     /// Has a TAM install, update and delete a trusted application on a new device.
     Run,
+    /// Times installations through OTrP beside raw and stock ones, in the lab image.
+    Bench,
     /// Boots a device; runs a command in its Linux, or gives a shell there.
     Shell {
         /// The device; it is made when there is none of this name.
@@ -72,6 +74,10 @@ fn execute(Arguments { cache, command }: Arguments) -> Result<ExitCode> {
         Command::Run => {
             let device = cache.join("devices/run");
             otrp_qemu::flow::run(&cache, &device, &mut |line| println!("{line}"))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Bench => {
+            otrp_qemu::bench::run(&cache, &mut |line| println!("{line}"))?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Shell { device, wipe, image, script } => {

@@ -75,9 +75,9 @@ impl Operator {
 /// Hands a message to the agent in the guest.
 pub fn carry(guest: &mut Guest, message: &[u8]) -> Result<Carried> {
     // A timer in the guest, so that the way of the message into it is not counted.
-    let script = "cat >/tmp/message; start=$(cut -d' ' -f1 /proc/uptime); \
+    let script = "cat >/tmp/message; read start rest </proc/uptime; \
                   otrp-agent process </tmp/message; status=$?; \
-                  echo $start $(cut -d' ' -f1 /proc/uptime) >&2; exit $status";
+                  read end rest </proc/uptime; echo $start $end >&2; exit $status";
     let output = guest.run_with(script, message, COMMAND_TIMEOUT)?;
     let elapsed = guest_time(&output).context("the guest's clock is missing")?;
     ensure!(matches!(output.status, 0 | 1), "the agent ended with status {}", output.status);

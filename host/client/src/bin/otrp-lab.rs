@@ -13,6 +13,11 @@ use sha2::{Digest, Sha256};
 
 const CONFORMANCE: &str = "7fc3b03e-d5b8-45c5-94cb-5b36ec23a5da";
 
+/// `PTA_SECSTOR_TA_MGMT_UUID` of OP-TEE, in the lab's core alone.
+const STOCK_INSTALLER: &str = "6e256cba-fc4d-4941-ad09-2ca1860342dd";
+/// `PTA_SECSTOR_TA_MGMT_BOOTSTRAP`.
+const STOCK_BOOTSTRAP: u32 = 0;
+
 const RUN: u32 = 0;
 const RAW_INSTALL: u32 = 1;
 const RAW_REMOVE: u32 = 2;
@@ -24,6 +29,7 @@ const REPORT_LIMIT: usize = 64 * 1024;
 const USAGE: &str = "usage: otrp-lab COMMAND
   run                         run the ports' conformance tests in the TEE
   install UUID VERSION ELF    install a TA through the pseudo TA, without OTrP; print milliseconds
+  stock-install FILE          install a TA that the image's key signed through the stock pseudo TA
   remove UUID                 remove it; print milliseconds
   query UUID                  print version, size, SHA-256 and milliseconds
   open UUID                   open a session and close it: is there such an application?";
@@ -49,6 +55,13 @@ fn run(arguments: &[&str]) -> Result<bool> {
             let elf = std::fs::read(elf).with_context(|| format!("cannot read {elf}"))?;
             let version = version.parse().context("the version is no number")?;
             println!("{}", install(uuid, version, &elf)?);
+            Ok(true)
+        }
+        ["stock-install", file] => {
+            let image = std::fs::read(file).with_context(|| format!("cannot read {file}"))?;
+            let p0 = ParamTmpRef::new_input(&image);
+            let mut operation = Operation::new(0, p0, ParamNone, ParamNone, ParamNone);
+            invoke_in(STOCK_INSTALLER, STOCK_BOOTSTRAP, &mut operation)?;
             Ok(true)
         }
         ["remove", uuid] => {
@@ -116,7 +129,15 @@ fn invoke<A: Param, B: Param, C: Param, D: Param>(
     command: u32,
     operation: &mut Operation<A, B, C, D>,
 ) -> Result<()> {
-    let uuid = Uuid::parse_str(CONFORMANCE).ok().context("no UUID")?;
+    invoke_in(CONFORMANCE, command, operation)
+}
+
+fn invoke_in<A: Param, B: Param, C: Param, D: Param>(
+    uuid: &str,
+    command: u32,
+    operation: &mut Operation<A, B, C, D>,
+) -> Result<()> {
+    let uuid = Uuid::parse_str(uuid).ok().context("no UUID")?;
     let mut session = Context::new()?.open_session(uuid)?;
     Ok(session.invoke_command(command, operation)?)
 }
