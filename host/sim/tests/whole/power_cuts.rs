@@ -7,14 +7,16 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use openssl::x509::X509;
 use otrp_engine::Engine;
 use otrp_engine::error::Unanswerable;
 use otrp_engine::platform::{
     Kind, Name, Platform, PortError, Ports, Storage, StoredTa, TaStore, UuidBytes,
 };
+use otrp_keys::certificate::{Purpose, Template, Validity};
 use otrp_sim::{
-    Cut, Fault, Image, Moment, SimClock, SimKeys, SimPlatform, SimRng, SimRsa, SimStorage,
-    SimTaStore, Snapshot, World,
+    Cut, Fault, Image, Moment, Operation, SimClock, SimKeys, SimPlatform, SimRng, SimRsa,
+    SimStorage, SimTaStore, Snapshot, World,
 };
 use otrp_tam::Identity;
 use otrp_tam::dsi::{DeviceState, Dsi};
@@ -25,7 +27,7 @@ use otrp_tam::ta_information::TaInformation;
 use p256::SecretKey;
 use p256::elliptic_curve::sec1::ToSec1Point;
 
-use crate::bench::{Device, boot_simulator, now, pki, signed, ta_query, uuid};
+use crate::bench::{Device, boot_simulator, der, now, pki, signed, ta_query, uuid};
 use crate::home::*;
 
 /// A request that a device in some state accepts.
@@ -172,6 +174,7 @@ impl<P: Platform> Observer<P> {
 /// Tries every fault on one case.
 struct Trial<'c, P: Platform> {
     case: &'c Case,
+    message: Vec<u8>,
     observer: Observer<P>,
     before: Observed,
     after: Observed,
@@ -191,8 +194,8 @@ fn problem<P: Platform>(case: &Case, boot: fn(&World) -> Box<Engine<P>>) -> Opti
     assert_ne!(before, after, "nothing to see");
 
     let observer = Observer::new(boot, &case.before);
-    let trial = Trial { case, observer, before, after, judged: RefCell::default() };
-    trial.run(&message).err()
+    let trial = Trial { case, message, observer, before, after, judged: RefCell::default() };
+    trial.run().err()
 }
 
 const PASS: &str = r#""status":"pass""#;
@@ -206,26 +209,16 @@ fn text_of(reply: &[u8]) -> String {
 }
 
 impl<P: Platform> Trial<'_, P> {
-    fn run(&self, message: &[u8]) -> Result<(), String> {
+    fn run(&self) -> Result<(), String> {
         let mut device = self.observer.device(&self.case.before);
-        let _ = device.process(message);
+        let _ = device.process(&self.message);
         let operations = device.world.faults.operations();
         assert!(operations.len() > 10, "operations are counted");
         for (index, operation) in operations.iter().enumerate() {
-            let mut faults = vec![(Moment::Before, Fault::Error(PortError::Failed))];
-            if operation.changes {
-                faults.extend([
-                    (Moment::Before, Fault::Cut),
-                    (Moment::After, Fault::Cut),
-                    (Moment::After, Fault::Error(PortError::Failed)),
-                    // What is full is as it was, so there is no such error afterwards.
-                    (Moment::Before, Fault::Error(PortError::Full)),
-                ]);
-            }
-            for (moment, fault) in faults {
+            for (moment, fault) in faults_of(*operation) {
                 let mut device = self.observer.device(&self.case.before);
                 device.world.faults.plan(index, moment, fault);
-                let reply = cut_short(|| device.process(message));
+                let reply = cut_short(|| device.process(&self.message));
                 device.world.faults.clear();
                 let snapshot = device.world.snapshot();
                 let outcome = self.judge(&snapshot).and_then(|observed| match reply {
@@ -250,11 +243,25 @@ impl<P: Platform> Trial<'_, P> {
             if observed != self.before && observed != self.after {
                 return Err(format!("in between: {observed:?}"));
             }
+            if observed == self.after {
+                self.assert_not_again(&mut self.observer.device(snapshot))?;
+            }
             self.converge(&mut self.observer.device(snapshot))?;
             Ok(observed)
         });
         self.judged.borrow_mut().push((snapshot.clone(), judgement.clone()));
         judgement
+    }
+
+    /// A request that was carried out is not accepted a second time, whoever knows of the first.
+    fn assert_not_again(&self, device: &mut Device<P>) -> Result<(), String> {
+        let reply = device.process(&self.message).map_err(|error| format!("{error:?}"))?;
+        let text = text_of(&reply);
+        if text.contains("ERR_DEV_STATE_MISMATCH") {
+            Ok(())
+        } else {
+            Err(format!("the request was looked at twice: {text}"))
+        }
     }
 
     /// Sends the command again, on the state that the device has now.
@@ -313,6 +320,21 @@ impl<P: Platform> Trial<'_, P> {
         }
         Ok(())
     }
+}
+
+/// What may go wrong with an operation.
+fn faults_of(operation: Operation) -> Vec<(Moment, Fault)> {
+    let mut faults = vec![(Moment::Before, Fault::Error(PortError::Failed))];
+    if operation.changes {
+        faults.extend([
+            (Moment::Before, Fault::Cut),
+            (Moment::After, Fault::Cut),
+            (Moment::After, Fault::Error(PortError::Failed)),
+            // What is full is as it was, so there is no such error afterwards.
+            (Moment::Before, Fault::Error(PortError::Full)),
+        ]);
+    }
+    faults
 }
 
 /// The public half of a stored key.
@@ -437,6 +459,130 @@ fn updating_personalization_alone() {
 #[test]
 fn deleting_an_application() {
     assert_survives(&Case::at_home(Base::DeleteTa.command(), TA_GONE));
+}
+
+/// Lets something happen to a device, once with each fault, and looks at what is left: with a
+/// restart, and after an error also without.
+fn with_each_fault(
+    before: &Snapshot,
+    mut happen: impl FnMut(&mut Device),
+    mut check: impl FnMut(&mut Device),
+) {
+    let mut device = Device::from(before);
+    happen(&mut device);
+    let operations = device.world.faults.operations();
+    check(&mut device);
+    for (index, operation) in operations.into_iter().enumerate() {
+        for (moment, fault) in faults_of(operation) {
+            let mut device = Device::from(before);
+            device.world.faults.plan(index, moment, fault);
+            let done = cut_short(|| happen(&mut device));
+            device.world.faults.clear();
+            if done.is_some() {
+                check(&mut device);
+            }
+            device.reboot();
+            check(&mut device);
+        }
+    }
+}
+
+#[test]
+fn meeting_a_tam() {
+    let tam = &pki().tam;
+    let message = Builder::device_state(tam).build().unwrap().message;
+    with_each_fault(
+        &Device::provisioned().world.snapshot(),
+        |device| drop(device.process(&message)),
+        |device| {
+            device.state(tam);
+            assert_eq!(device.records(Kind::TamChain).len(), 1);
+            ask(device, tam).unwrap();
+        },
+    );
+}
+
+#[test]
+fn meeting_a_tam_with_a_new_certificate() {
+    let (old, certificate) = (&pki().tam, renewed_certificate());
+    let mut chain = old.chain().to_vec();
+    chain[0] = certificate;
+    let new = Identity::new(old.key().to_owned(), chain, None).unwrap();
+    let message = Builder::device_state(&new).build().unwrap().message;
+    with_each_fault(
+        &home().snapshot,
+        |device| drop(device.process(&message)),
+        |device| {
+            let _ = device.process(b"{}");
+            // The one that is stored is the old one or the new one, and one is replaced by the
+            // other as often as the TAM wants.
+            assert_eq!(device.records(Kind::TamChain).len(), 2);
+            let known = [ask(device, old).is_ok(), ask(device, &new).is_ok()];
+            assert!(known == [true, false] || known == [false, true], "{known:?}");
+            device.state(&new);
+            assert_eq!(ask(device, &new).unwrap().dsi.tee.sdlist.sd.len(), 2);
+            assert!(ask(device, old).is_err());
+            device.state(old);
+            assert_eq!(device.records(Kind::TamChain).len(), 2);
+        },
+    );
+}
+
+/// Another certificate of the same TAM for the same key.
+fn renewed_certificate() -> X509 {
+    Template {
+        organization: "OTrP tests (not for production)",
+        common_name: "A TAM of a test, renewed",
+        purpose: Purpose::Party,
+        validity: Validity::years(2),
+        uri: Some(pki().tam.tam_id()),
+    }
+    .issue(pki().tam.key(), &pki().tam_authority)
+    .unwrap()
+}
+
+#[test]
+fn the_first_start() {
+    with_each_fault(
+        &Device::blank().world.snapshot(),
+        |device| {
+            let _ = device.engine.certification_request(&mut device.reply);
+        },
+        |device| {
+            let mut request = || {
+                device.engine.certification_request(&mut device.reply).unwrap();
+                device.records(Kind::TeeKey)
+            };
+            assert_eq!(request(), request(), "the key is made once");
+            device.provision();
+            device.state(&pki().tam);
+        },
+    );
+}
+
+#[test]
+fn importing_certificates() {
+    let mut device = Device::from(&home().snapshot);
+    let request = device.engine.certification_request(&mut device.reply).unwrap().to_vec();
+    let chain = pki().tee_authority.certify(&request).unwrap();
+    let bytes: Vec<u8> = chain.iter().flat_map(der).collect();
+    let tam = &pki().tam;
+    with_each_fault(
+        &home().snapshot,
+        |device| {
+            let _ = device.engine.import_certificates(&bytes, &mut device.reply);
+        },
+        |device| {
+            // What the TAM is told is what is stored, and with a new certificate it must be told.
+            let imported = device.certificate() == chain[0];
+            let outcome = device.process(&Base::DeleteTa.builder().build().unwrap().message);
+            let text = text_of(&outcome.unwrap());
+            assert!(!(imported && text.contains(PASS)), "{text}");
+            assert_eq!(device.state(tam).certificate, device.certificate());
+            device.engine.import_certificates(&bytes, &mut device.reply).unwrap();
+            assert_eq!(device.state(tam).certificate, chain[0]);
+        },
+    );
 }
 
 /// A world whose engine has another storage or TA database.
