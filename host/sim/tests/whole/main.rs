@@ -8,6 +8,7 @@ mod bench;
 mod flow;
 mod forms;
 mod home;
+mod limits;
 mod power_cuts;
 mod refusals;
 mod update;

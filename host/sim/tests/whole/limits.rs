@@ -1,0 +1,400 @@
+//! Every capacity at its limit and one beyond, and the largest answer of all.
+
+use otrp_engine::Engine;
+use otrp_engine::error::Unanswerable;
+use otrp_engine::image::ELF_LIMIT;
+use otrp_engine::information::QueryError;
+use otrp_engine::limits::{
+    CHAIN_BYTES_LIMIT, CHAIN_LIMIT, MESSAGE_LIMIT, NAME_LIMIT, PERSONALIZATION_LIMIT, REPLY_LIMIT,
+    SD_LIMIT, SP_CERTIFICATE_LIMIT, TA_LIMIT, TAM_ID_LIMIT, TAM_LIMIT, TRANSACTION_ID_LIMIT,
+    VERSION_FLOOR_LIMIT,
+};
+use otrp_engine::platform::Kind;
+use otrp_keys::certificate::{Identity as Signer, Purpose, Template, Validity, generate_p256};
+use otrp_keys::{Uuid, image};
+use otrp_tam::Identity;
+use otrp_tam::dsi::DeviceState;
+use otrp_tam::message::{
+    Application, Builder, Command, SdChanges, SignerHeader, TaEncryption, Target,
+};
+
+use crate::bench::{Device, der, elf, pki, signed};
+
+const FULL: &str = "ERR_TEE_RESOURCE_FULL";
+
+/// A TAM under the issuing CA, for a new key.
+fn tam(id: &str) -> Identity {
+    let key = generate_p256().unwrap();
+    let leaf = template("A TAM of a test", Purpose::Party, Some(id));
+    let mut chain = pki().tam.chain().to_vec();
+    chain[0] = leaf.issue(&key, &pki().tam_authority).unwrap();
+    Identity::new(key, chain, None).unwrap()
+}
+
+fn template<'a>(common_name: &'a str, purpose: Purpose, uri: Option<&'a str>) -> Template<'a> {
+    let organization = "OTrP tests (not for production)";
+    Template { organization, common_name, purpose, validity: Validity::years(1), uri }
+}
+
+/// A name that is as long as names may be, and another for each number.
+fn long(number: usize) -> String {
+    format!("{number:0>width$}", width = NAME_LIMIT)
+}
+
+/// The UUID of a number.
+fn numbered(number: usize) -> [u8; 16] {
+    u128::try_from(number + 1).unwrap().to_be_bytes()
+}
+
+/// A device and what its TAM knows of it; each command builds on the state that the last one gave.
+struct Session<'t> {
+    device: Device,
+    tam: &'t Identity,
+    state: DeviceState,
+}
+
+impl<'t> Session<'t> {
+    fn begin(tam: &'t Identity) -> Self {
+        let mut device = Device::provisioned();
+        let state = device.state(tam);
+        Self { device, tam, state }
+    }
+
+    fn pass(&mut self, command: Command<'_>) {
+        let target = Target::from(&self.state);
+        let request = Builder::command(self.tam, &target, command);
+        self.state = self.device.pass(self.tam, request).state.unwrap();
+    }
+
+    /// Sends a command that must be refused and change nothing.
+    fn refuse(&mut self, command: Command<'_>, code: &str) {
+        let before = self.device.world.snapshot();
+        let target = Target::from(&self.state);
+        let request = Builder::command(self.tam, &target, command);
+        assert_eq!(self.device.fail(self.tam, request), code);
+        assert!(self.device.world.snapshot() == before);
+    }
+}
+
+fn install<'a>(spid: &'a str, domain: &'a str, taid: &'a str, image: &'a [u8]) -> Command<'a> {
+    Command::InstallTa(Application {
+        spid,
+        domain,
+        taid,
+        certificate: None,
+        image: Some(image),
+        personalization: None,
+    })
+}
+
+#[test]
+fn a_full_device_and_its_largest_answer() {
+    // Everything of one TAM, with the longest names, and each provider with a key of its own.
+    let id = format!("https://{}", "t".repeat(TAM_ID_LIMIT - "https://".len()));
+    let tam = tam(&id);
+    let mut session = Session::begin(&tam);
+    let certificate = der(&pki().sp_ec.certificate);
+    let names: Vec<String> = (0..=TA_LIMIT.max(SD_LIMIT)).map(long).collect();
+    for name in &names[..SD_LIMIT] {
+        session.pass(Command::CreateSd { spid: name, name, certificate: &certificate });
+    }
+    let name = &names[SD_LIMIT];
+    let create = Command::CreateSd { spid: name, name, certificate: &certificate };
+    session.refuse(create, FULL);
+
+    for (number, name) in names[..TA_LIMIT].iter().enumerate() {
+        let domain = &names[number % SD_LIMIT];
+        let image = signed(&pki().sp_ec, numbered(number), 1);
+        session.pass(install(domain, domain, name, &image));
+    }
+    let image = signed(&pki().sp_ec, numbered(TA_LIMIT), 1);
+    session.refuse(install(&names[0], &names[0], &names[TA_LIMIT], &image), FULL);
+
+    let tee = &session.state.dsi.tee;
+    assert_eq!((tee.sdlist.sd.len(), tee.teeaiklist.len()), (SD_LIMIT, SD_LIMIT));
+    assert_eq!(tee.sdlist.sd.iter().map(|sd| sd.talist.len()).sum::<usize>(), TA_LIMIT);
+    // The last states came with commands; one that is asked for is as large.
+    let question = || {
+        let (rid, tid) = ("r".repeat(TRANSACTION_ID_LIMIT), "t".repeat(TRANSACTION_ID_LIMIT));
+        Builder::device_state(&tam).rid(rid).tid(tid)
+    };
+    session.state = session.device.ask(&tam, question());
+    let answer = session.device.process(&question().build().unwrap().message).unwrap();
+    // The TEE's certificates may be larger; they are in base64 in a ciphertext in a payload.
+    let chain = session.device.records(Kind::TeeChain)[0].len();
+    let larger = (CHAIN_BYTES_LIMIT - chain) * 64 / 27;
+    assert!(answer.len() + larger <= REPLY_LIMIT, "{} and {larger} bytes", answer.len());
+    session.state = session.device.ask(&tam, question());
+    // And so is one with everything that may stand beside a state.
+    let target = Target::from(&session.state);
+    let changes = SdChanges { renew_attestation_key: true, ..SdChanges::default() };
+    let update = Command::UpdateSd { spid: &names[0], name: &names[0], changes };
+    let (rid, tid) = ("r".repeat(TRANSACTION_ID_LIMIT), "t".repeat(TRANSACTION_ID_LIMIT));
+    let request = Builder::command(&tam, &target, update).rid(rid).tid(tid);
+    session.state = session.device.pass(&tam, request).state.unwrap();
+
+    // It starts again, and the whole of it fits into what one change can forget.
+    session.device.reboot();
+    assert_eq!(session.device.state(&tam).dsi.tee.sdlist, session.state.dsi.tee.sdlist);
+}
+
+#[test]
+fn all_applications_in_one_domain_are_deleted_at_once() {
+    let mut session = Session::begin(&pki().tam);
+    let certificate = der(&pki().sp_ec.certificate);
+    session.pass(Command::CreateSd { spid: "sp", name: "domain", certificate: &certificate });
+    for number in 0..TA_LIMIT {
+        let image = signed(&pki().sp_ec, numbered(number), 1);
+        session.pass(Command::InstallTa(Application {
+            spid: "sp",
+            domain: "domain",
+            taid: &long(number),
+            certificate: None,
+            image: Some(&image),
+            personalization: Some(b"data"),
+        }));
+    }
+    assert_eq!(session.device.records(Kind::Personalization).len(), TA_LIMIT);
+    session.pass(Command::DeleteSd { spid: None, name: "domain", delete_tas: true });
+    assert!(session.device.world.images.borrow().is_empty());
+    for kind in [Kind::Personalization, Kind::SpCertificates, Kind::Aik] {
+        assert!(session.device.records(kind).is_empty(), "{kind:?}");
+    }
+}
+
+#[test]
+fn versions_are_remembered_for_so_many_uuids() {
+    let mut session = Session::begin(&pki().tam);
+    let certificate = der(&pki().sp_ec.certificate);
+    session.pass(Command::CreateSd { spid: "sp", name: "domain", certificate: &certificate });
+    let image = |number| signed(&pki().sp_ec, numbered(number), 7);
+    let delete = || Command::DeleteTa { spid: None, name: "domain", taid: "ta" };
+    for number in 0..VERSION_FLOOR_LIMIT {
+        session.pass(install("sp", "domain", "ta", &image(number)));
+        session.pass(delete());
+    }
+    session.refuse(install("sp", "domain", "ta", &image(VERSION_FLOOR_LIMIT)), FULL);
+    // Those that are remembered may come back, though not in an older version.
+    let older = signed(&pki().sp_ec, numbered(0), 6);
+    session.refuse(install("sp", "domain", "ta", &older), "ERR_TA_INVALID");
+    session.pass(install("sp", "domain", "ta", &image(0)));
+}
+
+#[test]
+fn so_many_tams_are_remembered() {
+    let tams: Vec<Identity> =
+        (0..=TAM_LIMIT).map(|number| tam(&format!("https://tam-{number}.example"))).collect();
+    let mut device = Device::provisioned();
+    let certificate = der(&pki().sp_ec.certificate);
+    let create = Command::CreateSd { spid: "sp", name: "domain", certificate: &certificate };
+    for tam in &tams[..TAM_LIMIT] {
+        device.carry_out(tam, create.clone());
+    }
+    assert_eq!(device.records(Kind::TamChain).len(), TAM_LIMIT);
+    // One more is refused, as long as all have something here.
+    let last = &tams[TAM_LIMIT];
+    let before = device.world.snapshot();
+    let question = Builder::device_state(last).build().unwrap().message;
+    assert_eq!(device.refusal(&question).code.as_deref(), Some(FULL));
+    assert!(device.world.snapshot() == before);
+    // One who has nothing gives way.
+    let delete = Command::DeleteSd { spid: None, name: "domain", delete_tas: false };
+    device.carry_out(&tams[3], delete);
+    device.carry_out(last, create);
+    assert_eq!(device.records(Kind::TamChain).len(), TAM_LIMIT);
+    let forgotten = Builder::device_state(&tams[3]).signer(SignerHeader::KeyId).build().unwrap();
+    let refused = device.refusal(&forgotten.message);
+    assert_eq!(refused.code.as_deref(), Some("ERR_TAM_NOT_TRUSTED"));
+    for tam in tams[..TAM_LIMIT].iter().filter(|tam| tam.tam_id() != tams[3].tam_id()) {
+        let state = device.ask(tam, Builder::device_state(tam).signer(SignerHeader::KeyId));
+        assert_eq!(state.dsi.tee.sdlist.sd.len(), 1);
+    }
+}
+
+fn add(certificates: &[Vec<u8>]) -> SdChanges<'_> {
+    let add = certificates.iter().map(Vec::as_slice).collect();
+    SdChanges { add, ..SdChanges::default() }
+}
+
+#[test]
+fn so_many_certificates_of_a_provider() {
+    let signers: Vec<Signer> = (0..=SP_CERTIFICATE_LIMIT)
+        .map(|_| {
+            let template = template("An SP of a test", Purpose::TaSigning, None);
+            template.self_sign(generate_p256().unwrap()).unwrap()
+        })
+        .collect();
+    let certificates: Vec<Vec<u8>> =
+        signers.iter().map(|signer| der(&signer.certificate)).collect();
+    let mut session = Session::begin(&pki().tam);
+    let (first, others) = certificates.split_first().unwrap();
+    session.pass(Command::CreateSd { spid: "sp", name: "domain", certificate: first });
+    let update = |changes| Command::UpdateSd { spid: "sp", name: "domain", changes };
+    // That would be one too many, and all or none are added.
+    session.refuse(update(add(others)), FULL);
+    session.pass(update(add(&others[..SP_CERTIFICATE_LIMIT - 1])));
+    let last = &signers[SP_CERTIFICATE_LIMIT];
+    session.refuse(update(add(&others[SP_CERTIFICATE_LIMIT - 1..])), FULL);
+    let image = signed(last, numbered(0), 1);
+    let bring = |image| {
+        Command::InstallTa(Application {
+            spid: "sp",
+            domain: "domain",
+            taid: "ta",
+            certificate: certificates.last().map(Vec::as_slice),
+            image: Some(image),
+            personalization: None,
+        })
+    };
+    session.refuse(bring(&image), FULL);
+    // One that goes makes room, in the same request.
+    let hash = hex::encode(crate::bench::sha256(first));
+    let changes = SdChanges { remove: vec![&hash], ..add(&others[SP_CERTIFICATE_LIMIT - 1..]) };
+    session.pass(update(changes));
+    session.pass(bring(&image));
+    assert_eq!(session.device.records(Kind::SpCertificates), [others.concat()]);
+}
+
+#[test]
+fn names_have_their_length() {
+    let mut session = Session::begin(&pki().tam);
+    let certificate = der(&pki().sp_ec.certificate);
+    let (name, longer) = ("n".repeat(NAME_LIMIT), "n".repeat(NAME_LIMIT + 1));
+    let accents = "\u{e9}".repeat(NAME_LIMIT / 2 + 1);
+    let create = |spid, name| Command::CreateSd { spid, name, certificate: &certificate };
+    let invalid = "ERR_REQUEST_INVALID";
+    session.refuse(create(&longer, &name), invalid);
+    session.refuse(create(&name, &longer), invalid);
+    // In bytes, not in characters.
+    session.refuse(create(&name, &accents), invalid);
+    session.pass(create(&name, &name));
+    for (new_name, new_spid) in [(Some(longer.as_str()), None), (None, Some(longer.as_str()))] {
+        let changes = SdChanges { new_name, new_spid, ..SdChanges::default() };
+        session.refuse(Command::UpdateSd { spid: &name, name: &name, changes }, invalid);
+    }
+    let image = signed(&pki().sp_ec, numbered(0), 1);
+    session.refuse(install(&name, &name, &longer, &image), invalid);
+    session.pass(install(&name, &name, &name, &image));
+}
+
+#[test]
+fn personalization_has_its_length() {
+    let mut session = Session::begin(&pki().tam);
+    let certificate = der(&pki().sp_ec.certificate);
+    session.pass(Command::CreateSd { spid: "sp", name: "domain", certificate: &certificate });
+    let image = signed(&pki().sp_ec, numbered(0), 1);
+    let data = vec![7; PERSONALIZATION_LIMIT + 1];
+    let with = |length: usize| Application {
+        spid: "sp",
+        domain: "domain",
+        taid: "ta",
+        certificate: None,
+        image: Some(&image),
+        personalization: Some(&data[..length]),
+    };
+    session.refuse(Command::InstallTa(with(PERSONALIZATION_LIMIT + 1)), FULL);
+    session.pass(Command::InstallTa(with(PERSONALIZATION_LIMIT)));
+    assert_eq!(session.device.records(Kind::Personalization), [&data[1..]]);
+    session.refuse(Command::UpdateTa(with(PERSONALIZATION_LIMIT + 1)), FULL);
+    session.pass(Command::UpdateTa(with(0)));
+    assert_eq!(session.device.records(Kind::Personalization), [b""]);
+}
+
+#[test]
+fn the_largest_image_is_installed() {
+    for (signer, encryption) in
+        [(&pki().sp_rsa, TaEncryption::AesCbc), (&pki().sp_ec, TaEncryption::A256Gcm)]
+    {
+        let mut device = Device::provisioned();
+        let tam = &pki().tam;
+        let certificate = der(&signer.certificate);
+        let create = Command::CreateSd { spid: "sp", name: "domain", certificate: &certificate };
+        let state = device.carry_out(tam, create).state.unwrap();
+        let target = Target::from(&state);
+        let data = vec![7; PERSONALIZATION_LIMIT];
+        let mut request = |length: usize| {
+            let elf = elf(0, length);
+            let image = image::sign(&signer.key, None, Uuid(numbered(0)), 1, &elf).unwrap();
+            let application = Application {
+                spid: "sp",
+                domain: "domain",
+                taid: "ta",
+                certificate: Some(&certificate),
+                image: Some(&image),
+                personalization: Some(&data),
+            };
+            let request = Builder::command(tam, &target, Command::InstallTa(application));
+            let request = request.ta_encryption(encryption).build().unwrap();
+            // The shell refuses longer messages before it copies them.
+            assert!(request.message.len() <= MESSAGE_LIMIT, "{}", request.message.len());
+            request
+        };
+        let before = device.world.snapshot();
+        let otrp_tam::response::Outcome::Fail(refusal) = device.send(tam, &request(ELF_LIMIT + 1))
+        else {
+            panic!("an image that is too long is installed")
+        };
+        assert_eq!(refusal.code, "ERR_TA_INVALID");
+        assert!(device.world.snapshot() == before);
+        let outcome = device.send(tam, &request(ELF_LIMIT));
+        assert!(matches!(outcome, otrp_tam::response::Outcome::Pass(_)), "{outcome:?}");
+        assert!(device.world.images.borrow()[&numbered(0)].elf == elf(0, ELF_LIMIT));
+        assert_eq!(device.records(Kind::Personalization), [data]);
+    }
+    assert!(ELF_LIMIT >= 2 * 1024 * 1024);
+}
+
+#[test]
+fn a_chain_has_its_length() {
+    // Authorities below the root, each above the next.
+    let below_root = |count: usize| {
+        let mut chain = vec![pki().tam_root.certificate.clone()];
+        let mut issuer = pki().tam_root.clone();
+        for number in 0..count {
+            let key = generate_p256().unwrap();
+            let name = format!("Authority {number} of a test");
+            let certificate = template(&name, Purpose::Root, None).issue(&key, &issuer).unwrap();
+            chain.insert(0, certificate.clone());
+            issuer = Signer { key, certificate };
+        }
+        let key = generate_p256().unwrap();
+        let leaf = template("A TAM of a test", Purpose::Party, Some("https://deep.example"));
+        chain.insert(0, leaf.issue(&key, &issuer).unwrap());
+        Identity::new(key, chain, None).unwrap()
+    };
+    let longest = below_root(CHAIN_LIMIT - 2);
+    assert_eq!(longest.chain().len(), CHAIN_LIMIT);
+    let mut device = Device::provisioned();
+    device.state(&longest);
+    device.ask(&longest, Builder::device_state(&longest).signer(SignerHeader::KeyId));
+    // One more does not become shorter by leaving out the root.
+    let longer = below_root(CHAIN_LIMIT - 1);
+    let before = device.world.snapshot();
+    let request = Builder::device_state(&longer).edit_message(|message| {
+        let chain = &mut message["GetDeviceStateRequest"]["header"]["x5c"];
+        assert!(chain.as_array_mut().unwrap().pop().is_some());
+    });
+    let refused = device.refusal(&request.build().unwrap().message);
+    assert_eq!(refused.code.as_deref(), Some("ERR_TAM_NOT_TRUSTED"));
+    assert!(device.world.snapshot() == before);
+}
+
+#[test]
+fn a_buffer_that_is_too_short_changes_nothing() {
+    let mut device = Device::provisioned();
+    device.state(&pki().tam);
+    let before = device.world.snapshot();
+    device.reply = vec![0; REPLY_LIMIT - 1];
+    let message = Builder::device_state(&pki().tam).build().unwrap().message;
+    assert_eq!(device.process(&message), Err(Unanswerable::ShortBuffer));
+    let asked = device.engine.ta_information(b"{}", &mut device.reply);
+    assert_eq!(asked, Err(QueryError::ShortBuffer));
+    assert!(device.world.snapshot() == before);
+}
+
+#[test]
+fn the_engine_has_a_bounded_size() {
+    // It lives in the data section of the broker, whose heap is for one message.
+    let size = size_of::<Engine<otrp_sim::SimPlatform>>();
+    assert!(size <= 96 * 1024, "{size} bytes");
+}
