@@ -4,7 +4,12 @@
 //! files, and the linker would quietly record `libc.so.6` as needed, which no TEE can load. So the
 //! libraries it asks for are empty archives here, and what is really missing fails the link.
 
-use std::{env, error::Error, fs, path::PathBuf};
+use std::{
+    env,
+    error::Error,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use optee_utee_build::{Builder, TaConfig};
 
@@ -45,7 +50,6 @@ impl Application {
         }
         println!("cargo:rustc-link-search=native={}", directory.display());
         println!("cargo:rustc-link-arg=-nostartfiles");
-        println!("cargo:rustc-link-arg=-nodefaultlibs");
 
         let configuration = TaConfig::new_default_with_cargo_env(self.uuid)
             .map_err(|error| format!("{error:?}"))?
@@ -55,8 +59,20 @@ impl Application {
             .trace_level(2);
         // The libraries' error is no `Error`.
         Builder::new(configuration).build().map_err(|error| format!("{error:?}"))?;
-        Ok(())
+        discard_unwind_tables(&directory.join("ta.lds"))
     }
+}
+
+/// Takes the unwind tables out of the image, a tenth of it: a panic ends the TA, and OP-TEE's own
+/// traces follow the frame pointers. The first pattern that matches in a linker script counts.
+fn discard_unwind_tables(script: &Path) -> Result<(), Box<dyn Error>> {
+    const START: &str = "SECTIONS {";
+    let text = fs::read_to_string(script)?;
+    let (head, tail) = text.split_once(START).ok_or("OP-TEE's linker script has changed")?;
+    let discard = "/DISCARD/ : { *(.eh_frame .eh_frame.* .eh_frame_hdr .gcc_except_table*) }";
+    fs::write(script, format!("{head}{START}\n {discard}{tail}"))?;
+    println!("cargo:rustc-link-arg=-Wl,--no-eh-frame-hdr");
+    Ok(())
 }
 
 fn number(text: &str) -> Result<u64, std::num::ParseIntError> {

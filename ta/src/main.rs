@@ -55,16 +55,43 @@ impl Platform for OpTee {
 }
 
 /// One engine for all sessions: the TA is a single instance that stays alive.
-static ENGINE: Exclusive<Engine<OpTee>> = Exclusive::new(Engine::new(
-    Ports {
+static ENGINE: Exclusive<Slot> = Exclusive::new(Slot::Empty);
+
+/// Where the engine is, after the first command.
+///
+/// An initial value that is not all zeros would lie in the image at its full size, 54 KiB. The
+/// representation is fixed because the compiler's own, and that of `Option`, marks the empty case
+/// with a byte that is not zero.
+#[repr(u8)]
+#[expect(clippy::large_enum_variant, reason = "there is one, and it is a static")]
+enum Slot {
+    Empty = 0,
+    Made(Engine<OpTee>),
+}
+
+impl Slot {
+    fn engine(&mut self) -> Result<&mut Engine<OpTee>> {
+        if matches!(self, Self::Empty) {
+            *self = Self::Made(new_engine());
+        }
+        match self {
+            Self::Made(engine) => Ok(engine),
+            // It was made just above.
+            Self::Empty => Err(ErrorKind::Generic.into()),
+        }
+    }
+}
+
+fn new_engine() -> Engine<OpTee> {
+    let ports = Ports {
         storage: PrivateStorage,
         ta_store: PtaStore::new(),
         keys: SoftwareKeys::new(),
         clock: ReeClock,
         rng: TeeRng,
-    },
-    trust::TRUST,
-));
+    };
+    Engine::new(ports, trust::TRUST)
+}
 
 const PROCESS: u32 = 0;
 const TA_INFORMATION: u32 = 1;
@@ -95,7 +122,8 @@ fn destroy() {}
 fn invoke_command(command: u32, parameters: &mut ParametersAny<'_>) -> Result<()> {
     use ParameterAny::{MemrefInput, MemrefOutput, None};
 
-    let mut engine = ENGINE.borrow()?;
+    let mut slot = ENGINE.borrow()?;
+    let engine = slot.engine()?;
     match (command, parameters) {
         (PROCESS, (MemrefInput(input), MemrefOutput(output), None, None)) => {
             // Found out after the state has changed, a short buffer would lose the reply.

@@ -135,13 +135,23 @@ fn invoke_command(command: u32, parameters: &mut ParametersAny<'_>) -> Result<()
 fn run(text: &mut String) -> (u32, u32) {
     let reserved = [BROKER_UUID, CONFORMANCE_UUID, TA_STORE_UUID, SYSTEM_PTA_UUID];
     let mut report = Report::new(text);
-    otrp_conformance::rng(&mut TeeRng, &mut report);
-    otrp_conformance::clock(&mut ReeClock, &mut report);
-    otrp_conformance::storage(&mut PrivateStorage, &mut report);
-    otrp_conformance::keys(&mut SoftwareKeys::new(), oracle::verify_p256, &mut report);
-    otrp_conformance::rsa::<TeeRsa>(&mut report);
-    otrp_conformance::ta_store(&mut PtaStore::new(), &reserved, &mut report);
+    timed(&mut report, |report| otrp_conformance::rng(&mut TeeRng, report));
+    timed(&mut report, |report| otrp_conformance::clock(&mut ReeClock, report));
+    timed(&mut report, |report| otrp_conformance::storage(&mut PrivateStorage, report));
+    timed(&mut report, |report| {
+        otrp_conformance::keys(&mut SoftwareKeys::new(), oracle::verify_p256, report);
+    });
+    timed(&mut report, otrp_conformance::rsa::<TeeRsa>);
+    timed(&mut report, |report| {
+        otrp_conformance::ta_store(&mut PtaStore::new(), &reserved, report);
+    });
     report.counts()
+}
+
+fn timed<'w>(report: &mut Report<'w>, test: impl FnOnce(&mut Report<'w>)) {
+    let started = milliseconds();
+    test(report);
+    report.line(format_args!("  {} ms", elapsed(started)));
 }
 
 fn install(

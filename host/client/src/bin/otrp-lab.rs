@@ -92,7 +92,6 @@ fn conformance() -> Result<bool> {
     invoke(RUN, &mut operation)?;
     let (report, counts, _, _) = operation.parameters();
     let (length, passed, failed) = (report.updated_size(), counts.a(), counts.b());
-    drop(operation);
     print!("{}", String::from_utf8_lossy(&text[..length]));
     println!("{passed} checks held, {failed} did not");
     Ok(failed == 0 && passed > 0)
@@ -120,7 +119,6 @@ fn query(uuid: &str) -> Result<bool> {
     invoke(RAW_QUERY, &mut operation)?;
     let (_, _, ta, time) = operation.parameters();
     let (size, version, milliseconds) = (ta.a(), ta.b(), time.a());
-    drop(operation);
     println!("{version} {size} {} {milliseconds}", hex::encode(digest));
     Ok(true)
 }
