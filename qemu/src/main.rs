@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
@@ -36,6 +37,9 @@ enum Command {
         /// What it boots.
         #[arg(long, value_enum, default_value_t = Variant::Product)]
         image: Variant,
+        /// How many seconds the command may take.
+        #[arg(long, default_value_t = 1200, value_name = "SECONDS")]
+        timeout: u64,
         /// The command, for the guest's sh; its exit status is passed on.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         script: Vec<String>,
@@ -80,25 +84,25 @@ fn execute(Arguments { cache, command }: Arguments) -> Result<ExitCode> {
             otrp_qemu::bench::run(&cache, &mut |line| println!("{line}"))?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Shell { device, wipe, image, script } => {
+        Command::Shell { device, wipe, image, timeout, script } => {
             let image = Image::open(cache.join(image.directory()))?;
             let device = Device::open_or_create(cache.join("devices").join(device))?;
             if wipe {
                 device.wipe()?;
             }
-            shell(Machine::new(device, image), &script.join(" "))
+            shell(Machine::new(device, image), &script.join(" "), Duration::from_secs(timeout))
         }
     }
 }
 
-fn shell(machine: Machine, script: &str) -> Result<ExitCode> {
+fn shell(machine: Machine, script: &str, timeout: Duration) -> Result<ExitCode> {
     if script.is_empty() {
         let status = machine.interactive()?;
         ensure!(status.success(), "QEMU ended with {status}");
         return Ok(ExitCode::SUCCESS);
     }
     let mut guest = machine.boot()?;
-    let output = guest.run(script)?;
+    let output = guest.run_with(script, &[], timeout)?;
     guest.power_off()?;
     io::stdout().write_all(&output.stdout)?;
     io::stderr().write_all(&output.stderr)?;
