@@ -155,6 +155,8 @@ impl SimKeys {
     fn secret(&self, name: Name) -> Result<Option<SecretKey>, PortError> {
         let records = self.0.records.borrow();
         let Some(record) = records.get(&name) else { return Ok(None) };
+        // The library takes shorter keys as well, with zeros in front.
+        let record: &[u8; 32] = record.as_slice().try_into().map_err(|_| PortError::Corrupt)?;
         SecretKey::from_slice(record).map(Some).map_err(|_| PortError::Corrupt)
     }
 }

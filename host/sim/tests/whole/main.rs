@@ -5,6 +5,7 @@
 
 mod attacks;
 mod bench;
+mod damage;
 mod flow;
 mod forms;
 mod home;

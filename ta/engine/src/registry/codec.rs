@@ -309,3 +309,269 @@ impl<'r> Input<'r> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test that panics has found something"
+)]
+mod tests {
+    use std::format;
+    use std::string::String;
+    use std::vec;
+    use std::vec::Vec;
+
+    use super::*;
+
+    /// A record of version 1, written by hand; it must stay readable for ever.
+    fn golden() -> Vec<u8> {
+        let parts: [(&str, usize); 41] = [
+            ("01", 1),               // version
+            ("0000000a", 1),         // next number
+            ("0000000000000102", 1), // next generation
+            ("0000000065000000", 1), // time floor
+            ("0001", 1),             // TAMs
+            ("0000000100000009", 1), // number, chain
+            ("06753a2f74616d", 1),   // "u:/tam"
+            ("a1", 32),              // leaf
+            ("a2", 32),              // chain
+            ("01", 1),               // with a device state
+            ("a3", 32),              //
+            ("0001", 1),             // security domains
+            ("0000000200000001", 1), // number, TAM
+            ("027370", 1),           // "sp"
+            ("027364", 1),           // "sd"
+            ("00000003", 1),         // certificates
+            ("0001", 1),             // attestation keys
+            ("0000000200000001", 1), // number, TAM
+            ("027370", 1),           // "sp"
+            ("04", 65),              // point
+            ("0001", 1),             // trusted applications
+            ("00000002", 1),         // security domain
+            ("027461", 1),           // "ta"
+            ("b1", 16),              // UUID
+            ("0000000700001000", 1), // version, size
+            ("c1", 32),              // ELF
+            ("c2", 32),              // signer
+            ("0100000004", 1),       // personalization
+            ("0001", 1),             // version floors
+            ("b1", 16),              // UUID
+            ("00000007", 1),         // version
+            ("0003", 1),             // trash
+            ("7000000005", 1),       // "p", number
+            ("6100000006", 1),       // "a", number
+            ("75", 1),               // "u"
+            ("b2", 16),              // UUID
+            ("01", 1),               // an intent
+            ("00000002027461", 1),   // security domain, "ta"
+            ("b3", 16),              // UUID
+            ("0000000100000002", 1), // version, size
+            ("c3", 64),              // ELF, signer
+        ];
+        let mut record = String::new();
+        for (hexadecimal, times) in parts {
+            record.push_str(&hexadecimal.repeat(times));
+        }
+        record.push_str("00"); // no personalization
+        record.push_str("0100000008"); // certificates
+        record.push_str("01"); // numbered
+        hex::decode(record).unwrap()
+    }
+
+    fn ta(number: u8) -> Ta {
+        Ta {
+            sd: 2,
+            id: TaId::new("ta").unwrap(),
+            uuid: [0xb0 + number; 16],
+            stored: StoredTa { version: 7, size: 0x1000, digest: [0xc1; 32] },
+            signer: [0xc2; 32],
+            personalization: Some(4),
+        }
+    }
+
+    fn golden_state() -> (State, Intent) {
+        let sp = SpId::new("sp").unwrap();
+        let mut state = State::new();
+        state.next_number = 10;
+        state.next_generation = 0x102;
+        state.time_floor = 0x6500_0000;
+        let tam = Tam {
+            number: 1,
+            chain: 9,
+            id: TamId::new("u:/tam").unwrap(),
+            leaf: [0xa1; 32],
+            chain_digest: [0xa2; 32],
+            dsi_hash: Some([0xa3; 32]),
+        };
+        state.tams.push(tam).unwrap();
+        let name = SdName::new("sd").unwrap();
+        let sd = Sd { number: 2, tam: 1, sp: sp.clone(), name, certificates: 3 };
+        state.sds.push(sd).unwrap();
+        state.aiks.push(Aik { number: 2, tam: 1, sp, public: [4; 65] }).unwrap();
+        state.tas.push(ta(1)).unwrap();
+        state.floors.push(Floor { uuid: [0xb1; 16], version: 7 }).unwrap();
+        for trash in [
+            Trash::Record(Name { kind: Kind::Personalization, number: 5 }),
+            Trash::Key(Name { kind: Kind::Aik, number: 6 }),
+            Trash::Ta([0xb2; 16]),
+        ] {
+            state.trash.push(trash).unwrap();
+        }
+        let stored = StoredTa { version: 1, size: 2, digest: [0xc3; 32] };
+        let ta = Ta { stored, signer: [0xc3; 32], personalization: None, ..ta(3) };
+        (state, Intent { ta, certificates: Some(8), numbered: true })
+    }
+
+    fn read(record: &[u8]) -> Result<(State, Option<Intent>), Damaged> {
+        let mut state = State::new();
+        let intent = decode(record, &mut state)?;
+        Ok((state, intent))
+    }
+
+    #[test]
+    fn a_record_is_that_written_by_hand() {
+        let (state, intent) = golden_state();
+        let mut buffer = [0; 1024];
+        let record = encode(&state, Some(&intent), &mut buffer).unwrap();
+        assert_eq!(hex::encode(record), hex::encode(golden()));
+        let (read_state, read_intent) = read(&golden()).unwrap();
+        assert_eq!(read_intent, Some(intent));
+        assert_eq!(format!("{read_state:?}"), format!("{state:?}"));
+    }
+
+    #[test]
+    fn the_record_of_a_fresh_device_is_short() {
+        let mut buffer = [0; 64];
+        let record = encode(&State::new(), None, &mut buffer).unwrap();
+        // The numbers begin at 1; then no time, six empty lists and no intent.
+        let expected = String::from("01000000010000000000000001") + &"00".repeat(8 + 6 * 2 + 1);
+        assert_eq!(hex::encode(record), expected);
+        assert_eq!(read(record).unwrap().1, None);
+    }
+
+    #[test]
+    fn a_cut_or_longer_record_is_damaged() {
+        let golden = golden();
+        for length in 0..golden.len() {
+            assert!(read(&golden[..length]).is_err(), "{length}");
+        }
+        for more in [&[0][..], &golden] {
+            assert!(read(&[&golden, more].concat()).is_err());
+        }
+        let (state, intent) = golden_state();
+        let mut short = vec![0; golden.len() - 1];
+        assert_eq!(encode(&state, Some(&intent), &mut short), Err(Damaged));
+    }
+
+    #[test]
+    fn a_byte_changed_is_damage_or_another_record() {
+        // Whatever is read can be written again, and is the same then.
+        let golden = golden();
+        let mut buffer = vec![0; golden.len()];
+        for position in 0..golden.len() {
+            for change in [1, 0x20, 0x80, 0xff] {
+                let mut changed = golden.clone();
+                changed[position] ^= change;
+                if let Ok((state, intent)) = read(&changed) {
+                    assert_eq!(encode(&state, intent.as_ref(), &mut buffer).unwrap(), changed);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn each_defect_is_damage() {
+        let position = |hexadecimal: &str| {
+            let text = hex::encode(golden());
+            text.find(hexadecimal).unwrap() / 2
+        };
+        let sp = position("027370");
+        let rows = [
+            ("version 0", 0, vec![0]),
+            ("version 2", 0, vec![2]),
+            ("an option that is neither there nor absent", position(&"a3".repeat(32)) - 1, vec![2]),
+            ("an empty name", sp, vec![0]),
+            ("a name that is not UTF-8", sp, vec![2, 0xff, 0xfe]),
+            ("a name with a quote", sp, vec![2, b'"', b'p']),
+            ("trash of an unknown kind", position("7000000005"), vec![b'x']),
+        ];
+        for (what, position, bytes) in rows {
+            let mut changed = golden();
+            assert_ne!(changed[position..position + bytes.len()], bytes, "{what}");
+            changed[position..position + bytes.len()].copy_from_slice(&bytes);
+            assert!(read(&changed).is_err(), "{what}");
+        }
+    }
+
+    /// A state with everything that there is room for, with the longest names.
+    fn largest() -> (State, Intent) {
+        let (mut state, mut intent) = golden_state();
+        let text = "x".repeat(NAME_LIMIT);
+        let sp = SpId::new(&text).unwrap();
+        let tam =
+            Tam { id: TamId::new(&"x".repeat(TAM_ID_LIMIT)).unwrap(), ..state.tams[0].clone() };
+        let name = SdName::new(&text).unwrap();
+        let sd = Sd { sp: sp.clone(), name, ..state.sds[0].clone() };
+        let aik = Aik { sp, ..state.aiks[0].clone() };
+        let ta = Ta { id: TaId::new(&text).unwrap(), ..ta(1) };
+        state.clear();
+        while state.tams.push(tam.clone()).is_ok() {}
+        while state.sds.push(sd.clone()).is_ok() {}
+        while state.aiks.push(aik.clone()).is_ok() {}
+        while state.tas.push(ta.clone()).is_ok() {}
+        while state.floors.push(Floor { uuid: [7; 16], version: 7 }).is_ok() {}
+        while state.trash.push(Trash::Ta([7; 16])).is_ok() {}
+        intent.ta = ta;
+        (state, intent)
+    }
+
+    #[test]
+    fn the_longest_record_is_as_long_as_it_says() {
+        let (state, intent) = largest();
+        let mut buffer = vec![0; LONGEST_RECORD];
+        let length = encode(&state, Some(&intent), &mut buffer).unwrap().len();
+        assert_eq!(length, LONGEST_RECORD);
+        let (read_state, read_intent) = read(&buffer).unwrap();
+        assert_eq!(read_intent, Some(intent));
+        assert_eq!(format!("{read_state:?}"), format!("{state:?}"));
+    }
+
+    #[test]
+    fn a_list_with_one_more_is_damage() {
+        let fixed = 1 + 4 + 8 + 8;
+        let lists = [
+            (TAM_LIMIT, LONGEST_TAM),
+            (SD_LIMIT, LONGEST_SD),
+            (SD_LIMIT, LONGEST_AIK),
+            (TA_LIMIT, LONGEST_TA),
+            (VERSION_FLOOR_LIMIT, 20),
+            (TRASH_LIMIT, LONGEST_TRASH),
+        ];
+        let (state, intent) = largest();
+        let mut buffer = vec![0; LONGEST_RECORD];
+        encode(&state, Some(&intent), &mut buffer).unwrap();
+        let mut start = fixed;
+        for (limit, length) in lists {
+            let first = start + 2;
+            let count = u16::from_be_bytes([buffer[start], buffer[start + 1]]);
+            assert_eq!(usize::from(count), limit);
+            let mut longer = buffer.clone();
+            longer[start..first].copy_from_slice(&(count + 1).to_be_bytes());
+            let element = buffer[first..first + length].to_vec();
+            longer.splice(first..first, element);
+            assert!(read(&longer).is_err(), "{limit}");
+            start = first + limit * length;
+        }
+    }
+
+    #[test]
+    fn a_uuid_that_is_installed_again_leaves_the_trash() {
+        let mut state = State::new();
+        state.trash.push(Trash::Ta([0xb1; 16])).unwrap();
+        state.trash.push(Trash::Ta([0xb2; 16])).unwrap();
+        let intent = Intent { ta: ta(1), certificates: None, numbered: false };
+        state.install(intent).unwrap();
+        assert_eq!(state.trash(), [Trash::Ta([0xb2; 16])]);
+    }
+}
