@@ -1,12 +1,11 @@
 //! What somebody between the TAM and the TEE can do: replay, change and invent messages.
 
 use otrp_engine::error::Unanswerable;
-use otrp_sim::World;
-use otrp_tam::jose::{ContentEncryption, KeyManagement};
-use otrp_tam::message::{Builder, Command, Request, SdChanges, SignerHeader, TaEncryption, Target};
+use otrp_tam::jose::ContentEncryption;
+use otrp_tam::message::{Builder, Command, SdChanges, SignerHeader, TaEncryption, Target};
 use serde_json::{Value, json};
 
-use crate::bench::{Device, Refused, base64, base64url, pki};
+use crate::bench::{Device, Refused, base64url, pki};
 use crate::home::Answer::{Open, Sealed};
 use crate::home::*;
 
@@ -43,11 +42,6 @@ fn a_recorded_life_has_no_effect_again() {
     let tam = &pki().tam;
     let mut device = Device::from(&home().snapshot);
     let mut record = Vec::new();
-    let mut send = |device: &mut Device, request: Builder<'_>| {
-        let request = request.build().unwrap();
-        record.push(request.message.clone());
-        request
-    };
     let mut target = home().target.clone();
     // Twice, so that the device passes through the same contents again.
     for _ in 0..2 {
@@ -61,7 +55,8 @@ fn a_recorded_life_has_no_effect_again() {
             Command::DeleteSd { spid: None, name: "new", delete_tas: false },
         ];
         for command in commands {
-            let request = send(&mut device, Builder::command(tam, &target, command));
+            let request = Builder::command(tam, &target, command).build().unwrap();
+            record.push(request.message.clone());
             let otrp_tam::response::Outcome::Pass(passed) = device.send(tam, &request) else {
                 panic!("a life that cannot be lived")
             };

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use openssl::pkey::{PKey, PKeyRef, Private, Public};
+use openssl::pkey::{PKeyRef, Public};
 use openssl::x509::X509;
 use otrp_engine::error::Unanswerable;
 use otrp_engine::limits::REPLY_LIMIT;
@@ -20,8 +20,8 @@ use otrp_tam::Identity;
 use otrp_tam::certificate::TeeRoots;
 use otrp_tam::dsi::DeviceState;
 use otrp_tam::jose::Jws;
-use otrp_tam::message::{Application, Builder, Command, Request, Target};
-use otrp_tam::response::{Answer, Outcome, Passed, Refusal, Reply, StateAnswer};
+use otrp_tam::message::{Builder, Command, Request, Target};
+use otrp_tam::response::{Outcome, Passed, Reply, StateAnswer};
 use serde_json::Value;
 
 /// The name of the simulated TEE.

@@ -2,21 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use otrp_engine::error::Unanswerable;
 use otrp_engine::information::QueryError;
 use otrp_engine::platform::Kind;
 use otrp_keys::certificate::Identity as Signer;
 use otrp_tam::Identity;
 use otrp_tam::dsi::{DeviceState, Dsi};
 use otrp_tam::jose::{ContentEncryption, KeyManagement};
-use otrp_tam::message::{
-    Application, Builder, Command, SdChanges, SignerHeader, TaEncryption, Target,
-};
+use otrp_tam::message::{Application, Builder, Command, SignerHeader, TaEncryption, Target};
 use otrp_tam::response::Passed;
 use otrp_tam::ta_information::TaInformation;
-use serde_json::{Value, json};
 
-use crate::bench::{Device, TEE_NAME, base64, base64url, der, elf, pki, signed, ta_query, uuid};
+use crate::bench::{Device, base64, der, elf, pki, signed, ta_query, uuid};
 
 const SP: &str = "acme-bank.example";
 const DOMAIN: &str = "payments";

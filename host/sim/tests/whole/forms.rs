@@ -42,7 +42,7 @@ fn a_device_starts_blank_and_is_certified() {
     assert_eq!((refused.rid, refused.tid), (asked.exchange.rid, asked.exchange.tid));
 
     let chain = pki().tee_authority.certify(&request).unwrap();
-    let bytes: Vec<u8> = chain.iter().flat_map(|certificate| der(certificate)).collect();
+    let bytes: Vec<u8> = chain.iter().flat_map(der).collect();
     for (certificates, refusal) in [
         (bytes[..bytes.len() - 1].to_vec(), ImportError::Malformed),
         ([bytes.clone(), vec![0]].concat(), ImportError::Malformed),
@@ -171,7 +171,7 @@ fn booleans_and_base64_come_in_every_form() {
     assert!(standard.contains(['+', '/']), "the alphabets must differ for this certificate");
     let mut name = 0;
     let mut device = device();
-    for (yes, no) in [("true", "false"), (" true ", "\tfalse".trim()), ("1", "0")] {
+    for (yes, no) in [("true", "false"), (" true ", " false "), ("1", "0")] {
         for url in [false, true] {
             name += 1;
             let name = format!("domain {name}");

@@ -15,8 +15,8 @@ use otrp_engine::platform::{
 };
 use otrp_keys::certificate::{Purpose, Template, Validity};
 use otrp_sim::{
-    Cut, Fault, Image, Moment, Operation, SimClock, SimKeys, SimPlatform, SimRng, SimRsa,
-    SimStorage, SimTaStore, Snapshot, World,
+    Cut, Fault, Image, Moment, Operation, SimClock, SimKeys, SimRng, SimRsa, SimStorage,
+    SimTaStore, Snapshot, World,
 };
 use otrp_tam::Identity;
 use otrp_tam::dsi::{DeviceState, Dsi};
@@ -47,8 +47,8 @@ impl Case {
         Self { before, tam: &pki().tam, target, command, already }
     }
 
-    /// A command of `tam` to the device at home after another one, the first word of whose
-    /// leftovers is still in storage.
+    /// A command of `tam` to the device at home right after another one, whose list of what is
+    /// to be removed is still in storage.
     fn after(first: Command<'static>, command: Command<'static>) -> Self {
         let mut device = Device::from(&home().snapshot);
         let passed = device.pass(&pki().tam, from_tam(first));

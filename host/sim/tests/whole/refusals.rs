@@ -1,10 +1,7 @@
 //! Refusals: each an accepted request with one thing changed, and the code that it must get.
 
-use openssl::pkey::{PKey, Private};
 use openssl::x509::X509;
-use otrp_keys::certificate::{
-    Identity as Signer, Purpose, Template, Validity, generate_p256, generate_rsa_2048,
-};
+use otrp_keys::certificate::{Identity as Signer, Purpose, Template, Validity, generate_p256};
 use otrp_keys::{Uuid, image};
 use otrp_tam::Identity;
 use otrp_tam::jose::{ContentEncryption, ContentKey, Jwe, KeyManagement};
@@ -13,7 +10,7 @@ use otrp_tam::message::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::bench::{Device, base64, base64url, der, elf, now, pki, sha256, signed, uuid};
+use crate::bench::{Device, base64, base64url, der, now, pki, sha256, signed, uuid};
 use crate::home::Answer::{Open, Sealed};
 use crate::home::*;
 
@@ -24,6 +21,11 @@ const UNAUTHORIZED: &str = "ERR_TAM_NOT_AUTHORIZED";
 const MISMATCH: &str = "ERR_DEV_STATE_MISMATCH";
 const TA_INVALID: &str = "ERR_TA_INVALID";
 const SD_NOT_FOUND: &str = "ERR_SD_NOT_FOUND";
+
+/// A mutation of a JSON value.
+type Edit = fn(&mut Value);
+/// A mutation of the members of an object.
+type EditMembers = fn(&mut Map<String, Value>);
 
 /// Issues a leaf for a new key: the identity of a TAM under the issuing CA.
 fn tam(purpose: Purpose, validity: Validity, uri: Option<&str>) -> Identity {
@@ -190,7 +192,7 @@ fn signatures_and_algorithms() {
             edit(message["CreateSDRequest"].as_object_mut().unwrap());
         })
     };
-    let rows: [(&str, fn(&mut Map<String, Value>)); 9] = [
+    let rows: [(&str, EditMembers); 9] = [
         ("no signature", |jws| drop(jws.insert("signature".into(), "".into()))),
         ("a zero signature", |jws| {
             jws.insert("signature".into(), base64url(&[0; 64]).into());
@@ -275,7 +277,7 @@ fn contents_that_cannot_be_decrypted() {
     for name in ["dir", "ECDH-ES", "RSA1_5", "none"] {
         refusals.refused(name, UNSUPPORTED, Open, content(header(name)));
     }
-    let rows: [(&str, &str, fn(&mut Value)); 14] = [
+    let rows: [(&str, &str, Edit); 14] = [
         ("A192GCM", UNSUPPORTED, |jwe| {
             jwe["protected"] = base64url(br#"{"enc":"A192GCM"}"#).into();
         }),
@@ -646,7 +648,6 @@ fn images_that_are_defective() {
 #[test]
 fn image_encryption_that_is_defective() {
     let mut refusals = Refusals::begin();
-    type Edit = fn(&mut Value);
     let rows: [(&str, &str, TaEncryption, Edit); 22] = [
         ("one vector for two texts", TA_INVALID, TaEncryption::A256Gcm, |parts| {
             parts.as_object_mut().unwrap().remove("ivp");
@@ -746,19 +747,19 @@ fn strangers() -> [Value; 7] {
 fn signed_members_missing_twice_or_of_another_kind() {
     let mut refusals = Refusals::begin();
     for base in Base::ALL {
-        let build = |edit: Box<dyn FnOnce(&mut Map<String, Value>)>| base.builder().edit_tbs(edit);
         let mut members = vec!["ver", "rid", "tid", "tee", "nextdsi", "dsihash", "content"];
         if matches!(base, Base::InstallTa | Base::UpdateTa) {
             members.push("encrypted_ta");
         }
         for member in members {
             let what = format!("{base:?} and {member}");
-            let without = build(Box::new(move |tbs| drop(tbs.remove(member))));
+            let without = base.builder().edit_tbs(move |tbs| drop(tbs.remove(member)));
             refusals.refused(&what, INVALID, Open, without);
             for value in strangers() {
                 let what = format!("{what} as {value}");
                 // A version is judged as such as long as it is a text.
-                let other = build(Box::new(move |tbs| drop(tbs.insert(member.into(), value))));
+                let other =
+                    base.builder().edit_tbs(move |tbs| drop(tbs.insert(member.into(), value)));
                 refusals.refused(&what, INVALID, Open, other);
             }
             let twice = base.builder().edit_payload(move |payload| twice(payload, member));
@@ -768,7 +769,8 @@ fn signed_members_missing_twice_or_of_another_kind() {
             if extra == "encrypted_ta" && matches!(base, Base::InstallTa | Base::UpdateTa) {
                 continue;
             }
-            let more = build(Box::new(move |tbs| drop(tbs.insert(extra.into(), "x".into()))));
+            let more =
+                base.builder().edit_tbs(move |tbs| drop(tbs.insert(extra.into(), "x".into())));
             refusals.refused(&format!("{base:?} with {extra}"), INVALID, Open, more);
         }
         for length in [0, 129] {
@@ -876,7 +878,7 @@ fn encrypted_members_missing_twice_or_of_another_kind() {
     let changes = |edit: fn(&mut Value)| {
         Base::UpdateSd.builder().edit_content(move |content| edit(&mut content["changes"]))
     };
-    let rows: [fn(&mut Value); 6] = [
+    let rows: [Edit; 6] = [
         |changes| changes["extra"] = "x".into(),
         |changes| changes["newsdname"] = json!(7),
         |changes| changes["renewteespaik"] = "perhaps".into(),

@@ -379,11 +379,11 @@ mod tests {
         hex::decode(record).unwrap()
     }
 
-    fn ta(number: u8) -> Ta {
+    fn ta(uuid: u8) -> Ta {
         Ta {
             sd: 2,
             id: TaId::new("ta").unwrap(),
-            uuid: [0xb0 + number; 16],
+            uuid: [uuid; 16],
             stored: StoredTa { version: 7, size: 0x1000, digest: [0xc1; 32] },
             signer: [0xc2; 32],
             personalization: Some(4),
@@ -409,7 +409,7 @@ mod tests {
         let sd = Sd { number: 2, tam: 1, sp: sp.clone(), name, certificates: 3 };
         state.sds.push(sd).unwrap();
         state.aiks.push(Aik { number: 2, tam: 1, sp, public: [4; 65] }).unwrap();
-        state.tas.push(ta(1)).unwrap();
+        state.tas.push(ta(0xb1)).unwrap();
         state.floors.push(Floor { uuid: [0xb1; 16], version: 7 }).unwrap();
         for trash in [
             Trash::Record(Name { kind: Kind::Personalization, number: 5 }),
@@ -419,7 +419,7 @@ mod tests {
             state.trash.push(trash).unwrap();
         }
         let stored = StoredTa { version: 1, size: 2, digest: [0xc3; 32] };
-        let ta = Ta { stored, signer: [0xc3; 32], personalization: None, ..ta(3) };
+        let ta = Ta { stored, signer: [0xc3; 32], personalization: None, ..ta(0xb3) };
         (state, Intent { ta, certificates: Some(8), numbered: true })
     }
 
@@ -514,7 +514,7 @@ mod tests {
         let name = SdName::new(&text).unwrap();
         let sd = Sd { sp: sp.clone(), name, ..state.sds[0].clone() };
         let aik = Aik { sp, ..state.aiks[0].clone() };
-        let ta = Ta { id: TaId::new(&text).unwrap(), ..ta(1) };
+        let ta = Ta { id: TaId::new(&text).unwrap(), ..ta(0xb1) };
         state.clear();
         while state.tams.push(tam.clone()).is_ok() {}
         while state.sds.push(sd.clone()).is_ok() {}
@@ -570,7 +570,7 @@ mod tests {
         let mut state = State::new();
         state.trash.push(Trash::Ta([0xb1; 16])).unwrap();
         state.trash.push(Trash::Ta([0xb2; 16])).unwrap();
-        let intent = Intent { ta: ta(1), certificates: None, numbered: false };
+        let intent = Intent { ta: ta(0xb1), certificates: None, numbered: false };
         state.install(intent).unwrap();
         assert_eq!(state.trash(), [Trash::Ta([0xb2; 16])]);
     }
