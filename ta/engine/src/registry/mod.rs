@@ -72,16 +72,8 @@ impl Registry {
             intent = codec::decode(record, &mut self.state).map_err(|_| PortError::Corrupt)?;
         }
         ports.ta_store.abort();
-        if let Some(intent) = intent
-            && intent.is_committed(ports.ta_store.query(&intent.ta.uuid)?.as_ref())
-        {
-            let tam = self.state.sd(intent.ta.sd).map(|sd| sd.tam);
-            self.state.install(intent)?;
-            // The answer that would have carried the new state was never given.
-            if let Some(tam) = tam {
-                self.state.forget_dsi(tam);
-            }
-            self.write(&mut ports.storage, None, scratch)?;
+        if let Some(intent) = intent {
+            self.resolve(ports, intent, scratch)?;
         }
         let next = self.state.next_number();
         for kind in NUMBERED {
@@ -91,6 +83,30 @@ impl Registry {
         self.empty_trash(ports)?;
         self.stale = false;
         Ok(())
+    }
+
+    /// Finds out whether the TA database committed an installation, and follows it.
+    fn resolve<P: Platform>(
+        &mut self,
+        ports: &mut Ports<P>,
+        intent: Intent,
+        scratch: &mut [u8],
+    ) -> Result<(), Error> {
+        let Some(found) = ports.ta_store.query(&intent.ta.uuid)? else {
+            // Either nothing was committed, or the normal world hides the file of what was. An
+            // entry that the registry does not know must not come back with its file.
+            return Ok(ports.ta_store.remove(&intent.ta.uuid)?);
+        };
+        if !intent.is_committed(&found) {
+            return Ok(());
+        }
+        let tam = self.state.sd(intent.ta.sd).map(|sd| sd.tam);
+        self.state.install(intent)?;
+        // The answer that would have carried the new state was never given.
+        if let Some(tam) = tam {
+            self.state.forget_dsi(tam);
+        }
+        self.write(&mut ports.storage, None, scratch)
     }
 
     /// Begins a change: the state in memory is no longer that of storage until it is committed.

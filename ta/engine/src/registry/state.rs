@@ -112,8 +112,8 @@ impl Intent {
     /// A record that an installation names is complete before its intent is written, so an
     /// identical image that was there before is as good as one that was committed.
     #[must_use]
-    pub fn is_committed(&self, found: Option<&StoredTa>) -> bool {
-        found == Some(&self.ta.stored)
+    pub fn is_committed(&self, found: &StoredTa) -> bool {
+        *found == self.ta.stored
     }
 }
 
