@@ -27,14 +27,14 @@ say "clippy, device"
 say "direction of dependencies"
 "$CARGO" metadata --locked --format-version 1 --no-deps | "$PYTHON3" "$SCRIPTS/dependency_direction.py"
 
-say "licences, bans, sources"
-if ! "$CARGO" deny --version >/dev/null 2>&1 && [ ! -x "$TOOLS/bin/cargo-deny" ]; then
-    say "installing cargo-deny $CARGO_DENY_VERSION into .cache/tools, about 5 minutes"
-    logged cargo-deny "$CARGO" install --quiet --locked --root "$TOOLS" --target-dir "$TOOLS/build" \
+export PATH=$TOOLS/bin:$PATH
+if ! "$CARGO" deny --version >/dev/null 2>&1; then
+    say "installing cargo-deny $CARGO_DENY_VERSION into .cache/tools, about 3 minutes"
+    logged cargo-deny "$CARGO" install --quiet --debug --locked --root "$TOOLS" --target-dir "$TOOLS/build" \
         --version "$CARGO_DENY_VERSION" cargo-deny
     rm -rf "$TOOLS/build"
 fi
-export PATH=$TOOLS/bin:$PATH
+say "licences, bans, sources"
 "$CARGO" deny --log-level error check --config .deny.toml bans licenses sources
 if "$CARGO" deny --log-level off fetch --config .deny.toml db >/dev/null 2>&1; then
     say "advisories"
