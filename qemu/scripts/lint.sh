@@ -35,10 +35,10 @@ if ! "$CARGO" deny --version >/dev/null 2>&1; then
     rm -rf "$TOOLS/build"
 fi
 say "licences, bans, sources"
-"$CARGO" deny --log-level error check --config .deny.toml bans licenses sources
-if "$CARGO" deny --log-level off fetch --config .deny.toml db >/dev/null 2>&1; then
+"$CARGO" deny --log-level error --config .deny.toml check bans licenses sources
+if "$CARGO" deny --log-level off --config .deny.toml fetch db >/dev/null 2>&1; then
     say "advisories"
-    "$CARGO" deny --log-level error check --config .deny.toml advisories
+    "$CARGO" deny --log-level error --config .deny.toml check advisories
 else
     say "advisories: skipped, the database cannot be reached"
 fi
