@@ -1,5 +1,6 @@
 //! Refusals: each an accepted request with one thing changed, and the code that it must get.
 
+use openssl::symm::{Cipher, encrypt_aead};
 use openssl::x509::X509;
 use otrp_keys::certificate::{Identity as Signer, Purpose, Template, Validity, generate_p256};
 use otrp_keys::{Uuid, image};
@@ -736,6 +737,41 @@ fn image_encryption_that_is_defective() {
         refusals.refused(what, TA_INVALID, Sealed, request);
     }
     refusals.end(Base::InstallTa);
+}
+
+#[test]
+fn one_vector_for_two_texts_in_counter_mode() {
+    // All is right with the encryption but this: it would give the key of the tags away.
+    let recipient = home().target.attestation_keys[0].public_key().unwrap();
+    let data_key = [7; 32];
+    let request = |iv: [u8; 12], other: [u8; 12], written: Option<String>| {
+        let encrypt = |iv: [u8; 12], text: &[u8]| {
+            let mut tag = [0; 16];
+            let cipher = Cipher::aes_256_gcm();
+            let text = encrypt_aead(cipher, &data_key, Some(&iv), &[], text, &mut tag).unwrap();
+            base64(&[&text[..], &tag].concat())
+        };
+        let key = ContentKey::random(ContentEncryption::A128Gcm).unwrap();
+        let jwe = Jwe::seal(&data_key, &key, KeyManagement::EcdhEsA128Kw, &recipient).unwrap();
+        let mut parts = json!({
+            "key": jwe, "alg": "A256GCM", "iv": hex::encode(iv),
+            "ciphertadata": encrypt(iv, &home().new_image),
+            "cipherpdata": encrypt(other, b"personal")
+        });
+        if let Some(written) = written {
+            parts["ivp"] = written.into();
+        }
+        Base::InstallTa.builder().edit_tbs(|tbs| drop(tbs.insert("encrypted_ta".into(), parts)))
+    };
+    let (iv, other) = ([0xab; 12], [0xcd; 12]);
+    let mut refusals = Refusals::begin();
+    for written in [None, Some(hex::encode(iv)), Some(hex::encode_upper(iv))] {
+        let what = format!("{written:?}");
+        refusals.refused(&what, TA_INVALID, Sealed, request(iv, iv, written));
+    }
+    refusals.end(Base::InstallTa);
+    let accepted = request(iv, other, Some(hex::encode(other)));
+    Device::from(&home().snapshot).pass(&pki().tam, accepted);
 }
 
 /// Values of the types that a member may be taken for.
