@@ -13,7 +13,7 @@ use optee_utee::{
 };
 use otrp_engine::{
     Engine,
-    device::ImportError,
+    device::{ImportError, TEE_KEY},
     error::{Error as EngineError, Unanswerable},
     information::QueryError,
     limits::{CHAIN_BYTES_LIMIT, MESSAGE_LIMIT, NAME_LIMIT, REPLY_LIMIT},
@@ -124,6 +124,8 @@ fn invoke_command(command: u32, parameters: &mut ParametersAny<'_>) -> Result<()
 
     let mut slot = ENGINE.borrow()?;
     let engine = slot.engine()?;
+    // The one object that is there from the first command on and never changes.
+    let _held = PrivateStorage.hold(TEE_KEY);
     match (command, parameters) {
         (PROCESS, (MemrefInput(input), MemrefOutput(output), None, None)) => {
             // Found out after the state has changed, a short buffer would lose the reply.

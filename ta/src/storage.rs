@@ -14,13 +14,34 @@ use otrp_engine::platform::{Name, PortError, Storage};
 #[derive(Debug)]
 pub struct PrivateStorage;
 
+/// Several readers of an object at a time: one that is held open is read too.
+const READ: DataFlag = DataFlag::ACCESS_READ.union(DataFlag::SHARE_READ);
+
+/// An object that stays open for a while; see [`PrivateStorage::hold`].
+#[must_use = "it is closed when it is dropped"]
+pub struct Held(#[expect(dead_code, reason = "held, not used")] Option<PersistentObject>);
+
+impl PrivateStorage {
+    /// Keeps an object open, so that others are opened and written in half the time.
+    ///
+    /// OP-TEE reads and checks the directory of secure storage when the first object is opened, and
+    /// forgets it when the last is closed: without an open object, at every access. It is not held
+    /// for longer than a command, for a restarted tee-supplicant knows nothing of open files. That
+    /// the object is absent or damaged is for its user to find.
+    ///
+    /// The object must not be replaced or removed meanwhile.
+    pub fn hold(&self, name: Name) -> Held {
+        Held(open(name, READ).unwrap_or_default())
+    }
+}
+
 impl Storage for PrivateStorage {
     fn load<'b>(
         &mut self,
         name: Name,
         buffer: &'b mut [u8],
     ) -> Result<Option<&'b [u8]>, PortError> {
-        let Some(mut object) = open(name, DataFlag::ACCESS_READ)? else {
+        let Some(mut object) = open(name, READ)? else {
             return Ok(None);
         };
         let size = object.info().map_err(|error| port_error(&error))?.data_size();
