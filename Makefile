@@ -48,9 +48,11 @@ lint: image lab
 	@$(SCRIPTS)/host-packages.sh lint
 	@$(SCRIPTS)/lint.sh $(DEVICE_CRATES)
 
-## size: what the broker takes in the image, and how often it could panic
-size: image
+## size: what the broker takes in the image and in memory, and how often it could panic
+size: image lab
+	@$(SCRIPTS)/build-host.sh otrp-tam otrp-keys otrp-qemu
 	@$(SCRIPTS)/size.sh
+	@$(call PROGRAM,otrp-qemu) memory
 
 ## bench: install times inside OP-TEE beside the raw and the stock installer
 bench: image lab

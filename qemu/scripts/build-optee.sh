@@ -21,18 +21,20 @@ TA_SIGNING_KEY=${TA_SIGNING_KEY:-$CACHE/keys/dev/ta-signing.pub.pem}
 prepare_source() {
     local upstream=${OPTEE_OS_DIR:-$CACHE/src/optee-os} platform=$SOURCE/core/arch/arm/plat-$BOARD_OPTEE_PLATFORM file
     local inputs
-    inputs=$(key "$upstream" "$(key_of_tree "$upstream")")
+    inputs=$(key "$upstream" "$(key_of_tree "$upstream")" "$(declare -f prepare_source)")
     if ! fresh optee-source "$inputs"; then
         unmark optee-source
         rm -rf "$SOURCE"
         cp -a "$upstream" "$SOURCE"
         mkdir -p "$SOURCE/core/pta/otrp"
-        # shellcheck disable=SC2016  # make expands it
+        # shellcheck disable=SC2016  # make expands them
         printf '\nsubdirs-$(CFG_OTRP_TA_STORE) += otrp\n' >>"$SOURCE/core/pta/sub.mk"
-        printf '\nsrcs-y += device_huk.c\n' >>"$platform/sub.mk"
+        printf '\nsrcs-y += device_huk.c\nsrcs-$(CFG_LAB_STACK) += lab_stack.c\n' >>"$platform/sub.mk"
         mark optee-source "$inputs"
     fi
-    copy_if_changed "$QEMU_DIR/optee/device_huk.c" "$platform/device_huk.c"
+    for file in device_huk.c lab_stack.c; do
+        copy_if_changed "$QEMU_DIR/optee/$file" "$platform/$file"
+    done
     for file in "$ROOT"/ta/pta/*.[ch] "$ROOT/ta/pta/sub.mk"; do
         copy_if_changed "$file" "$SOURCE/core/pta/otrp/${file##*/}"
     done
@@ -65,7 +67,7 @@ flags() {
         ;;
     lab)
         printf '%s\n' CFG_REE_FS_TA=n CFG_SECSTOR_TA=y CFG_SECSTOR_TA_MGMT_PTA=y CFG_OTRP_TA_STORE=y \
-            CFG_OTRP_TA_STORE_TEST_CLIENT=y CFG_ENABLE_EMBEDDED_TESTS=n CFG_WITH_STATS=y
+            CFG_OTRP_TA_STORE_TEST_CLIENT=y CFG_ENABLE_EMBEDDED_TESTS=n CFG_WITH_STATS=y CFG_TA_STATS=y CFG_LAB_STACK=y
         ;;
     *) fail "unknown OP-TEE variant $VARIANT" ;;
     esac
@@ -82,6 +84,9 @@ lock
 prepare_source
 COMMON+=(TEE_IMPL_VERSION="$(sed -n 's/^CFG_OPTEE_REVISION_\(MAJOR\|MINOR\) ?= //p' "$SOURCE/mk/config.mk" | paste -sd .)")
 if [ "$VARIANT" = devkit ]; then
+    # With the statistics of the heap, which cost nothing until a core asks: so what the lab measures is
+    # the product's broker and no other.
+    COMMON+=(CFG_WITH_STATS=y CFG_TA_STATS=y)
     inputs=$(key "$(cat "$CACHE/stamp/optee-source")" "${COMMON[*]}")
     fresh optee-devkit "$inputs" && exit
     unmark optee-devkit
@@ -94,7 +99,7 @@ if [ "$VARIANT" = devkit ]; then
 else
     [ -e "$TA_SIGNING_KEY" ] || fail "$TA_SIGNING_KEY is missing; make it with: make keys"
     mapfile -t variant_flags < <(flags)
-    own=("$QEMU_DIR/optee/device_huk.c" "$ROOT"/ta/pta/*.[ch] "$ROOT/ta/pta/sub.mk")
+    own=("$QEMU_DIR"/optee/*.c "$ROOT"/ta/pta/*.[ch] "$ROOT/ta/pta/sub.mk")
     inputs=$(key "$(cat "$CACHE/stamp/optee-source")" "${COMMON[*]}" "${variant_flags[*]}" "$(key_of_files "${own[@]}" "$TA_SIGNING_KEY" "$@")")
     fresh "optee-$VARIANT" "$inputs" && exit
     unmark "optee-$VARIANT"

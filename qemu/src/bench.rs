@@ -1,17 +1,18 @@
-//! How long an installation takes in OP-TEE, three ways on the same device in the same run.
+//! What an installation costs in OP-TEE: time, three ways on the same device, and memory.
 //!
 //! *OTrP*: a signed and encrypted InstallTA through the agent and the broker. *Raw*: the same ELF
 //! through the broker's pseudo TA, by the lab image's conformance application. *Stock*: the same
 //! ELF, signed by the image's own key, through the core's `secstor_ta_mgmt`. Each time is the guest's
-//! for a whole process, from its start to its end; a round does all three, and the median of the
+//! for a whole process, from its start to its end; a round does all of them, and the median of the
 //! rounds is shown. Under emulation only the ratios mean something.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use otrp_keys::{file, image};
-use otrp_tam::message::{Application, Builder, Command, TaEncryption, Target};
+use otrp_tam::message::{Application, Builder, Command, SdChanges, TaEncryption, Target};
 use otrp_tam::response::{Outcome, Reply};
 
 use crate::device::Device;
@@ -27,29 +28,28 @@ const SP: &str = "com.example";
 const SD: &str = "com.example.bench";
 const UUID: &str = "11111111-2222-3333-4444-555555555555";
 const STOCK_UUID: &str = "11111111-2222-3333-4444-666666666666";
+const BROKER_UUID: &str = "9e043ec0-1043-415e-853d-690a6d341054";
 
-/// Times installations and reports a line for each size.
+/// What the broker does in one installation beside the raw part, by the names of the lab's report.
+const FIXED_PARTS: [(&str, u32, &str); 4] = [
+    ("agree", 2, "loads a key pair and agrees on a key: content, image"),
+    ("load", 1, "loads the service provider's certificates"),
+    ("replace", 2, "writes the registry: announced, entered"),
+    ("sign", 1, "loads the TEE's key pair and signs the answer"),
+];
+
+/// Times installations and reports a line for each size, and for each part that all have.
 pub fn run(cache: &Path, report: &mut dyn FnMut(&str)) -> Result<()> {
-    let keys = cache.join("keys/dev");
-    let device = Device::open_or_create(cache.join("devices/bench"))?;
-    device.wipe()?;
-    let mut guest = Machine::new(device, Image::open(cache.join("image/lab"))?).boot()?;
-    let request = guest.run("otrp-agent csr")?.success()?.stdout;
-    let authority = otrp_keys::device::Authority::read(&keys.join("tee-ca"))?;
-    guest.put("/tmp/chain.pem", &file::chain_pem(&authority.certify(&request)?)?)?;
-    guest.run("otrp-agent import-cert /tmp/chain.pem")?.success()?;
-    let tam = Operator::read(&keys, "tam")?;
-    let certificate = std::fs::read(keys.join("sp-ec.der"))?;
-    tam.carry_out(&mut guest, Command::CreateSd { spid: SP, name: SD, certificate: &certificate })?;
-
+    let mut lab = Lab::boot(cache)?;
     report("InstallTA of an ELF, median of 5 rounds, milliseconds in the guest");
-    report("size       OTrP CBC   OTrP GCM        raw      stock   CBC/raw   GCM/raw  CBC/stock");
+    report(
+        "size      OTrP CBC  OTrP GCM  GCM, RSA    raw  stock   CBC/raw  GCM/raw  CBC/stock  GCM/stock",
+    );
     for (size, name) in SIZES {
         let mut rounds = Vec::new();
         for round in 0..ROUNDS {
-            let progress = format!("{name}: round {} of {ROUNDS}", round + 1);
-            eprintln!("{progress}");
-            rounds.push(self::round(&mut guest, &keys, &tam, size, round)?);
+            eprintln!("{name}: round {} of {ROUNDS}", round + 1);
+            rounds.push(lab.round(size, round)?);
         }
         let median = |pick: fn(&Round) -> Duration| {
             let mut times: Vec<_> = rounds.iter().map(pick).collect();
@@ -58,93 +58,159 @@ pub fn run(cache: &Path, report: &mut dyn FnMut(&str)) -> Result<()> {
         };
         let (cbc, gcm) = (median(|round| round.cbc), median(|round| round.gcm));
         let (raw, stock) = (median(|round| round.raw), median(|round| round.stock));
+        let rsa = median(|round| round.rsa);
         report(&format!(
-            "{name:8} {cbc:10.0} {gcm:10.0} {raw:10.0} {stock:10.0} {:9.2} {:9.2} {:10.2}",
+            "{name:8} {cbc:9.0} {gcm:9.0} {rsa:9.0} {raw:6.0} {stock:6.0} {:9.2} {:8.2} {:10.2} {:10.2}",
             cbc / raw,
             gcm / raw,
-            cbc / stock
+            cbc / stock,
+            gcm / stock
         ));
     }
-    guest.power_off()?;
+    report("OTrP's part that does not grow with the image, milliseconds inside the TEE");
+    let costs = lab.port_costs()?;
+    for (name, count, what) in FIXED_PARTS {
+        let cost = costs.get(name).with_context(|| format!("the lab does not time {name}"))?;
+        let each = f64::from(*cost) / 1000.0;
+        report(&format!("  {:6.0} = {count} x {each:4.1}  {what}", each * f64::from(count)));
+    }
+    lab.guest.power_off()?;
+    Ok(())
+}
+
+/// Reports how much stack and heap the broker has used after the largest installation.
+pub fn memory(cache: &Path, report: &mut dyn FnMut(&str)) -> Result<()> {
+    let mut lab = Lab::boot(cache)?;
+    let elf = elf(2 << 20, 0);
+    let (_, message) = lab.otrp(&elf, 1, "sp-rsa", TaEncryption::AesCbc)?;
+    let peaks = lab.guest.run(&format!("otrp-lab memory {BROKER_UUID}"))?.success()?.text();
+    report(&format!("after an InstallTA of 2 MiB, a message of {message} bytes:"));
+    for line in peaks.lines() {
+        let words: Vec<_> = line.split(' ').collect();
+        let [name, peak, size] = words[..] else { bail!("the lab says {line:?}") };
+        report(&format!("  {:32} {peak:>8} of {size}", format!("{name} (bytes)")));
+        if name == "heap" {
+            let beside = peak.parse::<usize>()?.saturating_sub(message);
+            report(&format!("  {:32} {beside:>8} limit {}", "heap beside the message", 64 << 10));
+        }
+    }
+    lab.guest.power_off()?;
     Ok(())
 }
 
 struct Round {
     cbc: Duration,
     gcm: Duration,
+    rsa: Duration,
     raw: Duration,
     stock: Duration,
 }
 
-fn round(
-    guest: &mut Guest,
-    keys: &Path,
-    tam: &Operator,
-    size: usize,
-    round: usize,
-) -> Result<Round> {
-    let elf = elf(size, round);
-    guest.put("/tmp/elf", &elf)?;
-    // What is deleted may come back in the same version, and not in a lower one.
-    let version = 1;
-    let raw = timed(guest, &format!("otrp-lab install {UUID} {version} /tmp/elf"))?;
-    guest.run(&format!("otrp-lab remove {UUID}"))?.success()?;
-
-    let signing = file::read_key(&keys.join("ta-signing.key.pem"))?;
-    let stock = image::sign(&signing, None, STOCK_UUID.parse()?, version, &elf)?;
-    guest.put("/tmp/stock.ta", &stock)?;
-    let stock = timed(guest, "otrp-lab stock-install /tmp/stock.ta")?;
-    guest.run(&format!("otrp-lab remove {STOCK_UUID}"))?.success()?;
-
-    let cbc = otrp(guest, keys, tam, &elf, version, TaEncryption::AesCbc)?;
-    let gcm = otrp(guest, keys, tam, &elf, version, TaEncryption::A256Gcm)?;
-    Ok(Round { cbc, gcm, raw, stock })
+/// The lab image on a device that is certified and has a security domain.
+struct Lab {
+    guest: Guest,
+    keys: std::path::PathBuf,
+    tam: Operator,
 }
 
-/// Installs through OTrP and deletes again; the time of the installation.
-fn otrp(
-    guest: &mut Guest,
-    keys: &Path,
-    tam: &Operator,
-    elf: &[u8],
-    version: u32,
-    encryption: TaEncryption,
-) -> Result<Duration> {
-    let signer = file::read_key(&keys.join("sp-ec.key.pem"))?;
-    let image = image::sign(&signer, None, UUID.parse()?, version, elf)?;
-    let target = Target::from(&tam.state(guest)?);
-    let install = Command::InstallTa(Application {
-        spid: SP,
-        domain: SD,
-        taid: "bench",
-        certificate: None,
-        image: Some(&image),
-        personalization: None,
-    });
-    let request =
-        Builder::command(&tam.identity, &target, install).ta_encryption(encryption).build()?;
-    let carried = carry(guest, &request.message)?;
-    let Reply::Answer(answer) = Reply::read(&carried.answer)? else { bail!("an agent's error") };
-    match answer.outcome(Some(&request.exchange), &tam.identity, &target.certificate)? {
-        Outcome::Pass(_) => {}
-        Outcome::Fail(refusal) => bail!("InstallTA is refused: {refusal:?}"),
+impl Lab {
+    fn boot(cache: &Path) -> Result<Self> {
+        let keys = cache.join("keys/dev");
+        let device = Device::open_or_create(cache.join("devices/bench"))?;
+        device.wipe()?;
+        let mut guest = Machine::new(device, Image::open(cache.join("image/lab"))?).boot()?;
+        let request = guest.run("otrp-agent csr")?.success()?.stdout;
+        let authority = otrp_keys::device::Authority::read(&keys.join("tee-ca"))?;
+        guest.put("/tmp/chain.pem", &file::chain_pem(&authority.certify(&request)?)?)?;
+        guest.run("otrp-agent import-cert /tmp/chain.pem")?.success()?;
+        let tam = Operator::read(&keys, "tam")?;
+        let certificate = |name: &str| std::fs::read(keys.join(name));
+        let (ec, rsa) = (certificate("sp-ec.der")?, certificate("sp-rsa.der")?);
+        tam.carry_out(&mut guest, Command::CreateSd { spid: SP, name: SD, certificate: &ec })?;
+        let added = SdChanges { add: vec![&rsa], ..SdChanges::default() };
+        tam.carry_out(&mut guest, Command::UpdateSd { spid: SP, name: SD, changes: added })?;
+        Ok(Self { guest, keys, tam })
     }
-    tam.carry_out(guest, Command::DeleteTa { spid: None, name: SD, taid: "bench" })?;
-    Ok(carried.elapsed)
-}
 
-fn timed(guest: &mut Guest, command: &str) -> Result<Duration> {
-    let script = format!(
-        "read start rest </proc/uptime; {command}; status=$?; read end rest </proc/uptime; \
-         echo $start $end; exit $status"
-    );
-    let before = Instant::now();
-    let output: Output = guest.run(&script)?.success().context(command.to_owned())?;
-    let text = output.text();
-    let last = text.lines().last().and_then(|line| line.split_once(' '));
-    let (start, end) = last.context("the guest's clock is missing")?;
-    let time = end.parse::<f64>()? - start.parse::<f64>()?;
-    Ok(Duration::try_from_secs_f64(time).unwrap_or_else(|_| before.elapsed()))
+    fn round(&mut self, size: usize, round: usize) -> Result<Round> {
+        let elf = elf(size, round);
+        self.guest.put("/tmp/elf", &elf)?;
+        // What is deleted may come back in the same version, and not in a lower one.
+        let version = 1;
+        let raw = self.timed(&format!("otrp-lab install {UUID} {version} /tmp/elf"))?;
+        self.guest.run(&format!("otrp-lab remove {UUID}"))?.success()?;
+
+        let signing = file::read_key(&self.keys.join("ta-signing.key.pem"))?;
+        let stock = image::sign(&signing, None, STOCK_UUID.parse()?, version, &elf)?;
+        self.guest.put("/tmp/stock.ta", &stock)?;
+        let stock = self.timed("otrp-lab stock-install /tmp/stock.ta")?;
+        self.guest.run(&format!("otrp-lab remove {STOCK_UUID}"))?.success()?;
+
+        let (cbc, _) = self.otrp(&elf, version, "sp-ec", TaEncryption::AesCbc)?;
+        let (gcm, _) = self.otrp(&elf, version, "sp-ec", TaEncryption::A256Gcm)?;
+        let (rsa, _) = self.otrp(&elf, version, "sp-rsa", TaEncryption::A256Gcm)?;
+        Ok(Round { cbc, gcm, rsa, raw, stock })
+    }
+
+    /// Installs through OTrP and deletes again; the time of the installation and the length of its
+    /// message.
+    fn otrp(
+        &mut self,
+        elf: &[u8],
+        version: u32,
+        signer: &str,
+        encryption: TaEncryption,
+    ) -> Result<(Duration, usize)> {
+        let Self { guest, keys, tam } = self;
+        let signer = file::read_key(&keys.join(format!("{signer}.key.pem")))?;
+        let image = image::sign(&signer, None, UUID.parse()?, version, elf)?;
+        let target = Target::from(&tam.state(guest)?);
+        let install = Command::InstallTa(Application {
+            spid: SP,
+            domain: SD,
+            taid: "bench",
+            certificate: None,
+            image: Some(&image),
+            personalization: None,
+        });
+        let request =
+            Builder::command(&tam.identity, &target, install).ta_encryption(encryption).build()?;
+        let carried = carry(guest, &request.message)?;
+        let Reply::Answer(answer) = Reply::read(&carried.answer)? else {
+            bail!("an agent's error")
+        };
+        match answer.outcome(Some(&request.exchange), &tam.identity, &target.certificate)? {
+            Outcome::Pass(_) => {}
+            Outcome::Fail(refusal) => bail!("InstallTA is refused: {refusal:?}"),
+        }
+        tam.carry_out(guest, Command::DeleteTa { spid: None, name: SD, taid: "bench" })?;
+        Ok((carried.elapsed, request.message.len()))
+    }
+
+    fn timed(&mut self, command: &str) -> Result<Duration> {
+        let script = format!(
+            "read start rest </proc/uptime; {command}; status=$?; read end rest </proc/uptime; \
+             echo $start $end; exit $status"
+        );
+        let before = Instant::now();
+        let output: Output = self.guest.run(&script)?.success().context(command.to_owned())?;
+        let text = output.text();
+        let last = text.lines().last().and_then(|line| line.split_once(' '));
+        let (start, end) = last.context("the guest's clock is missing")?;
+        let time = end.parse::<f64>()? - start.parse::<f64>()?;
+        Ok(Duration::try_from_secs_f64(time).unwrap_or_else(|_| before.elapsed()))
+    }
+
+    /// What one operation of each port costs in this TEE, in microseconds.
+    fn port_costs(&mut self) -> Result<BTreeMap<String, u32>> {
+        let text = self.guest.run("otrp-lab times")?.success()?.text();
+        text.lines()
+            .map(|line| {
+                let (name, cost) = line.split_once(' ').context("no cost")?;
+                Ok((name.to_owned(), cost.parse()?))
+            })
+            .collect()
+    }
 }
 
 /// What looks like a program and does not compress.

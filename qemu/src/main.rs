@@ -26,6 +26,8 @@ enum Command {
     Run,
     /// Times installations through OTrP beside raw and stock ones, in the lab image.
     Bench,
+    /// Measures the broker's stack and heap in an installation, in the lab image.
+    Memory,
     /// Boots a device; runs a command in its Linux, or gives a shell there.
     Shell {
         /// The device; it is made when there is none of this name.
@@ -82,6 +84,10 @@ fn execute(Arguments { cache, command }: Arguments) -> Result<ExitCode> {
         }
         Command::Bench => {
             otrp_qemu::bench::run(&cache, &mut |line| println!("{line}"))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Memory => {
+            otrp_qemu::bench::memory(&cache, &mut |line| println!("{line}"))?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Shell { device, wipe, image, timeout, script } => {

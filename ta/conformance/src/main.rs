@@ -9,6 +9,7 @@
 extern crate alloc;
 
 mod oracle;
+mod times;
 
 use alloc::string::String;
 
@@ -48,6 +49,8 @@ const RAW_REMOVE: u32 = 2;
 /// p0 input: UUID. p1 output: SHA-256 of the ELF. p2 value output: size, version. p3 value output:
 /// milliseconds it took.
 const RAW_QUERY: u32 = 3;
+/// p0 output: a line for each port operation, its name and microseconds.
+const TIMES: u32 = 4;
 
 /// UUID and digest before the ELF.
 const HEAD: usize = 48;
@@ -127,7 +130,12 @@ fn invoke_command(command: u32, parameters: &mut ParametersAny<'_>) -> Result<()
             time.set_b(0);
             inbox::send(output, &found.digest)
         }
-        (RUN..=RAW_QUERY, _) => Err(ErrorKind::BadParameters.into()),
+        (TIMES, (MemrefOutput(output), None, None, None)) => {
+            let mut text = String::new();
+            times::measure(&mut text).map_err(error_kind)?;
+            inbox::send(output, text.as_bytes())
+        }
+        (RUN..=TIMES, _) => Err(ErrorKind::BadParameters.into()),
         _ => Err(ErrorKind::NotImplemented.into()),
     }
 }

@@ -18,10 +18,24 @@ const STOCK_INSTALLER: &str = "6e256cba-fc4d-4941-ad09-2ca1860342dd";
 /// `PTA_SECSTOR_TA_MGMT_BOOTSTRAP`.
 const STOCK_BOOTSTRAP: u32 = 0;
 
+/// `LAB_STACK_UUID` of qemu/optee/lab_stack.c, in the lab's core alone.
+const STACK: &str = "3a0dcf3c-8e0c-4f7b-9a0b-2d6b1c52771e";
+/// `LAB_STACK_PEAK`.
+const STACK_PEAK: u32 = 0;
+/// `STATS_UUID` of OP-TEE.
+const STATISTICS: &str = "d96a5b40-e2c7-b1af-8794-1002a5d5c61b";
+/// `STATS_CMD_TA_STATS`.
+const TA_STATISTICS: u32 = 3;
+/// Octets of a `struct pta_stats_ta`, and where in it the heap's numbers are.
+const TA_STATISTICS_LENGTH: usize = 88;
+const HEAP_PEAK: usize = 24 + 32 + 8 + 4;
+const HEAP_SIZE: usize = HEAP_PEAK + 4;
+
 const RUN: u32 = 0;
 const RAW_INSTALL: u32 = 1;
 const RAW_REMOVE: u32 = 2;
 const RAW_QUERY: u32 = 3;
+const TIMES: u32 = 4;
 
 /// Room for a report in which everything failed.
 const REPORT_LIMIT: usize = 64 * 1024;
@@ -32,7 +46,9 @@ const USAGE: &str = "usage: otrp-lab COMMAND
   stock-install FILE          install a TA that the image's key signed through the stock pseudo TA
   remove UUID                 remove it; print milliseconds
   query UUID                  print version, size, SHA-256 and milliseconds
-  open UUID                   open a session and close it: is there such an application?";
+  open UUID                   open a session and close it: is there such an application?
+  times                       print what port operations cost, in microseconds
+  memory UUID                 print the peak and the size of its stack and its heap, in bytes";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -79,6 +95,16 @@ fn run(arguments: &[&str]) -> Result<bool> {
             Context::new()?.open_session(uuid)?;
             Ok(true)
         }
+        ["times"] => {
+            let mut text = vec![0; REPORT_LIMIT];
+            let p0 = ParamTmpRef::new_output(&mut text);
+            let mut operation = Operation::new(0, p0, ParamNone, ParamNone, ParamNone);
+            invoke(TIMES, &mut operation)?;
+            let length = operation.parameters().0.updated_size();
+            print!("{}", String::from_utf8_lossy(&text[..length]));
+            Ok(true)
+        }
+        ["memory", uuid] => memory(uuid),
         _ => bail!(USAGE),
     }
 }
@@ -120,6 +146,36 @@ fn query(uuid: &str) -> Result<bool> {
     let (_, _, ta, time) = operation.parameters();
     let (size, version, milliseconds) = (ta.a(), ta.b(), time.a());
     println!("{version} {size} {} {milliseconds}", hex::encode(digest));
+    Ok(true)
+}
+
+/// Prints how much stack and heap a trusted application has used since it was loaded.
+fn memory(uuid: &str) -> Result<bool> {
+    let octets = octets(uuid)?;
+    // OP-TEE asks an application for its heap in one of its sessions.
+    let mut context = Context::new()?;
+    let _session = context.open_session(Uuid::parse_str(uuid).ok().context("no UUID")?)?;
+    let p0 = ParamTmpRef::new_input(&octets);
+    let p1 = ParamValue::new(0, 0, ParamType::ValueOutput);
+    let mut operation = Operation::new(0, p0, p1, ParamNone, ParamNone);
+    invoke_in(STACK, STACK_PEAK, &mut operation)?;
+    let (_, stack, _, _) = operation.parameters();
+    println!("stack {} {}", stack.a(), stack.b());
+
+    let mut table = vec![0; 16 * TA_STATISTICS_LENGTH];
+    let p0 = ParamTmpRef::new_output(&mut table);
+    let mut operation = Operation::new(0, p0, ParamNone, ParamNone, ParamNone);
+    invoke_in(STATISTICS, TA_STATISTICS, &mut operation)?;
+    let length = operation.parameters().0.updated_size();
+    // A UUID is a structure there, with numbers of this machine's order.
+    let mut wanted = octets;
+    wanted[..4].reverse();
+    wanted[4..6].reverse();
+    wanted[6..8].reverse();
+    let mut rows = table[..length].chunks_exact(TA_STATISTICS_LENGTH);
+    let row = rows.find(|row| row.starts_with(&wanted)).context("it is not loaded")?;
+    let number = |at: usize| u32::from_le_bytes([row[at], row[at + 1], row[at + 2], row[at + 3]]);
+    println!("heap {} {}", number(HEAP_PEAK), number(HEAP_SIZE));
     Ok(true)
 }
 
