@@ -54,9 +54,10 @@ size: image lab
 	@$(SCRIPTS)/size.sh
 	@$(call PROGRAM,otrp-qemu) memory
 
-## bench: install times inside OP-TEE beside the raw and the stock installer
+## bench: the engine beside josekit on this machine, then install times inside OP-TEE beside raw and stock
 bench: image lab
 	@$(SCRIPTS)/build-host.sh otrp-tam otrp-keys otrp-qemu
+	@$(CARGO) bench --quiet --locked -p otrp-sim --bench open
 	@$(call PROGRAM,otrp-qemu) bench
 
 ## shell: a shell in the device's Linux
