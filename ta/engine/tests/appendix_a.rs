@@ -35,7 +35,7 @@ use otrp_wire::request::{Content, Tbs};
 use otrp_wire::{RequestName, Span};
 use serde_json::{Value, json};
 
-use samples::{SAMPLES, joined, printed, renamed, repaired, straightened};
+use samples::{SAMPLES, joined, printed, repaired};
 
 /// RFC 7516, appendix A.2.2.
 const CONTENT_KEY: [u8; 32] = [
@@ -76,6 +76,24 @@ fn base64url(octets: &[u8]) -> String {
     let length = URL_SAFE_NO_PAD.encode_slice(octets, &mut buffer).unwrap();
     buffer.truncate(length);
     String::from_utf8(buffer).unwrap()
+}
+
+/// A text with straight quotes.
+fn straightened(text: &str) -> String {
+    text.replace(['\u{201c}', '\u{201d}'], "\"")
+}
+
+/// A text as it became when the draft's TSM was renamed.
+fn renamed(text: &str) -> String {
+    let mut renamed = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.to_ascii_lowercase().find("tsm") {
+        let (before, found) = rest.split_at(at);
+        renamed.push_str(before);
+        renamed.push_str(if found.starts_with("tsmid") { "tam" } else { "TAM" });
+        rest = &found[3..];
+    }
+    renamed + rest
 }
 
 /// A sample as JSON, below its one outer member.

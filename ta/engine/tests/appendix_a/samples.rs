@@ -81,21 +81,3 @@ pub fn repaired(name: &str) -> String {
     }
     repaired
 }
-
-/// A text with straight quotes.
-pub fn straightened(text: &str) -> String {
-    text.replace(['\u{201c}', '\u{201d}'], "\"")
-}
-
-/// A text as it became when the draft's TSM was renamed.
-pub fn renamed(text: &str) -> String {
-    let mut renamed = String::new();
-    let mut rest = text;
-    while let Some(at) = rest.to_ascii_lowercase().find("tsm") {
-        let (before, found) = rest.split_at(at);
-        renamed.push_str(before);
-        renamed.push_str(if found.starts_with("tsmid") { "tam" } else { "TAM" });
-        rest = &found[3..];
-    }
-    renamed + rest
-}
