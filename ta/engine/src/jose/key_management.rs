@@ -228,6 +228,9 @@ fn wrap<C: BlockCipherEncrypt<BlockSize = U16>>(
 }
 
 #[cfg(test)]
+mod vectors;
+
+#[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test that panics has found something")]
 mod tests {
     use base64::Engine;

@@ -5,6 +5,13 @@
 use crate::platform::PortError;
 
 pub mod content;
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::arithmetic_side_effects,
+    reason = "a test that panics has found something"
+)]
+mod cookbook;
 pub mod key_management;
 pub mod signature;
 
