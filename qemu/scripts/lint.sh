@@ -33,6 +33,9 @@ done
 say "direction of dependencies"
 "$CARGO" metadata --locked --format-version 1 --no-deps | "$PYTHON3" "$SCRIPTS/dependency_direction.py"
 
+say "conformance table"
+"$PYTHON3" "$SCRIPTS/conformance_table.py"
+
 export PATH=$TOOLS/bin:$PATH
 if ! "$CARGO" deny --version >/dev/null 2>&1; then
     say "installing cargo-deny $CARGO_DENY_VERSION into .cache/tools, about 3 minutes"
