@@ -14,6 +14,8 @@
 
 #[path = "appendix_a/samples.rs"]
 mod samples;
+#[allow(dead_code, reason = "what the other tests of certificates use")]
+mod support;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -24,11 +26,10 @@ use openssl::symm::{Cipher, decrypt};
 use openssl::x509::X509;
 use otrp_engine::jose;
 use otrp_engine::jose::content::{ContentAlgorithm, ContentKey, DataAlgorithm, DataKey};
-use otrp_engine::jose::signature::{rs256_verify, signing_digest};
 use otrp_engine::pki::{self, Certificate, Untrusted, check_sp_certificate, verify_tam};
-use otrp_engine::platform::{RsaPadding, RsaVerify};
 use otrp_wire::base64::{Form, NotBase64, decode_array};
 use otrp_wire::envelope::{Envelope, EnvelopeError};
+use otrp_wire::id::{SdName, SpId, TaId, TamId};
 use otrp_wire::json::{Malformed, Reader};
 use otrp_wire::jwe::{Header, Jwe};
 use otrp_wire::request::{Content, Tbs};
@@ -36,6 +37,7 @@ use otrp_wire::{RequestName, Span};
 use serde_json::{Value, json};
 
 use samples::{SAMPLES, joined, printed, repaired};
+use support::OpensslRsa;
 
 /// RFC 7516, appendix A.2.2.
 const CONTENT_KEY: [u8; 32] = [
@@ -53,15 +55,6 @@ const SEALED: [&str; 6] = [
     "DeleteTARequest",
     "DeleteTAResponse",
 ];
-
-/// RSA that agrees to everything, to show what is refused before it is asked.
-struct Credulous;
-
-impl RsaVerify for Credulous {
-    fn verify(_: RsaPadding, _: &[u8], _: &[u8], _: &[u8; 32], _: &[u8]) -> bool {
-        true
-    }
-}
 
 fn octets(text: &str) -> Vec<u8> {
     let text = text.trim_end_matches('=').replace('+', "-").replace('/', "_");
@@ -339,20 +332,12 @@ fn the_signer_of_the_samples_is_not_trusted() {
         let jws = sealed(name);
         let certificate = Certificate::parse(&jws.certificate).unwrap();
         assert_eq!(certificate.public_key(), Err(pki::Error::Key), "{name}: RSA-1024");
-        let trusted = verify_tam::<Credulous>(&[&jws.certificate], &[ANCHOR], WHILE_VALID);
+        let trusted = verify_tam::<OpensslRsa>(&[&jws.certificate], &[ANCHOR], WHILE_VALID);
         assert_eq!(trusted.err(), Some(Untrusted::UnknownIssuer), "{name}");
         // Nor is it an anchor itself.
         let itself = jws.certificate.clone().leak();
-        let trusted = verify_tam::<Credulous>(&[&jws.certificate], &[itself], WHILE_VALID);
+        let trusted = verify_tam::<OpensslRsa>(&[&jws.certificate], &[itself], WHILE_VALID);
         assert_eq!(trusted.err(), Some(Untrusted::Empty), "{name}");
-
-        // Its signature, good as it is, does not get as far as RSA.
-        let key = X509::from_der(&jws.certificate).unwrap().public_key().unwrap().rsa().unwrap();
-        let digest = signing_digest(jws.protected.as_bytes(), jws.payload.as_bytes());
-        let (modulus, exponent) = (key.n().to_vec(), key.e().to_vec());
-        assert_eq!(modulus.len(), 128);
-        let result = rs256_verify::<Credulous>(&modulus, &exponent, &digest, &jws.signature);
-        assert_eq!(result, Err(jose::Error::Crypto), "{name}");
     }
 }
 
@@ -371,7 +356,7 @@ fn the_certificate_of_the_service_provider_is_too_weak() {
     let key = certificate.public_key().unwrap();
     assert!(certificate.verify(&key).unwrap());
     assert_eq!(key.bits(), 1024);
-    assert_eq!(check_sp_certificate::<Credulous>(&der).err(), Some(pki::Error::Key));
+    assert_eq!(check_sp_certificate::<OpensslRsa>(&der).err(), Some(pki::Error::Key));
 
     // The print has the renaming in it: the issuer is no longer the subject.
     for name in ["CreateSDTBSRequest", "UpdateSDTBSRequest"] {
@@ -395,10 +380,33 @@ fn read_tbs(name: RequestName, members: &Value) -> (String, Result<Tbs, Malforme
     (text, read)
 }
 
+/// What a reader makes of a text: its place, or an identifier.
+trait Member {
+    fn text<'m>(&'m self, of: &'m str) -> &'m str;
+}
+
+impl Member for Span {
+    fn text<'m>(&'m self, of: &'m str) -> &'m str {
+        Self::text(self, of.as_bytes())
+    }
+}
+
+macro_rules! identifiers {
+    ($($name:ty)*) => {$(
+        impl Member for $name {
+            fn text<'m>(&'m self, _: &'m str) -> &'m str {
+                self.as_str()
+            }
+        }
+    )*};
+}
+
+identifiers!(TamId SpId SdName TaId);
+
 /// Asserts that a member was read as it is printed.
 #[track_caller]
-fn assert_read(read: Option<Span>, of: &str, printed: &Value) {
-    assert_eq!(read.map(|span| span.text(of.as_bytes())), printed.as_str());
+fn assert_read<M: Member>(read: Option<&M>, of: &str, printed: &Value) {
+    assert_eq!(read.map(|member| member.text(of)), printed.as_str());
 }
 
 #[test]
@@ -425,28 +433,32 @@ fn the_signed_members_of_the_requests_are_read() {
         }
         let (text, tbs) = read_tbs(name, &members);
         let tbs = tbs.unwrap_or_else(|_| panic!("{sample_name}: {text}"));
-        assert_read(tbs.version, &text, &json!("1.0"));
-        assert_read(tbs.request_id, &text, &printed["rid"]);
-        assert_read(tbs.transaction_id, &text, &printed["tid"]);
-        assert_read(tbs.tee, &text, &printed["tee"]);
-        assert_read(tbs.dsi_hash, &text, &printed["dsihash"]);
+        assert_read(tbs.version.as_ref(), &text, &json!("1.0"));
+        assert_read(tbs.request_id.as_ref(), &text, &printed["rid"]);
+        assert_read(tbs.transaction_id.as_ref(), &text, &printed["tid"]);
+        assert_read(tbs.tee.as_ref(), &text, &printed["tee"]);
+        assert_read(tbs.dsi_hash.as_ref(), &text, &printed["dsihash"]);
         assert_eq!(tbs.next_dsi, Some(next_dsi), "{sample_name}: {}", printed["nextdsi"]);
         let content = tbs.content.unwrap();
         if sample_name.ends_with("-encrypted") {
-            assert_read(Some(content.ciphertext), &text, &printed["content"]["ciphertext"]);
+            assert_read(Some(&content.ciphertext), &text, &printed["content"]["ciphertext"]);
             let recipient = &printed["content"]["recipients"][0];
-            assert_read(content.header.algorithm, &text, &recipient["header"]["alg"]);
-            assert_read(Some(content.encrypted_key), &text, &recipient["encrypted_key"]);
+            assert_read(content.header.algorithm.as_ref(), &text, &recipient["header"]["alg"]);
+            assert_read(Some(&content.encrypted_key), &text, &recipient["encrypted_key"]);
         }
         let Some(parts) = tbs.encrypted_ta else { continue };
         let (image, personalization) = match name {
             RequestName::InstallTa => ("ciphertadata", "cipherpdata"),
             _ => ("ciphernewtadata", "ciphernewpdata"),
         };
-        assert_read(Some(parts.iv), &text, &printed["encrypted_ta"]["iv"]);
-        assert_read(Some(parts.algorithm), &text, &json!("AESCBC"));
-        assert_read(parts.image, &text, &printed["encrypted_ta"][image]);
-        assert_read(parts.personalization, &text, &printed["encrypted_ta"][personalization]);
+        assert_read(Some(&parts.iv), &text, &printed["encrypted_ta"]["iv"]);
+        assert_read(Some(&parts.algorithm), &text, &json!("AESCBC"));
+        assert_read(parts.image.as_ref(), &text, &printed["encrypted_ta"][image]);
+        assert_read(
+            parts.personalization.as_ref(),
+            &text,
+            &printed["encrypted_ta"][personalization],
+        );
         assert_eq!(parts.personalization.is_some(), name == RequestName::InstallTa);
     }
 }
@@ -458,17 +470,17 @@ fn the_request_for_the_state_is_read() {
     let text = printed("GetDeviceStateTBSRequest");
     let mut tbs = Tbs::default();
     tbs.read(text.as_bytes(), RequestName::GetDeviceState).unwrap();
-    assert_read(tbs.version, text, &json!("1.0"));
-    assert_read(tbs.request_id, text, &members["rid"]);
-    assert_read(tbs.transaction_id, text, &members["tid"]);
+    assert_read(tbs.version.as_ref(), text, &json!("1.0"));
+    assert_read(tbs.request_id.as_ref(), text, &members["rid"]);
+    assert_read(tbs.transaction_id.as_ref(), text, &members["tid"]);
     // Single strings where the draft has arrays.
     let one = |list: &[Span]| match list {
         [only] => Some(*only),
         _ => None,
     };
-    assert_read(one(&tbs.ocsp.unwrap()), text, &members["ocspdat"]);
-    assert_read(one(&tbs.ca_ocsp.unwrap()), text, &members["icaocspdat"]);
-    assert_read(one(&tbs.algorithms.unwrap()), text, &json!("RS256"));
+    assert_read(one(&tbs.ocsp.unwrap()).as_ref(), text, &members["ocspdat"]);
+    assert_read(one(&tbs.ca_ocsp.unwrap()).as_ref(), text, &members["icaocspdat"]);
+    assert_read(one(&tbs.algorithms.unwrap()).as_ref(), text, &json!("RS256"));
 
     // In the signed payload the identifier has no quotes.
     let payload = octets(member_of("GetDeviceStateRequest", "payload").as_str());
@@ -508,18 +520,18 @@ fn the_signed_payloads_are_read_as_far_as_they_are_right() {
     assert_eq!(Header::read_all(&protected).err(), Some(Malformed));
     let straight = straightened(core::str::from_utf8(&protected).unwrap());
     let header = Header::read_all(straight.as_bytes()).unwrap();
-    assert_read(header.encryption, &straight, &json!("A128CBC-HS256"));
+    assert_read(header.encryption.as_ref(), &straight, &json!("A128CBC-HS256"));
 }
 
 /// Reads a content and compares it with the print.
 fn assert_content(name: RequestName, text: &str, printed: &Value) -> Content {
     let content = Content::read(text.as_bytes(), name).unwrap_or_else(|_| panic!("{text}"));
-    assert_read(content.tam_id, text, &printed["tamid"]);
-    assert_read(content.sp_id, text, &printed["spid"]);
-    assert_read(content.sd_name, text, &printed["sdname"]);
-    assert_read(content.ta_id, text, &printed["taid"]);
-    assert_read(content.sp_certificate, text, &printed["spcert"]);
-    assert_read(content.device_id, text, &printed["did"]);
+    assert_read(content.tam_id.as_ref(), text, &printed["tamid"]);
+    assert_read(content.sp_id.as_ref(), text, &printed["spid"]);
+    assert_read(content.sd_name.as_ref(), text, &printed["sdname"]);
+    assert_read(content.ta_id.as_ref(), text, &printed["taid"]);
+    assert_read(content.sp_certificate.as_ref(), text, &printed["spcert"]);
+    assert_read(content.device_id.as_ref(), text, &printed["did"]);
     content
 }
 
@@ -541,11 +553,11 @@ fn the_contents_of_the_requests_are_read() {
         assert_eq!(content.delete_tas, delete_tas, "{sample_name}");
         let Some(changes) = content.changes else { continue };
         let printed = &printed["changes"];
-        assert_read(changes.sd_name, &text, &printed["newsdname"]);
-        assert_read(changes.sp_id, &text, &printed["newspid"]);
+        assert_read(changes.sd_name.as_ref(), &text, &printed["newsdname"]);
+        assert_read(changes.sp_id.as_ref(), &text, &printed["newspid"]);
         // A single string; "0".
         assert_eq!(changes.certificates.len(), 1);
-        assert_read(changes.certificates.first().copied(), &text, &printed["spcert"]);
+        assert_read(changes.certificates.first(), &text, &printed["spcert"]);
         assert!(changes.old_certificates.is_empty());
         assert!(!changes.renew_aik);
     }
