@@ -3,6 +3,7 @@
 
 extern crate alloc;
 
+pub mod client;
 pub mod clock;
 pub mod inbox;
 pub mod keys;

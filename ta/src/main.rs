@@ -8,8 +8,8 @@ extern crate alloc;
 mod exclusive;
 
 use optee_utee::{
-    Error, ErrorKind, ParameterAny, ParametersAny, ParametersNone, Result, ta_close_session,
-    ta_create, ta_destroy, ta_invoke_command, ta_open_session,
+    Error, ErrorKind, ParameterAny, ParameterValueWrite as _, ParametersAny, ParametersNone,
+    Result, ta_close_session, ta_create, ta_destroy, ta_invoke_command, ta_open_session,
 };
 use otrp_engine::{
     Engine,
@@ -17,11 +17,12 @@ use otrp_engine::{
     error::{Error as EngineError, Unanswerable},
     information::QueryError,
     limits::{CHAIN_BYTES_LIMIT, MESSAGE_LIMIT, NAME_LIMIT, REPLY_LIMIT},
-    platform::{Platform, PortError, Ports},
+    personalization::PersonalizationError,
+    platform::{Platform, PortError, Ports, UuidBytes},
 };
 use otrp_ta::{
-    clock::ReeClock, inbox, keys::SoftwareKeys, rng::TeeRng, rsa::TeeRsa, storage::PrivateStorage,
-    ta_store::PtaStore,
+    client::Client, clock::ReeClock, inbox, keys::SoftwareKeys, rng::TeeRng, rsa::TeeRsa,
+    storage::PrivateStorage, ta_store::PtaStore,
 };
 
 use exclusive::Exclusive;
@@ -98,6 +99,8 @@ const TA_INFORMATION: u32 = 1;
 const EXPORT_CSR: u32 = 2;
 const IMPORT_CERTIFICATES: u32 = 3;
 const STATUS: u32 = 4;
+/// p0 output: the data; or p0 value output: their length, 0. For trusted applications alone.
+const PERSONALIZATION: u32 = 6;
 
 /// Longest query for a TA's information: two names and the JSON around them.
 const QUERY_LIMIT: usize = 2 * NAME_LIMIT + 128;
@@ -118,8 +121,39 @@ fn close_session() {}
 #[ta_destroy]
 fn destroy() {}
 
+/// The normal world carries messages, and an application asks for what is its own. Neither can give
+/// the other's commands: an application does not need them, so they are no way in for one.
 #[ta_invoke_command]
 fn invoke_command(command: u32, parameters: &mut ParametersAny<'_>) -> Result<()> {
+    match (Client::current()?, command) {
+        (Client::Application(uuid), PERSONALIZATION) => personalization(&uuid, parameters),
+        (Client::Application(_), _) | (Client::NormalWorld, PERSONALIZATION) => {
+            Err(ErrorKind::AccessDenied.into())
+        }
+        (Client::NormalWorld, command) => serve(command, parameters),
+    }
+}
+
+/// Serves the application `client`.
+fn personalization(client: &UuidBytes, parameters: &mut ParametersAny<'_>) -> Result<()> {
+    use ParameterAny::{MemrefOutput, None, ValueOutput};
+
+    let mut slot = ENGINE.borrow()?;
+    let mut room = inbox::reserve(REPLY_LIMIT)?;
+    let data = slot.engine()?.personalization(client, &mut room).map_err(not_given)?;
+    match parameters {
+        (MemrefOutput(output), None, None, None) => inbox::send(output, data),
+        (ValueOutput(length), None, None, None) => {
+            length.set_a(u32::try_from(data.len()).map_err(|_| ErrorKind::Overflow)?);
+            length.set_b(0);
+            Ok(())
+        }
+        _ => Err(ErrorKind::BadParameters.into()),
+    }
+}
+
+/// Serves the normal world.
+fn serve(command: u32, parameters: &mut ParametersAny<'_>) -> Result<()> {
     use ParameterAny::{MemrefInput, MemrefOutput, None};
 
     let mut slot = ENGINE.borrow()?;
@@ -176,6 +210,15 @@ fn unknown_ta(error: QueryError) -> Error {
         QueryError::NotFound => ErrorKind::ItemNotFound.into(),
         QueryError::ShortBuffer => ErrorKind::ShortBuffer.into(),
         QueryError::Failed(error) => failed(error),
+    }
+}
+
+fn not_given(error: PersonalizationError) -> Error {
+    match error {
+        PersonalizationError::NotInstalled => ErrorKind::AccessDenied.into(),
+        PersonalizationError::NoData => ErrorKind::NoData.into(),
+        PersonalizationError::ShortBuffer => ErrorKind::ShortBuffer.into(),
+        PersonalizationError::Failed(error) => failed(error),
     }
 }
 

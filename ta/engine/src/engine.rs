@@ -14,8 +14,9 @@ use crate::error::{Error, Unanswerable};
 use crate::information::{self, QueryError};
 use crate::jose::content::ContentKey;
 use crate::message::{Opened, Received, Request, Transaction};
+use crate::personalization::{self, PersonalizationError};
 use crate::pki::{PublicKey, TrustedTam};
-use crate::platform::{Clock, Kind, Name, Platform, Point, PortError, Ports, Storage};
+use crate::platform::{Clock, Kind, Name, Platform, Point, PortError, Ports, Storage, UuidBytes};
 use crate::policy;
 use crate::registry::Registry;
 use crate::reply::{Addressed, Outcome, SIGNATURE_ALGORITHM};
@@ -211,6 +212,23 @@ impl<P: Platform> Engine<P> {
         }
         self.registry.open(&mut self.ports, out)?;
         information::answer(&mut self.ports, self.registry.state(), query, out)
+    }
+
+    /// Gives the personalization data of the installed application `client`; they are a part of
+    /// `out`. The caller vouches that it is this application that asks.
+    ///
+    /// # Errors
+    /// [`PersonalizationError`].
+    pub fn personalization<'o>(
+        &mut self,
+        client: &UuidBytes,
+        out: &'o mut [u8],
+    ) -> Result<&'o [u8], PersonalizationError> {
+        if out.len() < REPLY_LIMIT {
+            return Err(PersonalizationError::ShortBuffer);
+        }
+        self.registry.open(&mut self.ports, out)?;
+        personalization::load(&mut self.ports, self.registry.state(), client, out)
     }
 
     /// Writes a PKCS #10 request for a certificate of the TEE's key, as DER.

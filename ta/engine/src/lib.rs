@@ -15,6 +15,7 @@ pub mod image;
 pub mod information;
 pub mod jose;
 mod message;
+pub mod personalization;
 pub mod pki;
 pub mod platform;
 pub mod policy;

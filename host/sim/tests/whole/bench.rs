@@ -10,7 +10,8 @@ use openssl::pkey::{PKeyRef, Public};
 use openssl::x509::X509;
 use otrp_engine::error::Unanswerable;
 use otrp_engine::limits::REPLY_LIMIT;
-use otrp_engine::platform::{Kind, Name, Platform};
+use otrp_engine::personalization::PersonalizationError;
+use otrp_engine::platform::{Kind, Name, Platform, UuidBytes};
 use otrp_engine::{Engine, Trust};
 use otrp_keys::certificate::Identity as Signer;
 use otrp_keys::device::Authority;
@@ -190,6 +191,11 @@ impl<P: Platform> Device<P> {
         let records = self.world.records.borrow();
         let of_kind = records.iter().filter(|(name, _)| name.kind == kind);
         of_kind.map(|(_, record)| record.clone()).collect()
+    }
+
+    /// What the application of this UUID is given when it asks for its personalization data.
+    pub fn personalization(&mut self, uuid: &UuidBytes) -> Result<Vec<u8>, PersonalizationError> {
+        self.engine.personalization(uuid, &mut self.reply).map(<[u8]>::to_vec)
     }
 
     /// Processes a message; it must be wiped, whatever becomes of it.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use otrp_engine::information::QueryError;
+use otrp_engine::personalization::PersonalizationError;
 use otrp_engine::platform::Kind;
 use otrp_keys::certificate::Identity as Signer;
 use otrp_tam::Identity;
@@ -129,6 +130,11 @@ impl Life {
     fn personalization(&self) -> Vec<Vec<u8>> {
         self.device.records(Kind::Personalization)
     }
+
+    /// What the application is given of them.
+    fn delivered(&mut self) -> Result<&'static [u8], PersonalizationError> {
+        self.device.personalization(&uuid(1)).map(|data| &*data.leak())
+    }
 }
 
 /// The state without what is different each time.
@@ -166,12 +172,14 @@ fn live(form: Form) {
     assert_eq!((passed.sd_name, passed.attestation_key), (None, None));
     assert_eq!(life.device.world.images.borrow()[&uuid(1)].elf, elf(1, 1000));
     assert_eq!(life.personalization(), Vec::from_iter(data(b"one")));
+    assert_eq!(life.delivered(), data(b"one").ok_or(PersonalizationError::NoData));
     assert_eq!(life.state.dsi.tee.sdlist.sd[0].talist[0].taid, TA);
 
     let second = signed(form.signer(), uuid(1), 2);
     life.command(Command::UpdateTa(application(Some(&second), data(b"another"))));
     assert_eq!(life.device.world.images.borrow()[&uuid(1)].elf, elf(2, 1000));
     assert_eq!(life.personalization(), Vec::from_iter(data(b"another")));
+    assert_eq!(life.delivered(), data(b"another").ok_or(PersonalizationError::NoData));
 
     check_information(&mut life.device, &life.state, &certificate);
     let before = (life.device.world.snapshot(), lasting(&life.state));
@@ -185,6 +193,7 @@ fn live(form: Form) {
     life.command(Command::DeleteTa { spid: None, name: DOMAIN, taid: TA });
     assert!(life.device.world.images.borrow().is_empty());
     assert!(life.personalization().is_empty());
+    assert_eq!(life.delivered(), Err(PersonalizationError::NotInstalled));
     assert!(life.state.dsi.tee.sdlist.sd[0].talist.is_empty());
     let asked = life.device.engine.ta_information(&ta_query(SP, TA), &mut life.device.reply);
     assert_eq!(asked, Err(QueryError::NotFound));

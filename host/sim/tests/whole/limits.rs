@@ -9,6 +9,7 @@ use otrp_engine::limits::{
     SD_LIMIT, SP_CERTIFICATE_LIMIT, TA_LIMIT, TAM_ID_LIMIT, TAM_LIMIT, TRANSACTION_ID_LIMIT,
     VERSION_FLOOR_LIMIT,
 };
+use otrp_engine::personalization::PersonalizationError;
 use otrp_engine::platform::Kind;
 use otrp_keys::certificate::{Identity as Signer, Purpose, Template, Validity, generate_p256};
 use otrp_keys::{Uuid, image};
@@ -295,9 +296,12 @@ fn personalization_has_its_length() {
     session.refuse(Command::InstallTa(with(PERSONALIZATION_LIMIT + 1)), FULL);
     session.pass(Command::InstallTa(with(PERSONALIZATION_LIMIT)));
     assert_eq!(session.device.records(Kind::Personalization), [&data[1..]]);
+    assert_eq!(session.device.personalization(&numbered(0)).as_deref(), Ok(&data[1..]));
     session.refuse(Command::UpdateTa(with(PERSONALIZATION_LIMIT + 1)), FULL);
     session.pass(Command::UpdateTa(with(0)));
     assert_eq!(session.device.records(Kind::Personalization), [b""]);
+    // Nothing is not the same as none.
+    assert_eq!(session.device.personalization(&numbered(0)).as_deref(), Ok(&[][..]));
 }
 
 #[test]
@@ -389,6 +393,7 @@ fn a_buffer_that_is_too_short_changes_nothing() {
     assert_eq!(device.process(&message), Err(Unanswerable::ShortBuffer));
     let asked = device.engine.ta_information(b"{}", &mut device.reply);
     assert_eq!(asked, Err(QueryError::ShortBuffer));
+    assert_eq!(device.personalization(&numbered(0)), Err(PersonalizationError::ShortBuffer));
     assert!(device.world.snapshot() == before);
 }
 

@@ -10,6 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use openssl::x509::X509;
 use otrp_engine::Engine;
 use otrp_engine::error::Unanswerable;
+use otrp_engine::personalization::PersonalizationError;
 use otrp_engine::platform::{
     Kind, Name, Platform, PortError, Ports, Storage, StoredTa, TaStore, UuidBytes,
 };
@@ -71,6 +72,8 @@ struct Observed {
     information: Vec<TaInformation>,
     images: BTreeMap<UuidBytes, Image>,
     personalization: Vec<Vec<u8>>,
+    /// What each application is given of it.
+    delivered: BTreeMap<UuidBytes, Result<Vec<u8>, PersonalizationError>>,
     certificates: Vec<Vec<u8>>,
     /// Of attestation keys: `old` or `new`.
     keys: Vec<&'static str>,
@@ -137,6 +140,8 @@ impl<P: Platform> Observer<P> {
             }
             states.push(self.comparable(state, &device)?);
         }
+        let uuids = started.images.keys();
+        let delivered = uuids.map(|uuid| (*uuid, device.personalization(uuid))).collect();
         let mut keys: Vec<_> = kind(Kind::Aik).iter().map(|key| self.age(&point(key))).collect();
         keys.sort_unstable();
         Ok(Observed {
@@ -144,6 +149,7 @@ impl<P: Platform> Observer<P> {
             information,
             images: started.images.clone(),
             personalization: kind(Kind::Personalization),
+            delivered,
             certificates: kind(Kind::SpCertificates),
             keys,
             tam_chains: kind(Kind::TamChain),

@@ -1,0 +1,102 @@
+//! Personalization data reach the application that they were sent for, and nobody else.
+
+use otrp_engine::error::Error;
+use otrp_engine::personalization::PersonalizationError::{Failed, NoData, NotInstalled};
+use otrp_engine::platform::{Kind, PortError};
+use otrp_sim::{Fault, Moment};
+use otrp_tam::message::{Application, Command};
+
+use crate::bench::{Device, pki, signed, uuid};
+use crate::home::*;
+
+fn device() -> Device {
+    Device::from(&home().snapshot)
+}
+
+fn update(image: &'static [u8], personalization: Option<&'static [u8]>) -> Command<'static> {
+    let image = (!image.is_empty()).then_some(image);
+    Command::UpdateTa(Application { image, personalization, ..application(TA, &[]) })
+}
+
+#[test]
+fn who_asks_decides() {
+    let mut device = device();
+    let rows = [
+        (uuid(1), Ok(b"secret".to_vec())),
+        // Installed by another TAM, without data.
+        (uuid(2), Err(NoData)),
+        (DELETED_UUID, Err(NotInstalled)),
+        (RESERVED_UUID, Err(NotInstalled)),
+        (FREE_UUID, Err(NotInstalled)),
+    ];
+    for (client, expected) in rows {
+        // Also right after a start, when nobody has opened the registry.
+        for _ in 0..2 {
+            assert_eq!(device.personalization(&client), expected, "{client:?}");
+        }
+        device.reboot();
+    }
+    assert!(device.world.snapshot() == home().snapshot, "asking changes nothing");
+}
+
+#[test]
+fn an_update_shows_at_the_next_question() {
+    let mut device = device();
+    device.carry_out(&pki().tam, update(&[], Some(b"new")));
+    assert_eq!(device.personalization(&uuid(1)), Ok(b"new".to_vec()));
+    // An image alone leaves them, a pair replaces both.
+    device.carry_out(&pki().tam, update(&home().newer_image, None));
+    assert_eq!(device.personalization(&uuid(1)), Ok(b"new".to_vec()));
+    let image = signed(&pki().sp_ec, uuid(1), 7).leak();
+    device.carry_out(&pki().tam, update(image, Some(b"newer")));
+    assert_eq!(device.personalization(&uuid(1)), Ok(b"newer".to_vec()));
+    assert_eq!(device.personalization(&uuid(2)), Err(NoData));
+    assert_eq!(device.records(Kind::Personalization), [b"newer"]);
+}
+
+#[test]
+fn a_refused_update_leaves_the_data() {
+    let mut device = device();
+    // An image of a lower version, with new data beside it.
+    let image = signed(&pki().sp_ec, uuid(1), 4);
+    let refused = Application { personalization: Some(b"new"), ..application(TA, &image) };
+    let builder =
+        otrp_tam::message::Builder::command(&pki().tam, &home().target, Command::UpdateTa(refused));
+    assert_eq!(device.fail(&pki().tam, builder), "ERR_TA_INVALID");
+    assert_eq!(device.personalization(&uuid(1)), Ok(b"secret".to_vec()));
+}
+
+#[test]
+fn they_go_with_the_application() {
+    let with_domain = Command::DeleteSd { spid: None, name: DOMAIN, delete_tas: true };
+    for deletion in [Base::DeleteTa.command(), with_domain] {
+        let mut device = device();
+        device.carry_out(&pki().tam, deletion);
+        assert_eq!(device.personalization(&uuid(1)), Err(NotInstalled));
+        device.reboot();
+        assert_eq!(device.personalization(&uuid(1)), Err(NotInstalled));
+        assert_eq!(device.records(Kind::Personalization).len(), 0);
+    }
+    // Under the same UUID, but not the same application any more.
+    let mut device = device();
+    device.carry_out(&pki().tam, Base::DeleteTa.command());
+    let install = Command::InstallTa(application(TA, &home().newer_image));
+    device.carry_out(&pki().tam, install);
+    assert_eq!(device.personalization(&uuid(1)), Err(NoData));
+}
+
+#[test]
+fn what_is_lost_is_not_what_was_never_sent() {
+    let mut device = device();
+    let corrupt = Failed(Error::Port(PortError::Corrupt));
+    // The registry's record is the first that is read, and the data are the second.
+    device.world.faults.plan(1, Moment::Before, Fault::Error(PortError::Corrupt));
+    assert_eq!(device.personalization(&uuid(1)), Err(corrupt));
+    device.world.faults.clear();
+    assert_eq!(device.personalization(&uuid(1)), Ok(b"secret".to_vec()));
+    device.world.records.borrow_mut().retain(|name, _| name.kind != Kind::Personalization);
+    assert_eq!(device.personalization(&uuid(1)), Err(corrupt));
+    // Data that are sent again heal it.
+    device.carry_out(&pki().tam, update(&[], Some(b"again")));
+    assert_eq!(device.personalization(&uuid(1)), Ok(b"again".to_vec()));
+}
