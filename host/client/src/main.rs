@@ -1,6 +1,7 @@
 //! Client application of the sample signer: prints what the trusted application answers.
 //!
-//! Exit codes: 0 answered, 1 refused or failed, 2 usage, 4 there is no such trusted application.
+//! Exit codes: 0 answered, 1 refused or failed, 2 usage, 4 there is no such trusted application,
+//! 5 the key has been used as often as it may.
 
 use std::process::ExitCode;
 
@@ -16,6 +17,10 @@ const SIGN: u32 = 2;
 const COUNTER: u32 = 3;
 const SIGN_MESSAGE: u32 = 4;
 const STATUS: u32 = 5;
+const LABEL: u32 = 6;
+
+/// The longest label, in bytes.
+const LABEL_LIMIT: usize = 64;
 
 const USAGE: &str = "usage: otrp-signer-client COMMAND
   generate             make a new key and print its public key
@@ -23,12 +28,14 @@ const USAGE: &str = "usage: otrp-signer-client COMMAND
   sign DIGEST          sign a SHA-256 digest (64 hexadecimal digits); print r, s
   sign-message TEXT    let the TEE hash and sign (since version 2)
   counter              print how often the key was used
+  label                print what the service provider calls this device
   version              print the application's version";
 
 /// What ends the program without an answer.
 enum Failure {
     Usage,
     Digest,
+    NoLabel,
     Tee(Error),
 }
 
@@ -48,6 +55,7 @@ fn main() -> ExitCode {
         }
         Err(Failure::Usage) => (USAGE.to_owned(), 2),
         Err(Failure::Digest) => ("a digest has 64 hexadecimal digits".to_owned(), 2),
+        Err(Failure::NoLabel) => ("the service provider gave no label".to_owned(), 1),
         Err(Failure::Tee(error)) => explain(&error),
     };
     eprintln!("{message}");
@@ -68,6 +76,10 @@ fn run(arguments: &[&str]) -> Result<String, Failure> {
             let (low, high) = value_out(COUNTER)?;
             Ok((u64::from(high) << 32 | u64::from(low)).to_string())
         }
+        ["label"] => match label()? {
+            label if label.is_empty() => Err(Failure::NoLabel),
+            label => Ok(label),
+        },
         ["version"] => Ok(value_out(STATUS)?.0.to_string()),
         _ => Err(Failure::Usage),
     }
@@ -86,6 +98,16 @@ fn signature(command: u32, input: &[u8]) -> Result<[u8; 64], Error> {
     let p1 = ParamTmpRef::new_output(&mut bytes);
     invoke(command, &mut Operation::new(0, p0, p1, ParamNone, ParamNone))?;
     Ok(bytes)
+}
+
+/// The label; empty if there is none.
+fn label() -> Result<String, Error> {
+    let mut bytes = [0; LABEL_LIMIT];
+    let p0 = ParamTmpRef::new_output(&mut bytes);
+    let mut operation = Operation::new(0, p0, ParamNone, ParamNone, ParamNone);
+    invoke(LABEL, &mut operation)?;
+    let length = operation.parameters().0.updated_size();
+    Ok(String::from_utf8_lossy(bytes.get(..length).unwrap_or_default()).into_owned())
 }
 
 fn value_out(command: u32) -> Result<(u32, u32), Error> {
@@ -116,6 +138,7 @@ fn explain(error: &Error) -> (String, u8) {
     match error.kind() {
         ErrorKind::ItemNotFound => ("item not found: the signer is not installed".to_owned(), 4),
         ErrorKind::NoData => ("there is no key yet: generate one".to_owned(), 1),
+        ErrorKind::BadState => ("the key has been used as often as it may".to_owned(), 5),
         ErrorKind::NotImplemented => ("this version does not do that".to_owned(), 1),
         _ => (format!("the TEE refused: {error}"), 1),
     }

@@ -1,4 +1,5 @@
-//! Runs the ports' conformance tests inside OP-TEE, and installs TAs raw to be timed.
+//! Runs the ports' conformance tests inside OP-TEE, installs TAs raw to be timed, and asks the broker
+//! for what is not its own.
 //!
 //! It serves anybody in the normal world and may use the pseudo TA only in a core that was built
 //! with `CFG_OTRP_TA_STORE_TEST_CLIENT=y`: for the lab image alone.
@@ -14,8 +15,9 @@ mod times;
 use alloc::string::String;
 
 use optee_utee::{
-    ErrorKind, ParameterAny, ParametersAny, ParametersNone, Result, Time, ta_close_session,
-    ta_create, ta_destroy, ta_invoke_command, ta_open_session,
+    ErrorKind, ParamIndex, ParameterAny, ParametersAny, ParametersNone, Result, TaSessionBuilder,
+    TeeParams, Time, Uuid, ta_close_session, ta_create, ta_destroy, ta_invoke_command,
+    ta_open_session,
 };
 use otrp_conformance::Report;
 use otrp_engine::platform::{PortError, StoredTa, TaStore as _, UuidBytes};
@@ -51,14 +53,18 @@ const RAW_REMOVE: u32 = 2;
 const RAW_QUERY: u32 = 3;
 /// p0 output: a line for each port operation, its name and microseconds.
 const TIMES: u32 = 4;
+/// p0 output: this application's personalization data. The broker did not install it.
+const PERSONALIZATION: u32 = 5;
+/// p0 value input: a command of the broker. p1 output: what the broker gives, if it gives anything.
+const BROKER_COMMAND: u32 = 6;
 
 /// UUID and digest before the ELF.
 const HEAD: usize = 48;
 const ELF_LIMIT: usize = 2 * 1024 * 1024;
 
-const BROKER_UUID: UuidBytes = [
-    0x9e, 0x04, 0x3e, 0xc0, 0x10, 0x43, 0x41, 0x5e, 0x85, 0x3d, 0x69, 0x0a, 0x6d, 0x34, 0x10, 0x54,
-];
+/// Longest answer that is asked of the broker.
+const ANSWER_LIMIT: usize = 64 * 1024;
+
 const CONFORMANCE_UUID: UuidBytes = [
     0x7f, 0xc3, 0xb0, 0x3e, 0xd5, 0xb8, 0x45, 0xc5, 0x94, 0xcb, 0x5b, 0x36, 0xec, 0x23, 0xa5, 0xda,
 ];
@@ -85,7 +91,7 @@ fn destroy() {}
 
 #[ta_invoke_command]
 fn invoke_command(command: u32, parameters: &mut ParametersAny<'_>) -> Result<()> {
-    use ParameterAny::{MemrefInput, MemrefOutput, None, ValueInout, ValueOutput};
+    use ParameterAny::{MemrefInput, MemrefOutput, None, ValueInout, ValueInput, ValueOutput};
     use optee_utee::prelude::{ParameterValueRead as _, ParameterValueWrite as _};
 
     match (command, parameters) {
@@ -135,13 +141,26 @@ fn invoke_command(command: u32, parameters: &mut ParametersAny<'_>) -> Result<()
             times::measure(&mut text).map_err(error_kind)?;
             inbox::send(output, text.as_bytes())
         }
-        (RUN..=TIMES, _) => Err(ErrorKind::BadParameters.into()),
+        (PERSONALIZATION, (MemrefOutput(output), None, None, None)) => {
+            let mut room = inbox::reserve(ANSWER_LIMIT)?;
+            let data = otrp_personal::fetch(&mut room)?.ok_or(ErrorKind::NoData)?;
+            inbox::send(output, data)
+        }
+        (BROKER_COMMAND, (ValueInput(command), MemrefOutput(output), None, None)) => {
+            let mut room = inbox::reserve(ANSWER_LIMIT)?;
+            let mut parameters = TeeParams::new().with_memref_out(ParamIndex::Arg0, &mut room);
+            TaSessionBuilder::new(Uuid::from_bytes(otrp_personal::BROKER))
+                .build()?
+                .invoke_command(command.get_a(), &mut parameters)?;
+            inbox::send(output, parameters[ParamIndex::Arg0].written_slice().unwrap_or_default())
+        }
+        (RUN..=BROKER_COMMAND, _) => Err(ErrorKind::BadParameters.into()),
         _ => Err(ErrorKind::NotImplemented.into()),
     }
 }
 
 fn run(text: &mut String) -> (u32, u32) {
-    let reserved = [BROKER_UUID, CONFORMANCE_UUID, TA_STORE_UUID, SYSTEM_PTA_UUID];
+    let reserved = [otrp_personal::BROKER, CONFORMANCE_UUID, TA_STORE_UUID, SYSTEM_PTA_UUID];
     let mut report = Report::new(text);
     timed(&mut report, |report| otrp_conformance::rng(&mut TeeRng, report));
     timed(&mut report, |report| otrp_conformance::clock(&mut ReeClock, report));

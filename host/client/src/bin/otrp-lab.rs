@@ -6,12 +6,14 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use optee_teec::{
-    Context, Error, ErrorKind, Operation, Param, ParamNone, ParamTmpRef, ParamType, ParamValue,
-    Uuid,
+    ConnectionMethods, Context, Error, ErrorKind, Operation, Param, ParamNone, ParamTmpRef,
+    ParamType, ParamValue, Uuid,
 };
 use sha2::{Digest, Sha256};
 
 const CONFORMANCE: &str = "7fc3b03e-d5b8-45c5-94cb-5b36ec23a5da";
+
+const BROKER: &str = "9e043ec0-1043-415e-853d-690a6d341054";
 
 /// `PTA_SECSTOR_TA_MGMT_UUID` of OP-TEE, in the lab's core alone.
 const STOCK_INSTALLER: &str = "6e256cba-fc4d-4941-ad09-2ca1860342dd";
@@ -36,8 +38,10 @@ const RAW_INSTALL: u32 = 1;
 const RAW_REMOVE: u32 = 2;
 const RAW_QUERY: u32 = 3;
 const TIMES: u32 = 4;
+const PERSONALIZATION: u32 = 5;
+const BROKER_COMMAND: u32 = 6;
 
-/// Room for a report in which everything failed.
+/// Room for a report in which everything failed, and for what the broker answers.
 const REPORT_LIMIT: usize = 64 * 1024;
 
 const USAGE: &str = "usage: otrp-lab COMMAND
@@ -48,7 +52,11 @@ const USAGE: &str = "usage: otrp-lab COMMAND
   query UUID                  print version, size, SHA-256 and milliseconds
   open UUID                   open a session and close it: is there such an application?
   times                       print what port operations cost, in microseconds
-  memory UUID                 print the peak and the size of its stack and its heap, in bytes";
+  memory UUID                 print the peak and the size of its stack and its heap, in bytes
+  personalization             let the application ask for its personalization data
+  broker-from-ta COMMAND      let the application give the broker a command
+  broker LOGIN COMMAND        give it from here, logged in with that method
+The last three print the TEE's result, 0x00000000 for success.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -105,8 +113,48 @@ fn run(arguments: &[&str]) -> Result<bool> {
             Ok(true)
         }
         ["memory", uuid] => memory(uuid),
+        ["personalization"] => {
+            let mut answer = vec![0; REPORT_LIMIT];
+            let p0 = ParamTmpRef::new_output(&mut answer);
+            let mut operation = Operation::new(0, p0, ParamNone, ParamNone, ParamNone);
+            print_result(invoke(PERSONALIZATION, &mut operation))
+        }
+        ["broker-from-ta", command] => {
+            let mut answer = vec![0; REPORT_LIMIT];
+            let p0 = ParamValue::new(command.parse()?, 0, ParamType::ValueInput);
+            let p1 = ParamTmpRef::new_output(&mut answer);
+            let mut operation = Operation::new(0, p0, p1, ParamNone, ParamNone);
+            print_result(invoke(BROKER_COMMAND, &mut operation))
+        }
+        ["broker", login, command] => {
+            let login = ConnectionMethods::from(login.parse::<u32>()?);
+            print_result(broker(login, command.parse()?))
+        }
         _ => bail!(USAGE),
     }
+}
+
+/// Gives the broker a command that asks for bytes.
+fn broker(login: ConnectionMethods, command: u32) -> Result<()> {
+    let mut answer = vec![0; REPORT_LIMIT];
+    let p0 = ParamTmpRef::new_output(&mut answer);
+    let mut operation = Operation::new(0, p0, ParamNone, ParamNone, ParamNone);
+    let uuid = Uuid::parse_str(BROKER).ok().context("no UUID")?;
+    let mut session = Context::new()?.open_session_with_login(uuid, login).context("no session")?;
+    Ok(session.invoke_command(command, &mut operation)?)
+}
+
+/// Prints how the TEE ended a command. What ended it before is an error here, too.
+fn print_result(result: Result<()>) -> Result<bool> {
+    let code = match result {
+        Ok(()) => 0,
+        Err(error) => match error.downcast_ref::<Error>() {
+            Some(failure) if error.chain().count() == 1 => failure.raw_code(),
+            _ => return Err(error),
+        },
+    };
+    println!("{code:#010x}");
+    Ok(true)
 }
 
 /// Runs the tests and prints their report; whether all checks held.

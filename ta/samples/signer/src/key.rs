@@ -70,6 +70,14 @@ impl SigningRecord {
         self.uses
     }
 
+    /// The key, if it may be used once more; `BadState` if not. A new key starts from 0.
+    pub fn within(self, limit: Option<u64>) -> Result<Self> {
+        if limit.is_some_and(|limit| self.uses >= limit) {
+            return Err(ErrorKind::BadState.into());
+        }
+        Ok(self)
+    }
+
     /// Counts one use and signs.
     pub fn sign(mut self, digest: &[u8; 32]) -> Result<[u8; SIGNATURE_LENGTH]> {
         self.uses = self.uses.checked_add(1).ok_or(ErrorKind::Overflow)?;

@@ -8,8 +8,14 @@
 //! | 3 COUNTER | p0 value out: low, high half | signatures made with this key |
 //! | 4 SIGN_MESSAGE | p0 in: message, p1 out: signature | since version 2: hashes in the TEE |
 //! | 5 STATUS | p0 value out: version, 0 | |
+//! | 6 LABEL | p0 out: label | UTF-8, 64 octets at most; none if the provider gave none |
 //!
-//! Where there is no key yet, the answer is `TEE_ERROR_NO_DATA`.
+//! Where there is no key yet, the answer is `TEE_ERROR_NO_DATA`; where the key has been used as
+//! often as the service provider lets it, `TEE_ERROR_BAD_STATE`.
+//!
+//! Label and limit are personalization data, see [`settings`]. They are fetched when a session is
+//! opened, so an update shows in the next session. A session is refused if they cannot be had or
+//! read: without them it might sign more often than it may.
 #![no_std]
 #![no_main]
 #![expect(missing_docs, reason = "optee-utee's macros make entry points without documentation")]
@@ -19,6 +25,7 @@ extern crate alloc;
 mod key;
 #[path = "../../../src/runtime.rs"]
 mod runtime;
+mod settings;
 
 use optee_utee::{
     ErrorKind, ParameterAny, ParameterMemref as _, ParameterMemrefInput, ParameterMemrefOutput,
@@ -28,6 +35,7 @@ use optee_utee::{
 };
 
 use key::SigningRecord;
+use settings::Settings;
 
 /// The TA's header and heap, generated from the settings in the build script.
 #[allow(
@@ -47,6 +55,7 @@ const COUNTER: u32 = 3;
 #[cfg(feature = "v2")]
 const SIGN_MESSAGE: u32 = 4;
 const STATUS: u32 = 5;
+const LABEL: u32 = 6;
 
 const VERSION: u32 = if cfg!(feature = "v2") { 2 } else { 1 };
 
@@ -56,18 +65,26 @@ fn create() -> Result<()> {
 }
 
 #[ta_open_session]
-fn open_session(_parameters: &mut ParametersNone) -> Result<()> {
+fn open_session(_parameters: &mut ParametersNone, settings: &mut Settings) -> Result<()> {
+    let mut room = [0; Settings::DATA_LIMIT];
+    if let Some(data) = otrp_personal::fetch(&mut room)? {
+        *settings = Settings::read(data).ok_or(ErrorKind::BadFormat)?;
+    }
     Ok(())
 }
 
 #[ta_close_session]
-fn close_session() {}
+fn close_session(_settings: &mut Settings) {}
 
 #[ta_destroy]
 fn destroy() {}
 
 #[ta_invoke_command]
-fn invoke_command(command: u32, parameters: &mut ParametersAny<'_>) -> Result<()> {
+fn invoke_command(
+    settings: &mut Settings,
+    command: u32,
+    parameters: &mut ParametersAny<'_>,
+) -> Result<()> {
     use ParameterAny::{MemrefInput, MemrefOutput, None, ValueOutput};
 
     match (command, parameters) {
@@ -82,7 +99,8 @@ fn invoke_command(command: u32, parameters: &mut ParametersAny<'_>) -> Result<()
         }
         (SIGN, (MemrefInput(input), MemrefOutput(signature), None, None)) => {
             require(signature, key::SIGNATURE_LENGTH)?;
-            signature.set_output(SigningRecord::load()?.sign(&digest(input)?)?)
+            let key = SigningRecord::load()?.within(settings.use_limit)?;
+            signature.set_output(key.sign(&digest(input)?)?)
         }
         (COUNTER, (ValueOutput(counter), None, None, None)) => {
             let uses = SigningRecord::load()?.uses();
@@ -94,14 +112,20 @@ fn invoke_command(command: u32, parameters: &mut ParametersAny<'_>) -> Result<()
         #[cfg(feature = "v2")]
         (SIGN_MESSAGE, (MemrefInput(input), MemrefOutput(signature), None, None)) => {
             require(signature, key::SIGNATURE_LENGTH)?;
-            signature.set_output(SigningRecord::load()?.sign(&hash(input)?)?)
+            let key = SigningRecord::load()?.within(settings.use_limit)?;
+            signature.set_output(key.sign(&hash(input)?)?)
         }
         (STATUS, (ValueOutput(status), None, None, None)) => {
             status.set_a(VERSION);
             status.set_b(0);
             Ok(())
         }
-        (GENERATE..=COUNTER | STATUS, _) => Err(ErrorKind::BadParameters.into()),
+        (LABEL, (MemrefOutput(output), None, None, None)) => {
+            let label = settings.label.as_deref().unwrap_or_default();
+            require(output, label.len())?;
+            output.set_output(label)
+        }
+        (GENERATE..=COUNTER | STATUS | LABEL, _) => Err(ErrorKind::BadParameters.into()),
         #[cfg(feature = "v2")]
         (SIGN_MESSAGE, _) => Err(ErrorKind::BadParameters.into()),
         _ => Err(ErrorKind::NotImplemented.into()),

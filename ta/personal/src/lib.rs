@@ -1,0 +1,170 @@
+//! What a trusted application links to get its personalization data.
+//!
+//! A service provider can send data beside an image, in the same InstallTA or in an UpdateTA of
+//! their own (OTrP draft, sections 9.3.1 and 9.3.2): settings, keys, whatever is this device's or
+//! this customer's. They come encrypted for the TEE. The broker keeps them in its secure storage
+//! and gives them to nobody but the application that they were sent for; OP-TEE's core says who
+//! asks, not the question.
+//!
+//! Ask where the data are needed first, usually when a session is opened; after an update the next
+//! question gets the new data. They are deleted with the application.
+//!
+//! ```no_run
+//! use optee_utee::{ErrorKind, ParametersNone, Result, ta_open_session};
+//!
+//! #[ta_open_session]
+//! fn open_session(_parameters: &mut ParametersNone) -> Result<()> {
+//!     let mut room = [0; 256];
+//!     match otrp_personal::fetch(&mut room)? {
+//!         Some(data) => use_data(data).ok_or(ErrorKind::BadFormat.into()),
+//!         // Installed without: run with what everybody gets.
+//!         None => Ok(()),
+//!     }
+//! }
+//! # fn use_data(_: &[u8]) -> Option<()> { None }
+//! ```
+//!
+//! That there are none is an answer and that they cannot be had is an error. An application that
+//! its data restrict must not take the one for the other: `?` is right, `unwrap_or_default` is not.
+//!
+//! If the data are secret, wipe the buffer after use.
+#![no_std]
+#![forbid(unsafe_code)]
+
+use core::fmt;
+
+use optee_utee::{ErrorKind, ParamIndex, TaSession, TaSessionBuilder, TeeParams, Uuid};
+
+/// The broker's UUID: 9e043ec0-1043-415e-853d-690a6d341054.
+pub const BROKER: [u8; 16] = [
+    0x9e, 0x04, 0x3e, 0xc0, 0x10, 0x43, 0x41, 0x5e, 0x85, 0x3d, 0x69, 0x0a, 0x6d, 0x34, 0x10, 0x54,
+];
+
+/// The broker's command: p0 output gets the data, p0 value output their length.
+const PERSONALIZATION: u32 = 6;
+
+/// Why there is no telling what the data are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// The data are longer than the buffer.
+    TooShort {
+        /// Their length in bytes.
+        needed: usize,
+    },
+    /// There is no broker in this TEE.
+    NoBroker,
+    /// The broker did not install this application, or has deleted it while it runs.
+    NotInstalled,
+    /// Anything else, as the TEE's result code: the broker's storage is damaged, or the TEE is out
+    /// of memory.
+    Failed(u32),
+}
+
+impl Error {
+    /// The error as an entry point of a trusted application can return it.
+    #[must_use]
+    pub fn kind(self) -> ErrorKind {
+        match self {
+            Self::TooShort { .. } => ErrorKind::ExcessData,
+            Self::NoBroker => ErrorKind::ItemNotFound,
+            Self::NotInstalled => ErrorKind::AccessDenied,
+            Self::Failed(code) => ErrorKind::from(code),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooShort { needed } => write!(formatter, "the data take {needed} bytes"),
+            Self::NoBroker => formatter.write_str("there is no OTrP broker"),
+            Self::NotInstalled => formatter.write_str("not installed by the OTrP broker"),
+            Self::Failed(code) => write!(formatter, "the TEE failed with {code:#010x}"),
+        }
+    }
+}
+
+impl core::error::Error for Error {}
+
+impl From<Error> for optee_utee::Error {
+    fn from(error: Error) -> Self {
+        error.kind().into()
+    }
+}
+
+/// Fetches the calling application's personalization data to the start of `buffer`; `None` if it
+/// was installed without, which is not the same as with data of length 0.
+///
+/// # Errors
+/// [`Error`]; then the content of `buffer` means nothing.
+pub fn fetch(buffer: &mut [u8]) -> Result<Option<&[u8]>, Error> {
+    let mut broker = Broker::open()?;
+    // A buffer of length 0 has no address that could be passed on.
+    let fetched = if buffer.is_empty() { Answer::Longer } else { broker.data(buffer)? };
+    match fetched {
+        Answer::None => Ok(None),
+        Answer::Data(length) => {
+            buffer.get(..length).map(Some).ok_or(Error::TooShort { needed: length })
+        }
+        Answer::Longer => match broker.length()? {
+            None => Ok(None),
+            Some(0) => Ok(Some(&[])),
+            Some(needed) => Err(Error::TooShort { needed }),
+        },
+    }
+}
+
+/// What the broker says to a question for the data.
+enum Answer {
+    None,
+    Data(usize),
+    Longer,
+}
+
+/// A session with the broker.
+struct Broker(TaSession);
+
+impl Broker {
+    fn open() -> Result<Self, Error> {
+        let session = TaSessionBuilder::new(Uuid::from_bytes(BROKER)).build();
+        session.map(Self).map_err(|error| match error.kind() {
+            ErrorKind::ItemNotFound => Error::NoBroker,
+            _ => Error::Failed(error.raw_code()),
+        })
+    }
+
+    fn data(&mut self, buffer: &mut [u8]) -> Result<Answer, Error> {
+        let mut parameters = TeeParams::new().with_memref_out(ParamIndex::Arg0, buffer);
+        match self.0.invoke_command(PERSONALIZATION, &mut parameters) {
+            Ok(()) => {
+                let written = parameters[ParamIndex::Arg0].written_slice();
+                Ok(Answer::Data(written.unwrap_or_default().len()))
+            }
+            Err(error) if error.kind() == ErrorKind::NoData => Ok(Answer::None),
+            Err(error) if error.kind() == ErrorKind::ShortBuffer => Ok(Answer::Longer),
+            Err(error) => Err(refusal(&error)),
+        }
+    }
+
+    /// The length of the data: of a short buffer, `optee-utee` does not pass on how short it is.
+    fn length(&mut self) -> Result<Option<usize>, Error> {
+        let mut parameters = TeeParams::new().with_value_out(ParamIndex::Arg0, 0, 0);
+        match self.0.invoke_command(PERSONALIZATION, &mut parameters) {
+            Ok(()) => {
+                let (length, _) = parameters[ParamIndex::Arg0].output_value().unwrap_or_default();
+                usize::try_from(length)
+                    .map(Some)
+                    .map_err(|_| Error::TooShort { needed: usize::MAX })
+            }
+            Err(error) if error.kind() == ErrorKind::NoData => Ok(None),
+            Err(error) => Err(refusal(&error)),
+        }
+    }
+}
+
+fn refusal(error: &optee_utee::Error) -> Error {
+    match error.kind() {
+        ErrorKind::AccessDenied => Error::NotInstalled,
+        _ => Error::Failed(error.raw_code()),
+    }
+}
