@@ -32,9 +32,14 @@ pub enum Desired {
     Nothing,
     /// The security domain alone.
     Domain,
-    /// The security domain with the sample in this version: 1, signed by the provider's RSA key, or
-    /// 2, signed by its elliptic one, whose certificate joins the domain with it.
-    Signer(u32),
+    /// The security domain with the sample.
+    Signer {
+        /// 1, signed by the provider's RSA key, or 2, signed by its elliptic one, whose certificate
+        /// joins the domain with it.
+        version: u32,
+        /// What the provider sends with it.
+        personalization: Option<&'static str>,
+    },
 }
 
 /// Keys, a TAM and what it wants.
@@ -116,7 +121,7 @@ impl Deployment {
         );
         if desired != Desired::Nothing {
             let mut certificates = format!("\"{keys}/sp-rsa.der\"");
-            if desired != Desired::Signer(1) {
+            if !matches!(desired, Desired::Signer { version: 1, .. }) {
                 certificates += &format!(", \"{keys}/sp-ec.der\"");
             }
             text += &format!(
@@ -124,8 +129,14 @@ impl Deployment {
                  certificates = [{certificates}]\n"
             );
         }
-        if let Desired::Signer(version) = desired {
+        if let Desired::Signer { version, personalization } = desired {
             text += &format!("\n[[sd.ta]]\nid = \"{SIGNER}\"\nfile = \"signer-v{version}.ta\"\n");
+            if let Some(data) = personalization {
+                // Named for its content: the TAM may be reading the one from before.
+                let name = format!("personalization-{}.txt", digest(data.as_bytes()));
+                fs::write(self.folder.join(&name), data)?;
+                text += &format!("personalization = \"{name}\"\n");
+            }
         }
         let new = self.folder.join("desired.toml.new");
         fs::write(&new, text).with_context(|| format!("cannot write {}", new.display()))?;
@@ -199,6 +210,11 @@ impl Deployment {
         );
         Ok(String::from_utf8(output.stdout)?)
     }
+}
+
+/// SHA-256 in hexadecimal.
+fn digest(bytes: &[u8]) -> String {
+    hex::encode(openssl::sha::sha256(bytes))
 }
 
 /// A port of the loopback that nothing listens on.

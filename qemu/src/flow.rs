@@ -18,6 +18,11 @@ use crate::machine::Machine;
 
 /// The exit code of the client when there is no trusted application of that UUID.
 const ITEM_NOT_FOUND: i32 = 4;
+/// The exit code of the client when the service provider's limit is reached.
+const USED_UP: i32 = 5;
+/// What the service provider sends with the sample, and what it sends later.
+const PERSONALIZATION: [&str; 2] =
+    ["label=Example Bank, till 7\nuse-limit=2\n", "label=Example Bank, till 8\nuse-limit=3\n"];
 /// SHA-256 of `abc` (FIPS 180-4, appendix B.1): something to sign.
 const DIGEST: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
@@ -83,8 +88,8 @@ fn before_reboot(steps: &mut Steps<'_>, deployment: &Deployment, guest: &mut Gue
         ensure!(status.contains("\"provisioned\":true"), "unexpected status {status}");
         Ok(((), String::new()))
     })?;
-    steps.step("GetDeviceState, CreateSD, InstallTA", || {
-        deployment.desire(Desired::Signer(1))?;
+    steps.step("GetDeviceState, CreateSD, InstallTA with personalization data", || {
+        deployment.desire(signer(1, Some(PERSONALIZATION[0])))?;
         let lines = deployment.converge(guest)?;
         expect_messages(&lines, &["GetDeviceState", "CreateSD", "InstallTA"])?;
         Ok(((), compact(&lines)))
@@ -94,16 +99,30 @@ fn before_reboot(steps: &mut Steps<'_>, deployment: &Deployment, guest: &mut Gue
         let files = guest.run("find / -xdev -name '*.ta' -o -xdev -iname '*7265664a*'")?;
         ensure!(files.text().is_empty(), "there is a file of it in Linux: {}", files.text());
         signature(guest)?;
-        Ok(((), "made a key, signed with it".into()))
+        Ok(((), format!("made a key, signed with it; its label: {}", label(guest, 7)?)))
     })?;
     steps.step("UpdateSD adds a signer, UpdateTA to version 2, and the client sees it", || {
-        deployment.desire(Desired::Signer(2))?;
+        deployment.desire(signer(2, Some(PERSONALIZATION[0])))?;
         let lines = deployment.converge(guest)?;
         expect_messages(&lines, &["GetDeviceState", "UpdateSD", "UpdateTA"])?;
         ensure!(client(guest, "version")?.as_deref() == Some("2"), "version 2 does not answer");
         client(guest, "sign-message hello")?.context("version 2 does not sign messages")?;
+        label(guest, 7)?;
+        used_up(guest)?;
         Ok(((), compact(&lines)))
     })?;
+    steps.step(
+        "UpdateTA of the personalization data alone: another label, one more use",
+        || {
+            deployment.desire(signer(2, Some(PERSONALIZATION[1])))?;
+            let lines = deployment.converge(guest)?;
+            expect_messages(&lines, &["GetDeviceState", "UpdateTA"])?;
+            let label = label(guest, 8)?;
+            client(guest, &format!("sign {DIGEST}"))?.context("the sample is gone")?;
+            used_up(guest)?;
+            Ok(((), format!("{}; its label: {label}", compact(&lines))))
+        },
+    )?;
     steps.step("GetTAInformation, its signature verified with the provider's key", || {
         ta_information(deployment, guest)
     })
@@ -115,7 +134,9 @@ fn after_reboot(steps: &mut Steps<'_>, deployment: &Deployment, guest: &mut Gues
         ensure!(status.contains("\"provisioned\":true"), "unexpected status {status}");
         ensure!(client(guest, "version")?.as_deref() == Some("2"), "version 2 does not answer");
         let counter = client(guest, "counter")?.context("the sample is gone")?;
-        ensure!(counter == "2", "the counter of uses is {counter}, not 2");
+        ensure!(counter == "3", "the counter of uses is {counter}, not 3");
+        label(guest, 8)?;
+        used_up(guest)?;
         ta_information(deployment, guest)
     })?;
     steps.step("DeleteTA: the client's call finds nothing", || {
@@ -125,6 +146,20 @@ fn after_reboot(steps: &mut Steps<'_>, deployment: &Deployment, guest: &mut Gues
         ensure!(client(guest, "version")?.is_none(), "the sample still answers");
         Ok(((), compact(&lines)))
     })?;
+    steps.step(
+        "InstallTA again, without data: the old data went with the old installation",
+        || {
+            deployment.desire(signer(2, None))?;
+            let lines = deployment.converge(guest)?;
+            expect_messages(&lines, &["GetDeviceState", "InstallTA"])?;
+            let output = guest.run("otrp-signer-client label")?;
+            ensure!(output.status == 1 && output.text().is_empty(), "there is a label: {output:?}");
+            client(guest, &format!("sign {DIGEST}"))?.context("the sample is gone")?;
+            deployment.desire(Desired::Domain)?;
+            expect_messages(&deployment.converge(guest)?, &["GetDeviceState", "DeleteTA"])?;
+            Ok(((), compact(&lines)))
+        },
+    )?;
     steps.step("DeleteSD: the device is as it was", || {
         deployment.desire(Desired::Nothing)?;
         let lines = deployment.converge(guest)?;
@@ -133,6 +168,24 @@ fn after_reboot(steps: &mut Steps<'_>, deployment: &Deployment, guest: &mut Gues
         expect_messages(&lines, &["GetDeviceState"])?;
         Ok(((), compact(&lines)))
     })
+}
+
+const fn signer(version: u32, personalization: Option<&'static str>) -> Desired {
+    Desired::Signer { version, personalization }
+}
+
+/// The sample's label, which must be that of this till.
+fn label(guest: &mut Guest, till: u32) -> Result<String> {
+    let label = client(guest, "label")?.context("the sample is gone")?;
+    ensure!(label == format!("Example Bank, till {till}"), "the label is {label:?}");
+    Ok(label)
+}
+
+/// Checks that the sample does not sign once more.
+fn used_up(guest: &mut Guest) -> Result<()> {
+    let output = guest.run(&format!("otrp-signer-client sign {DIGEST}"))?;
+    ensure!(output.status == USED_UP && output.text().is_empty(), "it signs: {output:?}");
+    Ok(())
 }
 
 /// The client's answer; `None` if there is no such trusted application.

@@ -14,5 +14,5 @@ fn a_tam_provisions_an_application_and_takes_it_away() {
         otrp_qemu::flow::run(&cache, folder.path(), &mut |line| lines.push(line.to_owned()));
     outcome.unwrap_or_else(|error| panic!("{}\n{error:#}", lines.join("\n")));
     let last = lines.last().expect("a summary");
-    assert!(last.starts_with("all 12 steps passed"), "{last}");
+    assert!(last.starts_with("all 14 steps passed"), "{last}");
 }
