@@ -240,7 +240,7 @@ fn failed(error: EngineError) -> Error {
 
 fn port(error: PortError) -> Error {
     match error {
-        PortError::Full => ErrorKind::OutOfMemory.into(),
+        PortError::Full => ErrorKind::StorageNoSpace.into(),
         PortError::Corrupt => ErrorKind::CorruptObject.into(),
         PortError::Denied => ErrorKind::AccessConflict.into(),
         PortError::Failed => ErrorKind::Generic.into(),
