@@ -19,7 +19,7 @@ use crate::device::Device;
 use crate::guest::{Guest, Output};
 use crate::image::Image;
 use crate::machine::Machine;
-use crate::operator::{Operator, carry};
+use crate::operator::{Operator, carry, provision};
 
 const SIZES: [(usize, &str); 3] =
     [(64 << 10, "64 KiB"), (512 << 10, "512 KiB"), (2 << 20, "2 MiB")];
@@ -119,10 +119,7 @@ impl Lab {
         let device = Device::open_or_create(cache.join("devices/bench"))?;
         device.wipe()?;
         let mut guest = Machine::new(device, Image::open(cache.join("image/lab"))?).boot()?;
-        let request = guest.run("otrp-agent csr")?.success()?.stdout;
-        let authority = otrp_keys::device::Authority::read(&keys.join("tee-ca"))?;
-        guest.put("/tmp/chain.pem", &file::chain_pem(&authority.certify(&request)?)?)?;
-        guest.run("otrp-agent import-cert /tmp/chain.pem")?.success()?;
+        provision(&mut guest, &keys)?;
         let tam = Operator::read(&keys, "tam")?;
         let certificate = |name: &str| std::fs::read(keys.join(name));
         let (ec, rsa) = (certificate("sp-ec.der")?, certificate("sp-rsa.der")?);

@@ -10,9 +10,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use otrp_keys::device::Authority;
 
 use crate::guest::{Guest, HOST};
+use crate::operator;
 
 /// The security domain of the sample.
 pub const DOMAIN: &str = "com.example.domain";
@@ -172,15 +172,9 @@ impl Deployment {
         Ok(tam)
     }
 
-    /// Gives the device's TEE its certificate: request out, certified by the maker, chain in.
+    /// Gives the device's TEE its certificate.
     pub fn provision(&self, guest: &mut Guest) -> Result<()> {
-        let request = guest.run("otrp-agent csr")?.success()?.stdout;
-        let authority = Authority::read(&self.keys.join("tee-ca"))?;
-        let chain = authority.certify(&request)?;
-        let pem = otrp_keys::file::chain_pem(&chain)?;
-        guest.put("/tmp/tee.chain.pem", &pem)?;
-        guest.run("otrp-agent import-cert /tmp/tee.chain.pem")?.success()?;
-        Ok(())
+        operator::provision(guest, &self.keys)
     }
 
     /// Has the agent ask the TAM for work until there is none; the agent's lines, one a message.

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use otrp_keys::device::Authority;
 use otrp_tam::certificate::TeeRoots;
 use otrp_tam::dsi::DeviceState;
 use otrp_tam::identity::Identity;
@@ -70,6 +71,15 @@ impl Operator {
             Outcome::Fail(refusal) => bail!("refused: {refusal:?}"),
         }
     }
+}
+
+/// Gives the device's TEE its certificate: request out, certified by the maker, chain in.
+pub fn provision(guest: &mut Guest, keys: &Path) -> Result<()> {
+    let request = guest.run("otrp-agent csr")?.success()?.stdout;
+    let chain = Authority::read(&keys.join("tee-ca"))?.certify(&request)?;
+    guest.put("/tmp/tee.chain.pem", &otrp_keys::file::chain_pem(&chain)?)?;
+    guest.run("otrp-agent import-cert /tmp/tee.chain.pem")?.success()?;
+    Ok(())
 }
 
 /// Hands a message to the agent in the guest.

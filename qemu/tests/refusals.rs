@@ -16,7 +16,7 @@ use otrp_qemu::device::Device;
 use otrp_qemu::guest::Guest;
 use otrp_qemu::image::Image;
 use otrp_qemu::machine::Machine;
-use otrp_qemu::operator::{Operator, carry, plain_error};
+use otrp_qemu::operator::{Operator, carry, plain_error, provision};
 use otrp_tam::message::{Application, Builder, Command, SdChanges, Target};
 use otrp_tam::response::Outcome;
 use serde_json::Value;
@@ -70,11 +70,7 @@ impl Bench {
         let device = Device::open_or_create(folder.path()).unwrap();
         let image = Image::open(cache().join("image/product")).unwrap();
         let mut guest = Machine::new(device, image).boot().unwrap();
-        let request = guest.run("otrp-agent csr").unwrap().success().unwrap().stdout;
-        let authority = otrp_keys::device::Authority::read(&keys().join("tee-ca")).unwrap();
-        let chain = file::chain_pem(&authority.certify(&request).unwrap()).unwrap();
-        guest.put("/tmp/chain.pem", &chain).unwrap();
-        guest.run("otrp-agent import-cert /tmp/chain.pem").unwrap().success().unwrap();
+        provision(&mut guest, &keys()).unwrap();
         // Requests borrow from their operator while the bench is used otherwise.
         let operator = |name: &str| -> &'static Operator {
             Box::leak(Box::new(Operator::read(&keys(), name).unwrap()))
