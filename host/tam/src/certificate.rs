@@ -4,12 +4,10 @@ use std::path::Path;
 
 use anyhow::{Context as _, ensure};
 use openssl::error::ErrorStack;
-use openssl::nid::Nid;
-use openssl::pkey::Id;
 use openssl::stack::Stack;
 use openssl::x509::store::{X509Store, X509StoreBuilder};
 use openssl::x509::verify::X509VerifyParam;
-use openssl::x509::{X509, X509Ref, X509StoreContext};
+use openssl::x509::{X509, X509KeyUsage, X509Ref, X509StoreContext};
 use thiserror::Error;
 
 use crate::encoding::{base64, sha256};
@@ -43,6 +41,15 @@ pub fn device_id(certificate: &X509Ref) -> Result<String, ErrorStack> {
     Ok(base64(&sha256(&certificate.to_der()?)?))
 }
 
+/// The device by its key, whatever certificate it has: SHA-256 of the SubjectPublicKeyInfo in
+/// hexadecimal.
+///
+/// # Errors
+/// When OpenSSL cannot read the key.
+pub fn key_fingerprint(certificate: &X509Ref) -> Result<String, ErrorStack> {
+    Ok(hex::encode(sha256(&certificate.public_key()?.public_key_to_der()?)?))
+}
+
 /// The TAM ID of a TAM's leaf certificate: its subject's URI, else its DNS name.
 ///
 /// A registeredID would come before them, but OpenSSL's bindings do not give it out: a TAM with
@@ -55,15 +62,6 @@ pub fn tam_id(leaf: &X509Ref) -> Option<String> {
         .find_map(|name| name.uri())
         .or_else(|| names.iter().find_map(|name| name.dnsname()))
         .map(String::from)
-}
-
-/// Whether the certificate's key is one that the elliptic suite can sign and agree with.
-#[must_use]
-pub fn is_p256(certificate: &X509Ref) -> bool {
-    certificate.public_key().is_ok_and(|key| {
-        key.id() == Id::EC
-            && key.ec_key().is_ok_and(|key| key.group().curve_name() == Some(Nid::X9_62_PRIME256V1))
-    })
 }
 
 /// Why a certificate does not lead to an anchor.
@@ -90,11 +88,20 @@ impl TeeRoots {
         Ok(Self(store.build()))
     }
 
-    /// Validates the path from `leaf` through any of `others` to a root, now (RFC 5280).
+    /// Validates the path from `leaf` through any of `others` to a root, now (RFC 5280), and that
+    /// `leaf` is a certificate for signing messages, not one of those that issue others.
     ///
     /// # Errors
-    /// [`Untrusted`] with OpenSSL's reason.
+    /// [`Untrusted`] with the reason, OpenSSL's if it is about the path.
     pub fn validate(&self, leaf: &X509Ref, others: &[X509]) -> Result<(), Untrusted> {
+        if let Some(usage) = leaf.key_usage() {
+            if !usage.contains(X509KeyUsage::DIGITAL_SIGNATURE) {
+                return Err(Untrusted(String::from("the TEE's key is not for signatures")));
+            }
+            if usage.contains(X509KeyUsage::KEY_CERT_SIGN) {
+                return Err(Untrusted(String::from("the TEE's certificate is an authority's")));
+            }
+        }
         let verify = || {
             let mut chain = Stack::new()?;
             for certificate in others {

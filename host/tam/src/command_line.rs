@@ -12,11 +12,11 @@ use otrp_tam::desired::TamSettings;
 use otrp_tam::dsi::{AttestationKey, DeviceState};
 use otrp_tam::encoding::{Single, base64, from_base64};
 use otrp_tam::identity::Identity;
-use otrp_tam::jose::{ContentEncryption, Jws};
+use otrp_tam::jose::{ContentEncryption, Jws, KeyManagement, KeyType, NotOpened};
 use otrp_tam::message::{
-    Application, Builder, Command, SdChanges, SignerHeader, TaEncryption, Target,
+    Application, Builder, Command, SdChanges, SignerHeader, Suite, TaEncryption, Target,
 };
-use otrp_tam::response::{Outcome, Reply, StateAnswer};
+use otrp_tam::response::{Outcome, Refused, Reply, StateAnswer};
 use otrp_tam::store::{self, DeviceRecord};
 use otrp_tam::ta_information::TaInformation;
 use serde_json::{Value, json};
@@ -182,6 +182,9 @@ pub struct MessageArguments {
     /// How contents are encrypted, such as A256GCM.
     #[arg(long, global = true)]
     enc: Option<String>,
+    /// How keys reach the device, such as RSA-OAEP or ECDH-ES+A256KW.
+    #[arg(long, global = true)]
+    alg: Option<String>,
     /// How images are encrypted: AESCBC or A256GCM.
     #[arg(long, global = true)]
     ta_alg: Option<String>,
@@ -396,20 +399,25 @@ impl MessageArguments {
         if let Some(tam_id) = &self.tamid {
             builder = builder.tam_id(tam_id.as_str());
         }
-        let content_encryption = match &self.enc {
-            Some(name) => Some(ContentEncryption::from_name(name).context("no such --enc")?),
-            None => settings.as_ref().map(|settings| settings.content_encryption),
+        let mut suite = match &settings {
+            Some(settings) => settings.algorithms.preferred(),
+            None => Suite::default(),
         };
-        let ta_encryption = match self.ta_alg.as_deref() {
-            Some("AESCBC") => Some(TaEncryption::AesCbc),
-            Some("A256GCM") => Some(TaEncryption::A256Gcm),
+        if let Some(name) = &self.enc {
+            suite.content_encryption =
+                ContentEncryption::from_name(name).context("no such --enc")?;
+        }
+        if let Some(name) = &self.alg {
+            let management = KeyManagement::from_name(name).context("no such --alg")?;
+            suite.key_managements = suite.key_managements.with(management);
+        }
+        match self.ta_alg.as_deref() {
+            Some("AESCBC") => suite.ta_encryption = TaEncryption::AesCbc,
+            Some("A256GCM") => suite.ta_encryption = TaEncryption::A256Gcm,
             Some(_) => bail!("no such --ta-alg"),
-            None => settings.as_ref().map(|settings| settings.ta_encryption),
-        };
-        let request = builder
-            .content_encryption(content_encryption.unwrap_or_default())
-            .ta_encryption(ta_encryption.unwrap_or_default())
-            .build()?;
+            None => {}
+        }
+        let request = builder.suite(suite).build()?;
         std::io::stdout().write_all(&request.message)?;
         Ok(())
     }
@@ -425,13 +433,31 @@ impl MessageArguments {
         ensure!(!target.tee.is_empty(), "which TEE? Say --tee");
         ensure!(!target.dsi_hash.is_empty(), "which state? Say --dsihash");
         if let (Some(key), Some(spid)) = (self.device.attestation_key()?, self.kind.spid()) {
+            let (spaik, spaiktype) = match KeyType::of(&key) {
+                Some(KeyType::Rsa) => (key.rsa()?.public_key_to_der_pkcs1()?, "RSA"),
+                _ => (key.public_key_to_der()?, "ECC"),
+            };
             target.attestation_keys = vec![AttestationKey {
-                spaik: base64(&key.public_key_to_der()?),
-                spaiktype: String::from("ECC"),
+                spaik: base64(&spaik),
+                spaiktype: String::from(spaiktype),
                 spid: String::from(spid),
             }];
         }
         Ok(target)
+    }
+}
+
+/// Opens an answer with the TAM's key for which it is encrypted, where the TAM has two.
+fn open_as_any<T>(
+    settings: &TamSettings,
+    open: impl Fn(&Identity) -> Result<T, Refused>,
+) -> Result<T, Refused> {
+    let unfit = |refused: &Refused| {
+        matches!(refused, Refused::Jose(NotOpened::Algorithm | NotOpened::Decryption))
+    };
+    match (open(&settings.identity), &settings.alternative) {
+        (Err(refused), Some(alternative)) if unfit(&refused) => open(alternative),
+        (opened, _) => opened,
     }
 }
 
@@ -497,7 +523,10 @@ impl OpenArguments {
             }
         };
         if answer.name() == otrp_wire::RequestName::GetDeviceState {
-            match answer.device_state(None, &settings.identity, &settings.tee_roots)? {
+            let open = |identity: &Identity| {
+                answer.device_state(None, identity, &settings.tee_roots)
+            };
+            match open_as_any(&settings, open)? {
                 StateAnswer::Refused(refusal) => {
                     add("status", "fail".into());
                     add("verified", false.into());
@@ -513,7 +542,8 @@ impl OpenArguments {
             return Ok(opened);
         }
         let certificate = self.device.target()?.certificate;
-        let outcome = answer.outcome(None, &settings.identity, &certificate)?;
+        let open = |identity: &Identity| answer.outcome(None, identity, &certificate);
+        let outcome = open_as_any(&settings, open)?;
         add("verified", true.into());
         match outcome {
             Outcome::Fail(refusal) => {

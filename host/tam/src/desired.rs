@@ -7,7 +7,12 @@
 //! tee_roots = ["keys/tee-root.pem"]       # OEMs whose TEEs are served
 //! # id = "1.3.6.1.4.1.99999.1"            # if the certificate does not say it as URI or DNS name
 //! # content_encryption = "A256GCM"        # or "A128CBC-HS256", the default
+//! # key_management = ["RSA-OAEP-256"]     # see below
 //! # ta_encryption = "A256GCM"             # or "AESCBC", the default
+//!
+//! # [tam.alternative]                     # the same TAM's key of the other type, EC or RSA
+//! # key = "keys/tam-rsa.key.pem"
+//! # chain = "keys/tam-rsa.chain.pem"
 //!
 //! [[sd]]
 //! name = "com.example.domain"
@@ -19,6 +24,12 @@
 //! file = "signer.ta"
 //! # personalization = "signer.bin"
 //! ```
+//!
+//! An algorithm may be a list, the preferred one first: the next ones are for a device that answers
+//! `ERR_UNSUPPORTED_CRYPTO_ALG`. `key_management` lists algorithms for both types of device keys;
+//! those that it does not mention are `ECDH-ES+A128KW` and, for RSA, `RSA-OAEP-256`, then
+//! `RSA-OAEP`. `RSA1_5` is used only if it is listed. The alternative key signs for a TEE that does
+//! not verify signatures of the first one.
 //!
 //! What a device has of this TAM and the file does not list, is deleted. Paths are relative to the
 //! file. It is read anew for each message, so replace it in one step (write a new file and rename
@@ -35,8 +46,8 @@ use crate::certificate::{self, TeeRoots};
 use crate::encoding::sha256;
 use crate::identity::Identity;
 use crate::image::ImageHeader;
-use crate::jose::ContentEncryption;
-use crate::message::TaEncryption;
+use crate::jose::{ContentEncryption, KeyManagement, KeyManagements, KeyType, SignatureAlgorithm};
+use crate::message::{Suite, TaEncryption, Target};
 
 /// The file, as it is written.
 #[derive(Debug, Deserialize)]
@@ -55,9 +66,52 @@ struct TamSection {
     tee_roots: Vec<PathBuf>,
     id: Option<String>,
     #[serde(default)]
-    content_encryption: ContentEncryption,
+    content_encryption: Preferred<ContentEncryption>,
     #[serde(default)]
-    ta_encryption: TaEncryption,
+    key_management: Preferred<KeyManagement>,
+    #[serde(default)]
+    ta_encryption: Preferred<TaEncryption>,
+    alternative: Option<AlternativeSection>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AlternativeSection {
+    key: PathBuf,
+    chain: PathBuf,
+}
+
+/// One or several, the preferred one first; none if the file does not say.
+#[derive(Debug, Deserialize)]
+#[serde(from = "OneOrMore<T>")]
+struct Preferred<T>(Vec<T>);
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMore<T> {
+    One(T),
+    More(Vec<T>),
+}
+
+impl<T> From<OneOrMore<T>> for Preferred<T> {
+    fn from(written: OneOrMore<T>) -> Self {
+        match written {
+            OneOrMore::One(one) => Self(vec![one]),
+            OneOrMore::More(list) => Self(list),
+        }
+    }
+}
+
+impl<T> Default for Preferred<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T: Copy> Preferred<T> {
+    fn or(self, default: &[T]) -> Vec<T> {
+        if self.0.is_empty() { default.to_vec() } else { self.0 }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -90,12 +144,80 @@ pub struct Configuration {
 pub struct TamSettings {
     /// Who signs.
     pub identity: Identity,
+    /// The same TAM with a key of the other type.
+    pub alternative: Option<Identity>,
     /// The OEMs whose TEEs are served.
     pub tee_roots: TeeRoots,
-    /// How contents are encrypted.
-    pub content_encryption: ContentEncryption,
-    /// How images are encrypted.
-    pub ta_encryption: TaEncryption,
+    /// How requests are encrypted.
+    pub algorithms: Algorithms,
+}
+
+/// The algorithms of requests, each list with the preferred one first and with one at least.
+#[derive(Clone, Debug)]
+pub struct Algorithms {
+    content_encryptions: Vec<ContentEncryption>,
+    elliptic: Vec<KeyManagement>,
+    rsa: Vec<KeyManagement>,
+    ta_encryptions: Vec<TaEncryption>,
+}
+
+impl Algorithms {
+    fn of(
+        content_encryption: Preferred<ContentEncryption>,
+        key_management: Preferred<KeyManagement>,
+        ta_encryption: Preferred<TaEncryption>,
+    ) -> Self {
+        let (elliptic, rsa): (Vec<_>, Vec<_>) = key_management
+            .0
+            .into_iter()
+            .partition(|management| management.key_type() == KeyType::Elliptic);
+        Self {
+            content_encryptions: content_encryption.or(&[ContentEncryption::default()]),
+            elliptic: Preferred(elliptic).or(&[KeyManagement::EcdhEsA128Kw]),
+            rsa: Preferred(rsa).or(&[KeyManagement::RsaOaep256, KeyManagement::RsaOaep]),
+            ta_encryptions: ta_encryption.or(&[TaEncryption::default()]),
+        }
+    }
+
+    /// What is preferred.
+    #[must_use]
+    pub fn preferred(&self) -> Suite {
+        self.suite(0)
+    }
+
+    /// What is tried with a device, the next one when it does not support the one before: in each
+    /// step the next of every list, and the last one where a list is at its end. There is one at
+    /// least.
+    #[must_use]
+    pub fn suites(&self, device: &Target) -> Vec<Suite> {
+        let types = device.key_types();
+        let of_keys = |key_type, list: &Vec<_>| if types.contains(&key_type) { list.len() } else { 1 };
+        let attempts = [
+            self.content_encryptions.len(),
+            self.ta_encryptions.len(),
+            of_keys(KeyType::Elliptic, &self.elliptic),
+            of_keys(KeyType::Rsa, &self.rsa),
+        ];
+        (0..attempts.into_iter().max().unwrap_or(1)).map(|attempt| self.suite(attempt)).collect()
+    }
+
+    fn suite(&self, attempt: usize) -> Suite {
+        let mut key_managements = KeyManagements::default();
+        for list in [&self.elliptic, &self.rsa] {
+            if let Some(management) = at(list, attempt) {
+                key_managements = key_managements.with(management);
+            }
+        }
+        Suite {
+            content_encryption: at(&self.content_encryptions, attempt).unwrap_or_default(),
+            key_managements,
+            ta_encryption: at(&self.ta_encryptions, attempt).unwrap_or_default(),
+        }
+    }
+}
+
+fn at<T: Copy>(list: &[T], position: usize) -> Option<T> {
+    list.get(position).or(list.last()).copied()
 }
 
 /// What every device shall have of this TAM: this, and nothing else.
@@ -179,15 +301,30 @@ impl TamSettings {
     /// # Errors
     /// One sentence on the first thing that is missing or wrong.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
-        Self::of(folder(path), &read_file(path)?.tam)
+        Self::of(folder(path), read_file(path)?.tam)
     }
 
-    fn of(folder: &Path, section: &TamSection) -> anyhow::Result<Self> {
+    /// The identity whose signatures are of this algorithm.
+    #[must_use]
+    pub fn identity_of(&self, algorithm: SignatureAlgorithm) -> Option<&Identity> {
+        self.identities().find(|identity| identity.signature_algorithm() == algorithm)
+    }
+
+    /// All identities of this TAM, the preferred one first.
+    pub fn identities(&self) -> impl Iterator<Item = &Identity> {
+        [&self.identity].into_iter().chain(&self.alternative)
+    }
+
+    fn of(folder: &Path, section: TamSection) -> anyhow::Result<Self> {
         let identity = Identity::read(
             &folder.join(&section.key),
             &folder.join(&section.chain),
             section.id.as_deref(),
         )?;
+        let alternative = match &section.alternative {
+            Some(other) => Some(read_alternative(folder, other, &section, &identity)?),
+            None => None,
+        };
         ensure!(!section.tee_roots.is_empty(), "no TEE root: no device could be trusted");
         let mut roots = Vec::new();
         for root in &section.tee_roots {
@@ -195,9 +332,13 @@ impl TamSettings {
         }
         Ok(Self {
             identity,
+            alternative,
             tee_roots: TeeRoots::new(roots)?,
-            content_encryption: section.content_encryption,
-            ta_encryption: section.ta_encryption,
+            algorithms: Algorithms::of(
+                section.content_encryption,
+                section.key_management,
+                section.ta_encryption,
+            ),
         })
     }
 }
@@ -219,8 +360,30 @@ impl Configuration {
             }
             domains.push(domain);
         }
-        Ok(Self { tam: TamSettings::of(folder, &tam)?, desired: DesiredState { domains } })
+        Ok(Self { tam: TamSettings::of(folder, tam)?, desired: DesiredState { domains } })
     }
+}
+
+/// The TAM's other identity: of the same ID, which owns the security domains, with another key.
+fn read_alternative(
+    folder: &Path,
+    alternative: &AlternativeSection,
+    section: &TamSection,
+    first: &Identity,
+) -> anyhow::Result<Identity> {
+    let (key, chain) = (folder.join(&alternative.key), folder.join(&alternative.chain));
+    let identity = Identity::read(&key, &chain, section.id.as_deref())?;
+    ensure!(
+        identity.tam_id() == first.tam_id(),
+        "the alternative certificate is of another TAM: {:?}, not {:?}",
+        identity.tam_id(),
+        first.tam_id()
+    );
+    ensure!(
+        identity.signature_algorithm() != first.signature_algorithm(),
+        "the alternative key is of the same type as the first one"
+    );
+    Ok(identity)
 }
 
 fn folder(path: &Path) -> &Path {

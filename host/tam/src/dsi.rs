@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::certificate;
 use crate::encoding::{base64, from_base64, sha256};
+use crate::jose::KeyType;
 
 /// The state of a device, as much of it as this TAM may see.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -131,16 +132,30 @@ impl AttestationKey {
     /// The public key; `None` if it is not what its type says.
     #[must_use]
     pub fn public_key(&self) -> Option<PKey<Public>> {
-        let der = from_base64(&self.spaik)?;
-        match self.spaiktype.as_str() {
-            "ECC" => {
-                let key = PKey::public_key_from_der(&der).ok()?;
-                key.ec_key().is_ok().then_some(key)
-            }
-            "RSA" => PKey::from_rsa(Rsa::public_key_from_der_pkcs1(&der).ok()?).ok(),
-            _ => None,
-        }
+        attestation_key(&self.spaiktype, &self.spaik)
     }
+}
+
+/// The public key of an attestation key's type and base64 text; `None` if it is not what its type
+/// says: on P-256, or RSA of 2048 to 4096 bits.
+#[must_use]
+pub fn attestation_key(key_type: &str, text: &str) -> Option<PKey<Public>> {
+    let der = from_base64(text)?;
+    // OpenSSL stops reading behind the key: what it would write must be all that there is.
+    let (key, written, expected) = match key_type {
+        "ECC" => {
+            let key = PKey::public_key_from_der(&der).ok()?;
+            let written = key.public_key_to_der().ok()?;
+            (key, written, KeyType::Elliptic)
+        }
+        "RSA" => {
+            let key = Rsa::public_key_from_der_pkcs1(&der).ok()?;
+            let written = key.public_key_to_der_pkcs1().ok()?;
+            (PKey::from_rsa(key).ok()?, written, KeyType::Rsa)
+        }
+        _ => return None,
+    };
+    (written == der && KeyType::of(&key) == Some(expected)).then_some(key)
 }
 
 /// Why a text is no device state.

@@ -9,10 +9,12 @@ use otrp_wire::limits::TAM_ID_LIMIT;
 
 use crate::certificate;
 use crate::encoding::{base64, base64url, sha256};
+use crate::jose::{KeyType, SignatureAlgorithm};
 
 /// Who signs requests, and for whom answers are encrypted.
 pub struct Identity {
     key: PKey<Private>,
+    key_type: KeyType,
     chain: Vec<X509>,
     tam_id: String,
 }
@@ -43,8 +45,9 @@ impl Identity {
             leaf.public_key()?.public_eq(&key),
             "the TAM's key is not that of its first certificate"
         );
-        // The RSA suite lifts this.
-        ensure!(certificate::is_p256(leaf), "the TAM's key is not on the curve P-256");
+        let key_type = KeyType::of(&key).context(
+            "the TAM's key is neither on the curve P-256 nor RSA of 2048 to 4096 bits",
+        )?;
         let tam_id = match tam_id {
             Some(id) => String::from(id),
             None => certificate::tam_id(leaf).context(
@@ -52,13 +55,19 @@ impl Identity {
             )?,
         };
         ensure!(tam_id.len() <= TAM_ID_LIMIT, "the TAM ID is longer than {TAM_ID_LIMIT} bytes");
-        Ok(Self { key, chain, tam_id })
+        Ok(Self { key, key_type, chain, tam_id })
     }
 
     /// The private key.
     #[must_use]
     pub fn key(&self) -> &PKeyRef<Private> {
         &self.key
+    }
+
+    /// The algorithm of its signatures.
+    #[must_use]
+    pub const fn signature_algorithm(&self) -> SignatureAlgorithm {
+        self.key_type.signature_algorithm()
     }
 
     /// The ID that the certificate's issuer vouches for.

@@ -4,27 +4,104 @@
 //! but an answer is encrypted under the key of its request (OTrP draft, section 9.2.1.2). So the
 //! JSON is assembled here, and josekit signs, agrees, wraps and encrypts.
 //!
-//! Two of its habits are unfit for what strangers send, and are made up for here: it decrypts CBC
-//! before it compares the tag, byte by byte (a padding oracle), and it takes a GCM tag of any
-//! length and a wrapped key too short to be one.
+//! Three of its habits are unfit for what strangers send, and are made up for here: it decrypts
+//! CBC before it compares the tag, byte by byte (a padding oracle), it tells when the padding of
+//! RSA1_5 is wrong (another), and it takes a GCM tag of any length and a wrapped key too short to
+//! be one.
 
 use josekit::jwe::alg::ecdh_es::EcdhEsJweAlgorithm;
-use josekit::jwe::{JweContentEncryption, JweDecrypter as _, JweEncrypter as _, JweHeader, enc};
-use josekit::jws::{ES256, JwsSigner as _, JwsVerifier as _};
+use josekit::jwe::alg::rsaes::RsaesJweAlgorithm;
+use josekit::jwe::{JweContentEncryption, JweDecrypter, JweEncrypter, JweHeader, enc};
+use josekit::jws::{ES256, JwsSigner, JwsVerifier, RS256};
 use openssl::hash::MessageDigest;
 use openssl::memcmp;
-use openssl::pkey::{PKey, PKeyRef, Private, Public};
+use openssl::nid::Nid;
+use openssl::pkey::{HasPublic, Id, PKey, PKeyRef, Private, Public};
 use openssl::rand::rand_bytes;
+use openssl::rsa::Padding;
 use openssl::sign::Signer;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use subtle::{Choice, ConditionallySelectable as _, ConstantTimeEq as _};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::encoding::{base64url, from_base64url};
 
-/// The message signature algorithm. `RS256` joins it with the RSA suite.
-pub const SIGNATURE_ALGORITHM: &str = "ES256";
+/// Lengths of RSA keys in bits: 112 bits of security at least (OTrP draft, section 14.1), and no
+/// more than certificates of the protocol have.
+const RSA_BITS: std::ops::RangeInclusive<u32> = 2048..=4096;
+
+/// The types of keys that sign messages and receive wrapped keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyType {
+    /// On the curve P-256.
+    Elliptic,
+    /// RSA of 2048 to 4096 bits.
+    Rsa,
+}
+
+impl KeyType {
+    /// The type of a key; `None` if the protocol has no use for it.
+    #[must_use]
+    pub fn of<T: HasPublic>(key: &PKeyRef<T>) -> Option<Self> {
+        match key.id() {
+            Id::EC => {
+                let curve = key.ec_key().ok()?.group().curve_name();
+                (curve == Some(Nid::X9_62_PRIME256V1)).then_some(Self::Elliptic)
+            }
+            Id::RSA => RSA_BITS.contains(&key.bits()).then_some(Self::Rsa),
+            _ => None,
+        }
+    }
+
+    /// The algorithm of signatures by such a key.
+    #[must_use]
+    pub const fn signature_algorithm(self) -> SignatureAlgorithm {
+        match self {
+            Self::Elliptic => SignatureAlgorithm::Es256,
+            Self::Rsa => SignatureAlgorithm::Rs256,
+        }
+    }
+}
+
+/// The signature of a message (`alg`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SignatureAlgorithm {
+    /// ECDSA on P-256 with SHA-256.
+    Es256,
+    /// RSASSA-PKCS1-v1_5 with SHA-256.
+    Rs256,
+}
+
+impl SignatureAlgorithm {
+    /// Every one that this TAM verifies, the preferred one first.
+    pub const ALL: [Self; 2] = [Self::Es256, Self::Rs256];
+
+    /// Its name on the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Es256 => "ES256",
+            Self::Rs256 => "RS256",
+        }
+    }
+
+    fn signer(self, key: &[u8]) -> Result<Box<dyn JwsSigner>, NotMade> {
+        Ok(match self {
+            Self::Es256 => Box::new(ES256.signer_from_der(key).map_err(NotMade::because)?),
+            Self::Rs256 => Box::new(RS256.signer_from_der(key).map_err(NotMade::because)?),
+        })
+    }
+
+    fn verifier(self, key: &[u8]) -> Result<Box<dyn JwsVerifier>, NotOpened> {
+        let refused = |_| NotOpened::Algorithm;
+        Ok(match self {
+            Self::Es256 => Box::new(ES256.verifier_from_der(key).map_err(refused)?),
+            Self::Rs256 => Box::new(RS256.verifier_from_der(key).map_err(refused)?),
+        })
+    }
+}
 
 /// A member of a JOSE header, with its value.
 pub type Header = Map<String, Value>;
@@ -123,37 +200,148 @@ impl ContentEncryption {
     }
 }
 
-/// How a content encryption key reaches its recipient (`alg`). `RSA1_5` joins with the RSA suite.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How a content encryption key reaches its recipient (`alg`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub enum KeyManagement {
     /// Ephemeral-static key agreement, then AES-128 key wrap.
-    #[default]
+    #[serde(rename = "ECDH-ES+A128KW")]
     EcdhEsA128Kw,
     /// Ephemeral-static key agreement, then AES-256 key wrap.
+    #[serde(rename = "ECDH-ES+A256KW")]
     EcdhEsA256Kw,
+    /// RSAES-PKCS1-v1_5, the draft's, which JOSE is giving up.
+    #[serde(rename = "RSA1_5")]
+    Rsa15,
+    /// RSAES-OAEP with SHA-1 and MGF1 with SHA-1.
+    #[serde(rename = "RSA-OAEP")]
+    RsaOaep,
+    /// RSAES-OAEP with SHA-256 and MGF1 with SHA-256.
+    #[serde(rename = "RSA-OAEP-256")]
+    RsaOaep256,
 }
 
 impl KeyManagement {
+    /// Every one.
+    pub const ALL: [Self; 5] =
+        [Self::EcdhEsA128Kw, Self::EcdhEsA256Kw, Self::Rsa15, Self::RsaOaep, Self::RsaOaep256];
+
     /// Its name on the wire.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::EcdhEsA128Kw => "ECDH-ES+A128KW",
             Self::EcdhEsA256Kw => "ECDH-ES+A256KW",
+            Self::Rsa15 => "RSA1_5",
+            Self::RsaOaep => "RSA-OAEP",
+            Self::RsaOaep256 => "RSA-OAEP-256",
         }
     }
 
-    fn from_name(name: &str) -> Option<Self> {
-        [Self::EcdhEsA128Kw, Self::EcdhEsA256Kw].into_iter().find(|known| known.name() == name)
+    /// The one of a name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.name() == name)
     }
 
-    const fn primitive(self) -> EcdhEsJweAlgorithm {
+    /// The type of the recipient's key.
+    #[must_use]
+    pub const fn key_type(self) -> KeyType {
         match self {
-            Self::EcdhEsA128Kw => EcdhEsJweAlgorithm::EcdhEsA128kw,
-            Self::EcdhEsA256Kw => EcdhEsJweAlgorithm::EcdhEsA256kw,
+            Self::EcdhEsA128Kw | Self::EcdhEsA256Kw => KeyType::Elliptic,
+            Self::Rsa15 | Self::RsaOaep | Self::RsaOaep256 => KeyType::Rsa,
+        }
+    }
+
+    fn primitive(self) -> Primitive {
+        match self {
+            Self::EcdhEsA128Kw => Primitive::Agreement(EcdhEsJweAlgorithm::EcdhEsA128kw),
+            Self::EcdhEsA256Kw => Primitive::Agreement(EcdhEsJweAlgorithm::EcdhEsA256kw),
+            #[expect(deprecated, reason = "the draft's mandatory algorithm")]
+            Self::Rsa15 => Primitive::Encryption(RsaesJweAlgorithm::Rsa1_5),
+            Self::RsaOaep => Primitive::Encryption(RsaesJweAlgorithm::RsaOaep),
+            Self::RsaOaep256 => Primitive::Encryption(RsaesJweAlgorithm::RsaOaep256),
+        }
+    }
+
+    fn encrypter(self, recipient: &PKeyRef<Public>) -> Result<Box<dyn JweEncrypter>, NotMade> {
+        let key = recipient.public_key_to_der().map_err(NotMade::because)?;
+        Ok(match self.primitive() {
+            Primitive::Agreement(primitive) => {
+                Box::new(primitive.encrypter_from_der(key).map_err(NotMade::because)?)
+            }
+            Primitive::Encryption(primitive) => {
+                Box::new(primitive.encrypter_from_der(key).map_err(NotMade::because)?)
+            }
+        })
+    }
+
+    fn decrypter(self, recipient: &PKeyRef<Private>) -> Result<Box<dyn JweDecrypter>, NotOpened> {
+        let key = recipient.private_key_to_pkcs8().map_err(|_| NotOpened::Decryption)?;
+        let key = Zeroizing::new(key);
+        let refused = |_| NotOpened::Algorithm;
+        Ok(match self.primitive() {
+            Primitive::Agreement(primitive) => {
+                Box::new(primitive.decrypter_from_der(&*key).map_err(refused)?)
+            }
+            Primitive::Encryption(primitive) => {
+                Box::new(primitive.decrypter_from_der(&*key).map_err(refused)?)
+            }
+        })
+    }
+
+    /// The length of a wrapped content encryption key of `length` bytes.
+    fn wrapped_length(self, recipient: &PKeyRef<Private>, length: usize) -> usize {
+        match self.key_type() {
+            KeyType::Elliptic => length + KEY_WRAP_OVERHEAD,
+            KeyType::Rsa => recipient.size(),
         }
     }
 }
+
+/// josekit's algorithm, of either kind.
+enum Primitive {
+    Agreement(EcdhEsJweAlgorithm),
+    Encryption(RsaesJweAlgorithm),
+}
+
+/// Which algorithm brings a key to a recipient whose key is of either type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyManagements {
+    elliptic: KeyManagement,
+    rsa: KeyManagement,
+}
+
+impl Default for KeyManagements {
+    fn default() -> Self {
+        Self { elliptic: KeyManagement::EcdhEsA128Kw, rsa: KeyManagement::RsaOaep256 }
+    }
+}
+
+impl KeyManagements {
+    /// The same, but with `management` for the keys that it fits.
+    #[must_use]
+    pub const fn with(mut self, management: KeyManagement) -> Self {
+        match management.key_type() {
+            KeyType::Elliptic => self.elliptic = management,
+            KeyType::Rsa => self.rsa = management,
+        }
+        self
+    }
+
+    /// The algorithm for a recipient.
+    ///
+    /// # Errors
+    /// [`NotMade`] if the recipient's key is of a type without any.
+    pub fn for_key(self, recipient: &PKeyRef<Public>) -> Result<KeyManagement, NotMade> {
+        match KeyType::of(recipient) {
+            Some(KeyType::Elliptic) => Ok(self.elliptic),
+            Some(KeyType::Rsa) => Ok(self.rsa),
+            None => Err(NotMade::because(UNFIT_KEY)),
+        }
+    }
+}
+
+const UNFIT_KEY: &str = "the key is neither on the curve P-256 nor RSA of 2048 to 4096 bits";
 
 /// AES key wrap adds an integrity block of this many bytes (RFC 3394).
 const KEY_WRAP_OVERHEAD: usize = 8;
@@ -174,18 +362,20 @@ pub struct Jws {
 }
 
 impl Jws {
-    /// Signs `payload`; `protected` is the protected header as JSON text.
+    /// Signs `payload` with the algorithm of the key's type; `protected` is the protected header as
+    /// JSON text.
     ///
     /// # Errors
-    /// [`NotMade`] if the key is not on P-256.
+    /// [`NotMade`] if the key is of a type that signs no messages.
     pub fn sign(
         payload: &[u8],
         protected: &[u8],
         header: Option<Header>,
         key: &PKeyRef<Private>,
     ) -> Result<Self, NotMade> {
+        let key_type = KeyType::of(key).ok_or_else(|| NotMade::because(UNFIT_KEY))?;
         let key = Zeroizing::new(key.private_key_to_pkcs8().map_err(NotMade::because)?);
-        let signer = ES256.signer_from_der(&*key).map_err(NotMade::because)?;
+        let signer = key_type.signature_algorithm().signer(&key)?;
         let (payload, protected) = (base64url(payload), base64url(protected));
         let input = format!("{protected}.{payload}");
         let signature = signer.sign(input.as_bytes()).map_err(NotMade::because)?;
@@ -200,7 +390,8 @@ impl Jws {
         from_base64url(&self.payload).ok_or(NotOpened::Malformed)
     }
 
-    /// Verifies the signature over the texts as received.
+    /// Verifies the signature over the texts as received. The key alone decides which algorithm
+    /// may make it.
     ///
     /// # Errors
     /// [`NotOpened`].
@@ -218,12 +409,13 @@ impl Jws {
         let protected = from_base64url(&self.protected).ok_or(NotOpened::Malformed)?;
         let protected: Protected =
             serde_json::from_slice(&protected).map_err(|_| NotOpened::Malformed)?;
-        if protected.alg != SIGNATURE_ALGORITHM {
+        let algorithm = KeyType::of(key).ok_or(NotOpened::Algorithm)?.signature_algorithm();
+        if protected.alg != algorithm.name() {
             return Err(NotOpened::Algorithm);
         }
         let signature = from_base64url(&self.signature).ok_or(NotOpened::Malformed)?;
         let key = key.public_key_to_der().map_err(|_| NotOpened::Signature)?;
-        let verifier = ES256.verifier_from_der(key).map_err(|_| NotOpened::Algorithm)?;
+        let verifier = algorithm.verifier(&key)?;
         let input = format!("{}.{}", self.protected, self.payload);
         verifier.verify(input.as_bytes(), &signature).map_err(|_| NotOpened::Signature)
     }
@@ -417,9 +609,7 @@ impl Jwe {
         management: KeyManagement,
         recipient: &PKeyRef<Public>,
     ) -> Result<Self, NotMade> {
-        let public_key = recipient.public_key_to_der().map_err(NotMade::because)?;
-        let encrypter =
-            management.primitive().encrypter_from_der(public_key).map_err(NotMade::because)?;
+        let encrypter = management.encrypter(recipient)?;
         let mut header = JweHeader::new();
         header.set_algorithm(management.name());
         let wrapped = encrypter
@@ -442,6 +632,9 @@ impl Jwe {
 
     /// Unwraps the content encryption key with the recipient's private key.
     ///
+    /// A key that RSA1_5 wraps wrongly is a random one, so that only the content's tag tells (RFC
+    /// 7516, section 11.5).
+    ///
     /// # Errors
     /// [`NotOpened`].
     pub fn unwrap_key(&self, recipient: &PKeyRef<Private>) -> Result<ContentKey, NotOpened> {
@@ -449,13 +642,13 @@ impl Jwe {
         let [Recipient { encrypted_key, .. }] = &self.recipients;
         let wrapped = from_base64url(encrypted_key).ok_or(NotOpened::Malformed)?;
         let primitive = encryption.primitive();
-        if wrapped.len() != primitive.key_len() + KEY_WRAP_OVERHEAD {
+        let decrypter = management.decrypter(recipient)?;
+        if wrapped.len() != management.wrapped_length(recipient, primitive.key_len()) {
             return Err(NotOpened::Decryption);
         }
-        let key = recipient.private_key_to_pkcs8().map_err(|_| NotOpened::Decryption)?;
-        let key = Zeroizing::new(key);
-        let decrypter =
-            management.primitive().decrypter_from_der(&*key).map_err(|_| NotOpened::Algorithm)?;
+        if management == KeyManagement::Rsa15 {
+            return unwrap_rsa1_5(&wrapped, encryption, recipient);
+        }
         let bytes = decrypter
             .decrypt(Some(&wrapped), primitive, &header)
             .map_err(|_| NotOpened::Decryption)?;
@@ -511,6 +704,35 @@ impl Jwe {
         let header = JweHeader::from_map(header).map_err(|_| NotOpened::Malformed)?;
         Ok((encryption, management, header))
     }
+}
+
+/// The key in the last bytes of an RSA1_5 block, or a random one if the block is none (RFC 8017,
+/// section 7.2.2). Which of them takes as long; OpenSSL only rejects so from version 3.2 on.
+fn unwrap_rsa1_5(
+    wrapped: &[u8],
+    encryption: ContentEncryption,
+    recipient: &PKeyRef<Private>,
+) -> Result<ContentKey, NotOpened> {
+    let mut key = ContentKey::random(encryption).map_err(|_| NotOpened::Decryption)?;
+    let mut block = Zeroizing::new(vec![0; recipient.size()]);
+    // Without padding it fails for a number that is too large, which everybody sees anyway.
+    recipient
+        .rsa()
+        .and_then(|rsa| rsa.private_decrypt(wrapped, &mut block, Padding::NONE))
+        .map_err(|_| NotOpened::Decryption)?;
+    // 0x00, 0x02, padding without zeros, 0x00, the key.
+    let parts = block.split_at_checked(block.len().saturating_sub(key.bytes.len()));
+    let Some(([zero, two, padding @ .., end], message)) = parts else {
+        return Err(NotOpened::Decryption);
+    };
+    let good = padding.iter().fold(
+        zero.ct_eq(&0) & two.ct_eq(&2) & end.ct_eq(&0) & Choice::from(u8::from(padding.len() >= 8)),
+        |good, byte| good & !byte.ct_eq(&0),
+    );
+    for (byte, wrapped) in key.bytes.iter_mut().zip(message) {
+        byte.conditional_assign(wrapped, good);
+    }
+    Ok(key)
 }
 
 #[cfg(test)]

@@ -15,7 +15,8 @@ use crate::dsi::{AttestationKey, DeviceState};
 use crate::encoding::base64;
 use crate::identity::Identity;
 use crate::jose::{
-    ContentEncryption, ContentKey, FlattenedJwe, Jwe, Jws, KeyManagement, SIGNATURE_ALGORITHM,
+    ContentEncryption, ContentKey, FlattenedJwe, Jwe, Jws, KeyManagement, KeyManagements, KeyType,
+    SignatureAlgorithm,
 };
 
 /// The key that encrypts an image is for AES-256.
@@ -127,6 +128,16 @@ pub struct Target {
     pub attestation_keys: Vec<AttestationKey>,
 }
 
+impl Target {
+    /// The types of the keys for which requests to the device are encrypted.
+    #[must_use]
+    pub fn key_types(&self) -> Vec<KeyType> {
+        let attestation_keys = self.attestation_keys.iter().filter_map(AttestationKey::public_key);
+        let keys = self.certificate.public_key().into_iter().chain(attestation_keys);
+        keys.filter_map(|key| KeyType::of(&key)).collect()
+    }
+}
+
 impl From<&DeviceState> for Target {
     fn from(state: &DeviceState) -> Self {
         Self {
@@ -181,10 +192,21 @@ impl TaEncryption {
     }
 }
 
+/// The algorithms with which a request is encrypted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Suite {
+    /// How the content is encrypted.
+    pub content_encryption: ContentEncryption,
+    /// How the keys reach the device.
+    pub key_managements: KeyManagements,
+    /// How the image is encrypted.
+    pub ta_encryption: TaEncryption,
+}
+
 /// How a request says who signed it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SignerHeader {
-    /// With the whole chain: a TEE may have forgotten it at any time.
+    /// With the whole chain: who does not know the TEE, does not know what it remembers.
     #[default]
     Chain,
     /// With the hash of the certificate (`kid`), for a TEE that said `signerreq` false.
@@ -202,6 +224,8 @@ pub struct Exchange {
     pub rid: String,
     /// The transaction's identifier.
     pub tid: String,
+    /// The name of the security domain that the request creates.
+    pub created: Option<String>,
     /// The key of the request's content, under which the answer's content comes.
     pub content_key: Option<ContentKey>,
     /// The initialization vector of the request's content, which the answer must not use again.
@@ -246,7 +270,7 @@ pub struct Builder<'a> {
     next_dsi: bool,
     signer: SignerHeader,
     content_encryption: ContentEncryption,
-    key_management: KeyManagement,
+    key_managements: KeyManagements,
     ta_encryption: TaEncryption,
     content_edit: Edit<'a, Map<String, Value>>,
     tbs_edit: Edit<'a, Map<String, Value>>,
@@ -281,7 +305,7 @@ impl<'a> Builder<'a> {
             next_dsi: true,
             signer: SignerHeader::default(),
             content_encryption: ContentEncryption::default(),
-            key_management: KeyManagement::default(),
+            key_managements: KeyManagements::default(),
             ta_encryption: TaEncryption::default(),
             content_edit: None,
             tbs_edit: None,
@@ -354,10 +378,20 @@ impl<'a> Builder<'a> {
         self
     }
 
-    /// How the keys of the content and of the image reach the device.
+    /// How the keys of the content and of the image reach the device, where its keys are of the
+    /// type that this algorithm is for.
     #[must_use]
     pub const fn key_management(mut self, management: KeyManagement) -> Self {
-        self.key_management = management;
+        self.key_managements = self.key_managements.with(management);
+        self
+    }
+
+    /// How the request is encrypted, all in one.
+    #[must_use]
+    pub const fn suite(mut self, suite: Suite) -> Self {
+        self.content_encryption = suite.content_encryption;
+        self.key_managements = suite.key_managements;
+        self.ta_encryption = suite.ta_encryption;
         self
     }
 
@@ -389,7 +423,7 @@ impl<'a> Builder<'a> {
         self
     }
 
-    /// Changes the bytes of the protected header before they are signed: `{"alg":"ES256"}`.
+    /// Changes the bytes of the protected header before they are signed, such as `{"alg":"ES256"}`.
     #[must_use]
     pub fn edit_protected(mut self, edit: impl FnOnce(&mut Vec<u8>) + 'a) -> Self {
         self.protected_edit = Some(Box::new(edit));
@@ -419,16 +453,21 @@ impl<'a> Builder<'a> {
             name: RequestName::GetDeviceState,
             rid,
             tid,
+            created: None,
             content_key: None,
             content_iv: None,
         };
         match self.command.take() {
             None => {
                 tbs.insert("ocspdat".into(), ocsp_responses());
-                tbs.insert("supportedsigalgs".into(), json!([SIGNATURE_ALGORITHM]));
+                let algorithms = SignatureAlgorithm::ALL.map(SignatureAlgorithm::name);
+                tbs.insert("supportedsigalgs".into(), json!(algorithms));
             }
             Some((target, command)) => {
                 exchange.name = command.name();
+                if let Command::CreateSd { name, .. } = command {
+                    exchange.created = Some(String::from(name));
+                }
                 let (content, key) = self.add_command(&mut tbs, target, &command)?;
                 exchange.content_iv = Some(content.iv);
                 exchange.content_key = Some(key);
@@ -460,7 +499,10 @@ impl<'a> Builder<'a> {
         let plaintext = Zeroizing::new(serde_json::to_vec(&content)?);
         let key = ContentKey::random(self.content_encryption)?;
         let recipient = target.certificate.public_key()?;
-        let content = Jwe::seal(&plaintext, &key, self.key_management, &recipient)
+        let content = self
+            .key_managements
+            .for_key(&recipient)
+            .and_then(|management| Jwe::seal(&plaintext, &key, management, &recipient))
             .context("encrypting for the TEE")?;
         tbs.insert("content".into(), serde_json::to_value(&content)?);
         if let Command::InstallTa(application) | Command::UpdateTa(application) = command {
@@ -548,7 +590,8 @@ impl<'a> Builder<'a> {
         let mut key = Zeroizing::new(vec![0; TA_KEY_LENGTH]);
         rand_bytes(&mut key)?;
         let wrapping_key = ContentKey::random(self.content_encryption)?;
-        let wrapped = Jwe::seal(&key, &wrapping_key, self.key_management, attestation_key)?;
+        let management = self.key_managements.for_key(attestation_key)?;
+        let wrapped = Jwe::seal(&key, &wrapping_key, management, attestation_key)?;
         let mut members = Map::new();
         members.insert("key".into(), serde_json::to_value(FlattenedJwe::from(wrapped))?);
         members.insert("alg".into(), self.ta_encryption.name().into());
@@ -575,7 +618,8 @@ impl<'a> Builder<'a> {
         if let Some(edit) = self.payload_edit.take() {
             edit(&mut payload);
         }
-        let mut protected = serde_json::to_vec(&json!({ "alg": SIGNATURE_ALGORITHM }))?;
+        let algorithm = self.identity.signature_algorithm().name();
+        let mut protected = serde_json::to_vec(&json!({ "alg": algorithm }))?;
         if let Some(edit) = self.protected_edit.take() {
             edit(&mut protected);
         }

@@ -11,10 +11,10 @@ use serde_json::value::RawValue;
 use thiserror::Error;
 
 use crate::certificate::{self, TeeRoots, Untrusted};
-use crate::dsi::{DeviceState, MalformedState};
+use crate::dsi::{DeviceState, MalformedState, attestation_key};
 use crate::encoding::{Single, from_base64};
 use crate::identity::Identity;
-use crate::jose::{Jwe, Jws, NotOpened};
+use crate::jose::{Jwe, Jws, KeyType, NotOpened};
 use crate::message::Exchange;
 
 /// Why a message from a device is not accepted.
@@ -33,7 +33,7 @@ pub enum Refused {
     #[error(transparent)]
     Untrusted(#[from] Untrusted),
     /// The TEE's key is not one that this TAM can encrypt for.
-    #[error("the TEE's key is not on the curve P-256")]
+    #[error("the TEE's key is neither on the curve P-256 nor RSA of 2048 to 4096 bits")]
     KeyType,
     /// No request of this TAM waits for this answer.
     #[error("no request waits for this answer")]
@@ -307,7 +307,7 @@ impl Answer {
     /// The refusal that the answer claims, if it does. Unverified.
     #[must_use]
     pub fn claimed_refusal(&self) -> Option<Refusal> {
-        (self.tbs.status == Status::Fail).then(|| self.refusal(None))
+        (self.tbs.status == Status::Fail).then(|| self.refusal(None).ok()).flatten()
     }
 
     fn belongs_to(&self, exchange: &Exchange) -> Result<(), Refused> {
@@ -342,20 +342,24 @@ impl Answer {
             return Err(Refused::malformed("content in a device state"));
         }
         if self.tbs.status == Status::Fail {
-            return Ok(StateAnswer::Refused(self.refusal(None)));
+            if self.tbs.edsi.is_some() {
+                return Err(Refused::malformed("edsi in a refusal"));
+            }
+            return Ok(StateAnswer::Refused(self.refusal(None)?));
         }
+        if self.tbs.reason.is_some() {
+            return Err(Refused::malformed("a reason without a refusal"));
+        }
+        let signer_required =
+            self.tbs.signerreq.ok_or_else(|| Refused::malformed("no signerreq"))?;
         let edsi = self.tbs.edsi.as_ref().ok_or_else(|| Refused::malformed("no edsi"))?;
         let key = edsi.unwrap_key(identity.key())?;
         let state = DeviceState::read(&edsi.open(&key)?)?;
         roots.validate(&state.certificate, &state.authorities)?;
-        if !certificate::is_p256(&state.certificate) {
-            return Err(Refused::KeyType);
-        }
+        let key = state.certificate.public_key().map_err(|_| Refused::KeyType)?;
+        KeyType::of(&key).ok_or(Refused::KeyType)?;
         self.verify(&state.certificate)?;
-        Ok(StateAnswer::State {
-            state: Box::new(state),
-            signer_required: self.tbs.signerreq.unwrap_or(true),
-        })
+        Ok(StateAnswer::State { state: Box::new(state), signer_required })
     }
 
     /// What became of a command that went to the device of `certificate`.
@@ -375,17 +379,22 @@ impl Answer {
             self.belongs_to(exchange)?;
         }
         self.verify(certificate)?;
-        if self.tbs.edsi.is_some() {
-            return Err(Refused::malformed("edsi in an answer to a command"));
+        if self.tbs.edsi.is_some() || self.tbs.signerreq.is_some() {
+            return Err(Refused::malformed("a member of GetDeviceState in another answer"));
         }
         let content = match &self.tbs.content {
             Some(content) => Some(open_content(content, exchange, identity, certificate)?),
             None => None,
         };
         if self.tbs.status == Status::Fail {
-            return Ok(Outcome::Fail(self.refusal(content.and_then(|content| content.reason))));
+            let reason = content.and_then(|content| content.reason);
+            return Ok(Outcome::Fail(self.refusal(reason)?));
         }
         let content = content.ok_or_else(|| Refused::malformed("no content"))?;
+        if self.tbs.reason.is_some() || content.reason.is_some() {
+            return Err(Refused::malformed("a reason without a refusal"));
+        }
+        content.check_members(self.name, exchange)?;
         let state = match &content.dsi {
             Some(dsi) => Some(DeviceState::read_member(dsi)?),
             None => None,
@@ -395,6 +404,7 @@ impl Answer {
         {
             return Err(Refused::WrongDevice);
         }
+        content.check_attestation_key(state.as_ref())?;
         Ok(Outcome::Pass(Box::new(Passed {
             sd_name: content.sdname,
             attestation_key: content.teespaik,
@@ -408,15 +418,66 @@ impl Answer {
         Ok(self.jws.verify(&key)?)
     }
 
-    fn refusal(&self, content_reason: Option<Reason>) -> Refusal {
+    fn refusal(&self, content_reason: Option<Reason>) -> Result<Refusal, Refused> {
         let algorithms = self.tbs.supportedsigalgs.clone();
         match content_reason.or_else(|| self.tbs.reason.clone()) {
             Some(Reason::Members(ReasonMembers { code, message })) => {
-                Refusal { code, message, algorithms }
+                Ok(Refusal { code, message, algorithms })
             }
-            Some(Reason::Text(code)) => Refusal { code, message: String::new(), algorithms },
-            None => Refusal { code: String::new(), message: String::from("no reason"), algorithms },
+            Some(Reason::Text(code)) => Ok(Refusal { code, message: String::new(), algorithms }),
+            None => Err(Refused::malformed("a refusal without a reason")),
         }
+    }
+}
+
+impl Content {
+    /// Whether the members are those of the message: only a created domain is named, as the request
+    /// named it, and only CreateSD and UpdateSD make attestation keys.
+    fn check_members(
+        &self,
+        name: RequestName,
+        exchange: Option<&Exchange>,
+    ) -> Result<(), Refused> {
+        let may_make_key = matches!(name, RequestName::CreateSd | RequestName::UpdateSd);
+        if !may_make_key && (self.teespaik.is_some() || self.teespaiktype.is_some()) {
+            return Err(Refused::malformed("an attestation key in this answer"));
+        }
+        let Some(sd_name) = &self.sdname else { return Ok(()) };
+        if name != RequestName::CreateSd {
+            return Err(Refused::malformed("sdname in this answer"));
+        }
+        match exchange {
+            Some(exchange) if exchange.created.as_ref() != Some(sd_name) => {
+                Err(Refused::malformed("sdname is not that of the request"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a new attestation key is one, and in the state if there is one. The draft's CreateSD
+    /// does not tell the type.
+    fn check_attestation_key(&self, state: Option<&DeviceState>) -> Result<(), Refused> {
+        let Some(text) = &self.teespaik else {
+            return match &self.teespaiktype {
+                Some(_) => Err(Refused::malformed("the type of no attestation key")),
+                None => Ok(()),
+            };
+        };
+        let types = match &self.teespaiktype {
+            Some(key_type) => vec![key_type.as_str()],
+            None => vec!["ECC", "RSA"],
+        };
+        if !types.iter().any(|key_type| attestation_key(key_type, text).is_some()) {
+            return Err(Refused::malformed("teespaik is no key of its type"));
+        }
+        let der = from_base64(text);
+        let in_state = |state: &DeviceState| {
+            state.dsi.tee.teeaiklist.iter().any(|key| from_base64(&key.spaik) == der)
+        };
+        if state.is_some_and(|state| !in_state(state)) {
+            return Err(Refused::malformed("teespaik is not in the new state"));
+        }
+        Ok(())
     }
 }
 

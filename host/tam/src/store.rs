@@ -7,16 +7,20 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, ensure};
 use redb::{
     Database, DatabaseError, ReadOnlyDatabase, ReadableDatabase as _, ReadableTable as _,
-    TableDefinition, TableError,
+    Table, TableDefinition, TableError,
 };
 use serde::{Deserialize, Serialize};
 
+use crate::certificate;
 use crate::dsi::{AttestationKey, DeviceState, Dsi};
 use crate::encoding::base64;
 use crate::plan::{DomainName, Step};
 
 /// Device records in JSON, by device identifier.
 const DEVICES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("devices");
+/// Device identifiers by the fingerprint of the TEE's key, which stays when its certificate is
+/// renewed.
+const KEYS: TableDefinition<'_, &str, &str> = TableDefinition::new("keys");
 /// The version of the record format; a newer one is refused, not guessed at.
 const FORMAT: u32 = 1;
 
@@ -204,9 +208,9 @@ impl DeviceRecord {
     pub fn new(state: &DeviceState) -> anyhow::Result<Self> {
         let mut record = Self {
             format: FORMAT,
-            device_id: state.device_id.clone(),
-            certificate: base64(&state.certificate.to_der()?),
-            authorities: state.dsi.tee.cacert.clone(),
+            device_id: String::new(),
+            certificate: String::new(),
+            authorities: Vec::new(),
             tee: String::new(),
             tee_version: String::new(),
             first_seen: now(),
@@ -216,19 +220,26 @@ impl DeviceRecord {
             memory: Memory::default(),
             failures: Vec::new(),
         };
-        record.see(state);
+        record.see(state)?;
         Ok(record)
     }
 
     /// Takes over a state that was verified.
-    pub fn see(&mut self, state: &DeviceState) {
+    ///
+    /// # Errors
+    /// When OpenSSL has no memory.
+    pub fn see(&mut self, state: &DeviceState) -> anyhow::Result<()> {
         let tee = &state.dsi.tee;
+        self.device_id.clone_from(&state.device_id);
+        self.certificate = base64(&state.certificate.to_der()?);
+        self.authorities.clone_from(&tee.cacert);
         self.tee.clone_from(&tee.name);
         self.tee_version.clone_from(&tee.ver);
         self.last_seen = now();
         self.dsi_hash.clone_from(&state.hash);
         self.attestation_keys.clone_from(&tee.teeaiklist);
         self.memory.keep_only(&state.dsi);
+        Ok(())
     }
 }
 
@@ -258,6 +269,45 @@ impl Store {
         patiently(&self.0, || Database::create(&self.0))
     }
 
+    /// Takes over a state that was verified, from a device that is new or known, in one transaction.
+    /// Known is one with the same key: a renewed certificate makes another device identifier, under
+    /// which the record goes on. Gives the record, and the identifier from before if it changed.
+    ///
+    /// # Errors
+    /// If the disk fails, or OpenSSL.
+    pub fn meet(
+        &self,
+        state: &DeviceState,
+        change: impl FnOnce(&mut DeviceRecord),
+    ) -> anyhow::Result<(DeviceRecord, Option<String>)> {
+        let key = certificate::key_fingerprint(&state.certificate)?;
+        let device_id = state.device_id.as_str();
+        let database = self.database()?;
+        let transaction = database.begin_write()?;
+        let met = {
+            let mut keys = transaction.open_table(KEYS)?;
+            let mut devices = transaction.open_table(DEVICES)?;
+            let known_as = keys.get(key.as_str())?.map(|known| String::from(known.value()));
+            let renewed = known_as.filter(|known| known != device_id);
+            let mut before = take(&mut devices, device_id)?;
+            if let Some(known) = &renewed {
+                let known = take(&mut devices, known)?;
+                before = before.or(known);
+            }
+            let mut record = match before {
+                Some(record) => record,
+                None => DeviceRecord::new(state)?,
+            };
+            record.see(state)?;
+            change(&mut record);
+            devices.insert(device_id, serde_json::to_vec(&record)?.as_slice())?;
+            keys.insert(key.as_str(), device_id)?;
+            (record, renewed)
+        };
+        transaction.commit()?;
+        Ok(met)
+    }
+
     /// Changes the record of a device in one transaction, which is on the disk when this returns.
     /// `change` gets the record if there is one, and makes the new one.
     ///
@@ -282,6 +332,16 @@ impl Store {
         };
         transaction.commit()?;
         Ok(record)
+    }
+}
+
+fn take(
+    devices: &mut Table<'_, &'static str, &'static [u8]>,
+    device_id: &str,
+) -> anyhow::Result<Option<DeviceRecord>> {
+    match devices.remove(device_id)? {
+        Some(bytes) => Ok(Some(parse(bytes.value())?)),
+        None => Ok(None),
     }
 }
 

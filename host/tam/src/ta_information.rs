@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::encoding::{Single, base64url};
-use crate::jose::{Jws, NotOpened};
+use crate::jose::{Jws, KeyType, NotOpened};
 use crate::response::Refused;
 
 /// What the TEE says of an application; the signature of the SP's attestation key is verified.
@@ -60,20 +60,38 @@ impl TaInformation {
     }
 }
 
-/// Whether a JSON Web Key is the public key.
+/// Whether a JSON Web Key is the public key (RFC 7518, sections 6.2.1 and 6.3.1).
 fn is_jwk_of(jwk: &Value, key: &PKeyRef<Public>) -> bool {
-    let coordinates = || -> Result<(String, String), ErrorStack> {
-        let key = key.ec_key()?;
-        let (mut x, mut y) = (BigNum::new()?, BigNum::new()?);
-        let mut context = BigNumContext::new()?;
-        key.public_key().affine_coordinates(key.group(), &mut x, &mut y, &mut context)?;
-        Ok((base64url(&x.to_vec_padded(32)?), base64url(&y.to_vec_padded(32)?)))
+    let members = match KeyType::of(key) {
+        Some(KeyType::Elliptic) => elliptic_members(key),
+        Some(KeyType::Rsa) => rsa_members(key),
+        None => return false,
     };
-    let member = |name: &str| jwk.get(name).and_then(Value::as_str);
-    coordinates().is_ok_and(|(x, y)| {
-        member("kty") == Some("EC")
-            && member("crv") == Some("P-256")
-            && member("x") == Some(x.as_str())
-            && member("y") == Some(y.as_str())
+    members.is_ok_and(|members| {
+        members.iter().all(|(name, value)| jwk.get(name).and_then(Value::as_str) == Some(value))
     })
+}
+
+type Members = Vec<(&'static str, String)>;
+
+fn elliptic_members(key: &PKeyRef<Public>) -> Result<Members, ErrorStack> {
+    let key = key.ec_key()?;
+    let (mut x, mut y) = (BigNum::new()?, BigNum::new()?);
+    let mut context = BigNumContext::new()?;
+    key.public_key().affine_coordinates(key.group(), &mut x, &mut y, &mut context)?;
+    Ok(vec![
+        ("kty", "EC".into()),
+        ("crv", "P-256".into()),
+        ("x", base64url(&x.to_vec_padded(32)?)),
+        ("y", base64url(&y.to_vec_padded(32)?)),
+    ])
+}
+
+fn rsa_members(key: &PKeyRef<Public>) -> Result<Members, ErrorStack> {
+    let key = key.rsa()?;
+    Ok(vec![
+        ("kty", "RSA".into()),
+        ("n", base64url(&key.n().to_vec())),
+        ("e", base64url(&key.e().to_vec())),
+    ])
 }

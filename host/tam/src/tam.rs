@@ -16,8 +16,10 @@ use thiserror::Error;
 
 use crate::desired::{Configuration, DesiredState, TamSettings};
 use crate::dsi::{DeviceState, Dsi};
+use crate::identity::Identity;
+use crate::jose::SignatureAlgorithm;
 use crate::message::{
-    Application, Builder, Command, Exchange, Request, SdChanges, Target, random_id,
+    Application, Builder, Command, Exchange, Request, SdChanges, SignerHeader, Target, random_id,
 };
 use crate::plan::{DomainName, Plan, Step, plan};
 use crate::response::{Answer, Outcome, Passed, Refusal, Refused, Reply, StateAnswer};
@@ -27,8 +29,6 @@ use crate::store::{DeviceRecord, Store};
 const PATIENCE: Duration = Duration::from_secs(600);
 /// Most requests that wait for their answers; anyone may connect, so there must be an end.
 pub const WAITING_LIMIT: usize = 1024;
-/// How often a session starts over because the device's state was another one.
-const REFRESH_LIMIT: u32 = 3;
 
 /// Why a message got no reply.
 #[derive(Debug, Error)]
@@ -67,7 +67,58 @@ struct Session {
     state: Option<Box<DeviceState>>,
     /// Steps that were answered. None is made twice, so a session ends, whatever a device says.
     made: HashSet<Step>,
-    refreshes: u32,
+    /// Steps whose first answer was that the device's state is another one. None has a second such
+    /// chance.
+    repeated: HashSet<Step>,
+    /// Which of the TAM's keys signs.
+    signature: SignatureAlgorithm,
+    /// Whether the other of the TAM's keys signed before.
+    changed_key: bool,
+    /// Which of the suites that fit the device encrypts.
+    suite: usize,
+    /// Whether requests must carry the TAM's certificates.
+    signer_required: bool,
+}
+
+impl Session {
+    fn new(signature: SignatureAlgorithm) -> anyhow::Result<Self> {
+        Ok(Self {
+            tid: random_id()?,
+            state: None,
+            made: HashSet::new(),
+            repeated: HashSet::new(),
+            signature,
+            changed_key: false,
+            suite: 0,
+            signer_required: true,
+        })
+    }
+
+    /// Who this TAM is in this session; the configuration may have changed since it began.
+    fn identity<'s>(&self, settings: &'s TamSettings) -> anyhow::Result<&'s Identity> {
+        settings
+            .identity_of(self.signature)
+            .with_context(|| format!("the TAM has no {} key any more", self.signature.name()))
+    }
+
+    /// Begins to sign with the other of the TAM's keys, which the device has yet to meet.
+    fn change_key(&mut self, signature: SignatureAlgorithm) {
+        self.signature = signature;
+        self.changed_key = true;
+        self.signer_required = true;
+    }
+}
+
+/// What may help after a refusal.
+enum Remedy {
+    /// Look at the device again.
+    AskForState,
+    /// Show the TAM's certificates, which the device forgot.
+    ShowCertificates,
+    /// Sign with the TAM's other key.
+    ChangeKey(SignatureAlgorithm),
+    /// Encrypt with the next algorithms.
+    ChangeSuite,
 }
 
 /// What follows in a session, and what to say of it in the log.
@@ -96,8 +147,7 @@ impl Tam {
     /// If the configuration became wrong, or there is no randomness.
     pub fn connect(&self) -> anyhow::Result<Vec<u8>> {
         let settings = TamSettings::read(&self.configuration)?;
-        let session =
-            Session { tid: random_id()?, state: None, made: HashSet::new(), refreshes: 0 };
+        let session = Session::new(settings.identity.signature_algorithm())?;
         let next = self.ask_for_state(&settings, session)?;
         log(&format!("a device connects: {}", next.line));
         next.message.context("a request is a message")
@@ -117,11 +167,10 @@ impl Tam {
             }
         };
         let key = (answer.tid().to_owned(), answer.rid().to_owned());
-        let Some(waiting) = self.lock().get(&key).cloned() else {
-            return not_waited_for(&answer);
-        };
+        let waiting = self.lock().get(&key).cloned();
         // Not the desired state with its images: strangers get no further than this.
         let settings = TamSettings::read(&self.configuration)?;
+        let Some(waiting) = waiting else { return self.not_waited_for(&settings, &answer) };
         let next = match &waiting.step {
             None => self.on_state(&settings, &waiting, &answer)?,
             Some(step) => self.on_outcome(&settings, &waiting, step, &answer)?,
@@ -138,33 +187,72 @@ impl Tam {
     ) -> Result<Next, Rejection> {
         let answer = answer.device_state(
             Some(&waiting.exchange),
-            &settings.identity,
+            waiting.session.identity(settings)?,
             &settings.tee_roots,
         )?;
-        let state = match answer {
-            StateAnswer::State { state, .. } => state,
+        let (state, signer_required) = match answer {
+            StateAnswer::State { state, signer_required } => (state, signer_required),
+            // Nobody signed this for sure: the request goes on waiting for a better answer.
             StateAnswer::Refused(refusal) => {
-                // Nobody signed this for sure: the request goes on waiting for a better answer.
-                let line =
-                    format!("an unidentified TEE refuses GetDeviceState: {}", show(&refusal));
-                return Ok(Next { message: None, line });
+                return Ok(self.on_refused_state(settings, &waiting.session, &refusal)?);
             }
         };
         let mut session = self.take(waiting)?;
-        let record = self.store.update(&state.device_id, |before| {
-            let mut record = match before {
-                Some(record) => record,
-                None => DeviceRecord::new(&state)?,
-            };
-            record.see(&state);
-            if session.refreshes == 0 {
+        let (record, renewed) = self.store.meet(&state, |record| {
+            if session.made.is_empty() && session.repeated.is_empty() {
                 record.failures.clear();
             }
-            Ok(record)
         })?;
-        let line = format!("device {}: GetDeviceState pass", short(&state.device_id));
+        let mut line = format!("device {}: GetDeviceState pass", short(&state.device_id));
+        if let Some(before) = renewed {
+            line = format!("{line}, with another certificate than as {}", short(&before));
+        }
         session.state = Some(state);
+        session.signer_required = signer_required;
         self.go_on(session, record, line)
+    }
+
+    /// A TEE refuses to tell its state. If it says that it cannot verify the signature, the TAM's
+    /// other key may do.
+    fn on_refused_state(
+        &self,
+        settings: &TamSettings,
+        session: &Session,
+        refusal: &Refusal,
+    ) -> anyhow::Result<Next> {
+        let line = format!("an unidentified TEE refuses GetDeviceState: {}", show(refusal));
+        let Some(other) = other_key(settings, session, refusal) else {
+            return Ok(Next { message: None, line });
+        };
+        let mut session = session.clone();
+        session.change_key(other);
+        let next = self.ask_for_state(settings, session)?;
+        Ok(Next { line: format!("{line}; {} with {}", next.line, other.name()), ..next })
+    }
+
+    /// A TEE that cannot read a request, or not verify it, answers without identifiers: to whom, is
+    /// unknown, and that is not worth an error. If what it misses is a signature by the TAM's other
+    /// key, that one begins a session of its own.
+    fn not_waited_for(
+        &self,
+        settings: &TamSettings,
+        answer: &Answer,
+    ) -> Result<Option<Vec<u8>>, Rejection> {
+        let Some(refusal) = answer.claimed_refusal() else {
+            return Err(Refused::WrongExchange.into());
+        };
+        if !answer.tid().is_empty() || !answer.rid().is_empty() {
+            return Err(Refused::WrongExchange.into());
+        }
+        let session = Session::new(settings.identity.signature_algorithm())?;
+        // Without a list it would be a guess, and a guess may be repeated without end.
+        if refusal.algorithms.is_empty() {
+            log(&format!("a TEE cannot read a request: {}", show(&refusal)));
+            return Ok(None);
+        }
+        let next = self.on_refused_state(settings, &session, &refusal)?;
+        log(&next.line);
+        Ok(next.message)
     }
 
     fn on_outcome(
@@ -175,41 +263,69 @@ impl Tam {
         answer: &Answer,
     ) -> Result<Next, Rejection> {
         let state = waiting.session.state.as_ref().context("a step without a state")?;
-        let outcome =
-            answer.outcome(Some(&waiting.exchange), &settings.identity, &state.certificate)?;
+        let identity = waiting.session.identity(settings)?;
+        let outcome = answer.outcome(Some(&waiting.exchange), identity, &state.certificate)?;
         let mut session = self.take(waiting)?;
         let device_id = state.device_id.clone();
         let line = format!("device {}: {step}", short(&device_id));
         match outcome {
-            Outcome::Fail(refusal)
-                if refusal.error_code() == Some(ErrorCode::DevStateMismatch)
-                    && session.refreshes < REFRESH_LIMIT =>
-            {
-                session.refreshes += 1;
-                let next = self.ask_for_state(settings, session)?;
-                let line = format!("{line} refused: {}; {}", show(&refusal), next.line);
-                Ok(Next { line, ..next })
-            }
             Outcome::Fail(refusal) => {
+                let line = format!("{line} refused: {}", show(&refusal));
+                if let Some(remedy) = remedy(settings, &session, step, &refusal) {
+                    return self.try_again(settings, session, step, &remedy, line);
+                }
                 session.made.insert(step.clone());
                 let failure = format!("{step}: {}", show(&refusal));
                 let record = self.change(&device_id, |record| record.failures.push(failure))?;
-                let line = format!("{line} refused: {}", show(&refusal));
+                if concerns_every_request(&refusal) {
+                    return Ok(Next { message: None, line });
+                }
                 self.go_on(session, record, line)
             }
             Outcome::Pass(passed) => {
                 session.made.insert(step.clone());
                 let Passed { state, .. } = *passed;
-                let record = self.change(&device_id, |record| {
+                let record = self.store.update(&device_id, |record| {
+                    let mut record = record.context(GONE)?;
                     record.memory.record(step, waiting.version);
                     if let Some(state) = &state {
-                        record.see(state);
+                        record.see(state)?;
                     }
+                    Ok(record)
                 })?;
                 session.state = state.map(Box::new);
                 self.go_on(session, record, format!("{line} pass"))
             }
         }
+    }
+
+    /// Does what may help after a refusal, which left the device's state as it was.
+    fn try_again(
+        &self,
+        settings: &TamSettings,
+        mut session: Session,
+        step: &Step,
+        remedy: &Remedy,
+        line: String,
+    ) -> Result<Next, Rejection> {
+        match remedy {
+            Remedy::AskForState => {
+                session.repeated.insert(step.clone());
+                session.state = None;
+            }
+            Remedy::ChangeKey(other) => {
+                session.change_key(*other);
+                session.state = None;
+            }
+            Remedy::ShowCertificates => session.signer_required = true,
+            Remedy::ChangeSuite => session.suite += 1,
+        }
+        let Some(state) = &session.state else {
+            let next = self.ask_for_state(settings, session)?;
+            return Ok(Next { line: format!("{line}; {}", next.line), ..next });
+        };
+        let record = self.change(&state.device_id, |_| ())?;
+        self.go_on(session, record, line)
     }
 
     /// The request for the first step that was not made yet; or for the state, if it is not
@@ -232,7 +348,7 @@ impl Tam {
             steps.into_iter().filter(|step| !session.made.contains(step)).collect();
         let mut request = None;
         for step in open {
-            match make(&configuration, &session.tid, &state.dsi, &target, &step) {
+            match make(&configuration, &session, &state.dsi, &target, &step) {
                 Ok((made, version)) => {
                     request = Some((made, version, step));
                     break;
@@ -260,7 +376,8 @@ impl Tam {
     }
 
     fn ask_for_state(&self, settings: &TamSettings, session: Session) -> anyhow::Result<Next> {
-        let request = Builder::device_state(&settings.identity).tid(session.tid.clone()).build()?;
+        let identity = session.identity(settings)?;
+        let request = Builder::device_state(identity).tid(session.tid.clone()).build()?;
         let message = self.wait(request, None, None, session);
         Ok(Next { message: Some(message), line: String::from("next GetDeviceState") })
     }
@@ -305,7 +422,7 @@ impl Tam {
         change: impl FnOnce(&mut DeviceRecord),
     ) -> anyhow::Result<DeviceRecord> {
         self.store.update(device_id, |record| {
-            let mut record = record.context("the device's record is gone")?;
+            let mut record = record.context(GONE)?;
             change(&mut record);
             Ok(record)
         })
@@ -317,31 +434,85 @@ impl Tam {
     }
 }
 
-/// A TEE that could not even read a request answers it without identifiers: not worth an error.
-fn not_waited_for(answer: &Answer) -> Result<Option<Vec<u8>>, Rejection> {
-    match answer.claimed_refusal() {
-        Some(refusal) if answer.tid().is_empty() && answer.rid().is_empty() => {
-            log(&format!("a TEE cannot read a request: {}", show(&refusal)));
-            Ok(None)
+const GONE: &str = "the device's record is gone";
+
+/// What may help after the refusal of a step; `None` if nothing does, or was tried before.
+fn remedy(
+    settings: &TamSettings,
+    session: &Session,
+    step: &Step,
+    refusal: &Refusal,
+) -> Option<Remedy> {
+    match refusal.error_code()? {
+        ErrorCode::DevStateMismatch if !session.repeated.contains(step) => {
+            Some(Remedy::AskForState)
         }
-        _ => Err(Refused::WrongExchange.into()),
+        ErrorCode::TamNotTrusted if !session.signer_required => Some(Remedy::ShowCertificates),
+        ErrorCode::UnsupportedCryptoAlg => match other_key(settings, session, refusal) {
+            Some(other) => Some(Remedy::ChangeKey(other)),
+            None => {
+                let target = Target::from(session.state.as_deref()?);
+                let suites = settings.algorithms.suites(&target).len();
+                (session.suite + 1 < suites).then_some(Remedy::ChangeSuite)
+            }
+        },
+        _ => None,
     }
+}
+
+/// The signature algorithm to change to when a TEE does not support the one before: that of the
+/// TAM's other key, if it was not tried yet and nothing in the TEE's list speaks against it.
+fn other_key(
+    settings: &TamSettings,
+    session: &Session,
+    refusal: &Refusal,
+) -> Option<SignatureAlgorithm> {
+    if session.changed_key || refusal.error_code() != Some(ErrorCode::UnsupportedCryptoAlg) {
+        return None;
+    }
+    let other = settings
+        .identities()
+        .map(Identity::signature_algorithm)
+        .find(|algorithm| *algorithm != session.signature)?;
+    let listed = |wanted: SignatureAlgorithm| refusal.algorithms.iter().any(|it| it == wanted.name());
+    (listed(other) && !listed(session.signature)).then_some(other)
+}
+
+/// Whether the refusal of one step is that of all, because it is about the TAM or the TEE and not
+/// about what the step does.
+fn concerns_every_request(refusal: &Refusal) -> bool {
+    matches!(
+        refusal.error_code(),
+        Some(
+            ErrorCode::TamNotTrusted
+                | ErrorCode::TfwNotTrusted
+                | ErrorCode::UnsupportedCryptoAlg
+                | ErrorCode::UnsupportedMsgVersion
+        )
+    )
 }
 
 /// Makes the request of a step, and says the version of the image in it.
 fn make(
     configuration: &Configuration,
-    tid: &str,
+    session: &Session,
     dsi: &Dsi,
     target: &Target,
     step: &Step,
 ) -> anyhow::Result<(Request, Option<u32>)> {
     let (command, version) = command(&configuration.desired, dsi, step)
         .context("the configuration has no such thing")?;
-    let request = Builder::command(&configuration.tam.identity, target, command)
-        .tid(tid)
-        .content_encryption(configuration.tam.content_encryption)
-        .ta_encryption(configuration.tam.ta_encryption)
+    let settings = &configuration.tam;
+    let suites = settings.algorithms.suites(target);
+    let suite = suites.get(session.suite).or(suites.last()).copied();
+    let signer = match session.signer_required {
+        true => SignerHeader::Chain,
+        false => SignerHeader::KeyId,
+    };
+    let request = Builder::command(session.identity(settings)?, target, command)
+        .tid(&session.tid)
+        .suite(suite.unwrap_or_default())
+        .signer(signer)
         .build()?;
     ensure!(
         request.message.len() <= MESSAGE_LIMIT,
