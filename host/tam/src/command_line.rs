@@ -523,9 +523,8 @@ impl OpenArguments {
             }
         };
         if answer.name() == otrp_wire::RequestName::GetDeviceState {
-            let open = |identity: &Identity| {
-                answer.device_state(None, identity, &settings.tee_roots)
-            };
+            let open =
+                |identity: &Identity| answer.device_state(None, identity, &settings.tee_roots);
             match open_as_any(&settings, open)? {
                 StateAnswer::Refused(refusal) => {
                     add("status", "fail".into());

@@ -191,7 +191,8 @@ impl Algorithms {
     #[must_use]
     pub fn suites(&self, device: &Target) -> Vec<Suite> {
         let types = device.key_types();
-        let of_keys = |key_type, list: &Vec<_>| if types.contains(&key_type) { list.len() } else { 1 };
+        let of_keys =
+            |key_type, list: &Vec<_>| if types.contains(&key_type) { list.len() } else { 1 };
         let attempts = [
             self.content_encryptions.len(),
             self.ta_encryptions.len(),

@@ -229,6 +229,9 @@ impl DeviceState {
 
 #[cfg(test)]
 mod tests {
+    use openssl::ec::{EcGroup, EcKey};
+    use openssl::nid::Nid;
+
     use super::*;
 
     /// The sample of appendix A.1.1.2, without what is no certificate or key in it.
@@ -253,6 +256,38 @@ mod tests {
         assert_eq!(dsi.tee.generation, None);
         let numbered = SAMPLE.replace(r#""cnt": "1""#, r#""cnt": 1"#);
         assert_eq!(serde_json::from_str::<Dsi>(&numbered).unwrap(), dsi);
+    }
+
+    #[test]
+    fn attestation_keys_are_what_their_type_says() {
+        let rsa = |bits| Rsa::generate(bits).unwrap();
+        let elliptic = |curve| {
+            let group = EcGroup::from_curve_name(curve).unwrap();
+            PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap()
+        };
+        let (weak, strong) = (rsa(1024), rsa(2048));
+        let pkcs1 = strong.public_key_to_der_pkcs1().unwrap();
+        let p256 = elliptic(Nid::X9_62_PRIME256V1).public_key_to_der().unwrap();
+        let longer = |der: &[u8]| [der, b"x"].concat();
+        let rows = [
+            ("RSA", pkcs1.clone(), true),
+            ("ECC", p256.clone(), true),
+            ("RSA", strong.public_key_to_der().unwrap(), false),
+            ("RSA", weak.public_key_to_der_pkcs1().unwrap(), false),
+            ("ECC", elliptic(Nid::SECP384R1).public_key_to_der().unwrap(), false),
+            ("RSA", p256.clone(), false),
+            ("ECC", pkcs1.clone(), false),
+            ("ECC", strong.public_key_to_der().unwrap(), false),
+            ("DSA", p256.clone(), false),
+            ("RSA", longer(&pkcs1), false),
+            ("ECC", longer(&p256), false),
+            ("ECC", Vec::new(), false),
+        ];
+        for (number, (key_type, der, accepted)) in rows.into_iter().enumerate() {
+            let key = attestation_key(key_type, &base64(&der));
+            assert_eq!(key.is_some(), accepted, "row {number}");
+        }
+        assert!(attestation_key("ECC", "no base64").is_none());
     }
 
     #[test]

@@ -45,9 +45,8 @@ impl Identity {
             leaf.public_key()?.public_eq(&key),
             "the TAM's key is not that of its first certificate"
         );
-        let key_type = KeyType::of(&key).context(
-            "the TAM's key is neither on the curve P-256 nor RSA of 2048 to 4096 bits",
-        )?;
+        let key_type = KeyType::of(&key)
+            .context("the TAM's key is neither on the curve P-256 nor RSA of 2048 to 4096 bits")?;
         let tam_id = match tam_id {
             Some(id) => String::from(id),
             None => certificate::tam_id(leaf).context(

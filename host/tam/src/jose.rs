@@ -739,11 +739,27 @@ fn unwrap_rsa1_5(
 mod tests {
     use josekit::jwk::Jwk;
     use josekit::jwk::alg::ec::{EcCurve, EcKeyPair};
+    use josekit::jwk::alg::rsa::RsaKeyPair;
+    use openssl::bn::BigNum;
     use openssl::ec::{EcGroup, EcKey};
-    use openssl::nid::Nid;
+    use openssl::rsa::Rsa;
+    use openssl::sign::Verifier;
     use serde_json::json;
 
     use super::*;
+
+    fn jwk(value: &Value) -> Jwk {
+        Jwk::from_map(value.as_object().unwrap().clone()).unwrap()
+    }
+
+    fn rsa_private_key(value: &Value) -> PKey<Private> {
+        let pair = RsaKeyPair::from_jwk(&jwk(value)).unwrap();
+        PKey::private_key_from_der(&pair.to_der_private_key()).unwrap()
+    }
+
+    fn new_rsa_key(bits: u32) -> PKey<Private> {
+        PKey::from_rsa(Rsa::generate(bits).unwrap()).unwrap()
+    }
 
     fn private_key(jwk: Value) -> PKey<Private> {
         let pair =
@@ -783,11 +799,83 @@ mod tests {
         (jws, public_half(&key))
     }
 
+    fn rfc7515_a2() -> (Jws, PKey<Public>) {
+        let vector: Value =
+            serde_json::from_str(include_str!("../tests/data/rfc7515-a2.json")).unwrap();
+        let number = |name: &str| {
+            let text = vector["key"][name].as_str().unwrap();
+            BigNum::from_slice(&from_base64url(text).unwrap()).unwrap()
+        };
+        let key = Rsa::from_public_components(number("n"), number("e")).unwrap();
+        (serde_json::from_value(vector["jws"].clone()).unwrap(), PKey::from_rsa(key).unwrap())
+    }
+
     #[test]
-    fn the_signature_of_rfc_7515_is_verified() {
-        let (jws, key) = rfc7515_a3();
-        assert_eq!(jws.verify(&key), Ok(()));
-        assert!(jws.unverified_payload().unwrap().starts_with(br#"{"iss":"joe""#));
+    fn the_signatures_of_rfc_7515_are_verified() {
+        for (jws, key) in [rfc7515_a3(), rfc7515_a2()] {
+            assert_eq!(jws.verify(&key), Ok(()));
+            assert!(jws.unverified_payload().unwrap().starts_with(br#"{"iss":"joe""#));
+        }
+    }
+
+    #[test]
+    fn the_key_decides_which_algorithm_signs() {
+        let (elliptic, elliptic_key) = rfc7515_a3();
+        let (rsa, rsa_key) = rfc7515_a2();
+        let protected = |text: &str| base64url(text.as_bytes());
+        let flipped = {
+            let mut signature = from_base64url(&rsa.signature).unwrap();
+            signature[255] ^= 1;
+            base64url(&signature)
+        };
+        let short = base64url(&from_base64url(&rsa.signature).unwrap()[1..]);
+        let rows = [
+            (elliptic.clone(), &rsa_key, NotOpened::Algorithm),
+            (rsa.clone(), &elliptic_key, NotOpened::Algorithm),
+            (
+                Jws { protected: protected(r#"{"alg":"ES256"}"#), ..rsa.clone() },
+                &rsa_key,
+                NotOpened::Algorithm,
+            ),
+            (
+                Jws { protected: protected(r#"{"alg":"PS256"}"#), ..rsa.clone() },
+                &rsa_key,
+                NotOpened::Algorithm,
+            ),
+            (
+                Jws { protected: protected(r#"{"alg":"HS256"}"#), ..rsa.clone() },
+                &rsa_key,
+                NotOpened::Algorithm,
+            ),
+            (Jws { signature: flipped, ..rsa.clone() }, &rsa_key, NotOpened::Signature),
+            (Jws { signature: short, ..rsa.clone() }, &rsa_key, NotOpened::Signature),
+            (Jws { signature: String::new(), ..rsa.clone() }, &rsa_key, NotOpened::Signature),
+            (Jws { payload: elliptic.payload + "AA", ..rsa }, &rsa_key, NotOpened::Signature),
+        ];
+        for (number, (jws, key, error)) in rows.into_iter().enumerate() {
+            assert_eq!(jws.verify(key), Err(error), "row {number}");
+        }
+    }
+
+    #[test]
+    fn rsa_signatures_are_verified_by_openssl_alone() {
+        let key = new_rsa_key(2048);
+        let jws = Jws::sign(b"payload", br#"{"alg":"RS256"}"#, None, &key).unwrap();
+        let mut verifier = Verifier::new(MessageDigest::sha256(), &key).unwrap();
+        verifier.update(format!("{}.{}", jws.protected, jws.payload).as_bytes()).unwrap();
+        assert!(verifier.verify(&from_base64url(&jws.signature).unwrap()).unwrap());
+        assert_eq!(jws.verify(&public_half(&key)), Ok(()));
+    }
+
+    #[test]
+    fn rsa_keys_have_2048_to_4096_bits() {
+        for (bits, fits) in [(2040, false), (2048, true), (3072, true), (4104, false)] {
+            let key = new_rsa_key(bits);
+            assert_eq!(KeyType::of(&key).is_some(), fits, "{bits}");
+            assert_eq!(Jws::sign(b"", b"{}", None, &key).is_ok(), fits, "{bits}");
+            let public = public_half(&key);
+            assert_eq!(KeyManagements::default().for_key(&public).is_ok(), fits, "{bits}");
+        }
     }
 
     #[test]
@@ -825,7 +913,7 @@ mod tests {
         let jws = Jws::sign(b"payload", br#"{"alg":"ES256"}"#, None, &key).unwrap();
         assert_eq!(jws.protected, "eyJhbGciOiJFUzI1NiJ9");
         let signature = from_base64url(&jws.signature).unwrap();
-        let number = |bytes: &[u8]| openssl::bn::BigNum::from_slice(bytes).unwrap();
+        let number = |bytes: &[u8]| BigNum::from_slice(bytes).unwrap();
         let signature = openssl::ecdsa::EcdsaSig::from_private_components(
             number(&signature[..32]),
             number(&signature[32..]),
@@ -901,6 +989,104 @@ mod tests {
         assert!(plaintext.starts_with("You can trust us to stick with you"), "{plaintext}");
     }
 
+    /// RFC 7516, appendices A.1 and A.2.
+    fn rfc7516(text: &str) -> (Jwe, PKey<Private>) {
+        let vector: Value = serde_json::from_str(text).unwrap();
+        let jwe = serde_json::from_value(vector["jwe"].clone()).unwrap();
+        (jwe, rsa_private_key(&vector["key"]))
+    }
+
+    fn rfc7516_a2() -> (Jwe, PKey<Private>) {
+        rfc7516(include_str!("../tests/data/rfc7516-a2.json"))
+    }
+
+    #[test]
+    fn the_rsa_examples_of_rfc_7516_are_opened() {
+        let (jwe, key) = rfc7516(include_str!("../tests/data/rfc7516-a1.json"));
+        let content_key = jwe.unwrap_key(&key).unwrap();
+        assert_eq!(
+            jwe.open(&content_key).unwrap(),
+            b"The true sign of intelligence is not knowledge but imagination."
+        );
+        let (jwe, key) = rfc7516_a2();
+        let content_key = jwe.unwrap_key(&key).unwrap();
+        assert_eq!(jwe.open(&content_key).unwrap(), b"Live long and prosper.");
+    }
+
+    /// The example of RSA1_5 with this block, or this wrapped key, instead of its own.
+    fn with_wrapped(wrapped: &[u8]) -> Jwe {
+        let (jwe, _) = rfc7516_a2();
+        let encrypted_key = base64url(wrapped);
+        Jwe { recipients: [Recipient { header: Header::new(), encrypted_key }], ..jwe }
+    }
+
+    #[test]
+    fn a_wrong_block_of_rsa1_5_is_a_random_key() {
+        let (jwe, key) = rfc7516_a2();
+        let rsa = key.rsa().unwrap();
+        let wrapped = from_base64url(&jwe.recipients[0].encrypted_key).unwrap();
+        let mut block = vec![0; 256];
+        rsa.private_decrypt(&wrapped, &mut block, Padding::NONE).unwrap();
+        assert_eq!((block[0], block[1], block[223]), (0, 2, 0));
+        let wrap = |edit: &dyn Fn(&mut Vec<u8>)| {
+            let mut block = block.clone();
+            edit(&mut block);
+            let mut wrapped = vec![0; 256];
+            rsa.public_encrypt(&block, &mut wrapped, Padding::NONE).unwrap();
+            with_wrapped(&wrapped)
+        };
+        let same = jwe.unwrap_key(&key).unwrap();
+        assert!(wrap(&|_| ()).unwrap_key(&key).unwrap().is_same(&same));
+        let edits: [&dyn Fn(&mut Vec<u8>); 6] = [
+            &|block| block[0] = 1,
+            &|block| block[1] = 1,
+            &|block| block[2] = 0,
+            &|block| block[222] = 0,
+            &|block| block[223] = 7,
+            &|block| block.fill(0),
+        ];
+        for (number, edit) in edits.into_iter().enumerate() {
+            let damaged = wrap(edit);
+            let (one, two) = (damaged.unwrap_key(&key).unwrap(), damaged.unwrap_key(&key).unwrap());
+            assert!(!one.is_same(&same) && !one.is_same(&two), "edit {number}");
+            assert_eq!(damaged.open(&one), Err(NotOpened::Decryption), "edit {number}");
+        }
+        // As long as the modulus, but larger.
+        let large = with_wrapped(&[0xff; 256]);
+        assert_eq!(large.unwrap_key(&key).err(), Some(NotOpened::Decryption));
+    }
+
+    #[test]
+    fn each_defect_of_an_rsa_jwe_is_refused() {
+        let (_, other) = rfc7516(include_str!("../tests/data/rfc7516-a1.json"));
+        let (rsa1_5, key) = rfc7516_a2();
+        let wrapped = from_base64url(&rsa1_5.recipients[0].encrypted_key).unwrap();
+        let rows = [
+            ("too short", with_wrapped(&wrapped[1..]), &key, NotOpened::Decryption),
+            ("too long", with_wrapped(&[&[0], &wrapped[..]].concat()), &key, NotOpened::Decryption),
+            ("nothing", with_wrapped(&[]), &key, NotOpened::Decryption),
+            ("another's", rsa1_5.clone(), &other, NotOpened::Decryption),
+            ("for an EC key", rsa1_5.clone(), &new_key(), NotOpened::Algorithm),
+        ];
+        for (what, jwe, key, error) in rows {
+            let opened = jwe.unwrap_key(key).and_then(|key| jwe.open(&key));
+            assert_eq!(opened, Err(error), "{what}");
+        }
+        let content_key = ContentKey::random(ContentEncryption::A128Gcm).unwrap();
+        for management in [KeyManagement::RsaOaep, KeyManagement::RsaOaep256] {
+            let mut jwe = Jwe::seal(b"x", &content_key, management, &public_half(&key)).unwrap();
+            let mut wrapped = from_base64url(&jwe.recipients[0].encrypted_key).unwrap();
+            wrapped[200] ^= 1;
+            jwe.recipients[0].encrypted_key = base64url(&wrapped);
+            assert_eq!(jwe.unwrap_key(&key).err(), Some(NotOpened::Decryption));
+        }
+        // A key of 128 bits where one of 256 is needed.
+        let jwe =
+            Jwe::seal(b"x", &content_key, KeyManagement::RsaOaep, &public_half(&key)).unwrap();
+        let longer = Jwe { protected: base64url(br#"{"enc":"A256GCM"}"#), ..jwe };
+        assert_eq!(longer.unwrap_key(&key).err(), Some(NotOpened::Decryption));
+    }
+
     #[test]
     fn each_defect_of_a_jwe_is_refused() {
         let (jwe, key) = rfc7520_5_4();
@@ -944,20 +1130,21 @@ mod tests {
 
     #[test]
     fn what_is_sealed_is_opened_by_josekit_alone() {
-        let key = new_key();
+        let (elliptic, rsa) = (new_key(), new_rsa_key(2048));
         for encryption in ContentEncryption::ALL {
-            for management in [KeyManagement::EcdhEsA128Kw, KeyManagement::EcdhEsA256Kw] {
+            for management in KeyManagement::ALL {
+                let key = match management.key_type() {
+                    KeyType::Elliptic => &elliptic,
+                    KeyType::Rsa => &rsa,
+                };
                 let content_key = ContentKey::random(encryption).unwrap();
                 let jwe =
-                    Jwe::seal(b"plaintext", &content_key, management, &public_half(&key)).unwrap();
+                    Jwe::seal(b"plaintext", &content_key, management, &public_half(key)).unwrap();
                 let text = serde_json::to_string(&jwe).unwrap();
-                let decrypter = management
-                    .primitive()
-                    .decrypter_from_der(key.private_key_to_pkcs8().unwrap())
-                    .unwrap();
-                let (plaintext, _) = josekit::jwe::deserialize_json(&text, &decrypter).unwrap();
+                let decrypter = management.decrypter(key).unwrap();
+                let (plaintext, _) = josekit::jwe::deserialize_json(&text, &*decrypter).unwrap();
                 assert_eq!(plaintext, b"plaintext", "{text}");
-                let unwrapped = jwe.unwrap_key(&key).unwrap();
+                let unwrapped = jwe.unwrap_key(key).unwrap();
                 assert!(unwrapped.is_same(&content_key));
                 assert_eq!(jwe.open(&unwrapped).unwrap(), b"plaintext");
             }
@@ -967,8 +1154,9 @@ mod tests {
     #[test]
     fn the_members_stand_where_the_draft_has_them() {
         let content_key = ContentKey::random(ContentEncryption::A128CbcHs256).unwrap();
-        let jwe = Jwe::seal(b"x", &content_key, KeyManagement::default(), &public_half(&new_key()))
-            .unwrap();
+        let jwe =
+            Jwe::seal(b"x", &content_key, KeyManagement::EcdhEsA128Kw, &public_half(&new_key()))
+                .unwrap();
         let jwe = serde_json::to_value(&jwe).unwrap();
         // The value that section 7.5 of the draft prints.
         assert_eq!(jwe["protected"], "eyJlbmMiOiJBMTI4Q0JDLUhTMjU2In0");
@@ -986,9 +1174,13 @@ mod tests {
         let key = new_key();
         for encryption in ContentEncryption::ALL {
             let content_key = ContentKey::random(encryption).unwrap();
-            let jwe =
-                Jwe::seal(b"plaintext", &content_key, KeyManagement::default(), &public_half(&key))
-                    .unwrap();
+            let jwe = Jwe::seal(
+                b"plaintext",
+                &content_key,
+                KeyManagement::EcdhEsA128Kw,
+                &public_half(&key),
+            )
+            .unwrap();
             let flip = |text: &str| {
                 let mut bytes = from_base64url(text).unwrap();
                 bytes[0] ^= 0x10;

@@ -433,11 +433,7 @@ impl Answer {
 impl Content {
     /// Whether the members are those of the message: only a created domain is named, as the request
     /// named it, and only CreateSD and UpdateSD make attestation keys.
-    fn check_members(
-        &self,
-        name: RequestName,
-        exchange: Option<&Exchange>,
-    ) -> Result<(), Refused> {
+    fn check_members(&self, name: RequestName, exchange: Option<&Exchange>) -> Result<(), Refused> {
         let may_make_key = matches!(name, RequestName::CreateSd | RequestName::UpdateSd);
         if !may_make_key && (self.teespaik.is_some() || self.teespaiktype.is_some()) {
             return Err(Refused::malformed("an attestation key in this answer"));

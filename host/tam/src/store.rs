@@ -6,8 +6,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, ensure};
 use redb::{
-    Database, DatabaseError, ReadOnlyDatabase, ReadableDatabase as _, ReadableTable as _,
-    Table, TableDefinition, TableError,
+    Database, DatabaseError, ReadOnlyDatabase, ReadableDatabase as _, ReadableTable as _, Table,
+    TableDefinition, TableError,
 };
 use serde::{Deserialize, Serialize};
 

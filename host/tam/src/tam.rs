@@ -474,8 +474,11 @@ fn other_key(
         .identities()
         .map(Identity::signature_algorithm)
         .find(|algorithm| *algorithm != session.signature)?;
-    let listed = |wanted: SignatureAlgorithm| refusal.algorithms.iter().any(|it| it == wanted.name());
-    (listed(other) && !listed(session.signature)).then_some(other)
+    let listed =
+        |wanted: SignatureAlgorithm| refusal.algorithms.iter().any(|it| it == wanted.name());
+    // GetDeviceState has nothing but the signature that could be unsupported.
+    let unlisted = refusal.algorithms.is_empty() && session.state.is_none();
+    (unlisted || listed(other) && !listed(session.signature)).then_some(other)
 }
 
 /// Whether the refusal of one step is that of all, because it is about the TAM or the TEE and not

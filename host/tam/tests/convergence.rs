@@ -4,9 +4,10 @@
 mod common;
 
 use common::client::{Server, connect, converge, post, serve};
-use common::{Faults, Profile, image, issue, new_key};
+use common::{Faults, Profile, image, issue, new_key, new_rsa_key};
 use otrp_tam::response::Refused;
 use otrp_tam::tam::{Rejection, Tam, WAITING_LIMIT};
+use otrp_wire::ErrorCode;
 use serde_json::Value;
 
 const DOMAIN: &str = "[[sd]]\nname = 'sd'\nspid = 'sp'\ncertificates = ['sp.der']\n";
@@ -15,7 +16,7 @@ fn with_ta(file: &str) -> String {
     format!("{DOMAIN}[[sd.ta]]\nid = 'ta'\nfile = '{file}'\n")
 }
 
-fn key() -> (String, String) {
+fn key_of_domain() -> (String, String) {
     ("sp".into(), "sd".into())
 }
 
@@ -24,23 +25,23 @@ fn a_device_follows_the_desired_state() {
     let server = Server::start(&with_ta("v1.ta"));
     let mut device = server.pki.device();
     assert_eq!(converge(server.address, &mut device), ["GetDeviceState", "CreateSD", "InstallTA"]);
-    let installed = &device.domains[&key()].applications["ta"];
+    let installed = &device.domains[&key_of_domain()].applications["ta"];
     assert_eq!(installed.image, std::fs::read(server.path("v1.ta")).unwrap());
     assert_eq!(
-        device.domains[&key()].certificates,
+        device.domains[&key_of_domain()].certificates,
         [std::fs::read(server.path("sp.der")).unwrap()]
     );
     assert_eq!(converge(server.address, &mut device), ["GetDeviceState"], "nothing to do");
 
     server.configure(&with_ta("v2.ta"));
     assert_eq!(converge(server.address, &mut device), ["GetDeviceState", "UpdateTA"]);
-    let installed = &device.domains[&key()].applications["ta"];
+    let installed = &device.domains[&key_of_domain()].applications["ta"];
     assert_eq!(installed.image, std::fs::read(server.path("v2.ta")).unwrap());
 
     std::fs::write(server.path("data"), b"personal").unwrap();
     server.configure(&format!("{}personalization = 'data'\n", with_ta("v2.ta")));
     assert_eq!(converge(server.address, &mut device), ["GetDeviceState", "UpdateTA"]);
-    let installed = &device.domains[&key()].applications["ta"];
+    let installed = &device.domains[&key_of_domain()].applications["ta"];
     assert_eq!(installed.personalization.as_deref(), Some(&b"personal"[..]));
     assert_eq!(installed.image, std::fs::read(server.path("v2.ta")).unwrap());
 
@@ -49,7 +50,7 @@ fn a_device_follows_the_desired_state() {
     let signer = signer.certificate.to_der().unwrap();
     std::fs::write(server.path("sp.der"), &signer).unwrap();
     assert_eq!(converge(server.address, &mut device), ["GetDeviceState", "UpdateSD"]);
-    assert_eq!(device.domains[&key()].certificates, [signer]);
+    assert_eq!(device.domains[&key_of_domain()].certificates, [signer]);
 
     server.configure(DOMAIN);
     assert_eq!(converge(server.address, &mut device), ["GetDeviceState", "DeleteTA"]);
@@ -85,7 +86,7 @@ fn both_suites_converge() {
     std::fs::write(&config, format!("{text}{suite}{domains}")).unwrap();
     let mut device = server.pki.device();
     assert_eq!(converge(server.address, &mut device), ["GetDeviceState", "CreateSD", "InstallTA"]);
-    let installed = &device.domains[&key()].applications["ta"];
+    let installed = &device.domains[&key_of_domain()].applications["ta"];
     assert_eq!(installed.personalization.as_deref(), Some(&b"personal"[..]));
 }
 
@@ -102,8 +103,223 @@ fn a_changed_state_is_asked_for_again_but_not_for_ever() {
     server.configure("");
     device.faults.refuse = vec![("DeleteSD", "ERR_DEV_STATE_MISMATCH"); 10];
     let requests = converge(server.address, &mut device);
-    assert_eq!(requests.iter().filter(|name| *name == "DeleteSD").count(), 4);
+    assert_eq!(requests, ["GetDeviceState", "DeleteSD", "GetDeviceState", "DeleteSD"]);
     assert!(server.records()[0].failures[0].contains("ERR_DEV_STATE_MISMATCH"));
+}
+
+/// What each code does to a session in which an SD is deleted and two others are created.
+#[test]
+fn each_refusal_has_its_consequence() {
+    const AGAIN: [&str; 6] =
+        ["GetDeviceState", "DeleteSD", "GetDeviceState", "DeleteSD", "CreateSD", "CreateSD"];
+    const GO_ON: [&str; 4] = ["GetDeviceState", "DeleteSD", "CreateSD", "CreateSD"];
+    const END: [&str; 2] = ["GetDeviceState", "DeleteSD"];
+    let two = format!("{}{}", DOMAIN.replace("'sd'", "'one'"), DOMAIN.replace("'sd'", "'two'"));
+    let server = Server::start("");
+    for code in ErrorCode::ALL {
+        let mut device = server.pki.device();
+        server.configure(DOMAIN);
+        converge(server.address, &mut device);
+        server.configure(&two);
+        device.faults.refuse = vec![("DeleteSD", code.as_str())];
+        let (expected, failure): (&[&str], bool) = match code {
+            ErrorCode::DevStateMismatch => (&AGAIN, false),
+            // Not shown to be about the suite: the device lists the TAM's algorithm.
+            ErrorCode::UnsupportedCryptoAlg
+            | ErrorCode::TamNotTrusted
+            | ErrorCode::TfwNotTrusted
+            | ErrorCode::UnsupportedMsgVersion => (&END, true),
+            _ => (&GO_ON, true),
+        };
+        assert_eq!(converge(server.address, &mut device), expected, "{code:?}");
+        let id = device.device_id();
+        let record = server.records().into_iter().find(|it| it.device_id == id).unwrap();
+        let failures: Vec<String> = match failure {
+            true => vec![format!("DeleteSD sp/sd: {} \"refused\"", code.as_str())],
+            false => vec![],
+        };
+        assert_eq!(record.failures, failures, "{code:?}");
+    }
+    let mut device = server.pki.device();
+    device.faults.refuse = vec![("CreateSD", "ERR_UNHEARD_OF")];
+    assert_eq!(
+        converge(server.address, &mut device),
+        ["GetDeviceState", "CreateSD", "CreateSD"],
+        "an unknown code is one of the step"
+    );
+}
+
+#[test]
+fn the_next_suite_is_tried_where_one_is_not_supported() {
+    let server = Server::start("");
+    let (config, section) = (server.path("desired.toml"), &server.tam_section);
+    let lists = "content_encryption = ['A256GCM', 'A128CBC-HS256']\n\
+                 key_management = ['ECDH-ES+A256KW', 'RSA-OAEP-256', 'RSA1_5', 'ECDH-ES+A128KW']\n\
+                 ta_encryption = ['A256GCM', 'AESCBC']\n";
+    std::fs::write(&config, format!("{section}{lists}{}", with_ta("v1.ta"))).unwrap();
+    let rsa_key = new_rsa_key(2048);
+    let create = |times: usize| {
+        let mut requests = vec!["GetDeviceState"];
+        requests.extend(vec!["CreateSD"; times]);
+        requests
+    };
+    let rows = [
+        ("all is supported", new_key(), vec![], [create(1), vec!["InstallTA"]].concat()),
+        ("the content", new_key(), vec!["A256GCM"], [create(2), vec!["InstallTA"]].concat()),
+        ("the keys", new_key(), vec!["ECDH-ES+A256KW"], [create(2), vec!["InstallTA"]].concat()),
+        ("RSA", rsa_key.clone(), vec!["RSA-OAEP-256"], [create(2), vec!["InstallTA"]].concat()),
+        ("no suite", rsa_key, vec!["RSA-OAEP-256", "RSA1_5"], create(2)),
+        ("no content", new_key(), vec!["A256GCM", "A128CBC-HS256"], create(2)),
+    ];
+    for (what, key, unsupported, expected) in rows {
+        let mut device = server.pki.device_with(key);
+        device.faults.unsupported = unsupported;
+        assert_eq!(converge(server.address, &mut device), expected, "{what}");
+        let id = device.device_id();
+        let record = server.records().into_iter().find(|it| it.device_id == id).unwrap();
+        assert_eq!(record.failures.is_empty(), expected.contains(&"InstallTA"), "{what}");
+    }
+}
+
+#[test]
+fn without_lists_rsa_falls_back_to_the_other_oaep_and_never_to_rsa1_5() {
+    let server = Server::start(DOMAIN);
+    let key = new_rsa_key(2048);
+    let mut device = server.pki.device_with(key.clone());
+    device.faults.unsupported = vec!["RSA-OAEP-256"];
+    assert_eq!(converge(server.address, &mut device), ["GetDeviceState", "CreateSD", "CreateSD"]);
+    assert!(device.domains.contains_key(&key_of_domain()));
+    let mut device = server.pki.device_with(key);
+    device.faults.unsupported = vec!["RSA-OAEP-256", "RSA-OAEP"];
+    assert_eq!(converge(server.address, &mut device), ["GetDeviceState", "CreateSD", "CreateSD"]);
+    assert!(device.domains.is_empty());
+}
+
+#[test]
+fn the_other_key_signs_for_a_tee_that_does_not_verify_the_first() {
+    let server = Server::start(DOMAIN);
+    let config = server.path("desired.toml");
+    let plain = std::fs::read_to_string(&config).unwrap();
+    let with_other = server.with_alternative(DOMAIN);
+    let rows: [(&str, &String, Faults, &[&str]); 6] = [
+        (
+            "identified",
+            &with_other,
+            Faults::default(),
+            &["GetDeviceState", "GetDeviceState", "CreateSD"],
+        ),
+        (
+            "without a list",
+            &with_other,
+            Faults { no_list: true, ..Faults::default() },
+            &["GetDeviceState", "GetDeviceState", "CreateSD"],
+        ),
+        (
+            "without identifiers",
+            &with_other,
+            Faults { anonymous: true, ..Faults::default() },
+            &["GetDeviceState", "GetDeviceState", "CreateSD"],
+        ),
+        (
+            "without both",
+            &with_other,
+            Faults { anonymous: true, no_list: true, ..Faults::default() },
+            &["GetDeviceState"],
+        ),
+        (
+            "neither",
+            &with_other,
+            Faults { unsupported: vec!["ES256", "RS256"], ..Faults::default() },
+            &["GetDeviceState", "GetDeviceState"],
+        ),
+        ("a TAM with one key", &plain, Faults::default(), &["GetDeviceState"]),
+    ];
+    for (what, text, mut faults, expected) in rows {
+        std::fs::write(&config, text).unwrap();
+        if faults.unsupported.is_empty() {
+            faults.unsupported = vec!["ES256"];
+        }
+        let mut device = server.pki.device();
+        device.faults = faults;
+        assert_eq!(converge(server.address, &mut device), expected, "{what}");
+        let created = device.domains.contains_key(&key_of_domain());
+        assert_eq!(created, expected.contains(&"CreateSD"), "{what}");
+    }
+}
+
+#[test]
+fn the_other_key_takes_over_in_the_middle_too() {
+    let server = Server::start(DOMAIN);
+    std::fs::write(server.path("desired.toml"), server.with_alternative(DOMAIN)).unwrap();
+    let tam = Tam::new(&server.path("desired.toml"), &server.path("own.redb")).unwrap();
+    let mut device = server.pki.device();
+    let request = tam.connect().unwrap();
+    let create = tam.process(&device.process(&request)).unwrap().unwrap();
+    device.faults.unsupported = vec!["ES256"];
+    let state = tam.process(&device.process(&create)).unwrap().unwrap();
+    let create = tam.process(&device.process(&state)).unwrap().unwrap();
+    assert!(tam.process(&device.process(&create)).unwrap().is_none());
+    assert_eq!(device.requests, ["GetDeviceState", "CreateSD", "GetDeviceState", "CreateSD"]);
+    assert!(device.domains.contains_key(&key_of_domain()));
+}
+
+#[test]
+fn certificates_are_shown_when_the_tee_wants_them() {
+    let server = Server::start(DOMAIN);
+    let tam = Tam::new(&server.path("desired.toml"), &server.path("own.redb")).unwrap();
+    let converge = |faults: Faults| {
+        let mut device = server.pki.device();
+        device.faults = faults;
+        let mut shown = Vec::new();
+        let mut request = tam.connect().unwrap();
+        loop {
+            let header = device.open(&request).header;
+            shown.push(match (header.get("x5c"), header.get("kid")) {
+                (Some(_), None) => "chain",
+                (None, Some(_)) => "kid",
+                other => panic!("{other:?}"),
+            });
+            match tam.process(&device.process(&request)).unwrap() {
+                Some(next) => request = next,
+                None => return (shown, device.domains.len()),
+            }
+        }
+    };
+    let holds = || Faults { holds_chain: true, ..Faults::default() };
+    assert_eq!(converge(Faults::default()), (vec!["chain", "chain"], 1));
+    assert_eq!(converge(holds()), (vec!["chain", "kid"], 1));
+    let forgets = Faults { forgets_chain: true, ..holds() };
+    assert_eq!(converge(forgets), (vec!["chain", "kid", "chain"], 1));
+    let refuses = Faults { refuse: vec![("CreateSD", "ERR_TAM_NOT_TRUSTED"); 9], ..holds() };
+    assert_eq!(converge(refuses), (vec!["chain", "kid", "chain"], 0));
+}
+
+#[test]
+fn a_renewed_certificate_is_the_same_device() {
+    let server = Server::start(&with_ta("v1.ta"));
+    let mut device = server.pki.device();
+    converge(server.address, &mut device);
+    let before = server.records().remove(0);
+    let old = device.tee.clone();
+
+    device.tee = server.pki.certify(old.key.clone());
+    assert_ne!(device.device_id(), before.device_id);
+    assert_eq!(converge(server.address, &mut device), ["GetDeviceState"], "nothing to do");
+    let [renewed] = &server.records()[..] else { panic!("two devices") };
+    assert_eq!(renewed.device_id, device.device_id());
+    assert_eq!((renewed.first_seen, &renewed.memory), (before.first_seen, &before.memory));
+    assert_ne!(renewed.certificate, before.certificate);
+    server.configure(&with_ta("v2.ta"));
+    assert_eq!(converge(server.address, &mut device), ["GetDeviceState", "UpdateTA"]);
+
+    // The old certificate again: nothing but another name.
+    device.tee = old;
+    assert_eq!(converge(server.address, &mut device), ["GetDeviceState"]);
+    assert_eq!(server.records().len(), 1);
+    // A certificate of the same authority for another key is another device.
+    let mut other = server.pki.device();
+    converge(server.address, &mut other);
+    assert_eq!(server.records().len(), 2);
 }
 
 #[test]
@@ -221,7 +437,7 @@ fn a_crowd_of_strangers_does_not_push_out_a_known_device() {
     let refused = tam.process(&late.process(&late_request));
     assert!(matches!(refused, Err(Rejection::Refused(Refused::WrongExchange))), "{refused:?}");
     assert!(tam.process(&device.process(&create)).unwrap().is_none());
-    assert!(device.domains.contains_key(&key()));
+    assert!(device.domains.contains_key(&key_of_domain()));
 }
 
 #[test]
@@ -247,7 +463,7 @@ fn ambiguous_names_are_told_apart() {
     assert_eq!(device.domains.len(), 2);
     server.configure(DOMAIN);
     assert_eq!(converge(server.address, &mut device), ["GetDeviceState", "DeleteSD"]);
-    assert_eq!(device.domains.keys().collect::<Vec<_>>(), [&key()]);
+    assert_eq!(device.domains.keys().collect::<Vec<_>>(), [&key_of_domain()]);
 }
 
 #[test]
@@ -283,5 +499,45 @@ fn configurations_with_mistakes_are_refused_in_a_sentence() {
         server.configure(domains);
         let Err(error) = otrp_tam::desired::Configuration::read(&path) else { panic!("{domains}") };
         assert!(format!("{error:#}").contains(expected), "{error:#}");
+    }
+}
+
+#[test]
+fn mistakes_in_the_tams_section_are_refused_in_a_sentence() {
+    let server = Server::start(DOMAIN);
+    let path = server.path("desired.toml");
+    let section = &server.tam_section;
+    let alternative = "[tam.alternative]\nkey = 'other.key.pem'\nchain = 'other.chain.pem'\n";
+    let same_type = issue(
+        &Profile { uri: Some(common::TAM_ID), ..Profile::leaf("test TAM") },
+        new_key(),
+        Some(&server.pki.tam_root),
+    );
+    let other_tam = issue(
+        &Profile { uri: Some("https://other.test"), ..Profile::leaf("other TAM") },
+        new_rsa_key(2048),
+        Some(&server.pki.tam_root),
+    );
+    let rows = [
+        (&server.pki.rsa_tam(), format!("{section}{alternative}"), None),
+        (&same_type, format!("{section}{alternative}"), Some("the same type as the first")),
+        (&other_tam, format!("{section}{alternative}"), Some("is of another TAM")),
+        (&same_type, format!("{section}key_management = 'RSA-OAEP-512'\n"), Some("malformed")),
+        (&same_type, format!("{section}key_management = ['A128GCM']\n"), Some("malformed")),
+        (&same_type, format!("{section}content_encryption = 'A192GCM'\n"), Some("malformed")),
+        (&same_type, format!("{section}ta_encryption = ['A256GCM', 'ROT13']\n"), Some("malformed")),
+        (&same_type, format!("{section}key_management = 'RSA1_5'\n"), None),
+    ];
+    for (other, text, expected) in rows {
+        server.write_alternative(other);
+        std::fs::write(&path, &text).unwrap();
+        match (otrp_tam::desired::Configuration::read(&path), expected) {
+            (Ok(_), None) => {}
+            (Err(error), Some(expected)) => {
+                assert!(format!("{error:#}").contains(expected), "{error:#}");
+            }
+            (Ok(_), Some(expected)) => panic!("{text} is accepted, not: {expected}"),
+            (Err(error), None) => panic!("{text}: {error:#}"),
+        }
     }
 }

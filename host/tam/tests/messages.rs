@@ -3,11 +3,11 @@
 
 mod common;
 
-use common::{Device, Pki, TAM_ID, from_standard, image, text};
+use common::{Device, Pki, Profile, TAM_ID, from_standard, image, issue, text};
 use openssl::x509::X509;
 use otrp_tam::Identity;
 use otrp_tam::certificate::TeeRoots;
-use otrp_tam::jose::ContentEncryption;
+use otrp_tam::jose::{ContentEncryption, KeyManagement, KeyType};
 use otrp_tam::message::{
     Application, Builder, Command, SdChanges, SignerHeader, TaEncryption, Target,
 };
@@ -16,9 +16,17 @@ use serde_json::{Value, json};
 
 /// A device that has the domain `sp/sd`, and what the TAM knows of it.
 fn known_device(pki: &Pki, identity: &Identity) -> (Device, Target) {
-    let mut device = pki.device();
+    known_device_with(pki, identity, pki.device())
+}
+
+/// As [`known_device`], with an attestation key of the type of the TEE's key.
+fn known_device_with(pki: &Pki, identity: &Identity, mut device: Device) -> (Device, Target) {
     device.domains.insert(("sp".into(), "sd".into()), common::Sd::default());
-    device.attestation_keys.insert("sp".into(), common::new_key());
+    let attestation_key = match device.tee.key.rsa() {
+        Ok(_) => common::new_rsa_key(2048),
+        Err(_) => common::new_key(),
+    };
+    device.attestation_keys.insert("sp".into(), attestation_key);
     let request = Builder::device_state(identity).build().unwrap();
     let reply = device.process(&request.message);
     let Ok(Reply::Answer(answer)) = Reply::read(&reply) else { panic!("no answer") };
@@ -44,7 +52,7 @@ fn get_device_state_is_that_of_the_draft() {
     assert_eq!(
         opened.tbs,
         json!({ "ver": "1.0", "rid": "r1", "tid": "t1", "ocspdat": [],
-                "supportedsigalgs": ["ES256"] })
+                "supportedsigalgs": ["ES256", "RS256"] })
     );
     let chain = opened.header["x5c"].as_array().unwrap();
     let leaf = X509::from_der(&from_standard(chain[0].as_str().unwrap())).unwrap();
@@ -190,6 +198,69 @@ fn images_and_data_come_out_as_they_went_in() {
 }
 
 #[test]
+fn keys_reach_devices_of_both_types_in_every_way() {
+    let pki = Pki::new();
+    let identity = pki.identity();
+    let image = image(1, b"code");
+    let command = || {
+        Command::InstallTa(Application {
+            spid: "sp",
+            domain: "sd",
+            taid: "ta",
+            certificate: None,
+            image: Some(&image),
+            personalization: Some(b"personal"),
+        })
+    };
+    let rsa = common::new_rsa_key(2048);
+    let rows = [(common::new_key(), "ECDH-ES+A128KW"), (rsa.clone(), "RSA-OAEP-256")];
+    for (key, default) in rows {
+        let (mut device, target) = known_device_with(&pki, &identity, pki.device_with(key.clone()));
+        let mut open = |builder: Builder<'_>| {
+            let request = builder.build().unwrap();
+            let opened = device.open(&request.message);
+            assert_eq!(opened.content["taid"], "ta");
+            let (got_image, got_data) = device.open_application(&opened);
+            assert_eq!(got_image.as_deref(), Some(&image[..]));
+            assert_eq!(got_data.as_deref(), Some(&b"personal"[..]));
+            let content = &opened.tbs["content"]["recipients"][0]["header"]["alg"];
+            assert_eq!(opened.tbs["encrypted_ta"]["key"]["header"]["alg"], *content);
+            content.as_str().unwrap().to_owned()
+        };
+        assert_eq!(open(Builder::command(&identity, &target, command())), default);
+        let key_type = KeyType::of(&key).unwrap();
+        for content in ContentEncryption::ALL {
+            for management in KeyManagement::ALL {
+                let builder = Builder::command(&identity, &target, command())
+                    .content_encryption(content)
+                    .key_management(management);
+                let expected = match management.key_type() == key_type {
+                    true => management.name(),
+                    false => default,
+                };
+                assert_eq!(open(builder), expected);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_tam_with_an_rsa_key_signs_with_it() {
+    let pki = Pki::new();
+    let tam = pki.rsa_tam();
+    let identity = pki.identity_of(&tam);
+    assert_eq!(identity.tam_id(), TAM_ID);
+    let mut device = pki.device();
+    // The device's JOSE verifies RS256 with the certificate of `x5c`.
+    let opened = device.open(&Builder::device_state(&identity).build().unwrap().message);
+    assert_eq!(opened.tbs["supportedsigalgs"], json!(["ES256", "RS256"]));
+    let by_hash = Builder::device_state(&identity).signer(SignerHeader::KeyId).build().unwrap();
+    let opened = device.open(&by_hash.message);
+    let hash = openssl::sha::sha256(&tam.certificate.to_der().unwrap());
+    assert_eq!(opened.header, json!({ "kid": common::url(&hash) }));
+}
+
+#[test]
 fn an_application_without_its_key_or_its_bytes_is_not_made() {
     let pki = Pki::new();
     let identity = pki.identity();
@@ -266,4 +337,15 @@ fn an_identity_needs_its_own_key_and_an_id() {
     assert!(Identity::new(pki.sp.key.clone(), nameless(), None).is_err());
     let named = Identity::new(pki.sp.key.clone(), nameless(), Some("1.2.3")).unwrap();
     assert_eq!(named.tam_id(), "1.2.3");
+    for (key, fits) in [
+        (common::new_rsa_key(1024), false),
+        (common::new_rsa_key(2048), true),
+        (common::new_rsa_key(4104), false),
+    ] {
+        let bits = key.bits();
+        let leaf = Profile { uri: Some(TAM_ID), ..Profile::leaf("test TAM") };
+        let tam = issue(&leaf, key, Some(&pki.tam_root));
+        let made = Identity::new(tam.key, vec![tam.certificate], None);
+        assert_eq!(made.is_ok(), fits, "{bits}");
+    }
 }

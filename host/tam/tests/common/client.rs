@@ -9,7 +9,7 @@ use otrp_tam::http;
 use otrp_tam::store::{DeviceRecord, read_devices};
 use otrp_tam::tam::Tam;
 
-use super::{Device, MEDIA_TYPE, Pki};
+use super::{Device, Holder, MEDIA_TYPE, Pki};
 
 pub struct HttpAnswer {
     pub status: u16,
@@ -78,7 +78,7 @@ pub struct Server {
     pub pki: Pki,
     pub folder: tempfile::TempDir,
     pub address: SocketAddr,
-    tam_section: String,
+    pub tam_section: String,
 }
 
 impl Server {
@@ -103,6 +103,20 @@ impl Server {
     pub fn configure(&self, domains: &str) {
         let text = format!("{}{domains}", self.tam_section);
         std::fs::write(self.path("desired.toml"), text).unwrap();
+    }
+
+    /// Writes the files of the TAM's other identity.
+    pub fn write_alternative(&self, other: &Holder) {
+        let key = other.key.private_key_to_pem_pkcs8().unwrap();
+        std::fs::write(self.path("other.key.pem"), key).unwrap();
+        std::fs::write(self.path("other.chain.pem"), other.certificate.to_pem().unwrap()).unwrap();
+    }
+
+    /// A configuration of a TAM with two keys.
+    pub fn with_alternative(&self, domains: &str) -> String {
+        self.write_alternative(&self.pki.rsa_tam());
+        let files = "key = 'other.key.pem'\nchain = 'other.chain.pem'\n";
+        format!("{}[tam.alternative]\n{files}{domains}", self.tam_section)
     }
 
     pub fn records(&self) -> Vec<DeviceRecord> {

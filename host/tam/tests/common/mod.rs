@@ -7,15 +7,18 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use josekit::jwe::alg::ecdh_es::EcdhEsJweAlgorithm;
-use josekit::jwe::{JweContentEncryption, JweDecrypter as _, JweEncrypter as _, JweHeader, enc};
-use josekit::jws::{ES256, JwsSigner as _};
+use josekit::jwe::alg::rsaes::RsaesJweAlgorithm;
+use josekit::jwe::{JweContentEncryption, JweDecrypter, JweEncrypter, JweHeader, enc};
+use josekit::jwk::Jwk;
+use josekit::jws::{ES256, JwsSigner, JwsVerifier, RS256};
 use openssl::asn1::{Asn1Integer, Asn1Time};
 use openssl::base64::{decode_block, encode_block};
 use openssl::bn::BigNum;
 use openssl::ec::{EcGroup, EcKey};
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
-use openssl::pkey::{PKey, PKeyRef, Private, Public};
+use openssl::pkey::{HasPublic, Id, PKey, PKeyRef, Private, Public};
+use openssl::rsa::Rsa;
 use openssl::sha::sha256;
 use openssl::symm::{Cipher, decrypt, decrypt_aead};
 use openssl::x509::extension::{BasicConstraints, KeyUsage, SubjectAlternativeName};
@@ -31,6 +34,10 @@ pub const MEDIA_TYPE: &str = "application/otrp+json";
 pub fn new_key() -> PKey<Private> {
     let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
     PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap()
+}
+
+pub fn new_rsa_key(bits: u32) -> PKey<Private> {
+    PKey::from_rsa(Rsa::generate(bits).unwrap()).unwrap()
 }
 
 pub fn public_half(key: &PKeyRef<Private>) -> PKey<Public> {
@@ -87,7 +94,11 @@ pub fn issue(profile: &Profile<'_>, key: PKey<Private>, issuer: Option<&Holder>)
         constraints.ca();
         usage.key_cert_sign();
     } else {
-        usage.digital_signature().key_agreement();
+        usage.digital_signature();
+        match key.id() {
+            Id::RSA => usage.key_encipherment(),
+            _ => usage.key_agreement(),
+        };
     }
     builder.append_extension(constraints.critical().build().unwrap()).unwrap();
     builder.append_extension(usage.critical().build().unwrap()).unwrap();
@@ -121,12 +132,30 @@ impl Pki {
     }
 
     pub fn identity(&self) -> Identity {
-        let chain = vec![self.tam.certificate.clone(), self.tam_root.certificate.clone()];
-        Identity::new(self.tam.key.clone(), chain, None).unwrap()
+        self.identity_of(&self.tam)
+    }
+
+    /// The same TAM with an RSA key.
+    pub fn rsa_tam(&self) -> Holder {
+        let leaf = Profile { uri: Some(TAM_ID), ..Profile::leaf("test TAM") };
+        issue(&leaf, new_rsa_key(2048), Some(&self.tam_root))
+    }
+
+    pub fn identity_of(&self, tam: &Holder) -> Identity {
+        let chain = vec![tam.certificate.clone(), self.tam_root.certificate.clone()];
+        Identity::new(tam.key.clone(), chain, None).unwrap()
     }
 
     pub fn device(&self) -> Device {
-        Device::new(issue(&Profile::leaf("test TEE"), new_key(), Some(&self.tee_ca)), &self.tee_ca)
+        self.device_with(new_key())
+    }
+
+    pub fn device_with(&self, key: PKey<Private>) -> Device {
+        Device::new(self.certify(key), &self.tee_ca)
+    }
+
+    pub fn certify(&self, key: PKey<Private>) -> Holder {
+        issue(&Profile::leaf("test TEE"), key, Some(&self.tee_ca))
     }
 
     /// Writes what a configuration names, and gives back its section `[tam]`.
@@ -237,6 +266,18 @@ pub struct Faults {
     pub refuse: Vec<(&'static str, &'static str)>,
     /// Answers without the new state, though asked.
     pub no_dsi: bool,
+    /// Says that it holds the TAM's certificates.
+    pub holds_chain: bool,
+    /// Refuses requests without certificates, though it said that it holds them.
+    pub forgets_chain: bool,
+    /// Algorithms of signatures, keys, contents and images that it refuses.
+    pub unsupported: Vec<&'static str>,
+    /// Does not list the signature algorithms that it has.
+    pub no_list: bool,
+    /// Knows no identifiers when it refuses the signature's algorithm.
+    pub anonymous: bool,
+    /// The algorithm that wraps keys for a TAM with an RSA key; RSA-OAEP if not said.
+    pub wraps_with: Option<&'static str>,
 }
 
 pub struct Device {
@@ -247,6 +288,8 @@ pub struct Device {
     pub attestation_keys: BTreeMap<String, PKey<Private>>,
     pub faults: Faults,
     pub requests: Vec<String>,
+    /// Makes the attestation keys.
+    pub make_attestation_key: fn() -> PKey<Private>,
     tam: Option<X509>,
     generation: u64,
     hash: String,
@@ -261,6 +304,7 @@ impl Device {
             attestation_keys: BTreeMap::new(),
             faults: Faults::default(),
             requests: Vec::new(),
+            make_attestation_key: new_key,
             tam: None,
             generation: 0,
             hash: String::new(),
@@ -280,11 +324,11 @@ impl Device {
             let leaf = from_standard(chain[0].as_str().unwrap());
             self.tam = Some(X509::from_der(&leaf).unwrap());
         }
-        let key = self.tam.as_ref().unwrap().public_key().unwrap().public_key_to_der().unwrap();
-        let verifier = ES256.verifier_from_der(key).unwrap();
+        let (algorithm, verifier) = verifier(&self.tam.as_ref().unwrap().public_key().unwrap());
         // josekit wants to see the algorithm only in the protected header, as it is.
-        let (payload, header) = josekit::jws::deserialize_json(jws.to_string(), &verifier).unwrap();
-        assert_eq!(header.algorithm(), Some("ES256"));
+        let (payload, header) =
+            josekit::jws::deserialize_json(jws.to_string(), &*verifier).unwrap();
+        assert_eq!(header.algorithm(), Some(algorithm));
         let payload: Value = serde_json::from_slice(&payload).unwrap();
         let (signed_name, tbs) = only(&payload);
         assert_eq!(*signed_name, format!("{name}TBSRequest"));
@@ -292,11 +336,10 @@ impl Device {
         let content = match tbs.get("content") {
             None => Value::Null,
             Some(jwe) => {
-                let decrypter = EcdhEsJweAlgorithm::EcdhEsA128kw
-                    .decrypter_from_der(self.tee.key.private_key_to_pkcs8().unwrap())
-                    .unwrap();
+                let algorithm = text(&jwe["recipients"][0]["header"], "alg");
+                let decrypter = decrypter(algorithm, &self.tee.key);
                 let (content, _) =
-                    josekit::jwe::deserialize_json(&jwe.to_string(), &decrypter).unwrap();
+                    josekit::jwe::deserialize_json(&jwe.to_string(), &*decrypter).unwrap();
                 serde_json::from_slice(&content).unwrap()
             }
         };
@@ -312,11 +355,9 @@ impl Device {
     pub fn open_application(&self, opened: &Opened) -> (Option<Vec<u8>>, Option<Vec<u8>>) {
         let encrypted = &opened.tbs["encrypted_ta"];
         let attestation_key = &self.attestation_keys[text(&opened.content, "spid")];
-        let decrypter = EcdhEsJweAlgorithm::EcdhEsA128kw
-            .decrypter_from_der(attestation_key.private_key_to_pkcs8().unwrap())
-            .unwrap();
+        let decrypter = decrypter(text(&encrypted["key"]["header"], "alg"), attestation_key);
         let (key, _) =
-            josekit::jwe::deserialize_json(&encrypted["key"].to_string(), &decrypter).unwrap();
+            josekit::jwe::deserialize_json(&encrypted["key"].to_string(), &*decrypter).unwrap();
         assert_eq!(key.len(), 32);
         let open = |member: &str, iv: &str| {
             let ciphertext = from_standard(encrypted.get(member)?.as_str().unwrap());
@@ -348,6 +389,12 @@ impl Device {
     pub fn process(&mut self, message: &[u8]) -> Vec<u8> {
         let opened = self.open(message);
         self.requests.push(opened.name.clone());
+        if let Some(answer) = self.refuse_algorithm(message, &opened) {
+            return answer;
+        }
+        if self.faults.forgets_chain && opened.header.get("x5c").is_none() {
+            return self.refuse(&opened, "ERR_TAM_NOT_TRUSTED", false);
+        }
         let refused = match self.faults.refuse.first() {
             Some((name, code)) if *name == opened.name => {
                 let code = *code;
@@ -364,6 +411,49 @@ impl Device {
             None => self.carry_out(&opened),
         };
         self.answer_command(&opened, done)
+    }
+
+    /// Refuses a request that uses an algorithm which this device shall not have.
+    fn refuse_algorithm(&mut self, message: &[u8], opened: &Opened) -> Option<Vec<u8>> {
+        let message: Value = serde_json::from_slice(message).unwrap();
+        let protected = |jose: &Value| -> Value {
+            serde_json::from_slice(&from_url(text(jose, "protected"))).unwrap()
+        };
+        let signature = protected(only(&message).1)["alg"].clone();
+        let mut used = vec![signature.clone()];
+        if let Some(content) = opened.tbs.get("content") {
+            used.push(content["recipients"][0]["header"]["alg"].clone());
+            used.push(protected(content)["enc"].clone());
+        }
+        if let Some(encrypted) = opened.tbs.get("encrypted_ta") {
+            used.push(encrypted["alg"].clone());
+            used.push(encrypted["key"]["header"]["alg"].clone());
+        }
+        let unsupported = |name: &Value| self.faults.unsupported.iter().any(|it| name == it);
+        if !used.iter().any(unsupported) {
+            return None;
+        }
+        let anonymous = self.faults.anonymous && unsupported(&signature);
+        Some(self.refuse(opened, "ERR_UNSUPPORTED_CRYPTO_ALG", anonymous))
+    }
+
+    /// Refuses before the content is decrypted.
+    fn refuse(&mut self, opened: &Opened, code: &str, anonymous: bool) -> Vec<u8> {
+        let id = |name: &str| if anonymous { "".into() } else { opened.tbs[name].clone() };
+        let mut tbs = json!({
+            "ver": "1.0", "status": "fail", "rid": id("rid"), "tid": id("tid"),
+            "reason": { "error-code": code, "error-message": "refused" },
+        });
+        if code == "ERR_UNSUPPORTED_CRYPTO_ALG" && !self.faults.no_list {
+            let mut list = vec!["RS256", "ES256"];
+            list.retain(|name| !self.faults.unsupported.contains(name));
+            tbs["supportedsigalgs"] = json!(list);
+        }
+        if opened.name == "GetDeviceState" {
+            let answer = self.sign("GetDeviceTEEState", tbs);
+            return json!({ "GetDeviceStateResponse": [answer] }).to_string().into_bytes();
+        }
+        self.sign(&opened.name, tbs).to_string().into_bytes()
     }
 
     fn carry_out(&mut self, opened: &Opened) -> Result<Map<String, Value>, &'static str> {
@@ -394,7 +484,8 @@ impl Device {
             let certificate = from_standard(text(content, "spcert"));
             self.domains
                 .insert(key, Sd { certificates: vec![certificate], applications: BTreeMap::new() });
-            self.attestation_keys.entry(spid).or_insert_with(new_key);
+            let make = self.make_attestation_key;
+            self.attestation_keys.entry(spid).or_insert_with(make);
             answer.insert("sdname".into(), sd_name.into());
             return Ok(answer);
         }
@@ -464,8 +555,8 @@ impl Device {
             .attestation_keys
             .iter()
             .map(|(spid, key)| {
-                let key = encode_block(&key.public_key_to_der().unwrap());
-                json!({ "spaik": key, "spaiktype": "ECC", "spid": spid })
+                let (key, key_type) = attestation_key(key);
+                json!({ "spaik": key, "spaiktype": key_type, "spid": spid })
             })
             .collect();
         let authorities: Vec<String> = self.authorities.iter().map(|it| base64(it)).collect();
@@ -487,7 +578,7 @@ impl Device {
             let mut document = json!({ "dsi": self.new_dsi() });
             edit(&mut self.faults.plaintext, &mut document);
             tbs["status"] = "pass".into();
-            tbs["signerreq"] = true.into();
+            tbs["signerreq"] = (!self.faults.holds_chain).into();
             let mut key = [0; 32];
             openssl::rand::rand_bytes(&mut key).unwrap();
             tbs["edsi"] =
@@ -532,12 +623,12 @@ impl Device {
         let name = text(&protected, "enc").to_owned();
         let encryption: &dyn JweContentEncryption = match name.as_str() {
             "A128CBC-HS256" => &enc::A128CBC_HS256,
+            "A256CBC-HS512" => &enc::A256CBC_HS512,
+            "A128GCM" => &enc::A128GCM,
             "A256GCM" => &enc::A256GCM,
             other => panic!("{other}"),
         };
-        let decrypter = EcdhEsJweAlgorithm::EcdhEsA128kw
-            .decrypter_from_der(self.tee.key.private_key_to_pkcs8().unwrap())
-            .unwrap();
+        let decrypter = decrypter(header.algorithm().unwrap(), &self.tee.key);
         let wrapped = from_url(text(&jwe["recipients"][0], "encrypted_key"));
         let mut key = decrypter.decrypt(Some(&wrapped), encryption, &header).unwrap().into_owned();
         if self.faults.fresh_key {
@@ -558,10 +649,14 @@ impl Device {
         name: &str,
         iv: Option<Vec<u8>>,
     ) -> Value {
-        let tam = self.tam.as_ref().unwrap().public_key().unwrap().public_key_to_der().unwrap();
-        let encrypter = EcdhEsJweAlgorithm::EcdhEsA128kw.encrypter_from_der(tam).unwrap();
+        let tam = self.tam.as_ref().unwrap().public_key().unwrap();
+        let algorithm = match tam.id() {
+            Id::RSA => self.faults.wraps_with.unwrap_or("RSA-OAEP"),
+            _ => "ECDH-ES+A128KW",
+        };
+        let encrypter = encrypter(algorithm, &tam);
         let mut header = JweHeader::new();
-        header.set_algorithm("ECDH-ES+A128KW");
+        header.set_algorithm(algorithm);
         let wrapped = encrypter.encrypt(key, &JweHeader::new(), &mut header).unwrap().unwrap();
         let protected = url(json!({ "enc": name }).to_string().as_bytes());
         let iv = iv.unwrap_or_else(|| {
@@ -589,12 +684,13 @@ impl Device {
     /// A TAInformation message, signed by the attestation key of the SP.
     pub fn ta_information(&self, spid: &str, taid: &str) -> Value {
         let key = &self.attestation_keys[spid];
-        let mut jwk: Map<String, Value> = ES256
-            .key_pair_from_der(key.private_key_to_der().unwrap())
-            .unwrap()
-            .to_jwk_public_key()
-            .into();
-        jwk.retain(|name, _| ["kty", "crv", "x", "y"].contains(&name.as_str()));
+        let der = key.private_key_to_pkcs8().unwrap();
+        let jwk: Jwk = match key.id() {
+            Id::RSA => RS256.key_pair_from_der(der).unwrap().to_jwk_public_key(),
+            _ => ES256.key_pair_from_der(der).unwrap().to_jwk_public_key(),
+        };
+        let mut jwk: Map<String, Value> = jwk.into();
+        jwk.retain(|name, _| ["kty", "crv", "x", "y", "n", "e"].contains(&name.as_str()));
         let tbs = json!({ "TAInformationTBS": {
             "taid": taid, "tamid": TAM_ID, "spid": spid, "signercert": "c3A=", "tamcert": "dGFt",
             "tamcacerts": ["cm9vdA=="],
@@ -605,9 +701,13 @@ impl Device {
 
 /// A flattened JWS.
 pub fn sign(tbs: &Value, header: Option<Value>, key: &PKeyRef<Private>) -> Value {
-    let signer = ES256.signer_from_der(key.private_key_to_pkcs8().unwrap()).unwrap();
+    let der = key.private_key_to_pkcs8().unwrap();
+    let (algorithm, signer): (_, Box<dyn JwsSigner>) = match key.id() {
+        Id::RSA => ("RS256", Box::new(RS256.signer_from_der(der).unwrap())),
+        _ => ("ES256", Box::new(ES256.signer_from_der(der).unwrap())),
+    };
     let payload = url(tbs.to_string().as_bytes());
-    let protected = url(br#"{"alg":"ES256"}"#);
+    let protected = url(json!({ "alg": algorithm }).to_string().as_bytes());
     let signature = signer.sign(format!("{protected}.{payload}").as_bytes()).unwrap();
     let mut jws =
         json!({ "payload": payload, "protected": protected, "signature": url(&signature) });
@@ -615,6 +715,56 @@ pub fn sign(tbs: &Value, header: Option<Value>, key: &PKeyRef<Private>) -> Value
         jws["header"] = header;
     }
     jws
+}
+
+/// `spaik` and `spaiktype`.
+pub fn attestation_key(key: &PKeyRef<Private>) -> (String, &'static str) {
+    match key.id() {
+        Id::RSA => (encode_block(&key.rsa().unwrap().public_key_to_der_pkcs1().unwrap()), "RSA"),
+        _ => (encode_block(&key.public_key_to_der().unwrap()), "ECC"),
+    }
+}
+
+fn verifier<T: HasPublic>(key: &PKeyRef<T>) -> (&'static str, Box<dyn JwsVerifier>) {
+    let der = key.public_key_to_der().unwrap();
+    match key.id() {
+        Id::RSA => ("RS256", Box::new(RS256.verifier_from_der(der).unwrap())),
+        _ => ("ES256", Box::new(ES256.verifier_from_der(der).unwrap())),
+    }
+}
+
+#[allow(deprecated, reason = "RSA1_5 is the draft's")]
+fn rsa_algorithm(name: &str) -> RsaesJweAlgorithm {
+    match name {
+        "RSA1_5" => RsaesJweAlgorithm::Rsa1_5,
+        "RSA-OAEP" => RsaesJweAlgorithm::RsaOaep,
+        "RSA-OAEP-256" => RsaesJweAlgorithm::RsaOaep256,
+        other => panic!("{other}"),
+    }
+}
+
+fn elliptic_algorithm(name: &str) -> Option<EcdhEsJweAlgorithm> {
+    match name {
+        "ECDH-ES+A128KW" => Some(EcdhEsJweAlgorithm::EcdhEsA128kw),
+        "ECDH-ES+A256KW" => Some(EcdhEsJweAlgorithm::EcdhEsA256kw),
+        _ => None,
+    }
+}
+
+pub fn decrypter(name: &str, key: &PKeyRef<Private>) -> Box<dyn JweDecrypter> {
+    let der = key.private_key_to_pkcs8().unwrap();
+    match elliptic_algorithm(name) {
+        Some(algorithm) => Box::new(algorithm.decrypter_from_der(der).unwrap()),
+        None => Box::new(rsa_algorithm(name).decrypter_from_der(der).unwrap()),
+    }
+}
+
+fn encrypter(name: &str, key: &PKeyRef<Public>) -> Box<dyn JweEncrypter> {
+    let der = key.public_key_to_der().unwrap();
+    match elliptic_algorithm(name) {
+        Some(algorithm) => Box::new(algorithm.encrypter_from_der(der).unwrap()),
+        None => Box::new(rsa_algorithm(name).encrypter_from_der(der).unwrap()),
+    }
 }
 
 fn edit<T>(edit: &mut Edit<T>, value: &mut T) {
