@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use openssl::asn1::{Asn1Integer, Asn1Time};
+use openssl::asn1::{Asn1Integer, Asn1Time, Asn1TimeRef};
 use openssl::bn::BigNum;
 use openssl::ec::{Asn1Flag, EcGroup, EcKey};
 use openssl::hash::MessageDigest;
@@ -183,18 +183,24 @@ pub fn generate_p256() -> Result<PKey<Private>> {
     Ok(PKey::from_ec_key(EcKey::generate(&group)?)?)
 }
 
-/// A new RSA key pair of 2048 bits.
+/// A new RSA key pair of so many bits.
 ///
 /// # Errors
 /// OpenSSL's.
-pub fn generate_rsa_2048() -> Result<PKey<Private>> {
-    Ok(PKey::from_rsa(Rsa::generate(2048)?)?)
+pub fn generate_rsa(bits: u32) -> Result<PKey<Private>> {
+    Ok(PKey::from_rsa(Rsa::generate(bits)?)?)
 }
 
 /// Seconds since 1970.
 pub(crate) fn now() -> i64 {
     let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// A certificate's time in seconds since 1970.
+pub(crate) fn seconds(time: &Asn1TimeRef) -> Result<i64> {
+    let since = Asn1Time::from_unix(0)?.diff(time)?;
+    Ok(i64::from(since.days) * 86_400 + i64::from(since.secs))
 }
 
 fn name(organization: &str, common_name: &str) -> Result<X509Name> {

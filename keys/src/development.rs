@@ -1,10 +1,13 @@
 //! A whole PKI for development, in one folder, with every private key unprotected.
 
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process;
 
-use crate::certificate::{Identity, Purpose, Template, Validity, generate_p256, generate_rsa_2048};
+use openssl::pkey::{PKey, Private};
+
+use crate::certificate::{Identity, Purpose, Template, Validity, generate_p256, generate_rsa};
 use crate::file::{beside, chain_pem, write, write_identity, write_secret};
 use crate::{Error, Result};
 
@@ -14,6 +17,8 @@ pub const ORGANIZATION: &str = "OTrP development PKI (not for production)";
 pub const TAM_ID: &str = "https://tam.example.org/otrp";
 /// The TAM ID of `other-tam`.
 pub const OTHER_TAM_ID: &str = "https://other-tam.example.org/otrp";
+/// The TAM ID of `tam-rsa`.
+pub const RSA_TAM_ID: &str = "https://tam-rsa.example.org/otrp";
 
 /// Marks a folder as one that `--force` may replace.
 const MARKER: &str = "DEVELOPMENT-KEYS.txt";
@@ -82,24 +87,60 @@ fn fill(directory: &Path, progress: &mut dyn FnMut(&str)) -> Result<()> {
     let mut folder = Folder { directory, progress };
     write(&directory.join(MARKER), MARKER_TEXT.as_bytes())?;
 
-    let tam_root = folder.root("tam-root", "OTrP development TAM root")?;
+    let tam_root = folder.root("tam-root", "OTrP development TAM root", P256)?;
     let tam_authority =
-        folder.authority("tam-issuing-ca", "OTrP development TAM issuing CA", &tam_root)?;
+        folder.authority("tam-issuing-ca", "OTrP development TAM issuing CA", P256, &tam_root)?;
     let tam_chain = [&tam_authority, &tam_root];
-    folder.tam("tam", "OTrP development TAM", TAM_ID, &tam_chain)?;
-    folder.tam("other-tam", "OTrP development other TAM", OTHER_TAM_ID, &tam_chain)?;
+    folder.tam("tam", "OTrP development TAM", P256, TAM_ID, &tam_chain)?;
+    folder.tam("other-tam", "OTrP development other TAM", P256, OTHER_TAM_ID, &tam_chain)?;
 
-    let rogue_root = folder.root("rogue-root", "OTrP development rogue root")?;
-    folder.tam("rogue-tam", "OTrP development rogue TAM", TAM_ID, &[&rogue_root])?;
+    let rsa_root = folder.root("tam-rsa-root", "OTrP development TAM root (RSA)", RSA_3072)?;
+    let rsa_authority =
+        folder.authority("tam-rsa-ca", "OTrP development TAM CA (RSA)", RSA_2048, &rsa_root)?;
+    let rsa_chain = [&rsa_authority, &rsa_root];
+    folder.tam("tam-rsa", "OTrP development TAM (RSA)", RSA_2048, RSA_TAM_ID, &rsa_chain)?;
 
-    let tee_root = folder.root("tee-root", "OTrP development TEE root")?;
-    let tee_authority = folder.authority("tee-ca", "OTrP development TEE CA", &tee_root)?;
+    let rogue_root = folder.root("rogue-root", "OTrP development rogue root", P256)?;
+    folder.tam("rogue-tam", "OTrP development rogue TAM", P256, TAM_ID, &[&rogue_root])?;
+
+    let tee_root = folder.root("tee-root", "OTrP development TEE root", P256)?;
+    let tee_authority = folder.authority("tee-ca", "OTrP development TEE CA", P256, &tee_root)?;
     folder.chain("tee-ca", [&tee_authority, &tee_root])?;
 
-    folder.service_provider("sp-rsa", "OTrP development SP (RSA)", true)?;
-    folder.service_provider("sp-ec", "OTrP development SP (P-256)", false)?;
+    folder.service_provider("sp-rsa", "OTrP development SP (RSA)", RSA_2048)?;
+    folder.service_provider("sp-ec", "OTrP development SP (P-256)", P256)?;
     folder.ta_signing_key("ta-signing")?;
-    folder.trust(&tam_root, &tee_root)
+    folder.trust(&[("tam-root", &tam_root), ("tam-rsa-root", &rsa_root)], &tee_root)
+}
+
+/// A kind of key pair to make.
+#[derive(Clone, Copy)]
+enum NewKey {
+    P256,
+    Rsa(u32),
+}
+
+const P256: NewKey = NewKey::P256;
+const RSA_2048: NewKey = NewKey::Rsa(2048);
+/// Larger than what it issues, and half as long to make as one of 4096 bits.
+const RSA_3072: NewKey = NewKey::Rsa(3072);
+
+impl NewKey {
+    fn generate(self) -> Result<PKey<Private>> {
+        match self {
+            Self::P256 => generate_p256(),
+            Self::Rsa(bits) => generate_rsa(bits),
+        }
+    }
+}
+
+impl fmt::Display for NewKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::P256 => formatter.write_str("P-256"),
+            Self::Rsa(bits) => write!(formatter, "RSA-{bits}"),
+        }
+    }
 }
 
 /// The folder being filled.
@@ -113,55 +154,66 @@ impl Folder<'_> {
         self.directory.join(file)
     }
 
-    fn root(&mut self, file: &str, common_name: &str) -> Result<Identity> {
+    fn root(&mut self, file: &str, common_name: &str, key: NewKey) -> Result<Identity> {
         let identity =
-            template(common_name, Purpose::Root, ROOT_YEARS, None).self_sign(generate_p256()?)?;
-        self.keep(file, "P-256, trust anchor", identity)
+            template(common_name, Purpose::Root, ROOT_YEARS, None).self_sign(key.generate()?)?;
+        self.keep(file, &format!("{key}, trust anchor"), identity)
     }
 
-    fn authority(&mut self, file: &str, common_name: &str, issuer: &Identity) -> Result<Identity> {
-        let key = generate_p256()?;
+    fn authority(
+        &mut self,
+        file: &str,
+        common_name: &str,
+        kind: NewKey,
+        issuer: &Identity,
+    ) -> Result<Identity> {
+        let key = kind.generate()?;
         let certificate = template(common_name, Purpose::IssuingAuthority, AUTHORITY_YEARS, None)
             .issue(&key, issuer)?;
-        self.keep(file, "P-256, issuing authority", Identity { key, certificate })
+        self.keep(file, &format!("{kind}, issuing authority"), Identity { key, certificate })
     }
 
     /// A TAM's leaf under the first of `chain`, and its chain file.
-    fn tam(&mut self, file: &str, common_name: &str, id: &str, chain: &[&Identity]) -> Result<()> {
+    fn tam(
+        &mut self,
+        file: &str,
+        common_name: &str,
+        key: NewKey,
+        id: &str,
+        chain: &[&Identity],
+    ) -> Result<()> {
         let Some(issuer) = chain.first() else {
             return Err(Error::NotAuthority);
         };
-        let key = generate_p256()?;
+        let key = key.generate()?;
         let certificate =
             template(common_name, Purpose::Party, TAM_YEARS, Some(id)).issue(&key, issuer)?;
         let identity = self.keep(file, id, Identity { key, certificate })?;
         self.chain(file, [&identity].into_iter().chain(chain.iter().copied()))
     }
 
-    fn service_provider(&mut self, file: &str, common_name: &str, rsa: bool) -> Result<()> {
-        let (key, what) = match rsa {
-            true => (generate_rsa_2048()?, "RSA-2048, signs trusted applications"),
-            false => (generate_p256()?, "P-256, signs trusted applications"),
-        };
-        let identity =
-            template(common_name, Purpose::TaSigning, TA_SIGNING_YEARS, None).self_sign(key)?;
-        self.keep(file, what, identity).map(drop)
+    fn service_provider(&mut self, file: &str, common_name: &str, key: NewKey) -> Result<()> {
+        let identity = template(common_name, Purpose::TaSigning, TA_SIGNING_YEARS, None)
+            .self_sign(key.generate()?)?;
+        self.keep(file, &format!("{key}, signs trusted applications"), identity).map(drop)
     }
 
     fn ta_signing_key(&mut self, file: &str) -> Result<()> {
-        let key = generate_rsa_2048()?;
+        let key = RSA_2048.generate()?;
         let stem = self.stem(file);
         write_secret(&beside(&stem, ".key.pem"), &key.private_key_to_pem_pkcs8()?)?;
         write(&beside(&stem, ".pub.pem"), &key.public_key_to_pem()?)?;
-        (self.progress)(&format!("{file}: RSA-2048, the OP-TEE image's own TA key"));
+        (self.progress)(&format!("{file}: {RSA_2048}, the OP-TEE image's own TA key"));
         Ok(())
     }
 
     /// What the broker's build compiles in.
-    fn trust(&mut self, tam_root: &Identity, tee_root: &Identity) -> Result<()> {
-        let tam_roots = self.directory.join("trust/tam-roots");
-        make_directory(&tam_roots)?;
-        write(&tam_roots.join("tam-root.der"), &tam_root.certificate.to_der()?)?;
+    fn trust(&mut self, tam_roots: &[(&str, &Identity)], tee_root: &Identity) -> Result<()> {
+        let folder = self.directory.join("trust/tam-roots");
+        make_directory(&folder)?;
+        for (file, root) in tam_roots {
+            write(&beside(&folder.join(file), ".der"), &root.certificate.to_der()?)?;
+        }
         write(&self.directory.join("trust/tee-root.der"), &tee_root.certificate.to_der()?)?;
         (self.progress)("trust: the anchors that the broker is built with");
         Ok(())

@@ -3,15 +3,16 @@
 use std::cmp::Ordering;
 use std::path::Path;
 
-use openssl::asn1::{Asn1Time, Asn1TimeRef};
+use openssl::asn1::Asn1Time;
 use openssl::nid::Nid;
 use openssl::pkey::{Id, PKey, Public};
 use openssl::sha::sha256;
 use openssl::stack::Stack;
 use openssl::x509::store::X509StoreBuilder;
+use openssl::x509::verify::{X509VerifyFlags, X509VerifyParam};
 use openssl::x509::{X509, X509KeyUsage, X509Req, X509StoreContext};
 
-use crate::certificate::{Identity, Purpose, Template, Validity, now};
+use crate::certificate::{Identity, Purpose, Template, Validity, now, seconds};
 use crate::file::{beside, read_certificates, read_key};
 use crate::{Error, Result};
 
@@ -78,7 +79,7 @@ impl Authority {
 }
 
 /// The public key of a request that proves possession of it.
-fn requested_key(request: &[u8]) -> Result<PKey<Public>> {
+pub(crate) fn requested_key(request: &[u8]) -> Result<PKey<Public>> {
     let request = X509Req::from_der(request)
         .or_else(|_| X509Req::from_pem(request))
         .map_err(|_| Error::RequestMalformed)?;
@@ -109,12 +110,24 @@ fn check_current(certificate: &X509) -> Result<()> {
 }
 
 fn check_chain(certificate: &X509, above: &[X509]) -> Result<()> {
+    check(certificate, above, X509VerifyFlags::empty())
+}
+
+/// Whether certificates belong to each other up to the root, valid at present or not.
+pub(crate) fn check_chain_ever(certificate: &X509, above: &[X509]) -> Result<()> {
+    check(certificate, above, X509VerifyFlags::NO_CHECK_TIME)
+}
+
+fn check(certificate: &X509, above: &[X509], flags: X509VerifyFlags) -> Result<()> {
     let Some((root, between)) = above.split_last() else {
         return Err(Error::AuthorityChain(
             "the chain file holds no certificate above the authority's own",
         ));
     };
+    let mut parameters = X509VerifyParam::new()?;
+    parameters.set_flags(flags)?;
     let mut store = X509StoreBuilder::new()?;
+    store.set_param(&parameters)?;
     store.add_cert(root.clone())?;
     let mut untrusted = Stack::new()?;
     for intermediate in between {
@@ -134,11 +147,6 @@ fn organization(certificate: &X509) -> String {
         .next()
         .map(|entry| String::from_utf8_lossy(entry.data().as_slice()).into_owned())
         .unwrap_or_default()
-}
-
-fn seconds(time: &Asn1TimeRef) -> Result<i64> {
-    let since = Asn1Time::from_unix(0)?.diff(time)?;
-    Ok(i64::from(since.days) * 86_400 + i64::from(since.secs))
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {

@@ -50,6 +50,20 @@ pub enum Error {
     /// A certification request carries a key that no TEE of ours makes.
     #[error("the request's key is neither P-256 nor RSA of 2048 to 4096 bits")]
     RequestKey,
+    /// A key that asks for a certificate has one under another name.
+    #[error("the same key has a chain already, {}: no two devices have one key", .0.display())]
+    KeyTaken(PathBuf),
+    /// The place for a chain is taken by that of another key.
+    #[error("{} is there and not for this key; if the device made a new key, remove it first", .0.display())]
+    ChainOfAnother(PathBuf),
+    /// A folder lacks what it should hold.
+    #[error("{} holds no {what}", folder.display())]
+    NothingIn {
+        /// The folder.
+        folder: PathBuf,
+        /// What it should hold.
+        what: &'static str,
+    },
     /// The certificate that should issue is not a CA certificate.
     #[error("the issuing certificate is not a certification authority's")]
     NotAuthority,

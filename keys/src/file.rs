@@ -27,6 +27,16 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     write_with_mode(path, bytes, 0o644)
 }
 
+/// Writes a file that everybody may read, in one step: an old one is there until the new one is.
+///
+/// # Errors
+/// `Write` names the file.
+pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    let new = beside(path, ".new");
+    write(&new, bytes)?;
+    fs::rename(&new, path).map_err(|source| Error::Write { path: path.to_owned(), source })
+}
+
 /// Writes a file that only its owner may read; one that exists is not overwritten.
 ///
 /// # Errors

@@ -9,6 +9,7 @@ pub mod certificate;
 pub mod development;
 pub mod device;
 mod error;
+pub mod factory;
 pub mod file;
 pub mod image;
 pub mod show;

@@ -2,11 +2,12 @@
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
+use otrp_keys::factory::{self, Device, Outcome, Progress};
 use otrp_keys::image::{self, Algorithm};
 use otrp_keys::{Uuid, development, device, file, show};
 
@@ -50,17 +51,44 @@ enum Command {
         #[arg(long, value_enum)]
         algorithm: Option<AlgorithmName>,
     },
-    /// Issue a TEE certificate for a device's certification request.
+    /// Issue TEE certificates for devices' certification requests: for one, or for a folder of them.
+    ///
+    /// In a folder, NAME.csr becomes NAME.chain.pem. A bad request does not keep the others waiting,
+    /// and makes the exit code 1 at the end. A chain that is there already stays, so an interrupted
+    /// run can be repeated.
+    #[command(after_help = "Examples:
+  otrp-keys certify --ca dev/tee-ca --csr device.csr --out device.chain.pem
+  otrp-keys certify --ca dev/tee-ca --csr-dir requests --out-dir chains
+  otrp-keys certify --ca dev/tee-ca --csr-dir requests --out-dir chains --renew")]
     Certify {
         /// The CA: reads CA.key.pem and CA.chain.pem (the CA first, its root last).
         #[arg(long, value_name = "CA")]
         ca: PathBuf,
         /// The request, PKCS#10 in DER or PEM.
-        #[arg(long, value_name = "FILE")]
-        csr: PathBuf,
+        #[arg(long, value_name = "FILE", requires = "out", required_unless_present = "csr_dir")]
+        csr: Option<PathBuf>,
         /// The chain to write, PEM, the device first and the root last.
-        #[arg(long, value_name = "PEM")]
-        out: PathBuf,
+        #[arg(long, value_name = "PEM", requires = "csr")]
+        out: Option<PathBuf>,
+        /// The folder of the requests.
+        #[arg(long, value_name = "DIR", requires = "out_dir", conflicts_with = "csr")]
+        csr_dir: Option<PathBuf>,
+        /// The folder for the chains.
+        #[arg(long, value_name = "DIR", requires = "csr_dir")]
+        out_dir: Option<PathBuf>,
+        /// Replace the chains that are there, for the same keys.
+        #[arg(long, requires = "csr_dir")]
+        renew: bool,
+    },
+    /// List the devices whose chains are in a folder, as CSV.
+    ///
+    /// The columns: the device identifier that TAMs use (base64 SHA-256 of the certificate), the
+    /// certificate's serial number, subject, key type and validity, the chain's file.
+    #[command(after_help = "Example:
+  otrp-keys inventory chains > devices.csv")]
+    Inventory {
+        /// The folder with the files NAME.chain.pem that certify wrote.
+        folder: PathBuf,
     },
     /// Describe a certificate, request, key or signed application.
     Show {
@@ -115,14 +143,58 @@ fn run(command: Command) -> Result<()> {
             file::write(&out, &signed)?;
             println!("{}: {uuid} version {ta_version}, {} bytes", out.display(), signed.len());
         }
-        Command::Certify { ca, csr, out } => {
+        Command::Certify { ca, csr: Some(csr), out: Some(out), .. } => {
             let chain = device::Authority::read(&ca)
                 .and_then(|authority| authority.certify(&file::read(&csr)?))
                 .with_context(|| format!("cannot certify {}", csr.display()))?;
             file::write(&out, &file::chain_pem(&chain)?)?;
             println!("{}: {} certificates, the device's first", out.display(), chain.len());
         }
+        Command::Certify { ca, csr_dir: Some(requests), out_dir: Some(chains), renew, .. } => {
+            certify_all(&ca, &requests, &chains, renew)?;
+        }
+        Command::Certify { .. } => bail!("say --csr and --out, or --csr-dir and --out-dir"),
+        Command::Inventory { folder } => inventory(&folder)?,
         Command::Show { file } => print!("{}", show::describe(&file)?),
     }
+    Ok(())
+}
+
+fn certify_all(ca: &Path, requests: &Path, chains: &Path, renew: bool) -> Result<()> {
+    let authority = device::Authority::read(ca)
+        .with_context(|| format!("cannot certify with {}", ca.display()))?;
+    let report = &mut |progress: &Progress<'_>| {
+        let Progress { number, total, request, outcome } = progress;
+        let request = request.display();
+        match outcome {
+            Outcome::Certified(device) => {
+                println!("{number}/{total} {}: did {}", device.chain.display(), device.did);
+            }
+            Outcome::Kept => println!("{number}/{total} {request}: has its chain already"),
+            Outcome::Refused(error) => {
+                eprintln!("otrp-keys: {number}/{total} cannot certify {request}: {error}");
+            }
+        }
+    };
+    let totals = factory::certify_all(&authority, requests, chains, renew, report)?;
+    println!("{} certified, {} left as they were", totals.certified, totals.kept);
+    ensure!(totals.refused == 0, "{} refused", totals.refused);
+    Ok(())
+}
+
+fn inventory(folder: &Path) -> Result<()> {
+    let devices = factory::inventory(folder)?;
+    let mut bad = 0;
+    println!("{}", Device::CSV_HEADER);
+    for (file, device) in devices {
+        match device {
+            Ok(device) => println!("{}", device.csv()),
+            Err(error) => {
+                bad += 1;
+                eprintln!("otrp-keys: {}: {error}", file.display());
+            }
+        }
+    }
+    ensure!(bad == 0, "{bad} without a place in the inventory");
     Ok(())
 }

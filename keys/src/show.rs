@@ -126,7 +126,7 @@ fn usages(usage: X509KeyUsage) -> String {
         .join(", ")
 }
 
-fn distinguished_name(name: &X509NameRef) -> String {
+pub(crate) fn distinguished_name(name: &X509NameRef) -> String {
     let entry = |entry: &openssl::x509::X509NameEntryRef| {
         let value = String::from_utf8_lossy(entry.data().as_slice()).into_owned();
         // The value may come from a request that anybody could have made.

@@ -8,11 +8,14 @@ use std::process::{Command, Output};
 use otrp_keys::{Error, development};
 use tempfile::TempDir;
 
-const IDENTITIES: [&str; 10] = [
+const IDENTITIES: [&str; 13] = [
     "tam-root",
     "tam-issuing-ca",
     "tam",
     "other-tam",
+    "tam-rsa-root",
+    "tam-rsa-ca",
+    "tam-rsa",
     "rogue-root",
     "rogue-tam",
     "tee-root",
@@ -50,6 +53,10 @@ fn openssl_accepts_the_chains_and_no_others() {
         ("tam-root.pem", Some("tam-issuing-ca.pem"), "other-tam.pem", true),
         ("tam-root.pem", Some("tam.chain.pem"), "tam.chain.pem", true),
         ("tam-root.pem", Some("other-tam.chain.pem"), "other-tam.chain.pem", true),
+        ("tam-rsa-root.pem", Some("tam-rsa-ca.pem"), "tam-rsa.pem", true),
+        ("tam-rsa-root.pem", Some("tam-rsa.chain.pem"), "tam-rsa.chain.pem", true),
+        ("tam-root.pem", Some("tam-rsa.chain.pem"), "tam-rsa.pem", false),
+        ("tam-rsa-root.pem", Some("tam.chain.pem"), "tam.pem", false),
         ("rogue-root.pem", None, "rogue-tam.chain.pem", true),
         ("tee-root.pem", None, "tee-ca.chain.pem", true),
         ("sp-rsa.pem", None, "sp-rsa.pem", true),
@@ -103,6 +110,18 @@ fn certificates_say_what_they_are_for() {
                 "URI:https://other-tam.example.org/otrp\n",
             ],
         ),
+        ("tam-rsa-root.pem", &["CA:TRUE\n", "Certificate Sign, CRL Sign", "(3072 bit)"]),
+        ("tam-rsa-ca.pem", &["CA:TRUE, pathlen:0\n", "(2048 bit)", "sha256WithRSAEncryption"]),
+        (
+            "tam-rsa.pem",
+            &[
+                "CA:FALSE",
+                "Digital Signature, Key Encipherment\n",
+                "(2048 bit)",
+                "sha256WithRSAEncryption",
+                "URI:https://tam-rsa.example.org/otrp\n",
+            ],
+        ),
         ("sp-rsa.pem", &["CA:FALSE", "Digital Signature\n", "(2048 bit)", "Code Signing"]),
         ("sp-ec.pem", &["CA:FALSE", "Digital Signature\n", "NIST CURVE: P-256", "Code Signing"]),
     ];
@@ -147,8 +166,9 @@ fn files_are_complete_and_private_keys_are_private() {
         assert_eq!(fs::read(path(one)).unwrap(), fs::read(path(other)).unwrap());
     };
     same("trust/tam-roots/tam-root.der", "tam-root.der");
+    same("trust/tam-roots/tam-rsa-root.der", "tam-rsa-root.der");
     same("trust/tee-root.der", "tee-root.der");
-    assert_eq!(fs::read_dir(path("trust/tam-roots")).unwrap().count(), 1);
+    assert_eq!(fs::read_dir(path("trust/tam-roots")).unwrap().count(), 2);
 }
 
 #[test]

@@ -25,7 +25,7 @@ fn the_way_from_keys_to_a_signed_application_and_a_device() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path();
     let steps = succeed(path, &["init", "--out", "dev"]);
-    assert_eq!(steps.lines().count(), 13, "{steps}");
+    assert_eq!(steps.lines().count(), 16, "{steps}");
     fs::write(path.join("in.elf"), b"\x7fELF and more").unwrap();
     for key in ["dev/sp-rsa.key.pem", "dev/sp-ec.key.pem"] {
         let arguments = [
@@ -82,6 +82,60 @@ fn the_way_from_keys_to_a_signed_application_and_a_device() {
         ("dev/ta-signing.pub.pem", "public key   RSA, 2048 bits"),
     ] {
         assert!(succeed(path, &["show", file]).contains(expected), "{file}");
+    }
+}
+
+#[test]
+fn a_folder_of_requests_becomes_a_folder_of_chains_and_an_inventory() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    succeed(path, &["init", "--out", "dev"]);
+    for folder in ["requests", "chains"] {
+        fs::create_dir(path.join(folder)).unwrap();
+    }
+    for name in ["1", "2"] {
+        let (key, out) = (format!("{name}.key"), format!("requests/{name}.csr"));
+        let made = Command::new("openssl")
+            .current_dir(path)
+            .args(["req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
+            .args(["-nodes", "-keyout", &key, "-subj", "/CN=optee", "-out", &out])
+            .output()
+            .expect("the openssl program");
+        assert!(made.status.success());
+    }
+    let certify = ["certify", "--ca", "dev/tee-ca", "--csr-dir", "requests", "--out-dir", "chains"];
+    let output = succeed(path, &certify);
+    let lines: Vec<&str> = output.lines().collect();
+    assert!(lines[0].starts_with("1/2 chains/1.chain.pem: did "), "{output}");
+    assert_eq!(lines[2], "2 certified, 0 left as they were");
+    let list = succeed(path, &["inventory", "chains"]);
+    let lines: Vec<&str> = list.lines().collect();
+    assert_eq!(lines[0], "did,serial,subject,key,not_before,not_after,chain");
+    assert!(lines[2].ends_with(",chains/2.chain.pem") && lines.len() == 3, "{list}");
+
+    fs::write(path.join("requests/0.csr"), "text").unwrap();
+    fs::write(path.join("chains/0.chain.pem"), "text").unwrap();
+    let output = run(path, &certify);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.starts_with("otrp-keys: 1/3 cannot certify requests/0.csr: "), "{said}");
+    assert!(said.ends_with("otrp-keys: 1 refused\n"), "{said}");
+    assert!(String::from_utf8(output.stdout).unwrap().contains("0 certified, 2 left as they were"));
+    let output = run(path, &["inventory", "chains"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), list);
+    assert!(String::from_utf8(output.stderr).unwrap().contains("chains/0.chain.pem"));
+
+    // The sentences of the usage, and what it refuses.
+    assert!(succeed(path, &["certify", "--help"]).contains("--csr-dir requests --out-dir chains"));
+    for arguments in [
+        &["certify", "--ca", "dev/tee-ca"][..],
+        &["certify", "--ca", "dev/tee-ca", "--csr", "requests/1.csr"],
+        &["certify", "--ca", "dev/tee-ca", "--csr-dir", "requests"],
+        &["certify", "--ca", "dev/tee-ca", "--csr", "x", "--out", "y", "--renew"],
+        &["certify", "--ca", "dev/tee-ca", "--csr", "x", "--csr-dir", "y", "--out-dir", "z"],
+    ] {
+        assert_eq!(run(path, arguments).status.code(), Some(2), "{arguments:?}");
     }
 }
 

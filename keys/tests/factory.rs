@@ -1,0 +1,262 @@
+//! The production line: batches with bad requests in them, and the inventory, judged by `openssl`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use openssl::hash::MessageDigest;
+use openssl::pkey::{PKey, Private};
+use openssl::x509::{X509, X509Name, X509Req};
+use otrp_keys::certificate::{Identity, Purpose, Template, Validity, generate_p256, generate_rsa};
+use otrp_keys::device::Authority;
+use otrp_keys::factory::{Device, Outcome, Totals, certify_all, inventory};
+use otrp_keys::file::chain_pem;
+use tempfile::TempDir;
+
+struct Factory {
+    folder: TempDir,
+    authority: Authority,
+}
+
+impl Factory {
+    fn new() -> Self {
+        let template = |common_name, purpose, years| Template {
+            organization: "a maker, of devices",
+            common_name,
+            purpose,
+            validity: Validity::years(years),
+            uri: None,
+        };
+        let root = template("root", Purpose::Root, 2).self_sign(generate_p256().unwrap()).unwrap();
+        let key = generate_p256().unwrap();
+        let certificate = template("CA", Purpose::IssuingAuthority, 1).issue(&key, &root).unwrap();
+        let authority =
+            Authority::new(Identity { key, certificate }, vec![root.certificate]).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("requests")).unwrap();
+        fs::create_dir(folder.path().join("chains")).unwrap();
+        Self { folder, authority }
+    }
+
+    fn requests(&self) -> PathBuf {
+        self.folder.path().join("requests")
+    }
+
+    fn chain(&self, name: &str) -> PathBuf {
+        self.folder.path().join("chains").join(format!("{name}.chain.pem"))
+    }
+
+    fn ask(&self, file: &str, key: &PKey<Private>) {
+        fs::write(self.requests().join(file), request(key, key)).unwrap();
+    }
+
+    /// Certifies everything; gives the totals, and a word or the reason for each request.
+    fn run(&self, renew: bool) -> (Totals, Vec<String>) {
+        let mut lines = Vec::new();
+        let chains = self.folder.path().join("chains");
+        let totals =
+            certify_all(&self.authority, &self.requests(), &chains, renew, &mut |progress| {
+                let name = progress.request.file_name().unwrap().to_str().unwrap();
+                let word = match progress.outcome {
+                    Outcome::Certified(_) => "certified".to_owned(),
+                    Outcome::Kept => "kept".to_owned(),
+                    Outcome::Refused(error) => error.to_string(),
+                };
+                let (number, total) = (progress.number, progress.total);
+                lines.push(format!("{number}/{total} {name} {word}"));
+            })
+            .unwrap();
+        (totals, lines)
+    }
+}
+
+fn request(key: &PKey<Private>, signer: &PKey<Private>) -> Vec<u8> {
+    let mut name = X509Name::builder().unwrap();
+    name.append_entry_by_text("CN", "optee").unwrap();
+    let mut request = X509Req::builder().unwrap();
+    request.set_subject_name(&name.build()).unwrap();
+    request.set_pubkey(key).unwrap();
+    request.sign(signer, MessageDigest::sha256()).unwrap();
+    request.build().to_der().unwrap()
+}
+
+fn leaf(file: &Path) -> X509 {
+    X509::stack_from_pem(&fs::read(file).unwrap()).unwrap().remove(0)
+}
+
+#[test]
+fn a_batch_goes_on_behind_each_bad_request() {
+    let factory = Factory::new();
+    let (one, two, rsa) =
+        (generate_p256().unwrap(), generate_p256().unwrap(), generate_rsa(2048).unwrap());
+    factory.ask("01.csr", &one);
+    fs::write(factory.requests().join("02.csr"), "nothing of the kind").unwrap();
+    fs::write(factory.requests().join("03.csr"), request(&two, &one)).unwrap();
+    factory.ask("04.csr", &one);
+    factory.ask("05.csr", &two);
+    factory.ask("06.p10", &rsa);
+    fs::write(factory.requests().join(".hidden"), "not a request").unwrap();
+    let (totals, lines) = factory.run(false);
+    assert_eq!(totals, Totals { certified: 3, kept: 0, refused: 3 });
+    let taken = factory.chain("01").display().to_string();
+    assert_eq!(
+        lines,
+        [
+            "1/6 01.csr certified".to_owned(),
+            "2/6 02.csr the request is not a PKCS#10 certification request in DER or PEM"
+                .to_owned(),
+            "3/6 03.csr the request is not signed by the key it asks a certificate for".to_owned(),
+            format!(
+                "4/6 04.csr the same key has a chain already, {taken}: no two devices have one key"
+            ),
+            "5/6 05.csr certified".to_owned(),
+            "6/6 06.p10 certified".to_owned(),
+        ]
+    );
+    for (name, key) in [("01", &one), ("05", &two), ("06", &rsa)] {
+        assert!(leaf(&factory.chain(name)).public_key().unwrap().public_eq(key), "{name}");
+    }
+    let files = fs::read_dir(factory.folder.path().join("chains")).unwrap().count();
+    assert_eq!(files, 3, "nothing is left of the refused ones");
+}
+
+#[test]
+fn a_chain_stays_until_it_is_renewed_and_only_for_its_key() {
+    let factory = Factory::new();
+    let (old, new) = (generate_p256().unwrap(), generate_p256().unwrap());
+    factory.ask("a.csr", &old);
+    factory.run(false);
+    let first = fs::read(factory.chain("a")).unwrap();
+    assert_eq!(factory.run(false).1, ["1/1 a.csr kept"]);
+    assert_eq!(fs::read(factory.chain("a")).unwrap(), first);
+    assert_eq!(factory.run(true).1, ["1/1 a.csr certified"]);
+    let second = fs::read(factory.chain("a")).unwrap();
+    assert_ne!(second, first);
+    assert!(leaf(&factory.chain("a")).public_key().unwrap().public_eq(&old));
+
+    factory.ask("a.csr", &new);
+    for renew in [false, true] {
+        let (totals, lines) = factory.run(renew);
+        assert_eq!(totals.refused, 1);
+        assert!(lines[0].contains("is there and not for this key"), "{lines:?}");
+        assert_eq!(fs::read(factory.chain("a")).unwrap(), second);
+    }
+    // A damaged chain is nobody's to replace either.
+    fs::write(factory.chain("a"), "damaged").unwrap();
+    assert!(factory.run(true).1[0].contains("is there and not for this key"));
+    // The key of a chain under another name.
+    fs::write(factory.chain("b"), &second).unwrap();
+    factory.ask("a.csr", &old);
+    assert!(factory.run(true).1[0].contains("no two devices have one key"));
+}
+
+#[test]
+fn folders_without_content_are_failures() {
+    let factory = Factory::new();
+    let chains = factory.folder.path().join("chains");
+    let absent = factory.folder.path().join("absent");
+    let run = |requests: &Path, chains: &Path| {
+        certify_all(&factory.authority, requests, chains, false, &mut |_| {})
+            .unwrap_err()
+            .to_string()
+    };
+    assert!(run(&factory.requests(), &chains).ends_with("requests holds no request"));
+    factory.ask("a.csr", &generate_p256().unwrap());
+    assert!(run(&absent, &chains).contains("cannot read"));
+    assert!(run(&factory.requests(), &absent).contains("cannot read"));
+    assert!(inventory(&absent).unwrap_err().to_string().contains("cannot read"));
+    assert!(inventory(&chains).unwrap_err().to_string().ends_with("chains holds no chain file"));
+}
+
+/// What `openssl x509` prints about the first certificate of a file.
+fn openssl(file: &Path, arguments: &[&str]) -> String {
+    let output = Command::new("openssl")
+        .args(["x509", "-noout", "-in"])
+        .arg(file)
+        .args(arguments)
+        .output()
+        .expect("the openssl program");
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+#[test]
+fn the_inventory_says_what_openssl_says() {
+    let factory = Factory::new();
+    factory.ask("ec.csr", &generate_p256().unwrap());
+    factory.ask("rsa.csr", &generate_rsa(2048).unwrap());
+    factory.run(false);
+    fs::write(factory.chain("damaged"), "text").unwrap();
+    let strangers = [leaf(&factory.chain("ec")), leaf(&factory.chain("rsa"))];
+    fs::write(factory.chain("mixed"), chain_pem(&strangers).unwrap()).unwrap();
+    fs::write(factory.chain("alone"), chain_pem(&strangers[..1]).unwrap()).unwrap();
+    fs::write(factory.folder.path().join("chains/notes.txt"), "not listed").unwrap();
+
+    let listed = inventory(&factory.folder.path().join("chains")).unwrap();
+    let names: Vec<_> =
+        listed.iter().map(|(file, _)| file.file_name().unwrap().to_str().unwrap()).collect();
+    assert_eq!(
+        names,
+        [
+            "alone.chain.pem",
+            "damaged.chain.pem",
+            "ec.chain.pem",
+            "mixed.chain.pem",
+            "rsa.chain.pem"
+        ]
+    );
+    for (file, device) in listed {
+        let name = file.file_name().unwrap().to_str().unwrap().to_owned();
+        let Ok(device) = device else {
+            assert!(!["ec.chain.pem", "rsa.chain.pem"].contains(&name.as_str()), "{name}");
+            continue;
+        };
+        let key = if name == "ec.chain.pem" { "P-256" } else { "RSA-2048" };
+        let fingerprint = openssl(&file, &["-fingerprint", "-sha256"]);
+        let digest = fingerprint.rsplit('=').next().unwrap().replace(':', "");
+        let digest: Vec<u8> = (0..64)
+            .step_by(2)
+            .map(|position| u8::from_str_radix(&digest[position..position + 2], 16).unwrap())
+            .collect();
+        let serial = openssl(&file, &["-serial"]).to_lowercase();
+        let dates = openssl(&file, &["-dates", "-dateopt", "iso_8601"]).replace(' ', "T");
+        let subject =
+            openssl(&file, &["-subject", "-nameopt", "sep_comma_plus_space,space_eq,sname"]);
+        let expected = [
+            openssl::base64::encode_block(&digest),
+            serial.strip_prefix("serial=").unwrap().to_owned(),
+            format!("\"{}\"", subject.strip_prefix("subject=").unwrap()),
+            key.to_owned(),
+            date(&dates, "notBefore="),
+            date(&dates, "notAfter="),
+            file.display().to_string(),
+        ];
+        assert_eq!(device.csv(), expected.join(","));
+        assert_eq!(Device::CSV_HEADER.split(',').count(), expected.len());
+    }
+}
+
+fn date(dates: &str, name: &str) -> String {
+    dates.lines().find_map(|line| line.strip_prefix(name)).unwrap().to_owned()
+}
+
+#[test]
+fn an_expired_device_is_listed_all_the_same() {
+    let factory = Factory::new();
+    let day = 86_400;
+    let now = Validity::years(0).not_after;
+    let validity = Validity { not_before: now - 3 * day, not_after: now - day };
+    let template = |common_name, purpose| Template {
+        organization: "maker",
+        common_name,
+        purpose,
+        validity,
+        uri: None,
+    };
+    let root = template("root", Purpose::Root).self_sign(generate_p256().unwrap()).unwrap();
+    let key = generate_p256().unwrap();
+    let leaf = template("TEE", Purpose::Party).issue(&key, &root).unwrap();
+    fs::write(factory.chain("old"), chain_pem(&[leaf, root.certificate]).unwrap()).unwrap();
+    let (_, device) = inventory(&factory.folder.path().join("chains")).unwrap().remove(0);
+    assert_eq!(device.unwrap().not_after, now - day);
+}
