@@ -36,8 +36,23 @@ enum Command {
     /// Show what the broker says of itself, JSON
     Status,
     /// Print a certification request for the TEE's key, PEM
-    Csr,
-    /// Give the TEE its certificate chain
+    ///
+    /// The key is made at the first use and stays in the TEE. A certificate that is to be renewed is
+    /// asked for in the same way.
+    #[command(after_help = "Examples:
+  otrp-agent csr > device.csr
+  otrp-agent csr --out device.csr")]
+    Csr {
+        /// Write it to this file instead
+        #[arg(long, value_name = "PEM")]
+        out: Option<PathBuf>,
+    },
+    /// Give the TEE its certificate chain, the first or a renewed one
+    ///
+    /// TAMs see a new state of the device afterwards, with another device identifier. What they
+    /// installed stays.
+    #[command(after_help = "Example:
+  otrp-agent import-cert device.chain.pem")]
     ImportCert {
         /// PEM or DER, the TEE's certificate first, the CAs after it
         file: PathBuf,
@@ -82,14 +97,18 @@ impl Arguments {
                 let status = open()?.status()?;
                 line(output, &status)
             }
-            Command::Csr => {
+            Command::Csr { out } => {
                 let request = open()?.certification_request()?;
-                put(output, pem::certification_request(&request).as_bytes())
+                let request = pem::certification_request(&request);
+                let Some(file) = out else { return put(output, request.as_bytes()) };
+                fs::write(&file, request)
+                    .with_context(|| format!("cannot write {}", file.display()))?;
+                line(output, format!("{}: have it certified", file.display()).as_bytes())
             }
             Command::ImportCert { file } => {
                 let chain = pem::chain(&read(&file)?).context(file.display().to_string())?;
                 open()?.import_certificates(&chain)?;
-                Ok(())
+                line(output, b"the TEE has taken its certificates")
             }
             Command::Request { url, ta, ca_file } => {
                 request(&url, ca_file.as_deref(), ta.as_deref(), open, output)

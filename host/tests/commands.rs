@@ -59,6 +59,25 @@ fn a_certification_request_is_printed_as_pem() {
 }
 
 #[test]
+fn a_certification_request_is_written_to_a_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("device.csr");
+    let path = file.to_str().unwrap();
+    let (printed, _) = run(&["csr"], reply(&[0xa5; 50]));
+    let (output, asked) = run(&["csr", "--out", path], reply(&[0xa5; 50]));
+    assert_eq!(output.unwrap(), format!("{path}: have it certified\n"));
+    assert_eq!(asked, [b"csr"]);
+    assert_eq!(fs::read_to_string(&file).unwrap(), printed.unwrap());
+    let (output, _) = run(&["csr", "--out", "/nonexistent/device.csr"], reply(&[0xa5; 50]));
+    assert!(output.unwrap_err().starts_with("cannot write /nonexistent/device.csr: No such file"));
+    // A TEE that makes none leaves no file.
+    fs::remove_file(&file).unwrap();
+    let failing = ScriptedTee::new(vec![Err(TeeError::Damaged)]);
+    assert!(run(&["csr", "--out", path], failing).0.unwrap_err().contains("damaged"));
+    assert!(!file.exists());
+}
+
+#[test]
 fn certificates_reach_the_tee_as_der() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("chain");
@@ -70,7 +89,8 @@ fn certificates_reach_the_tee_as_der() {
     ] {
         fs::write(&file, content).unwrap();
         let (output, asked) = run(&["import-cert", path], ScriptedTee::default());
-        assert_eq!((output.unwrap().as_str(), asked), ("", vec![expected]));
+        let said = "the TEE has taken its certificates\n";
+        assert_eq!((output.unwrap().as_str(), asked), (said, vec![expected]));
     }
     for content in ["", "text", "-----BEGIN CERTIFICATE-----\nMAMCAQE=\n"] {
         fs::write(&file, content).unwrap();

@@ -28,7 +28,7 @@ use serde_json::Value;
 /// The name of the simulated TEE.
 pub const TEE_NAME: &str = "optee";
 
-/// The development PKI, made once per process and kept in memory.
+/// The development PKI, made once per build and kept in memory.
 pub struct Pki {
     pub tam: Identity,
     /// Under the same issuing CA as `tam`.
@@ -49,11 +49,19 @@ pub struct Pki {
 pub fn pki() -> &'static Pki {
     static PKI: OnceLock<Pki> = OnceLock::new();
     PKI.get_or_init(|| {
-        let folder = tempfile::tempdir().unwrap();
-        let folder = folder.path().join("dev");
-        development::create(&folder, false, &mut |_| ()).unwrap();
+        // RSA keys take their time, and each test may run in a process of its own.
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("pki-{}", build()));
+        let made = development::create(&folder, false, &mut |_| ());
+        // It appears whole or not at all; of two processes at the same time one comes too late.
+        assert!(made.is_ok() || folder.join("trust").is_dir(), "{made:?}");
         Pki::read(&folder)
     })
+}
+
+/// When this program was built, which tells builds apart.
+fn build() -> u64 {
+    let program = std::env::current_exe().unwrap().metadata().unwrap();
+    program.modified().unwrap().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
 impl Pki {

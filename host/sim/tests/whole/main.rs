@@ -13,5 +13,6 @@ mod limits;
 mod personalization;
 mod power_cuts;
 mod refusals;
+mod renewal;
 mod samples;
 mod update;

@@ -1,0 +1,132 @@
+//! A TEE gets a new certificate for its key: what TAMs see of it, and what they keep.
+
+use otrp_engine::device::ImportError;
+use otrp_tam::Identity;
+use otrp_tam::message::{Builder, Command, Target};
+use otrp_tam::response::{Answer, Outcome, Refused, Reply};
+
+use crate::bench::{Device, der, pki};
+use crate::home::{DOMAIN, EMPTY_DOMAIN, OTHER_DOMAIN, TA, home};
+
+/// The chain for a new certificate of the device's key, from its own request.
+fn renewed_chain(device: &mut Device) -> Vec<u8> {
+    let request = device.engine.certification_request(&mut device.reply).unwrap().to_vec();
+    pki().tee_authority.certify(&request).unwrap().iter().flat_map(der).collect()
+}
+
+fn import(device: &mut Device, chain: &[u8]) -> Result<(), ImportError> {
+    device.engine.import_certificates(chain, &mut device.reply)
+}
+
+fn delete_empty(tam: &Identity, target: &Target) -> otrp_tam::message::Request {
+    let command = Command::DeleteSd { spid: None, name: EMPTY_DOMAIN, delete_tas: false };
+    Builder::command(tam, target, command).build().unwrap()
+}
+
+fn answer(device: &mut Device, message: &[u8]) -> Box<Answer> {
+    match Reply::read(&device.process(message).unwrap()) {
+        Ok(Reply::Answer(answer)) => answer,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn tams_see_a_new_state_and_keep_their_domains() {
+    for reboots in [false, true] {
+        let mut device = Device::from(&home().snapshot);
+        let (tam, other) = (&pki().tam, &pki().other_tam);
+        let before = (device.state(tam), device.state(other));
+        let chain = renewed_chain(&mut device);
+        import(&mut device, &chain).unwrap();
+        if reboots {
+            device.reboot();
+        }
+
+        // What was known before the renewal is void, and the refusal comes under the new name.
+        let stale = delete_empty(tam, &Target::from(&before.0));
+        let refusal = answer(&mut device, &stale.message);
+        let certificate = device.certificate();
+        let outcome = refusal.outcome(Some(&stale.exchange), tam, &certificate).unwrap();
+        assert!(
+            matches!(outcome, Outcome::Fail(refusal) if refusal.code == "ERR_DEV_STATE_MISMATCH")
+        );
+
+        let after = (device.state(tam), device.state(other));
+        for (tam, before, after) in [("tam", &before.0, &after.0), ("other", &before.1, &after.1)] {
+            assert_ne!(after.device_id, before.device_id, "{tam}");
+            assert_ne!(after.hash, before.hash, "{tam}");
+            assert_ne!(after.dsi.tee.generation, before.dsi.tee.generation, "{tam}");
+            assert_eq!(after.dsi.tee.sdlist, before.dsi.tee.sdlist, "{tam}");
+            assert_eq!(after.dsi.tee.teeaiklist, before.dsi.tee.teeaiklist, "{tam}");
+            let keys = [before, after].map(|state| state.certificate.public_key().unwrap());
+            assert!(keys[0].public_eq(&keys[1]), "{tam}");
+        }
+        assert_eq!(after.0.dsi.tee.sdlist.sd.len(), 2);
+        assert_eq!(after.1.dsi.tee.sdlist.sd[0].name, OTHER_DOMAIN);
+        assert_eq!(device.world.snapshot().images, home().snapshot.images);
+
+        // The domains go on under the new certificate.
+        let target = Target::from(&after.0);
+        device.pass(
+            tam,
+            Builder::command(
+                tam,
+                &target,
+                Command::DeleteSd { spid: None, name: EMPTY_DOMAIN, delete_tas: false },
+            ),
+        );
+        device.carry_out(tam, Command::DeleteTa { spid: None, name: DOMAIN, taid: TA });
+    }
+}
+
+#[test]
+fn an_answer_across_the_renewal_is_not_believed() {
+    let mut device = Device::from(&home().snapshot);
+    let tam = &pki().tam;
+    let state = device.state(tam);
+    let request = delete_empty(tam, &Target::from(&state));
+    let answered = answer(&mut device, &request.message);
+    let chain = renewed_chain(&mut device);
+    import(&mut device, &chain).unwrap();
+    // The key is the same, the device identifier in the content is not.
+    let judged = answered.outcome(Some(&request.exchange), tam, &device.certificate());
+    assert!(matches!(judged, Err(Refused::WrongDevice)), "{judged:?}");
+    assert!(answered.outcome(Some(&request.exchange), tam, &state.certificate).is_ok());
+}
+
+#[test]
+fn the_same_chain_again_changes_nothing() {
+    let mut device = Device::from(&home().snapshot);
+    let chain = renewed_chain(&mut device);
+    import(&mut device, &chain).unwrap();
+    let state = device.state(&pki().tam);
+    let snapshot = device.world.snapshot();
+    import(&mut device, &chain).unwrap();
+    assert!(device.world.snapshot() == snapshot);
+    let request = delete_empty(&pki().tam, &Target::from(&state));
+    assert!(matches!(device.send(&pki().tam, &request), Outcome::Pass(_)));
+}
+
+#[test]
+fn a_refused_chain_leaves_the_old_one() {
+    let mut device = Device::from(&home().snapshot);
+    let state = device.state(&pki().tam);
+    let (mut blank, good) = (Device::blank(), renewed_chain(&mut device));
+    let of_another = renewed_chain(&mut blank);
+    let tam_chain: Vec<u8> = pki().tam.chain().iter().flat_map(der).collect();
+    let truncated = good[..good.len() - 1].to_vec();
+    let rows = [
+        ("another device's", of_another, ImportError::OtherKey),
+        ("another PKI's", tam_chain, ImportError::Untrusted),
+        ("a truncated one", truncated, ImportError::Malformed),
+        ("none", Vec::new(), ImportError::Malformed),
+    ];
+    let snapshot = device.world.snapshot();
+    for (what, chain, expected) in rows {
+        assert_eq!(import(&mut device, &chain), Err(expected), "{what}");
+        assert!(device.world.snapshot() == snapshot, "{what}");
+    }
+    // Not even the state that the TAM knows is another one.
+    let request = delete_empty(&pki().tam, &Target::from(&state));
+    assert!(matches!(device.send(&pki().tam, &request), Outcome::Pass(_)));
+}
