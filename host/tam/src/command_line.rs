@@ -21,6 +21,51 @@ use otrp_tam::store::{self, DeviceRecord};
 use otrp_tam::ta_information::TaInformation;
 use serde_json::{Value, json};
 
+/// The smallest configuration that works, and how to serve it.
+const SERVE_HELP: &str = "Example of a configuration, desired.toml:
+  [tam]
+  key = \"dev/tam.key.pem\"               # P-256, or RSA of 2048 to 4096 bits
+  chain = \"dev/tam.chain.pem\"           # leaf first
+  tee_roots = [\"dev/tee-root.pem\"]      # the makers of the devices
+
+  # Each may be a list, the preferred one first; the others are for devices that lack it.
+  content_encryption = [\"A256GCM\", \"A128CBC-HS256\"]
+  key_management = [\"ECDH-ES+A128KW\", \"RSA-OAEP-256\", \"RSA-OAEP\"]
+  ta_encryption = \"A256GCM\"
+
+  [[sd]]
+  name = \"com.example.domain\"
+  spid = \"com.example\"
+  certificates = [\"dev/sp-ec.der\"]
+
+  [[sd.ta]]
+  id = \"com.example.app\"
+  file = \"app.ta\"
+
+  # The same TAM's key of the other type, for TEEs that do not verify the first one's signatures:
+  # [tam.alternative]
+  # key = \"rsa.key.pem\"
+  # chain = \"rsa.chain.pem\"
+
+Then:
+  otrp-tam serve --config desired.toml --listen 0.0.0.0:8080 --state tam.redb
+and on a device:
+  otrp-agent request http://TAM-HOST:8080/";
+
+const MESSAGE_HELP: &str = "Examples:
+  otrp-tam message --config desired.toml get-device-state > request.json
+  otrp-tam message --config desired.toml --state tam.redb create-sd --spid com.example --sd new \\
+      --spcert dev/sp-ec.der > request.json
+  otrp-tam message --config desired.toml --state tam.redb --enc A256GCM --alg RSA-OAEP \\
+      install-ta --spid com.example --sd new --ta com.example.app --file app.ta > request.json
+Then, on the device:
+  otrp-agent process < request.json > answer.json";
+
+const OPEN_HELP: &str = "Examples:
+  otrp-tam open answer.json --config desired.toml --dsi-out dsi.json
+  otrp-tam open answer.json --config desired.toml --dsi dsi.json
+  otrp-agent ta-info com.example com.example.app | otrp-tam open - --state tam.redb";
+
 /// A Trusted Application Manager that speaks OTrP over HTTP.
 #[derive(Parser)]
 #[command(version)]
@@ -32,6 +77,9 @@ pub struct Arguments {
 #[derive(Subcommand)]
 pub enum Action {
     /// Serves devices, and brings each that connects to the desired state.
+    ///
+    /// `otrp-keys init --out dev` makes the keys of this example. Paths are relative to the file.
+    #[command(after_help = SERVE_HELP)]
     Serve {
         /// The configuration with the desired state; read anew for each message.
         #[arg(long)]
@@ -44,10 +92,15 @@ pub enum Action {
         state: PathBuf,
     },
     /// Writes one signed request to standard output.
+    #[command(after_help = MESSAGE_HELP)]
     Message(Box<MessageArguments>),
     /// Verifies and decrypts an answer or a TAInformation message, and prints it as JSON.
+    #[command(after_help = OPEN_HELP)]
     Open(Box<OpenArguments>),
     /// Lists the devices that the TAM remembers, also while it serves.
+    ///
+    /// A device whose certificate is renewed goes on under its new identifier, if its key is the
+    /// same.
     Devices {
         /// The database of devices.
         #[arg(long, default_value = "tam.redb")]

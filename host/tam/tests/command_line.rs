@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use common::client::converge;
-use common::{Pki, Profile, issue, new_key, write_image};
+use common::{Pki, Profile, issue, new_key, new_rsa_key, write_image};
 use serde_json::Value;
 
 fn tam(folder: &Path, arguments: &[&str]) -> Command {
@@ -165,6 +165,69 @@ fn devices_are_listed_beside_the_server() {
     assert_eq!(lines.len(), 4, "a line for each exchange: {log}");
     assert!(lines[1].contains("GetDeviceState pass; next CreateSD sp/sd"), "{log}");
     assert!(lines[3].contains("InstallTA sp/sd/ta pass; as desired"), "{log}");
+}
+
+#[test]
+fn a_tam_with_two_keys_opens_the_answers_to_both() {
+    let (pki, folder) = scene();
+    let folder = folder.path();
+    let rsa = pki.rsa_tam();
+    std::fs::write(folder.join("rsa.key"), rsa.key.private_key_to_pem_pkcs8().unwrap()).unwrap();
+    std::fs::write(folder.join("rsa.pem"), rsa.certificate.to_pem().unwrap()).unwrap();
+    let one = std::fs::read_to_string(folder.join("desired.toml")).unwrap();
+    let mut device = pki.device_with(new_rsa_key(2048));
+    let made = message(folder, "--key rsa.key --chain rsa.pem get-device-state");
+    let reply = device.process(&made);
+    std::fs::write(folder.join("reply.json"), &reply).unwrap();
+    assert!(!run(folder, "open reply.json --config desired.toml").status.success());
+    let two = format!("{one}[tam.alternative]\nkey = 'rsa.key'\nchain = 'rsa.pem'\n");
+    std::fs::write(folder.join("desired.toml"), two).unwrap();
+    let opened = open(folder, &reply, "--dsi-out dsi.json");
+    assert_eq!(opened["did"], device.device_id());
+    // A forged answer is as wrong with two keys.
+    device.faults.sign_with = Some(new_key());
+    std::fs::write(folder.join("reply.json"), device.process(&made)).unwrap();
+    let output = run(folder, "open reply.json --config desired.toml");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("unsupported JOSE algorithm"));
+
+    // Keys reach the device in the way that is said, or not at all.
+    let create = |alg: &str| {
+        format!("--dsi dsi.json --alg {alg} create-sd --spid sp --sd sd --spcert sp.der")
+    };
+    for (name, used) in
+        [("RSA1_5", "RSA1_5"), ("RSA-OAEP", "RSA-OAEP"), ("ECDH-ES+A256KW", "RSA-OAEP-256")]
+    {
+        let opened = device.open(&message(folder, &create(name)));
+        let header = &opened.tbs["content"]["recipients"][0]["header"];
+        assert_eq!(header["alg"], used);
+    }
+    let output = run(folder, &format!("message --config desired.toml {}", create("ROT13")));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no such --alg"));
+    // An attestation key from a file is of the type that it is.
+    let aik = new_rsa_key(2048);
+    std::fs::write(folder.join("aik.pem"), aik.public_key_to_pem().unwrap()).unwrap();
+    device.attestation_keys.insert("sp".into(), aik);
+    let install = "--dsi dsi.json --aik aik.pem install-ta --spid sp --sd sd --ta ta --file v1.ta";
+    let opened = device.open(&message(folder, install));
+    let image = device.open_application(&opened).0;
+    assert_eq!(image, Some(std::fs::read(folder.join("v1.ta")).unwrap()));
+}
+
+#[test]
+fn the_example_of_the_help_is_a_configuration() {
+    let (_, folder) = scene();
+    let folder = folder.path();
+    let help = String::from_utf8(run(folder, "serve --help").stdout).unwrap();
+    let (_, example) = help.split_once("desired.toml:\n").unwrap();
+    let (example, _) = example.split_once("\nThen:").unwrap();
+    // The files of the scene in place of those of `otrp-keys init` and of a build.
+    let example = example
+        .replace("dev/tam.", "tam.")
+        .replace("dev/tee-root.pem", "tee-root.der")
+        .replace("dev/sp-ec.der", "sp.der")
+        .replace("app.ta", "v1.ta");
+    std::fs::write(folder.join("example.toml"), example).unwrap();
+    otrp_tam::desired::Configuration::read(&folder.join("example.toml")).unwrap();
 }
 
 #[test]

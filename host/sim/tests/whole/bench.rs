@@ -1,6 +1,6 @@
 //! A device, its TAMs and its service providers, ready for a test.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -49,13 +49,18 @@ pub struct Pki {
 pub fn pki() -> &'static Pki {
     static PKI: OnceLock<Pki> = OnceLock::new();
     PKI.get_or_init(|| {
-        // RSA keys take their time, and each test may run in a process of its own.
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("pki-{}", build()));
+        let folder = pki_folder();
         let made = development::create(&folder, false, &mut |_| ());
         // It appears whole or not at all; of two processes at the same time one comes too late.
         assert!(made.is_ok() || folder.join("trust").is_dir(), "{made:?}");
         Pki::read(&folder)
     })
+}
+
+/// Where the files of the development PKI are: RSA keys take their time, and each test may run in a
+/// process of its own.
+pub fn pki_folder() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("pki-{}", build()))
 }
 
 /// When this program was built, which tells builds apart.

@@ -1,11 +1,16 @@
 //! A TEE gets a new certificate for its key: what TAMs see of it, and what they keep.
 
+use std::path::Path;
+
 use otrp_engine::device::ImportError;
 use otrp_tam::Identity;
 use otrp_tam::message::{Builder, Command, Target};
 use otrp_tam::response::{Answer, Outcome, Refused, Reply};
+use otrp_tam::store::read_devices;
+use otrp_tam::tam::Tam;
+use serde_json::Value;
 
-use crate::bench::{Device, der, pki};
+use crate::bench::{Device, base64, der, pki, pki_folder, signed, uuid};
 use crate::home::{DOMAIN, EMPTY_DOMAIN, OTHER_DOMAIN, TA, home};
 
 /// The chain for a new certificate of the device's key, from its own request.
@@ -129,4 +134,58 @@ fn a_refused_chain_leaves_the_old_one() {
     // Not even the state that the TAM knows is another one.
     let request = delete_empty(&pki().tam, &Target::from(&state));
     assert!(matches!(device.send(&pki().tam, &request), Outcome::Pass(_)));
+}
+
+/// A TAM that serves this desired state, and its database.
+fn serve(folder: &Path, image: &[u8]) -> Tam {
+    let keys = pki_folder();
+    let path = |file: &str| keys.join(file).display().to_string();
+    std::fs::write(folder.join("app.ta"), image).unwrap();
+    let text = format!(
+        "[tam]\nkey = '{}'\nchain = '{}'\ntee_roots = ['{}']\n\
+         [[sd]]\nname = 'payments'\nspid = 'acme'\ncertificates = ['{}']\n\
+         [[sd.ta]]\nid = 'app'\nfile = 'app.ta'\n",
+        path("tam.key.pem"),
+        path("tam.chain.pem"),
+        path("tee-root.pem"),
+        path("sp-ec.der"),
+    );
+    std::fs::write(folder.join("desired.toml"), text).unwrap();
+    Tam::new(&folder.join("desired.toml"), &folder.join("tam.redb")).unwrap()
+}
+
+/// Carries messages between the TAM and the device; each with whether it shows the TAM's chain.
+fn converge(tam: &Tam, device: &mut Device) -> Vec<(String, bool)> {
+    let mut requests = Vec::new();
+    let mut request = Some(tam.connect().unwrap());
+    while let Some(message) = request {
+        let outer: Value = serde_json::from_slice(&message).unwrap();
+        let (name, jws) = outer.as_object().unwrap().iter().next().unwrap();
+        requests.push((name.clone(), jws["header"].get("x5c").is_some()));
+        request = tam.process(&device.process(&message).unwrap()).unwrap();
+    }
+    requests
+}
+
+#[test]
+fn a_tam_serves_the_device_on_under_its_new_certificate() {
+    let mut device = Device::provisioned();
+    let folder = tempfile::tempdir().unwrap();
+    let request = |name: &str, with_chain| (format!("{name}Request"), with_chain);
+    let state = request("GetDeviceState", true);
+    let tam = serve(folder.path(), &signed(&pki().sp_ec, uuid(1), 1));
+    // The device says that it holds the certificates, so they are shown once.
+    assert_eq!(
+        converge(&tam, &mut device),
+        [state.clone(), request("CreateSD", false), request("InstallTA", false)]
+    );
+    let chain = renewed_chain(&mut device);
+    import(&mut device, &chain).unwrap();
+    assert_eq!(converge(&tam, &mut device), [state.clone()], "nothing to do");
+    let devices = read_devices(&folder.path().join("tam.redb")).unwrap();
+    let [record] = &devices[..] else { panic!("two devices: {devices:?}") };
+    assert_eq!(record.certificate, base64(&der(&device.certificate())));
+    drop(tam);
+    let tam = serve(folder.path(), &signed(&pki().sp_ec, uuid(1), 2));
+    assert_eq!(converge(&tam, &mut device), [state, request("UpdateTA", false)]);
 }
