@@ -6,7 +6,7 @@ use anyhow::{Context as _, ensure};
 use openssl::error::ErrorStack;
 use openssl::stack::Stack;
 use openssl::x509::store::{X509Store, X509StoreBuilder};
-use openssl::x509::verify::X509VerifyParam;
+use openssl::x509::verify::{X509VerifyFlags, X509VerifyParam};
 use openssl::x509::{X509, X509KeyUsage, X509Ref, X509StoreContext};
 use thiserror::Error;
 
@@ -73,13 +73,15 @@ pub struct Untrusted(String);
 pub struct TeeRoots(X509Store);
 
 impl TeeRoots {
-    /// Trusts `roots`, and nothing that a device sends.
+    /// Trusts `roots`, and nothing that a device sends. An authority below a root may be one of
+    /// them: then the root's other authorities are not trusted.
     ///
     /// # Errors
     /// When OpenSSL has no memory.
     pub fn new(roots: Vec<X509>) -> Result<Self, ErrorStack> {
         let mut parameters = X509VerifyParam::new()?;
         parameters.set_auth_level(SECURITY_LEVEL);
+        parameters.set_flags(X509VerifyFlags::PARTIAL_CHAIN)?;
         let mut store = X509StoreBuilder::new()?;
         store.set_param(&parameters)?;
         for root in roots {

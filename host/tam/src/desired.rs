@@ -9,6 +9,7 @@
 //! # content_encryption = "A256GCM"        # or "A128CBC-HS256", the default
 //! # key_management = ["RSA-OAEP-256"]     # see below
 //! # ta_encryption = "A256GCM"             # or "AESCBC", the default
+//! # retired = ["p4Yk…="]                  # identifiers of devices that shall have nothing more
 //!
 //! # [tam.alternative]                     # the same TAM's key of the other type, EC or RSA
 //! # key = "keys/tam-rsa.key.pem"
@@ -43,7 +44,7 @@ use otrp_wire::limits::{NAME_LIMIT, PERSONALIZATION_LIMIT, SP_CERTIFICATE_LIMIT}
 use serde::Deserialize;
 
 use crate::certificate::{self, TeeRoots};
-use crate::encoding::sha256;
+use crate::encoding::{from_base64, sha256};
 use crate::identity::Identity;
 use crate::image::ImageHeader;
 use crate::jose::{ContentEncryption, KeyManagement, KeyManagements, KeyType, SignatureAlgorithm};
@@ -71,6 +72,8 @@ struct TamSection {
     key_management: Preferred<KeyManagement>,
     #[serde(default)]
     ta_encryption: Preferred<TaEncryption>,
+    #[serde(default)]
+    retired: Vec<String>,
     alternative: Option<AlternativeSection>,
 }
 
@@ -150,6 +153,7 @@ pub struct TamSettings {
     pub tee_roots: TeeRoots,
     /// How requests are encrypted.
     pub algorithms: Algorithms,
+    retired: Vec<String>,
 }
 
 /// The algorithms of requests, each list with the preferred one first and with one at least.
@@ -305,6 +309,12 @@ impl TamSettings {
         Self::of(folder(path), read_file(path)?.tam)
     }
 
+    /// Whether a device of this identifier shall have nothing of this TAM any more.
+    #[must_use]
+    pub fn is_retired(&self, device_id: &str) -> bool {
+        self.retired.iter().any(|retired| retired == device_id)
+    }
+
     /// The identity whose signatures are of this algorithm.
     #[must_use]
     pub fn identity_of(&self, algorithm: SignatureAlgorithm) -> Option<&Identity> {
@@ -322,6 +332,12 @@ impl TamSettings {
             &folder.join(&section.chain),
             section.id.as_deref(),
         )?;
+        for device_id in &section.retired {
+            ensure!(
+                from_base64(device_id).is_some_and(|digest| digest.len() == 32),
+                "{device_id:?} is no device's identifier, which is a SHA-256 in base64"
+            );
+        }
         let alternative = match &section.alternative {
             Some(other) => Some(read_alternative(folder, other, &section, &identity)?),
             None => None,
@@ -340,6 +356,7 @@ impl TamSettings {
                 section.key_management,
                 section.ta_encryption,
             ),
+            retired: section.retired,
         })
     }
 }

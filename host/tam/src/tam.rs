@@ -342,7 +342,10 @@ impl Tam {
             return Ok(Next { line: format!("{line}; {}", next.line), ..next });
         };
         let target = Target::from(state);
-        let Plan { steps, conflicts } = plan(&configuration.desired, &state.dsi, &record.memory);
+        let nothing = DesiredState::default();
+        let retired = configuration.tam.is_retired(&state.device_id);
+        let desired = if retired { &nothing } else { &configuration.desired };
+        let Plan { steps, conflicts } = plan(desired, &state.dsi, &record.memory);
         let mut failures = conflicts;
         let open: Vec<Step> =
             steps.into_iter().filter(|step| !session.made.contains(step)).collect();
@@ -368,7 +371,11 @@ impl Tam {
             self.change(&record.device_id, |record| record.failures.extend(failures))?;
         }
         let Some((request, version, step)) = request else {
-            let end = if failed { "the rest failed" } else { "as desired" };
+            let end = match (failed, retired) {
+                (true, _) => "the rest failed",
+                (false, false) => "as desired",
+                (false, true) => "retired",
+            };
             return Ok(Next { message: None, line: format!("{line}; {end}") });
         };
         let line = format!("{line}; next {step}");

@@ -246,6 +246,24 @@ fn each_fault_of_a_certificate_is_refused() {
 }
 
 #[test]
+fn an_authority_may_be_trusted_without_its_root() {
+    let mut scene = Scene::new();
+    scene.roots = TeeRoots::new(vec![scene.pki.tee_ca.certificate.clone()]).unwrap();
+    scene.state().unwrap();
+    let sister = issue(&Profile::ca("another TEE CA"), new_key(), Some(&scene.pki.tee_root));
+    let leaf = issue(&Profile::leaf("test TEE"), new_key(), Some(&sister));
+    scene.device = Device::new(leaf, &sister);
+    scene.device.authorities.push(scene.pki.tee_root.certificate.clone());
+    assert_eq!(kind(&scene.state().unwrap_err()), "untrusted");
+    // Nor is a device that is trusted as if it were a root one for others.
+    let trusted = scene.pki.device();
+    scene.roots = TeeRoots::new(vec![trusted.tee.certificate.clone()]).unwrap();
+    let below = issue(&Profile::leaf("test TEE"), new_key(), Some(&trusted.tee));
+    scene.device = Device::new(below, &trusted.tee);
+    assert_eq!(kind(&scene.state().unwrap_err()), "untrusted");
+}
+
+#[test]
 fn a_tee_of_another_key_type_is_refused() {
     let mut scene = Scene::new();
     let group = EcGroup::from_curve_name(Nid::SECP384R1).unwrap();

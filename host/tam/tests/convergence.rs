@@ -323,6 +323,20 @@ fn a_renewed_certificate_is_the_same_device() {
 }
 
 #[test]
+fn a_retired_device_is_emptied_and_gets_nothing_more() {
+    let server = Server::start(&with_ta("v1.ta"));
+    let (mut retired, mut other) = (server.pki.device(), server.pki.device());
+    converge(server.address, &mut retired);
+    let list = format!("retired = ['{}']\n", retired.device_id());
+    let text = format!("{}{list}{}", server.tam_section, with_ta("v1.ta"));
+    std::fs::write(server.path("desired.toml"), text).unwrap();
+    assert_eq!(converge(server.address, &mut retired), ["GetDeviceState", "DeleteTA", "DeleteSD"]);
+    assert!(retired.domains.is_empty());
+    assert_eq!(converge(server.address, &mut retired), ["GetDeviceState"]);
+    assert_eq!(converge(server.address, &mut other), ["GetDeviceState", "CreateSD", "InstallTA"]);
+}
+
+#[test]
 fn a_refused_step_is_recorded_and_the_others_go_on() {
     let two = format!("{}[[sd.ta]]\nid = 'tb'\nfile = 'v2.ta'\n", with_ta("v1.ta"));
     let server = Server::start(&two);
@@ -527,6 +541,7 @@ fn mistakes_in_the_tams_section_are_refused_in_a_sentence() {
         (&same_type, format!("{section}content_encryption = 'A192GCM'\n"), Some("malformed")),
         (&same_type, format!("{section}ta_encryption = ['A256GCM', 'ROT13']\n"), Some("malformed")),
         (&same_type, format!("{section}key_management = 'RSA1_5'\n"), None),
+        (&same_type, format!("{section}retired = ['AAAA']\n"), Some("is no device's identifier")),
     ];
     for (other, text, expected) in rows {
         server.write_alternative(other);

@@ -181,7 +181,7 @@ fn a_tam_serves_the_device_on_under_its_new_certificate() {
     );
     let chain = renewed_chain(&mut device);
     import(&mut device, &chain).unwrap();
-    assert_eq!(converge(&tam, &mut device), [state.clone()], "nothing to do");
+    assert_eq!(converge(&tam, &mut device), std::slice::from_ref(&state), "nothing to do");
     let devices = read_devices(&folder.path().join("tam.redb")).unwrap();
     let [record] = &devices[..] else { panic!("two devices: {devices:?}") };
     assert_eq!(record.certificate, base64(&der(&device.certificate())));
