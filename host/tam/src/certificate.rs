@@ -69,7 +69,7 @@ pub fn tam_id(leaf: &X509Ref) -> Option<String> {
 #[error("certificate path: {0}")]
 pub struct Untrusted(String);
 
-/// The roots of the OEMs whose TEEs this TAM serves.
+/// The roots of the OEMs whose TEEs, or whose firmware, this TAM trusts.
 pub struct TeeRoots(X509Store);
 
 impl TeeRoots {
@@ -98,10 +98,10 @@ impl TeeRoots {
     pub fn validate(&self, leaf: &X509Ref, others: &[X509]) -> Result<(), Untrusted> {
         if let Some(usage) = leaf.key_usage() {
             if !usage.contains(X509KeyUsage::DIGITAL_SIGNATURE) {
-                return Err(Untrusted(String::from("the TEE's key is not for signatures")));
+                return Err(Untrusted(String::from("the key is not for signatures")));
             }
             if usage.contains(X509KeyUsage::KEY_CERT_SIGN) {
-                return Err(Untrusted(String::from("the TEE's certificate is an authority's")));
+                return Err(Untrusted(String::from("the certificate is an authority's")));
             }
         }
         let verify = || {

@@ -9,6 +9,7 @@
 //! # content_encryption = "A256GCM"        # or "A128CBC-HS256", the default
 //! # key_management = ["RSA-OAEP-256"]     # see below
 //! # ta_encryption = "A256GCM"             # or "AESCBC", the default
+//! # firmware_roots = ["keys/tfw-root.pem"]  # only devices whose firmware signs under these
 //! # retired = ["p4Yk…="]                  # identifiers of devices that shall have nothing more
 //!
 //! # [tam.alternative]                     # the same TAM's key of the other type, EC or RSA
@@ -45,6 +46,7 @@ use serde::Deserialize;
 
 use crate::certificate::{self, TeeRoots};
 use crate::encoding::{from_base64, sha256};
+use crate::firmware::FirmwarePolicy;
 use crate::identity::Identity;
 use crate::image::ImageHeader;
 use crate::jose::{ContentEncryption, KeyManagement, KeyManagements, KeyType, SignatureAlgorithm};
@@ -72,6 +74,7 @@ struct TamSection {
     key_management: Preferred<KeyManagement>,
     #[serde(default)]
     ta_encryption: Preferred<TaEncryption>,
+    firmware_roots: Option<Vec<PathBuf>>,
     #[serde(default)]
     retired: Vec<String>,
     alternative: Option<AlternativeSection>,
@@ -151,6 +154,8 @@ pub struct TamSettings {
     pub alternative: Option<Identity>,
     /// The OEMs whose TEEs are served.
     pub tee_roots: TeeRoots,
+    /// What is asked of the firmware below them.
+    pub firmware: FirmwarePolicy,
     /// How requests are encrypted.
     pub algorithms: Algorithms,
     retired: Vec<String>,
@@ -343,14 +348,22 @@ impl TamSettings {
             None => None,
         };
         ensure!(!section.tee_roots.is_empty(), "no TEE root: no device could be trusted");
-        let mut roots = Vec::new();
-        for root in &section.tee_roots {
-            roots.extend(certificate::read_file(&folder.join(root))?);
-        }
+        let read_roots = |paths: &[PathBuf]| {
+            let mut roots = Vec::new();
+            for path in paths {
+                roots.extend(certificate::read_file(&folder.join(path))?);
+            }
+            anyhow::Ok(TeeRoots::new(roots)?)
+        };
+        let firmware = match &section.firmware_roots {
+            Some(paths) => FirmwarePolicy::SignedUnder(read_roots(paths)?),
+            None => FirmwarePolicy::Any,
+        };
         Ok(Self {
             identity,
             alternative,
-            tee_roots: TeeRoots::new(roots)?,
+            tee_roots: read_roots(&section.tee_roots)?,
+            firmware,
             algorithms: Algorithms::of(
                 section.content_encryption,
                 section.key_management,

@@ -94,6 +94,23 @@ impl SignatureAlgorithm {
         })
     }
 
+    /// Verifies a signature in the form of JOSE over `text`, by a key of the algorithm's type.
+    ///
+    /// # Errors
+    /// [`NotOpened::Algorithm`] for a key of another type, [`NotOpened::Signature`].
+    pub fn verify(
+        self,
+        text: &[u8],
+        signature: &[u8],
+        key: &PKeyRef<Public>,
+    ) -> Result<(), NotOpened> {
+        if KeyType::of(key).map(KeyType::signature_algorithm) != Some(self) {
+            return Err(NotOpened::Algorithm);
+        }
+        let key = key.public_key_to_der().map_err(|_| NotOpened::Signature)?;
+        self.verifier(&key)?.verify(text, signature).map_err(|_| NotOpened::Signature)
+    }
+
     fn verifier(self, key: &[u8]) -> Result<Box<dyn JwsVerifier>, NotOpened> {
         let refused = |_| NotOpened::Algorithm;
         Ok(match self {
@@ -414,10 +431,8 @@ impl Jws {
             return Err(NotOpened::Algorithm);
         }
         let signature = from_base64url(&self.signature).ok_or(NotOpened::Malformed)?;
-        let key = key.public_key_to_der().map_err(|_| NotOpened::Signature)?;
-        let verifier = algorithm.verifier(&key)?;
         let input = format!("{}.{}", self.protected, self.payload);
-        verifier.verify(input.as_bytes(), &signature).map_err(|_| NotOpened::Signature)
+        algorithm.verify(input.as_bytes(), &signature, key)
     }
 }
 
@@ -1037,19 +1052,11 @@ mod tests {
         };
         let same = jwe.unwrap_key(&key).unwrap();
         assert!(wrap(&|_| ()).unwrap_key(&key).unwrap().is_same(&same));
-        let edits: [&dyn Fn(&mut Vec<u8>); 6] = [
-            &|block| block[0] = 1,
-            &|block| block[1] = 1,
-            &|block| block[2] = 0,
-            &|block| block[222] = 0,
-            &|block| block[223] = 7,
-            &|block| block.fill(0),
-        ];
-        for (number, edit) in edits.into_iter().enumerate() {
-            let damaged = wrap(edit);
+        for (position, byte) in [(0, 1), (1, 1), (2, 0), (222, 0), (223, 7)] {
+            let damaged = wrap(&|block| block[position] = byte);
             let (one, two) = (damaged.unwrap_key(&key).unwrap(), damaged.unwrap_key(&key).unwrap());
-            assert!(!one.is_same(&same) && !one.is_same(&two), "edit {number}");
-            assert_eq!(damaged.open(&one), Err(NotOpened::Decryption), "edit {number}");
+            assert!(!one.is_same(&same) && !one.is_same(&two), "byte {position}");
+            assert_eq!(damaged.open(&one), Err(NotOpened::Decryption), "byte {position}");
         }
         // As long as the modulus, but larger.
         let large = with_wrapped(&[0xff; 256]);

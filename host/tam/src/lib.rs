@@ -23,6 +23,7 @@ pub mod certificate;
 pub mod desired;
 pub mod dsi;
 pub mod encoding;
+pub mod firmware;
 pub mod http;
 pub mod identity;
 pub mod image;

@@ -35,6 +35,9 @@ pub enum Refused {
     /// The TEE's key is not one that this TAM can encrypt for.
     #[error("the TEE's key is neither on the curve P-256 nor RSA of 2048 to 4096 bits")]
     KeyType,
+    /// The firmware below the TEE is not one that this TAM accepts.
+    #[error("the firmware is not accepted: {0}")]
+    Firmware(&'static str),
     /// No request of this TAM waits for this answer.
     #[error("no request waits for this answer")]
     WrongExchange,

@@ -197,6 +197,7 @@ impl Tam {
                 return Ok(self.on_refused_state(settings, &waiting.session, &refusal)?);
             }
         };
+        settings.firmware.check(state.dsi.tfwdata.as_ref(), &waiting.exchange.tid)?;
         let mut session = self.take(waiting)?;
         let (record, renewed) = self.store.meet(&state, |record| {
             if session.made.is_empty() && session.repeated.is_empty() {

@@ -6,12 +6,15 @@ mod common;
 use common::{
     Device, Faults, Holder, Pki, Profile, attestation_key, issue, new_key, new_rsa_key, public_half,
 };
+use josekit::jws::{ES256, JwsSigner as _, RS256};
+use openssl::base64::encode_block;
 use openssl::ec::{EcGroup, EcKey};
 use openssl::nid::Nid;
 use openssl::pkey::PKey;
 use otrp_tam::Identity;
 use otrp_tam::certificate::TeeRoots;
-use otrp_tam::dsi::DeviceState;
+use otrp_tam::dsi::{DeviceState, FirmwareData};
+use otrp_tam::firmware::FirmwarePolicy;
 use otrp_tam::jose::{ContentEncryption, NotOpened};
 use otrp_tam::message::{Builder, Command, Target};
 use otrp_tam::response::{Outcome, Refused, Reply, StateAnswer};
@@ -80,6 +83,7 @@ fn kind(refused: &Refused) -> &'static str {
         Refused::State(_) => "state",
         Refused::Untrusted(_) => "untrusted",
         Refused::KeyType => "key type",
+        Refused::Firmware(_) => "firmware",
         Refused::WrongExchange => "exchange",
         Refused::WrongName => "name",
         Refused::WrongDevice => "device",
@@ -468,8 +472,7 @@ fn a_refusal_is_signed_and_read() {
 fn each_fault_of_an_outcome_is_refused() {
     const CREATE: &str = "CreateSDTBSResponse";
     let other_device = Pki::new().device();
-    let certificate =
-        openssl::base64::encode_block(&other_device.tee.certificate.to_der().unwrap());
+    let certificate = encode_block(&other_device.tee.certificate.to_der().unwrap());
     let rows: Vec<(&str, Faults, &str)> = vec![
         ("another rid", tbs(|it| it[CREATE]["rid"] = "other".into()), "exchange"),
         ("another tid", tbs(|it| it[CREATE]["tid"] = "".into()), "exchange"),
@@ -496,8 +499,7 @@ fn each_fault_of_an_outcome_is_refused() {
         (
             "another certificate in the state",
             {
-                let other =
-                    openssl::base64::encode_block(&other_device.tee.certificate.to_der().unwrap());
+                let other = encode_block(&other_device.tee.certificate.to_der().unwrap());
                 plaintext(move |it| it["dsi"]["tee"]["cert"] = other.clone().into())
             },
             "device",
@@ -598,6 +600,65 @@ fn ta_information_is_verified_with_the_known_key_only() {
     let mut trailing = good.to_string();
     trailing.push('x');
     assert!(TaInformation::verify(trailing.as_bytes(), &key).is_err());
+}
+
+#[test]
+fn firmware_is_believed_only_under_its_root_and_for_this_transaction() {
+    let root = issue(&Profile::ca("test TFW root"), new_key(), None);
+    let policy =
+        || FirmwarePolicy::SignedUnder(TeeRoots::new(vec![root.certificate.clone()]).unwrap());
+    // The signature is that of josekit over the text alone.
+    let signed = |holder: &Holder, algorithm: &str, tid: &str| {
+        let der = holder.key.private_key_to_pkcs8().unwrap();
+        let signature = match algorithm {
+            "RS256" => RS256.signer_from_der(der).unwrap().sign(tid.as_bytes()).unwrap(),
+            _ => ES256.signer_from_der(der).unwrap().sign(tid.as_bytes()).unwrap(),
+        };
+        FirmwareData {
+            tbs: encode_block(tid.as_bytes()),
+            cert: encode_block(&holder.certificate.to_der().unwrap()),
+            sigalg: algorithm.into(),
+            sig: encode_block(&signature),
+        }
+    };
+    let leaf = |key| issue(&Profile::leaf("test TFW"), key, Some(&root));
+    let (elliptic, rsa) = (leaf(new_key()), leaf(new_rsa_key(2048)));
+    let foreign = issue(&Profile::leaf("test TFW"), new_key(), None);
+    let good = signed(&elliptic, "ES256", "t1");
+    let other_signature = signed(&elliptic, "ES256", "t2").sig;
+    let rows = [
+        ("good", Some(good.clone()), None),
+        ("good, RSA", Some(signed(&rsa, "RS256", "t1")), None),
+        ("absent", None, Some("firmware")),
+        ("another transaction", Some(signed(&elliptic, "ES256", "t2")), Some("firmware")),
+        ("a foreign root", Some(signed(&foreign, "ES256", "t1")), Some("untrusted")),
+        (
+            "another algorithm",
+            Some(FirmwareData { sigalg: "RS256".into(), ..good.clone() }),
+            Some("algorithm"),
+        ),
+        (
+            "an unknown algorithm",
+            Some(FirmwareData { sigalg: "none".into(), ..good.clone() }),
+            Some("firmware"),
+        ),
+        (
+            "another signature",
+            Some(FirmwareData { sig: other_signature, ..good.clone() }),
+            Some("signature"),
+        ),
+        (
+            "no certificate",
+            Some(FirmwareData { cert: "AAAA".into(), ..good.clone() }),
+            Some("firmware"),
+        ),
+        ("no base64", Some(FirmwareData { sig: "?".into(), ..good }), Some("firmware")),
+    ];
+    for (what, data, expected) in rows {
+        let checked = policy().check(data.as_ref(), "t1");
+        assert_eq!(checked.as_ref().err().map(kind), expected, "{what}: {checked:?}");
+        assert!(FirmwarePolicy::Any.check(data.as_ref(), "t1").is_ok(), "{what}");
+    }
 }
 
 #[test]

@@ -323,6 +323,18 @@ fn a_renewed_certificate_is_the_same_device() {
 }
 
 #[test]
+fn firmware_that_does_not_sign_is_refused_where_it_must() {
+    let server = Server::start(DOMAIN);
+    let config = server.path("desired.toml");
+    let roots = "firmware_roots = ['tee-root.der']\n";
+    std::fs::write(&config, format!("{}{roots}{DOMAIN}", server.tam_section)).unwrap();
+    let mut device = server.pki.device();
+    let request = connect(server.address).body;
+    assert_eq!(post(server.address, &device.process(&request)).status, 400);
+    assert!(server.records().is_empty());
+}
+
+#[test]
 fn a_retired_device_is_emptied_and_gets_nothing_more() {
     let server = Server::start(&with_ta("v1.ta"));
     let (mut retired, mut other) = (server.pki.device(), server.pki.device());
