@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use openssl::asn1::{Asn1Integer, Asn1Time, Asn1TimeRef};
+use openssl::asn1::{Asn1Integer, Asn1Object, Asn1OctetString, Asn1Time, Asn1TimeRef};
 use openssl::bn::BigNum;
 use openssl::ec::{Asn1Flag, EcGroup, EcKey};
 use openssl::hash::MessageDigest;
@@ -14,7 +14,7 @@ use openssl::x509::extension::{
     AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectAlternativeName,
     SubjectKeyIdentifier,
 };
-use openssl::x509::{X509, X509Builder, X509Name, X509NameRef, X509Ref};
+use openssl::x509::{X509, X509Builder, X509Extension, X509Name, X509NameRef, X509Ref};
 
 use crate::Result;
 
@@ -38,6 +38,8 @@ pub enum Purpose {
     Party,
     /// A service provider's key that signs trusted applications.
     TaSigning,
+    /// Answers for an authority whether its certificates are revoked.
+    OcspResponder,
 }
 
 /// When a certificate is valid, in seconds since 1970.
@@ -151,6 +153,12 @@ impl Template<'_> {
                 usage.digital_signature();
                 builder.append_extension(ExtendedKeyUsage::new().code_signing().build()?)?;
             }
+            Purpose::OcspResponder => {
+                usage.digital_signature();
+                let purpose = ExtendedKeyUsage::new().other("OCSPSigning").build()?;
+                builder.append_extension(purpose)?;
+                builder.append_extension(ocsp_no_check()?)?;
+            }
         }
         builder.append_extension(constraints.build()?)?;
         builder.append_extension(usage.build()?)?;
@@ -171,6 +179,13 @@ impl Template<'_> {
         }
         Ok(())
     }
+}
+
+/// id-pkix-ocsp-nocheck: the responder itself is good as long as its certificate is valid.
+fn ocsp_no_check() -> Result<X509Extension> {
+    let identifier = Asn1Object::from_str("1.3.6.1.5.5.7.48.1.5")?;
+    let null = Asn1OctetString::new_from_bytes(&[0x05, 0x00])?;
+    Ok(X509Extension::new_from_der(&identifier, false, &null)?)
 }
 
 /// A new P-256 key pair.

@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process;
 
 use openssl::pkey::{PKey, Private};
+use openssl::x509::X509;
 
 use crate::certificate::{Identity, Purpose, Template, Validity, generate_p256, generate_rsa};
-use crate::file::{beside, chain_pem, write, write_identity, write_secret};
+use crate::file::{beside, chain_pem, read_certificates, write, write_identity, write_secret};
+use crate::ocsp::{Period, Responder, Status};
 use crate::{Error, Result};
 
 /// The organization in every subject.
@@ -32,6 +34,7 @@ const ROOT_YEARS: u16 = 20;
 const AUTHORITY_YEARS: u16 = 10;
 const TAM_YEARS: u16 = 1;
 const TA_SIGNING_YEARS: u16 = 5;
+const RESPONDER_YEARS: u16 = 1;
 
 /// Makes the development PKI as the folder `out`, telling `progress` a line for each step.
 ///
@@ -59,6 +62,32 @@ pub fn create(out: &Path, force: bool, progress: &mut dyn FnMut(&str)) -> Result
         let _ = fs::remove_dir_all(&unfinished);
     }
     finished
+}
+
+/// The responses that the TAM `tam` of the development PKI in `directory` staples: its own and its
+/// issuing CA's, both good.
+///
+/// # Errors
+/// As [`Responder::read`] and [`Responder::answer`].
+pub fn responses(directory: &Path, tam: &str, period: Period) -> Result<[Vec<u8>; 2]> {
+    let certificate = |file: &str| -> Result<X509> {
+        Ok(read_certificates(&directory.join(file).with_extension("der"))?.remove(0))
+    };
+    let answer = |responder: &str, issuer: &str, subject: &str| {
+        Responder::read(&directory.join(responder), certificate(issuer)?)?.answer(
+            &*certificate(subject)?,
+            Status::Good,
+            period,
+        )
+    };
+    let (root, authority, prefix) = match tam {
+        "tam-rsa" => ("tam-rsa-root", "tam-rsa-ca", "tam-rsa"),
+        _ => ("tam-root", "tam-issuing-ca", "tam"),
+    };
+    Ok([
+        answer(&format!("{prefix}-ocsp"), authority, tam)?,
+        answer(&format!("{prefix}-root-ocsp"), root, authority)?,
+    ])
 }
 
 /// Whether there is anything at `out` but an empty folder.
@@ -90,6 +119,9 @@ fn fill(directory: &Path, progress: &mut dyn FnMut(&str)) -> Result<()> {
     let tam_root = folder.root("tam-root", "OTrP development TAM root", P256)?;
     let tam_authority =
         folder.authority("tam-issuing-ca", "OTrP development TAM issuing CA", P256, &tam_root)?;
+    folder.responder("tam-root-ocsp", "OTrP development OCSP of the TAM root", P256, &tam_root)?;
+    let name = "OTrP development OCSP of the TAM issuing CA";
+    folder.responder("tam-ocsp", name, P256, &tam_authority)?;
     let tam_chain = [&tam_authority, &tam_root];
     folder.tam("tam", "OTrP development TAM", P256, TAM_ID, &tam_chain)?;
     folder.tam("other-tam", "OTrP development other TAM", P256, OTHER_TAM_ID, &tam_chain)?;
@@ -99,6 +131,10 @@ fn fill(directory: &Path, progress: &mut dyn FnMut(&str)) -> Result<()> {
         folder.authority("tam-rsa-ca", "OTrP development TAM CA (RSA)", RSA_2048, &rsa_root)?;
     let rsa_chain = [&rsa_authority, &rsa_root];
     folder.tam("tam-rsa", "OTrP development TAM (RSA)", RSA_2048, RSA_TAM_ID, &rsa_chain)?;
+    let name = "OTrP development OCSP of the TAM root (RSA)";
+    folder.responder("tam-rsa-root-ocsp", name, RSA_2048, &rsa_root)?;
+    let name = "OTrP development OCSP of the TAM CA (RSA)";
+    folder.responder("tam-rsa-ocsp", name, RSA_2048, &rsa_authority)?;
 
     let rogue_root = folder.root("rogue-root", "OTrP development rogue root", P256)?;
     folder.tam("rogue-tam", "OTrP development rogue TAM", P256, TAM_ID, &[&rogue_root])?;
@@ -171,6 +207,20 @@ impl Folder<'_> {
         let certificate = template(common_name, Purpose::IssuingAuthority, AUTHORITY_YEARS, None)
             .issue(&key, issuer)?;
         self.keep(file, &format!("{kind}, issuing authority"), Identity { key, certificate })
+    }
+
+    fn responder(
+        &mut self,
+        file: &str,
+        common_name: &str,
+        kind: NewKey,
+        issuer: &Identity,
+    ) -> Result<()> {
+        let key = kind.generate()?;
+        let certificate = template(common_name, Purpose::OcspResponder, RESPONDER_YEARS, None)
+            .issue(&key, issuer)?;
+        let identity = Identity { key, certificate };
+        self.keep(file, &format!("{kind}, OCSP responder"), identity).map(drop)
     }
 
     /// A TAM's leaf under the first of `chain`, and its chain file.

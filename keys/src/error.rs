@@ -76,6 +76,20 @@ pub enum Error {
     /// The issuing certificate's chain does not hold together up to its root.
     #[error("the issuing certificate's chain does not lead to its root: {0}")]
     AuthorityChain(&'static str),
+    /// A certificate is not by the authority that is to answer for it.
+    #[error("the certificate is not issued by that authority")]
+    OtherIssuer,
+    /// Devices would not accept answers of this responder.
+    #[error(
+        "the responder is neither the certificate's issuer nor certified by it for OCSP signing"
+    )]
+    NotResponder,
+    /// A key cannot sign OCSP responses.
+    #[error("OCSP responses are signed with P-256, P-384 or RSA, not with this key")]
+    ResponderKey,
+    /// The text is not a time, or one that no response can name.
+    #[error("'{0}' is not a time like 2027-03-01T00:00:00Z")]
+    Time(String),
     /// A key cannot make the signature algorithm asked for.
     #[error(
         "trusted applications are signed with P-256 or with RSA of 2048 to 4096 bits, not with this key"

@@ -12,6 +12,7 @@ mod error;
 pub mod factory;
 pub mod file;
 pub mod image;
+pub mod ocsp;
 pub mod show;
 mod uuid;
 

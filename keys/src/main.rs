@@ -1,4 +1,4 @@
-//! `otrp-keys`: makes development keys, signs applications, certifies TEEs.
+//! `otrp-keys`: makes development keys, signs applications, certifies TEEs, answers OCSP.
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
 use otrp_keys::factory::{self, Device, Outcome, Progress};
 use otrp_keys::image::{self, Algorithm};
+use otrp_keys::ocsp::{self, Period, Responder, Status};
 use otrp_keys::{Uuid, development, device, file, show};
 
 /// Makes and uses the keys and certificates of an OTrP deployment.
@@ -90,6 +91,30 @@ enum Command {
         /// The folder with the files NAME.chain.pem that certify wrote.
         folder: PathBuf,
     },
+    /// Say whether a certificate is revoked: an OCSP response, for a TAM to staple.
+    Ocsp {
+        /// The certificate in question, PEM or DER.
+        #[arg(long, value_name = "CERTIFICATE")]
+        cert: PathBuf,
+        /// The certificate of its issuer, PEM or DER.
+        #[arg(long, value_name = "CERTIFICATE")]
+        issuer: PathBuf,
+        /// Who answers, the issuer or its responder: reads STEM.key.pem and STEM.pem.
+        #[arg(long, value_name = "STEM")]
+        responder: PathBuf,
+        /// What to say.
+        #[arg(long, value_enum, default_value_t)]
+        status: StatusName,
+        /// How many hours it is to be believed.
+        #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u16).range(1..))]
+        hours: u16,
+        /// When it is said, such as 2027-03-01T00:00:00Z; now if not given.
+        #[arg(long, value_name = "TIME")]
+        at: Option<String>,
+        /// The response to write, DER.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
     /// Describe a certificate, request, key or signed application.
     Show {
         /// The file.
@@ -113,6 +138,27 @@ impl From<AlgorithmName> for Algorithm {
             AlgorithmName::RsaPss => Self::RsaPssSha256,
             AlgorithmName::RsaPkcs1 => Self::RsaPkcs1Sha256,
             AlgorithmName::Ecdsa => Self::EcdsaP256Sha256,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Default, ValueEnum)]
+enum StatusName {
+    /// Not revoked.
+    #[default]
+    Good,
+    /// Revoked.
+    Revoked,
+    /// Not known to the responder.
+    Unknown,
+}
+
+impl From<StatusName> for Status {
+    fn from(name: StatusName) -> Self {
+        match name {
+            StatusName::Good => Self::Good,
+            StatusName::Revoked => Self::Revoked,
+            StatusName::Unknown => Self::Unknown,
         }
     }
 }
@@ -155,6 +201,19 @@ fn run(command: Command) -> Result<()> {
         }
         Command::Certify { .. } => bail!("say --csr and --out, or --csr-dir and --out-dir"),
         Command::Inventory { folder } => inventory(&folder)?,
+        Command::Ocsp { cert, issuer, responder, status, hours, at, out } => {
+            let period = match at {
+                Some(text) => Period::hours_from(ocsp::parse_time(&text)?, hours),
+                None => Period::hours(hours),
+            };
+            let certificate = file::read_certificates(&cert)?.remove(0);
+            let issuer = file::read_certificates(&issuer)?.remove(0);
+            let response = Responder::read(&responder, issuer)
+                .and_then(|responder| responder.answer(&certificate, status.into(), period))
+                .with_context(|| format!("cannot answer for {}", cert.display()))?;
+            file::write(&out, &response)?;
+            println!("{}: {} bytes", out.display(), response.len());
+        }
         Command::Show { file } => print!("{}", show::describe(&file)?),
     }
     Ok(())
