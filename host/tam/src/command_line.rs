@@ -16,6 +16,7 @@ use otrp_tam::jose::{ContentEncryption, Jws, KeyManagement, KeyType, NotOpened};
 use otrp_tam::message::{
     Application, Builder, Command, SdChanges, SignerHeader, Suite, TaEncryption, Target,
 };
+use otrp_tam::ocsp;
 use otrp_tam::response::{Outcome, Refused, Reply, StateAnswer};
 use otrp_tam::store::{self, DeviceRecord};
 use otrp_tam::ta_information::TaInformation;
@@ -209,6 +210,10 @@ pub struct MessageArguments {
     /// The other TAM's chain, leaf first.
     #[arg(long, global = true, requires = "key")]
     chain: Option<PathBuf>,
+    /// An OCSP response to staple as it is, in place of the configuration's; may be repeated, the
+    /// leaf's first.
+    #[arg(long, global = true)]
+    ocsp: Vec<PathBuf>,
     #[command(flatten)]
     device: DeviceArguments,
     /// The transaction; random if not said.
@@ -421,14 +426,7 @@ impl Kind {
 impl MessageArguments {
     pub fn run(&self) -> anyhow::Result<()> {
         let settings = self.config.as_ref().map(|path| TamSettings::read(path)).transpose()?;
-        let other = match (&self.key, &self.chain) {
-            (Some(key), Some(chain)) => Some(Identity::read(key, chain, self.tamid.as_deref())?),
-            _ => None,
-        };
-        let identity = other
-            .as_ref()
-            .or(settings.as_ref().map(|settings| &settings.identity))
-            .context("who signs? Say --config, or --key and --chain")?;
+        let identity = &self.identity(settings.as_ref())?;
         let files = self.kind.files()?;
         let target;
         let mut builder = match self.kind.command(&files) {
@@ -473,6 +471,25 @@ impl MessageArguments {
         let request = builder.suite(suite).build()?;
         std::io::stdout().write_all(&request.message)?;
         Ok(())
+    }
+
+    /// Who signs, with what it staples where that is asked for.
+    fn identity(&self, settings: Option<&TamSettings>) -> anyhow::Result<Identity> {
+        let asks_for_state = matches!(self.kind, Kind::GetDeviceState);
+        let identity = match (&self.key, &self.chain, settings) {
+            (Some(key), Some(chain), _) => Identity::read(key, chain, self.tamid.as_deref())?,
+            (_, _, Some(settings)) if asks_for_state && self.ocsp.is_empty() => {
+                settings.stapled(&settings.identity)?
+            }
+            (_, _, Some(settings)) => settings.identity.clone(),
+            _ => bail!("who signs? Say --config, or --key and --chain"),
+        };
+        if self.ocsp.is_empty() {
+            return Ok(identity);
+        }
+        let responses: anyhow::Result<_> =
+            self.ocsp.iter().map(|path| ocsp::read_file(path)).collect();
+        Ok(identity.staple(responses?))
     }
 
     fn target(&self) -> anyhow::Result<Target> {

@@ -5,6 +5,7 @@
 //! key = "keys/tam.key.pem"
 //! chain = "keys/tam.chain.pem"            # leaf first
 //! tee_roots = ["keys/tee-root.pem"]       # OEMs whose TEEs are served
+//! ocsp = ["tam.ocsp", "tam-issuing-ca.ocsp"]  # DER; the leaf's, then each CA's below the root
 //! # id = "1.3.6.1.4.1.99999.1"            # if the certificate does not say it as URI or DNS name
 //! # content_encryption = "A256GCM"        # or "A128CBC-HS256", the default
 //! # key_management = ["RSA-OAEP-256"]     # see below
@@ -15,6 +16,7 @@
 //! # [tam.alternative]                     # the same TAM's key of the other type, EC or RSA
 //! # key = "keys/tam-rsa.key.pem"
 //! # chain = "keys/tam-rsa.chain.pem"
+//! # ocsp = ["tam-rsa.ocsp", "tam-rsa-ca.ocsp"]
 //!
 //! [[sd]]
 //! name = "com.example.domain"
@@ -34,7 +36,8 @@
 //! not verify signatures of the first one.
 //!
 //! What a device has of this TAM and the file does not list, is deleted. Paths are relative to the
-//! file. It is read anew for each message, so replace it in one step (write a new file and rename
+//! file. It is read anew for each message, and OCSP responses for each GetDeviceState, so replace
+//! each in one step (write a new file and rename
 //! it): half a file is a state too, only not the desired one.
 
 use std::collections::HashSet;
@@ -51,6 +54,7 @@ use crate::identity::Identity;
 use crate::image::ImageHeader;
 use crate::jose::{ContentEncryption, KeyManagement, KeyManagements, KeyType, SignatureAlgorithm};
 use crate::message::{Suite, TaEncryption, Target};
+use crate::ocsp;
 
 /// The file, as it is written.
 #[derive(Debug, Deserialize)]
@@ -67,6 +71,8 @@ struct TamSection {
     key: PathBuf,
     chain: PathBuf,
     tee_roots: Vec<PathBuf>,
+    #[serde(default)]
+    ocsp: Vec<PathBuf>,
     id: Option<String>,
     #[serde(default)]
     content_encryption: Preferred<ContentEncryption>,
@@ -85,6 +91,8 @@ struct TamSection {
 struct AlternativeSection {
     key: PathBuf,
     chain: PathBuf,
+    #[serde(default)]
+    ocsp: Vec<PathBuf>,
 }
 
 /// One or several, the preferred one first; none if the file does not say.
@@ -159,6 +167,9 @@ pub struct TamSettings {
     /// How requests are encrypted.
     pub algorithms: Algorithms,
     retired: Vec<String>,
+    /// The files of the OCSP responses that are stapled for the two identities.
+    ocsp: Vec<PathBuf>,
+    alternative_ocsp: Vec<PathBuf>,
 }
 
 /// The algorithms of requests, each list with the preferred one first and with one at least.
@@ -355,6 +366,7 @@ impl TamSettings {
             }
             anyhow::Ok(TeeRoots::new(roots)?)
         };
+        let paths = |files: &[PathBuf]| files.iter().map(|file| folder.join(file)).collect();
         let firmware = match &section.firmware_roots {
             Some(paths) => FirmwarePolicy::SignedUnder(read_roots(paths)?),
             None => FirmwarePolicy::Any,
@@ -370,7 +382,23 @@ impl TamSettings {
                 section.ta_encryption,
             ),
             retired: section.retired,
+            ocsp: paths(&section.ocsp),
+            alternative_ocsp: section.alternative.map_or(Vec::new(), |other| paths(&other.ocsp)),
         })
+    }
+}
+
+impl TamSettings {
+    /// One of the identities with the OCSP responses that are in its files now. A TAM that staples
+    /// none, or not enough, is not trusted by a device that knows nothing of its authorities.
+    ///
+    /// # Errors
+    /// As [`ocsp::read`].
+    pub fn stapled(&self, identity: &Identity) -> anyhow::Result<Identity> {
+        let first = identity.signature_algorithm() == self.identity.signature_algorithm();
+        let files = if first { &self.ocsp } else { &self.alternative_ocsp };
+        let responses = ocsp::read(files, identity.chain())?;
+        Ok(identity.clone().staple(responses))
     }
 }
 

@@ -1,4 +1,4 @@
-//! The TAM's own key and certificate chain.
+//! The TAM's own key and certificate chain, and what it staples to show that they are good.
 
 use std::path::Path;
 
@@ -12,11 +12,13 @@ use crate::encoding::{base64, base64url, sha256};
 use crate::jose::{KeyType, SignatureAlgorithm};
 
 /// Who signs requests, and for whom answers are encrypted.
+#[derive(Clone)]
 pub struct Identity {
     key: PKey<Private>,
     key_type: KeyType,
     chain: Vec<X509>,
     tam_id: String,
+    responses: Vec<Vec<u8>>,
 }
 
 impl Identity {
@@ -54,7 +56,14 @@ impl Identity {
             )?,
         };
         ensure!(tam_id.len() <= TAM_ID_LIMIT, "the TAM ID is longer than {TAM_ID_LIMIT} bytes");
-        Ok(Self { key, key_type, chain, tam_id })
+        Ok(Self { key, key_type, chain, tam_id, responses: Vec::new() })
+    }
+
+    /// The same identity with OCSP responses to staple, in DER: the leaf's, then one for each CA
+    /// below the root.
+    #[must_use]
+    pub fn staple(self, responses: Vec<Vec<u8>>) -> Self {
+        Self { responses, ..self }
     }
 
     /// The private key.
@@ -79,6 +88,12 @@ impl Identity {
     #[must_use]
     pub fn chain(&self) -> &[X509] {
         &self.chain
+    }
+
+    /// The value of `ocspdat`: standard base64 of each stapled response (OTrP draft, section 9.1.1).
+    #[must_use]
+    pub fn ocsp_data(&self) -> Vec<String> {
+        self.responses.iter().map(|response| base64(response)).collect()
     }
 
     /// The value of `x5c`: standard base64 of each certificate, leaf first.

@@ -29,6 +29,7 @@ pub mod identity;
 pub mod image;
 pub mod jose;
 pub mod message;
+pub mod ocsp;
 pub mod plan;
 pub mod response;
 pub mod store;

@@ -280,7 +280,7 @@ pub struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    /// Asks for the device's state.
+    /// Asks for the device's state, and staples the responses of the identity.
     #[must_use]
     pub fn device_state(identity: &'a Identity) -> Self {
         Self::new(identity, None)
@@ -459,7 +459,7 @@ impl<'a> Builder<'a> {
         };
         match self.command.take() {
             None => {
-                tbs.insert("ocspdat".into(), ocsp_responses());
+                tbs.insert("ocspdat".into(), self.identity.ocsp_data().into());
                 let algorithms = SignatureAlgorithm::ALL.map(SignatureAlgorithm::name);
                 tbs.insert("supportedsigalgs".into(), json!(algorithms));
             }
@@ -659,10 +659,4 @@ impl SdChanges<'_> {
         }
         Value::Object(members)
     }
-}
-
-/// `ocspdat`: the stapled responses for the leaf and each CA below the root, which section 9.1.1
-/// of the draft makes mandatory. This TAM has no OCSP responder to ask yet, so there are none.
-fn ocsp_responses() -> Value {
-    json!([])
 }

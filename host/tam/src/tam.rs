@@ -384,8 +384,8 @@ impl Tam {
     }
 
     fn ask_for_state(&self, settings: &TamSettings, session: Session) -> anyhow::Result<Next> {
-        let identity = session.identity(settings)?;
-        let request = Builder::device_state(identity).tid(session.tid.clone()).build()?;
+        let identity = settings.stapled(session.identity(settings)?)?;
+        let request = Builder::device_state(&identity).tid(session.tid.clone()).build()?;
         let message = self.wait(request, None, None, session);
         Ok(Next { message: Some(message), line: String::from("next GetDeviceState") })
     }
