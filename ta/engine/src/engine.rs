@@ -1,9 +1,9 @@
 //! The broker: one entry, bytes to bytes.
 
+use otrp_wire::ErrorCode;
 use otrp_wire::envelope::EnvelopeError;
 use otrp_wire::limits::{MESSAGE_LIMIT, REPLY_LIMIT};
 use otrp_wire::response::Writer;
-use otrp_wire::{ErrorCode, RequestName};
 use serde::Serialize;
 
 use crate::chain::ChainBuffer;
@@ -15,11 +15,12 @@ use crate::information::{self, QueryError};
 use crate::jose::content::ContentKey;
 use crate::message::{Opened, Received, Request, Transaction};
 use crate::personalization::{self, PersonalizationError};
-use crate::pki::{PublicKey, TrustedTam};
+use crate::pki::PublicKey;
 use crate::platform::{Clock, Kind, Name, Platform, Point, PortError, Ports, Storage, UuidBytes};
 use crate::policy;
 use crate::registry::Registry;
 use crate::reply::{Addressed, Outcome, SIGNATURE_ALGORITHM};
+use crate::revocation::{Standing, StapledTam, UnrevokedTam};
 use crate::trust::Trust;
 
 const INVALID: Error = Error::Refused(ErrorCode::RequestInvalid);
@@ -126,18 +127,22 @@ impl<P: Platform> Engine<P> {
         let now = self.now();
         let Self { ports, trust, device, registry, chain } = self;
         let verified = received.authenticate(trust, registry.state(), ports, now, chain)?;
-        let (request, tam) = verified.read(transaction)?;
-        let PublicKey::P256(key) = *tam.key() else { return Err(UNSUPPORTED) };
+        let (mut request, tam) = verified.read(transaction)?;
+        let standing = Standing::of::<P::Rsa>(&mut request, tam, registry.state(), now)?;
+        let PublicKey::P256(key) = *standing.tam().key() else { return Err(UNSUPPORTED) };
         if !request.accepts_signature(SIGNATURE_ALGORITHM) {
             return Err(UNSUPPORTED);
         }
         let identity = device.identity(trust)?;
         let name = request.name();
-        if name == RequestName::GetDeviceState {
-            let mut context = StateQuery { ports, registry, identity, scratch };
-            let (tam, generation) = context.run(&tam)?;
-            return Ok(Answer::State { tam, key, generation });
-        }
+        let tam = match standing {
+            Standing::Stapled(tam) => {
+                let mut context = StateQuery { ports, registry, identity, scratch };
+                let (tam, generation) = context.run(&tam)?;
+                return Ok(Answer::State { tam, key, generation });
+            }
+            Standing::Remembered(tam) => tam,
+        };
 
         let (mut opened, owner) = open_request(request, trust, registry, ports, &tam)?;
         let owner = match owner {
@@ -301,7 +306,7 @@ fn open_request<'m, P: Platform>(
     trust: &Trust,
     registry: &Registry,
     ports: &mut Ports<P>,
-    tam: &TrustedTam<'_>,
+    tam: &UnrevokedTam<'_>,
 ) -> Result<(Opened<'m>, Result<policy::Owner, Error>), Error> {
     if !request.is_for(trust.tee_name) {
         return Err(INVALID);
@@ -321,12 +326,12 @@ struct StateQuery<'e, P: Platform> {
 }
 
 impl<P: Platform> StateQuery<'_, P> {
-    /// Remembers the TAM, its certificates and the state that it is given; returns its number and
-    /// the state's generation.
-    fn run(&mut self, tam: &TrustedTam<'_>) -> Result<(u32, u64), Error> {
-        let path = tam.path();
+    /// Remembers the TAM, its certificates, their standing and the state that it is given; returns
+    /// its number and the state's generation.
+    fn run(&mut self, stapled: &StapledTam<'_>) -> Result<(u32, u64), Error> {
+        let tam = stapled.tam();
         let mut chain = ChainBuffer::new();
-        for certificate in core::iter::once(path.leaf()).chain(path.authorities()) {
+        for certificate in tam.path().certificates() {
             chain.push(certificate.der()).map_err(|_| PortError::Full)?;
         }
         let digest = chain.digest();
@@ -339,7 +344,7 @@ impl<P: Platform> StateQuery<'_, P> {
             let name = Name { kind: Kind::TamChain, number: next };
             self.ports.storage.replace(name, chain.der())?;
         }
-        let number = self.registry.change().meet(tam, new.then_some(digest))?;
+        let number = self.registry.change().meet(stapled, new.then_some(digest))?;
         let state = self.registry.state();
         let generation = state.next_generation();
         let view = View { state, identity: self.identity, tam: number, generation };

@@ -21,6 +21,7 @@ pub mod platform;
 pub mod policy;
 pub mod registry;
 mod reply;
+pub mod revocation;
 pub mod secret;
 pub mod trust;
 

@@ -6,7 +6,7 @@
 use otrp_wire::base64::{Form, decode, decode_array, decode_in_place};
 use otrp_wire::envelope::{Envelope, EnvelopeError};
 use otrp_wire::jwe::{EcPublicKey, Header, Jwe};
-use otrp_wire::limits::{JOSE_HEADER_LIMIT, PARTY_LIMIT, TRANSACTION_ID_LIMIT};
+use otrp_wire::limits::{JOSE_HEADER_LIMIT, OCSP_LIMIT, PARTY_LIMIT, TRANSACTION_ID_LIMIT};
 use otrp_wire::request::{Content, EncryptedTa, Tbs};
 use otrp_wire::{ErrorCode, RequestName, Span, VERSION};
 use sha2::{Digest, Sha256};
@@ -231,6 +231,22 @@ impl<'m> Request<'m> {
     pub fn accepts_signature(&self, algorithm: &str) -> bool {
         let listed = self.tbs.algorithms.as_ref();
         listed.is_none_or(|names| names.iter().any(|name| name.text(self.payload) == algorithm))
+    }
+
+    /// The stapled responses, decoded in place: the leaf's first, then those of the authorities.
+    ///
+    /// # Errors
+    /// `ERR_REQUEST_INVALID` for what is not base64; `ERR_TAM_NOT_TRUSTED` for more than
+    /// [`OCSP_LIMIT`].
+    pub fn ocsp_responses(&mut self) -> Result<heapless::Vec<&[u8], OCSP_LIMIT>, Error> {
+        let Self { payload, tbs, .. } = self;
+        let texts = [&tbs.ocsp, &tbs.ca_ocsp].into_iter().flatten().flatten();
+        let mut decoded = heapless::Vec::<Span, OCSP_LIMIT>::new();
+        for text in texts {
+            let span = decode_in_place(payload, *text, Form::Any)?;
+            decoded.push(span).map_err(|_| UNTRUSTED)?;
+        }
+        Ok(decoded.iter().map(|span| span.of(payload)).collect())
     }
 
     /// Whether the request is for the TEE of this name.

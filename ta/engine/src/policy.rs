@@ -8,9 +8,9 @@ use otrp_wire::id::{SdName, SpId, TaId};
 
 use crate::error::Error;
 use crate::image::SignedImage;
-use crate::pki::TrustedTam;
 use crate::platform::StoredTa;
 use crate::registry::{Intent, NewSd, Sd, SdReference, SdUpdate, State, Ta, TaReference, Tam};
+use crate::revocation::UnrevokedTam;
 
 /// A command whose sender may give it, on a state in which it makes sense.
 ///
@@ -55,7 +55,7 @@ pub struct Current<'s>(&'s Tam);
 /// `ERR_DEV_STATE_MISMATCH`.
 pub fn current<'s>(
     state: &'s State,
-    tam: &TrustedTam<'_>,
+    tam: &UnrevokedTam<'_>,
     dsi_hash: &[u8; 32],
 ) -> Result<Current<'s>, Error> {
     state

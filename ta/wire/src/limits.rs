@@ -26,7 +26,15 @@ pub const CHAIN_LIMIT: usize = 5;
 /// Longest chain in bytes that is kept, for a TAM or for the TEE.
 pub const CHAIN_BYTES_LIMIT: usize = 4096;
 /// Most OCSP responses in a request: the leaf's and one for each CA below the root.
-pub const OCSP_LIMIT: usize = CHAIN_LIMIT;
+pub const OCSP_LIMIT: usize = CHAIN_LIMIT.saturating_sub(1);
+/// Longest OCSP response in bytes: one with a delegated responder's certificate of
+/// [`CERTIFICATE_LIMIT`], an RSA-4096 signature, and the status of a few certificates.
+pub const OCSP_RESPONSE_LIMIT: usize = 4096;
+/// Most CAs whose good standing is remembered: the issuing CA of every TAM.
+pub const AUTHORITY_LIMIT: usize = TAM_LIMIT;
+/// How many seconds a clock may be behind that of an OCSP responder, so that a response that was
+/// made just now is not from the future: what `openssl ocsp` allows too.
+pub const CLOCK_TOLERANCE_SECONDS: u64 = 300;
 /// Most algorithm names in `supportedsigalgs`.
 pub const ALGORITHM_LIMIT: usize = 8;
 /// Longest TAM identifier in bytes: a URL.

@@ -15,6 +15,7 @@ use otrp_engine::platform::{Kind, Name, Platform, UuidBytes};
 use otrp_engine::{Engine, Trust};
 use otrp_keys::certificate::Identity as Signer;
 use otrp_keys::device::Authority;
+use otrp_keys::ocsp::{Period, Statement, Status};
 use otrp_keys::{Uuid, development, file, image};
 use otrp_sim::{SimPlatform, Snapshot, World};
 use otrp_tam::Identity;
@@ -37,8 +38,12 @@ pub struct Pki {
     pub rogue_tam: Identity,
     /// Issues TAM certificates.
     pub tam_authority: Signer,
+    /// Answers for what it issued.
+    pub tam_responder: Signer,
     /// The anchor of all TAMs but the rogue one.
     pub tam_root: Signer,
+    /// Answers for what it issued.
+    pub tam_root_responder: Signer,
     pub sp_rsa: Signer,
     pub sp_ec: Signer,
     pub tee_authority: Authority,
@@ -74,7 +79,12 @@ impl Pki {
         let tam = |name: &str| {
             let stem = folder.join(name);
             let chain = file::beside(&stem, ".chain.pem");
-            Identity::read(&file::beside(&stem, ".key.pem"), &chain, None).unwrap()
+            let tam = Identity::read(&file::beside(&stem, ".key.pem"), &chain, None).unwrap();
+            if name == "rogue-tam" {
+                return tam;
+            }
+            let responses = development::responses(folder, name, Period::hours(24)).unwrap();
+            tam.staple(responses.into())
         };
         let certificate = |name: &str| {
             file::read_certificates(&folder.join(name).with_extension("der")).unwrap().remove(0)
@@ -90,6 +100,8 @@ impl Pki {
             other_tam: tam("other-tam"),
             rogue_tam: tam("rogue-tam"),
             tam_authority: signer("tam-issuing-ca"),
+            tam_responder: signer("tam-ocsp"),
+            tam_root_responder: signer("tam-root-ocsp"),
             sp_rsa: signer("sp-rsa"),
             sp_ec: signer("sp-ec"),
             tee_authority: Authority::read(&folder.join("tee-ca")).unwrap(),
@@ -103,6 +115,24 @@ impl Pki {
             tam_root,
         }
     }
+}
+
+/// The identity with responses that say that it is good: each by the issuer itself, which is the
+/// first of `issuers` for the leaf.
+pub fn stapled(tam: Identity, issuers: &[&Signer]) -> Identity {
+    let issued = tam.chain().iter().zip(issuers);
+    let responses = issued.map(|(certificate, issuer)| {
+        let issuer_certificate = &issuer.certificate;
+        let (status, period) = (Status::Good, Period::hours(24));
+        Statement { certificate, issuer: issuer_certificate, status, period }.sign(issuer).unwrap()
+    });
+    let responses = responses.collect();
+    tam.staple(responses)
+}
+
+/// A TAM below the issuing CA, with responses that say that it is good.
+pub fn stapled_below_authority(tam: Identity) -> Identity {
+    stapled(tam, &[&pki().tam_authority, &pki().tam_root])
 }
 
 /// Seconds since 1970.

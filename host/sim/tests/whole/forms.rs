@@ -15,7 +15,7 @@ use otrp_tam::message::{
 use serde_json::{Value, json};
 
 use crate::bench::{
-    Device, Refused, TEE_NAME, base64, base64url, der, elf, pki, sha256, signed, uuid,
+    Device, Refused, TEE_NAME, base64, base64url, der, elf, pki, sha256, signed, stapled, uuid,
 };
 
 const SP: &str = "acme-bank.example";
@@ -103,8 +103,9 @@ fn a_state_is_asked_for_as_in_the_samples() {
     let tam = &pki().tam;
     let samples = |algorithms: Value| {
         Builder::device_state(tam).edit_tbs(move |tbs| {
-            tbs.insert("ocspdat".into(), "c2FtcGxlIG9jc3BkYXQgQjY0".into());
-            tbs.insert("icaocspdat".into(), "c2FtcGxlIGljYW9jc3BkYXQgQjY0".into());
+            let [leaf, authority] = <[String; 2]>::try_from(tam.ocsp_data()).unwrap();
+            tbs.insert("ocspdat".into(), leaf.into());
+            tbs.insert("icaocspdat".into(), authority.into());
             tbs.insert("supportedsigalgs".into(), algorithms);
         })
     };
@@ -140,7 +141,7 @@ fn one_signer_stands_for_a_chain_of_one() {
     .issue(&key, &pki().tam_root)
     .unwrap();
     let text = base64(&der(&leaf));
-    let tam = Identity::new(key, vec![leaf], None).unwrap();
+    let tam = stapled(Identity::new(key, vec![leaf], None).unwrap(), &[&pki().tam_root]);
     let mut device = Device::provisioned();
     let request = Builder::device_state(&tam).edit_message(move |message| {
         message["GetDeviceStateRequest"]["header"] = json!({ "signer": text });

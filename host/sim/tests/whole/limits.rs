@@ -19,7 +19,7 @@ use otrp_tam::message::{
     Application, Builder, Command, SdChanges, SignerHeader, TaEncryption, Target,
 };
 
-use crate::bench::{Device, der, elf, pki, signed};
+use crate::bench::{Device, der, elf, pki, signed, stapled, stapled_below_authority};
 
 const FULL: &str = "ERR_TEE_RESOURCE_FULL";
 
@@ -29,7 +29,7 @@ fn tam(id: &str) -> Identity {
     let leaf = template("A TAM of a test", Purpose::Party, Some(id));
     let mut chain = pki().tam.chain().to_vec();
     chain[0] = leaf.issue(&key, &pki().tam_authority).unwrap();
-    Identity::new(key, chain, None).unwrap()
+    stapled_below_authority(Identity::new(key, chain, None).unwrap())
 }
 
 fn template<'a>(common_name: &'a str, purpose: Purpose, uri: Option<&'a str>) -> Template<'a> {
@@ -353,18 +353,20 @@ fn a_chain_has_its_length() {
     // Authorities below the root, each above the next.
     let below_root = |count: usize| {
         let mut chain = vec![pki().tam_root.certificate.clone()];
-        let mut issuer = pki().tam_root.clone();
+        let mut issuers = vec![pki().tam_root.clone()];
         for number in 0..count {
             let key = generate_p256().unwrap();
             let name = format!("Authority {number} of a test");
-            let certificate = template(&name, Purpose::Root, None).issue(&key, &issuer).unwrap();
+            let authority = template(&name, Purpose::Root, None);
+            let certificate = authority.issue(&key, &issuers[0]).unwrap();
             chain.insert(0, certificate.clone());
-            issuer = Signer { key, certificate };
+            issuers.insert(0, Signer { key, certificate });
         }
         let key = generate_p256().unwrap();
         let leaf = template("A TAM of a test", Purpose::Party, Some("https://deep.example"));
-        chain.insert(0, leaf.issue(&key, &issuer).unwrap());
-        Identity::new(key, chain, None).unwrap()
+        chain.insert(0, leaf.issue(&key, &issuers[0]).unwrap());
+        let issuers: Vec<&Signer> = issuers.iter().collect();
+        stapled(Identity::new(key, chain, None).unwrap(), &issuers)
     };
     let longest = below_root(CHAIN_LIMIT - 2);
     assert_eq!(longest.chain().len(), CHAIN_LIMIT);

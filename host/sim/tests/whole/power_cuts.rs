@@ -28,7 +28,9 @@ use otrp_tam::ta_information::TaInformation;
 use p256::SecretKey;
 use p256::elliptic_curve::sec1::ToSec1Point;
 
-use crate::bench::{Device, boot_simulator, der, now, pki, signed, ta_query, uuid};
+use crate::bench::{
+    Device, boot_simulator, der, now, pki, signed, stapled_below_authority, ta_query, uuid,
+};
 use crate::home::*;
 
 /// A request that a device in some state accepts.
@@ -514,6 +516,7 @@ fn meeting_a_tam_with_a_new_certificate() {
     let mut chain = old.chain().to_vec();
     chain[0] = certificate;
     let new = Identity::new(old.key().to_owned(), chain, None).unwrap();
+    let new = stapled_below_authority(new);
     let message = Builder::device_state(&new).build().unwrap().message;
     with_each_fault(
         &home().snapshot,

@@ -11,7 +11,9 @@ use otrp_tam::message::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::bench::{Device, base64, base64url, der, now, pki, sha256, signed, uuid};
+use crate::bench::{
+    Device, base64, base64url, der, now, pki, sha256, signed, stapled_below_authority, uuid,
+};
 use crate::home::Answer::{Open, Sealed};
 use crate::home::*;
 
@@ -42,7 +44,7 @@ fn tam(purpose: Purpose, validity: Validity, uri: Option<&str>) -> Identity {
     .unwrap();
     let mut chain = pki().tam.chain().to_vec();
     chain[0] = leaf;
-    Identity::new(key, chain, Some(pki().tam.tam_id())).unwrap()
+    stapled_below_authority(Identity::new(key, chain, Some(pki().tam.tam_id())).unwrap())
 }
 
 #[test]
@@ -383,7 +385,7 @@ fn states_that_are_not_the_current_one() {
     let stranger = tam(Purpose::Party, Validity::years(1), Some("https://stranger.example/"));
     let stranger_command = Builder::command(&stranger, &home().target, Base::CreateSd.command())
         .tam_id("https://stranger.example/");
-    refusals.refused("a TAM that was given none", MISMATCH, Open, stranger_command);
+    refusals.refused("a TAM that was given none", UNTRUSTED, Open, stranger_command);
     refusals.end(Base::UpdateSd);
 }
 

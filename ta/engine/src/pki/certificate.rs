@@ -10,6 +10,7 @@ use rustls_pki_types::DnsName;
 use sha2::{Digest, Sha256};
 
 use super::asn1::{contents, element, whole};
+use super::key::verify_signed;
 use super::{Error, PublicKey, Scheme};
 use crate::platform::{Point, RsaVerify};
 
@@ -37,6 +38,14 @@ pub struct Validity {
     pub not_before: u64,
     /// The last second.
     pub not_after: u64,
+}
+
+impl Validity {
+    /// Whether it is valid in this second since 1970.
+    #[must_use]
+    pub const fn includes(&self, unix_seconds: u64) -> bool {
+        self.not_before <= unix_seconds && unix_seconds <= self.not_after
+    }
 }
 
 /// What a certificate may say its key is for (RFC 5280, section 4.2.1.3).
@@ -87,6 +96,8 @@ const STANDARD_EXTENSION: [u8; 2] = [0x55, 0x1d];
 pub(super) const ANY_EXTENDED_KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x25, 0x00];
 /// id-kp-codeSigning: 1.3.6.1.5.5.7.3.3.
 const CODE_SIGNING: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x03];
+/// id-kp-OCSPSigning: 1.3.6.1.5.5.7.3.9.
+const OCSP_SIGNING: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x09];
 
 impl<'a> Certificate<'a> {
     /// Parses a certificate that takes all of `der`.
@@ -213,15 +224,26 @@ impl<'a> Certificate<'a> {
 
     /// Whether the key may sign code, going by keyUsage and extendedKeyUsage where present.
     pub(super) fn allows_code_signing(&self) -> bool {
-        let purpose = |purpose: &[u8]| [CODE_SIGNING, ANY_EXTENDED_KEY_USAGE].contains(&purpose);
         self.allows(Usage::DigitalSignature)
             && self.extensions.extended_key_usage.is_none_or(|purposes| {
-                elements(purposes).any(|element| {
-                    element.is_ok_and(|element| {
-                        element.tag() == Tag::ObjectIdentifier && purpose(element.value())
-                    })
-                })
+                names_purpose(purposes, &[CODE_SIGNING, ANY_EXTENDED_KEY_USAGE])
             })
+    }
+
+    /// Whether the key may sign OCSP responses for the certificate's issuer, which has to be said
+    /// in so many words (RFC 6960, section 4.2.2.2).
+    pub(super) fn allows_ocsp_signing(&self) -> bool {
+        self.allows(Usage::DigitalSignature)
+            && self
+                .extensions
+                .extended_key_usage
+                .is_some_and(|purposes| names_purpose(purposes, &[OCSP_SIGNING]))
+    }
+
+    /// Whether the subject of `issuer` issued this certificate: by name and by signature.
+    pub(super) fn is_issued_by<R: RsaVerify>(&self, issuer: &Certificate<'_>) -> bool {
+        self.issuer == issuer.subject
+            && verify_signed::<R>(issuer.spki, self.signature_algorithm, self.tbs, self.signature)
     }
 
     /// Whether the holder of `key` signed this certificate.
@@ -260,6 +282,15 @@ impl<'a> Certificate<'a> {
             TamId::new(DnsName::try_from(name).ok()?.as_ref())
         }
     }
+}
+
+/// Whether an extendedKeyUsage, the contents of its SEQUENCE, names one of `wanted`.
+fn names_purpose(purposes: &[u8], wanted: &[&[u8]]) -> bool {
+    elements(purposes).any(|element| {
+        element.is_ok_and(|element| {
+            element.tag() == Tag::ObjectIdentifier && wanted.contains(&element.value())
+        })
+    })
 }
 
 /// Whether the certificate is for this P-256 key.
@@ -371,7 +402,7 @@ fn once<T>(slot: &mut Option<T>, value: T) -> Result<(), Error> {
 }
 
 /// `BOOLEAN DEFAULT FALSE`, where DER leaves the default out.
-fn boolean_default_false(reader: &mut SliceReader<'_>) -> Result<bool, Error> {
+pub(super) fn boolean_default_false(reader: &mut SliceReader<'_>) -> Result<bool, Error> {
     match reader.decode::<Option<bool>>()? {
         None => Ok(false),
         Some(true) => Ok(true),

@@ -80,14 +80,7 @@ impl<'a> PublicKey<'a> {
     /// `rsaEncryption` key within the bounds of [`PublicKey::Rsa`]; [`Error::Malformed`] for what
     /// is no SubjectPublicKeyInfo.
     pub fn from_spki(der: &'a [u8]) -> Result<Self, Error> {
-        let (algorithm, key) = whole(der, |reader| {
-            reader.sequence(|reader| {
-                let algorithm = contents(reader, Tag::Sequence)?;
-                let key = reader.decode::<BitStringRef<'a>>()?;
-                der::Result::Ok((algorithm, key))
-            })
-        })?;
-        let key = key.as_bytes().ok_or(Error::Malformed)?;
+        let (algorithm, key) = split_spki(der)?;
         if algorithm == alg_id::ECDSA_P256.as_ref() {
             Self::p256(key)
         } else if algorithm == alg_id::RSA_ENCRYPTION.as_ref() {
@@ -158,16 +151,59 @@ impl<'a> PublicKey<'a> {
     }
 }
 
+/// The algorithm (the contents of the SEQUENCE) and the key (those of the BIT STRING) of a DER
+/// SubjectPublicKeyInfo.
+///
+/// # Errors
+/// [`Error::Malformed`].
+pub(super) fn split_spki(der: &[u8]) -> Result<(&[u8], &[u8]), Error> {
+    let (algorithm, key) = whole(der, |reader| {
+        reader.sequence(|reader| {
+            let algorithm = contents(reader, Tag::Sequence)?;
+            let key = reader.decode::<BitStringRef<'_>>()?;
+            der::Result::Ok((algorithm, key))
+        })
+    })?;
+    Ok((algorithm, key.as_bytes().ok_or(Error::Malformed)?))
+}
+
+/// Every algorithm with which authorities may sign, over the platform's RSA.
+pub(super) fn algorithms<'a, R: RsaVerify + 'a>() -> &'a [&'a dyn SignatureVerificationAlgorithm] {
+    &[
+        &Algorithm::<R>::ECDSA_P256,
+        &Algorithm::<R>::RSA_PKCS1,
+        &Algorithm::<R>::RSA_PSS,
+        #[cfg(feature = "p384")]
+        &EcdsaP384,
+    ]
+}
+
+/// Whether `signature`, by the algorithm whose identifier (the contents of the SEQUENCE) is
+/// `algorithm`, is one over `message` by the key of the SubjectPublicKeyInfo `spki`.
+pub(super) fn verify_signed<R: RsaVerify>(
+    spki: &[u8],
+    algorithm: &[u8],
+    message: &[u8],
+    signature: &[u8],
+) -> bool {
+    let Ok((kind, key)) = split_spki(spki) else { return false };
+    algorithms::<R>().iter().any(|known| {
+        known.signature_alg_id().as_ref() == algorithm
+            && known.public_key_alg_id().as_ref() == kind
+            && known.verify_signature(key, message, signature).is_ok()
+    })
+}
+
 /// A scheme as webpki asks for it, over the platform's RSA.
-pub(super) struct Algorithm<R> {
+struct Algorithm<R> {
     scheme: Scheme,
     rsa: PhantomData<fn() -> R>,
 }
 
 impl<R: RsaVerify> Algorithm<R> {
-    pub(super) const ECDSA_P256: Self = Self::new(Scheme::Es256Der);
-    pub(super) const RSA_PKCS1: Self = Self::new(Scheme::RsaPkcs1);
-    pub(super) const RSA_PSS: Self = Self::new(Scheme::RsaPss);
+    const ECDSA_P256: Self = Self::new(Scheme::Es256Der);
+    const RSA_PKCS1: Self = Self::new(Scheme::RsaPkcs1);
+    const RSA_PSS: Self = Self::new(Scheme::RsaPss);
 
     const fn new(scheme: Scheme) -> Self {
         Self { scheme, rsa: PhantomData }
@@ -210,7 +246,7 @@ impl<R: RsaVerify> SignatureVerificationAlgorithm for Algorithm<R> {
 /// ECDSA on P-384 with SHA-384, for authorities only: no leaf has such a key.
 #[cfg(feature = "p384")]
 #[derive(Debug)]
-pub(super) struct EcdsaP384;
+struct EcdsaP384;
 
 #[cfg(feature = "p384")]
 impl SignatureVerificationAlgorithm for EcdsaP384 {

@@ -4,13 +4,12 @@ use core::time::Duration;
 
 use otrp_wire::id::TamId;
 use otrp_wire::limits::CHAIN_LIMIT;
-use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, UnixTime};
+use rustls_pki_types::{CertificateDer, UnixTime};
+use sha2::{Digest, Sha256};
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
 use super::certificate::ANY_EXTENDED_KEY_USAGE;
-use super::key::Algorithm;
-#[cfg(feature = "p384")]
-use super::key::EcdsaP384;
+use super::key::algorithms;
 use super::{Certificate, Error, PublicKey, Usage};
 use crate::platform::RsaVerify;
 
@@ -95,6 +94,19 @@ impl<'a> VerifiedPath<'a> {
     #[must_use]
     pub fn authorities(&self) -> &[Certificate<'a>] {
         &self.authorities
+    }
+
+    /// Every certificate, from the leaf to the anchor.
+    pub fn certificates(&self) -> impl Iterator<Item = &Certificate<'a>> {
+        core::iter::once(&self.leaf).chain(&self.authorities)
+    }
+
+    /// SHA-256 of the certificates one behind the other: that of the chain as it is stored.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        let mut digest = Sha256::new();
+        self.certificates().for_each(|certificate| digest.update(certificate.der()));
+        digest.finalize().into()
     }
 
     /// The path as that of a trusted TAM; `None` if it was verified for another role.
@@ -278,16 +290,9 @@ fn verify_to_anchor<R: RsaVerify>(
     for certificate in intermediates {
         above.push(CertificateDer::from(certificate.der())).map_err(|_| Untrusted::TooMany)?;
     }
-    let algorithms: &[&dyn SignatureVerificationAlgorithm] = &[
-        &Algorithm::<R>::ECDSA_P256,
-        &Algorithm::<R>::RSA_PKCS1,
-        &Algorithm::<R>::RSA_PSS,
-        #[cfg(feature = "p384")]
-        &EcdsaP384,
-    ];
     let path = leaf
         .verify_for_usage(
-            algorithms,
+            algorithms::<R>(),
             core::slice::from_ref(&anchor),
             &above,
             UnixTime::since_unix_epoch(Duration::from_secs(now_unix_seconds)),

@@ -7,17 +7,18 @@
 
 use otrp_wire::id::{SdName, SpId, TaId, TamId};
 use otrp_wire::limits::{
-    NAME_LIMIT, SD_LIMIT, TA_LIMIT, TAM_ID_LIMIT, TAM_LIMIT, VERSION_FLOOR_LIMIT,
+    AUTHORITY_LIMIT, NAME_LIMIT, SD_LIMIT, TA_LIMIT, TAM_ID_LIMIT, TAM_LIMIT, VERSION_FLOOR_LIMIT,
 };
 
-use super::state::{Aik, Floor, Intent, Sd, State, TRASH_LIMIT, Ta, Tam, Trash};
+use super::state::{Aik, Authority, Floor, Intent, Sd, State, TRASH_LIMIT, Ta, Tam, Trash};
 use crate::platform::{Kind, Name, StoredTa};
 
 /// The version of the format.
 const VERSION: u8 = 1;
 
 const TEXT: usize = 1 + NAME_LIMIT;
-const LONGEST_TAM: usize = 4 + 4 + 1 + TAM_ID_LIMIT + 32 + 32 + 33;
+const LONGEST_TAM: usize = 4 + 4 + 1 + TAM_ID_LIMIT + 32 + 32 + 8 + 33;
+const AUTHORITY: usize = 32 + 8;
 const LONGEST_SD: usize = 4 + 4 + TEXT + TEXT + 4;
 const LONGEST_AIK: usize = 4 + 4 + TEXT + 65;
 const LONGEST_TA: usize = 4 + TEXT + 16 + 4 + 4 + 32 + 32 + 5;
@@ -29,6 +30,7 @@ pub const LONGEST_RECORD: usize = 1
     + 8
     + 8
     + (2 + TAM_LIMIT * LONGEST_TAM)
+    + (2 + AUTHORITY_LIMIT * AUTHORITY)
     + (2 + SD_LIMIT * LONGEST_SD)
     + (2 + SD_LIMIT * LONGEST_AIK)
     + (2 + TA_LIMIT * LONGEST_TA)
@@ -49,9 +51,10 @@ pub(super) fn encode<'b>(
     let mut out = Output { buffer, length: 0 };
     out.byte(VERSION)?;
     out.bytes(&state.next_number.to_be_bytes())?;
-    out.bytes(&state.next_generation.to_be_bytes())?;
-    out.bytes(&state.time_floor.to_be_bytes())?;
+    encode_long(&mut out, state.next_generation)?;
+    encode_long(&mut out, state.time_floor)?;
     out.list(&state.tams, encode_tam)?;
+    out.list(&state.authorities, encode_authority)?;
     out.list(&state.sds, encode_sd)?;
     out.list(&state.aiks, encode_aik)?;
     out.list(&state.tas, encode_ta)?;
@@ -73,9 +76,10 @@ pub(super) fn decode(record: &[u8], state: &mut State) -> Result<Option<Intent>,
         return Err(Damaged);
     }
     state.next_number = input.number()?;
-    state.next_generation = u64::from_be_bytes(input.array()?);
-    state.time_floor = u64::from_be_bytes(input.array()?);
+    state.next_generation = input.long()?;
+    state.time_floor = input.long()?;
     input.list(&mut state.tams, decode_tam)?;
+    input.list(&mut state.authorities, decode_authority)?;
     input.list(&mut state.sds, decode_sd)?;
     input.list(&mut state.aiks, decode_aik)?;
     input.list(&mut state.tas, decode_ta)?;
@@ -93,12 +97,17 @@ fn encode_number(out: &mut Output<'_>, number: &u32) -> Result<(), Damaged> {
     out.bytes(&number.to_be_bytes())
 }
 
+fn encode_long(out: &mut Output<'_>, number: u64) -> Result<(), Damaged> {
+    out.bytes(&number.to_be_bytes())
+}
+
 fn encode_tam(out: &mut Output<'_>, tam: &Tam) -> Result<(), Damaged> {
     encode_number(out, &tam.number)?;
     encode_number(out, &tam.chain)?;
     out.text(tam.id.as_str())?;
     out.bytes(&tam.leaf)?;
     out.bytes(&tam.chain_digest)?;
+    encode_long(out, tam.good_until)?;
     out.option(tam.dsi_hash.as_ref(), |out, hash| out.bytes(hash))
 }
 
@@ -109,8 +118,18 @@ fn decode_tam(input: &mut Input<'_>) -> Result<Tam, Damaged> {
         id: TamId::new(input.text()?).ok_or(Damaged)?,
         leaf: input.array()?,
         chain_digest: input.array()?,
+        good_until: input.long()?,
         dsi_hash: input.option(Input::array)?,
     })
+}
+
+fn encode_authority(out: &mut Output<'_>, authority: &Authority) -> Result<(), Damaged> {
+    out.bytes(&authority.fingerprint)?;
+    encode_long(out, authority.good_until)
+}
+
+fn decode_authority(input: &mut Input<'_>) -> Result<Authority, Damaged> {
+    Ok(Authority { fingerprint: input.array()?, good_until: input.long()? })
 }
 
 fn encode_sd(out: &mut Output<'_>, sd: &Sd) -> Result<(), Damaged> {
@@ -277,6 +296,10 @@ impl<'r> Input<'r> {
         self.array().map(u32::from_be_bytes)
     }
 
+    fn long(&mut self) -> Result<u64, Damaged> {
+        self.array().map(u64::from_be_bytes)
+    }
+
     fn flag(&mut self) -> Result<bool, Damaged> {
         match self.byte()? {
             0 => Ok(false),
@@ -326,7 +349,7 @@ mod tests {
 
     /// A record of version 1, written by hand; it must stay readable for ever.
     fn golden() -> Vec<u8> {
-        let parts: [(&str, usize); 41] = [
+        let parts: [(&str, usize); 45] = [
             ("01", 1),               // version
             ("0000000a", 1),         // next number
             ("0000000000000102", 1), // next generation
@@ -336,8 +359,12 @@ mod tests {
             ("06753a2f74616d", 1),   // "u:/tam"
             ("a1", 32),              // leaf
             ("a2", 32),              // chain
+            ("0000000065008000", 1), // good until
             ("01", 1),               // with a device state
             ("a3", 32),              //
+            ("0001", 1),             // authorities
+            ("a4", 32),              // certificate
+            ("0000000065009000", 1), // good until
             ("0001", 1),             // security domains
             ("0000000200000001", 1), // number, TAM
             ("027370", 1),           // "sp"
@@ -402,9 +429,12 @@ mod tests {
             id: TamId::new("u:/tam").unwrap(),
             leaf: [0xa1; 32],
             chain_digest: [0xa2; 32],
+            good_until: 0x6500_8000,
             dsi_hash: Some([0xa3; 32]),
         };
         state.tams.push(tam).unwrap();
+        let authority = Authority { fingerprint: [0xa4; 32], good_until: 0x6500_9000 };
+        state.authorities.push(authority).unwrap();
         let name = SdName::new("sd").unwrap();
         let sd = Sd { number: 2, tam: 1, sp: sp.clone(), name, certificates: 3 };
         state.sds.push(sd).unwrap();
@@ -444,8 +474,8 @@ mod tests {
     fn the_record_of_a_fresh_device_is_short() {
         let mut buffer = [0; 64];
         let record = encode(&State::new(), None, &mut buffer).unwrap();
-        // The numbers begin at 1; then no time, six empty lists and no intent.
-        let expected = String::from("01000000010000000000000001") + &"00".repeat(8 + 6 * 2 + 1);
+        // The numbers begin at 1; then no time, seven empty lists and no intent.
+        let expected = String::from("01000000010000000000000001") + &"00".repeat(8 + 7 * 2 + 1);
         assert_eq!(hex::encode(record), expected);
         assert_eq!(read(record).unwrap().1, None);
     }
@@ -517,6 +547,8 @@ mod tests {
         let ta = Ta { id: TaId::new(&text).unwrap(), ..ta(0xb1) };
         state.clear();
         while state.tams.push(tam.clone()).is_ok() {}
+        let authority = Authority { fingerprint: [7; 32], good_until: 7 };
+        while state.authorities.push(authority).is_ok() {}
         while state.sds.push(sd.clone()).is_ok() {}
         while state.aiks.push(aik.clone()).is_ok() {}
         while state.tas.push(ta.clone()).is_ok() {}
@@ -542,6 +574,7 @@ mod tests {
         let fixed = 1 + 4 + 8 + 8;
         let lists = [
             (TAM_LIMIT, LONGEST_TAM),
+            (AUTHORITY_LIMIT, AUTHORITY),
             (SD_LIMIT, LONGEST_SD),
             (SD_LIMIT, LONGEST_AIK),
             (TA_LIMIT, LONGEST_TA),

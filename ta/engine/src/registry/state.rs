@@ -2,12 +2,12 @@
 
 use heapless::Vec;
 use otrp_wire::id::{SdName, SpId, TaId, TamId};
-use otrp_wire::limits::{SD_LIMIT, TA_LIMIT, TAM_LIMIT, VERSION_FLOOR_LIMIT};
+use otrp_wire::limits::{AUTHORITY_LIMIT, SD_LIMIT, TA_LIMIT, TAM_LIMIT, VERSION_FLOOR_LIMIT};
 
 use crate::error::Error;
-use crate::pki::TrustedTam;
 use crate::platform::{Kind, Name, Point, PortError, StoredTa, UuidBytes};
 use crate::policy::Authorized;
+use crate::revocation::StapledTam;
 
 /// Most things that one change forgets: a full security domain with its applications, each with
 /// personalization data, its certificates and its attestation key; and a TAM's chain.
@@ -26,8 +26,19 @@ pub struct Tam {
     pub leaf: [u8; 32],
     /// SHA-256 of the stored chain.
     pub chain_digest: [u8; 32],
+    /// When the first of the OCSP responses of its last GetDeviceState ends, in seconds since 1970.
+    pub good_until: u64,
     /// SHA-256 of the device state that it was given last, while that is the current one.
     pub dsi_hash: Option<[u8; 32]>,
+}
+
+/// A certification authority that an OCSP response showed to be good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Authority {
+    /// SHA-256 of its certificate.
+    pub fingerprint: [u8; 32],
+    /// When the response ends, in seconds since 1970.
+    pub good_until: u64,
 }
 
 /// A security domain: a name within (TAM, service provider).
@@ -121,6 +132,7 @@ impl Intent {
 #[derive(Debug)]
 pub struct State {
     pub(super) tams: Vec<Tam, TAM_LIMIT>,
+    pub(super) authorities: Vec<Authority, AUTHORITY_LIMIT>,
     pub(super) sds: Vec<Sd, SD_LIMIT>,
     pub(super) aiks: Vec<Aik, SD_LIMIT>,
     pub(super) tas: Vec<Ta, TA_LIMIT>,
@@ -139,6 +151,7 @@ impl State {
     pub(super) const fn new() -> Self {
         Self {
             tams: Vec::new(),
+            authorities: Vec::new(),
             sds: Vec::new(),
             aiks: Vec::new(),
             tas: Vec::new(),
@@ -153,6 +166,7 @@ impl State {
     /// Makes this the state of a fresh device, in place: it is too large for the stack.
     pub(super) fn clear(&mut self) {
         self.tams.clear();
+        self.authorities.clear();
         self.sds.clear();
         self.aiks.clear();
         self.tas.clear();
@@ -179,6 +193,13 @@ impl State {
     #[must_use]
     pub fn tam_numbered(&self, number: u32) -> Option<&Tam> {
         self.tams.iter().find(|tam| tam.number == number)
+    }
+
+    /// Until when the authority of this certificate is known to be good.
+    #[must_use]
+    pub fn authority_good_until(&self, fingerprint: &[u8; 32]) -> Option<u64> {
+        let known = self.authorities.iter().find(|known| known.fingerprint == *fingerprint);
+        known.map(|known| known.good_until)
     }
 
     /// The security domain of this number.
@@ -288,6 +309,22 @@ impl State {
         if let Some(tam) = self.tams.iter_mut().find(|known| known.number == tam) {
             tam.dsi_hash = None;
         }
+    }
+
+    /// Remembers a good authority; where there is no room, the one whose response ends first
+    /// gives way.
+    fn remember_authority(&mut self, authority: Authority) -> Result<(), Error> {
+        let mut known = self.authorities.iter_mut();
+        if let Some(known) = known.find(|known| known.fingerprint == authority.fingerprint) {
+            known.good_until = known.good_until.max(authority.good_until);
+            return Ok(());
+        }
+        if self.authorities.is_full() {
+            let ends = |index: &usize| self.authorities.get(*index).map(|known| known.good_until);
+            let first = (0..self.authorities.len()).min_by_key(ends).ok_or(Error::Internal)?;
+            self.authorities.swap_remove(first);
+        }
+        self.authorities.push(authority).map_err(|_| Error::Internal)
     }
 
     /// Enters what the TA database has committed.
@@ -400,8 +437,9 @@ impl<'s> Change<'s> {
         self.0
     }
 
-    /// Enters a TAM that an anchor vouches for, or the certificates that a known one uses now;
-    /// returns its number. With `chain_digest` its chain was written under the next number.
+    /// Enters a TAM that an anchor and OCSP responses vouch for, or the certificates that a known
+    /// one uses now; returns its number. With `chain_digest` its chain was written under the next
+    /// number. What the responses show is remembered, and the time floor rises to what they say.
     ///
     /// Where there is no room a TAM without security domains gives way.
     ///
@@ -409,13 +447,19 @@ impl<'s> Change<'s> {
     /// `Full` if every TAM has a security domain.
     pub fn meet(
         &mut self,
-        tam: &TrustedTam<'_>,
+        stapled: &StapledTam<'_>,
         chain_digest: Option<[u8; 32]>,
     ) -> Result<u32, Error> {
         let state = &mut *self.0;
+        state.time_floor = state.time_floor.max(stapled.signed_at());
+        for authority in stapled.authorities() {
+            state.remember_authority(*authority)?;
+        }
+        let (tam, good_until) = (stapled.tam(), stapled.good_until());
         let next = state.next_number;
         if let Some(known) = state.tams.iter_mut().find(|known| known.id == *tam.identity()) {
             let number = known.number;
+            known.good_until = good_until;
             if let Some(chain_digest) = chain_digest {
                 known.leaf = tam.path().leaf().fingerprint();
                 known.chain_digest = chain_digest;
@@ -439,6 +483,7 @@ impl<'s> Change<'s> {
             leaf: tam.path().leaf().fingerprint(),
             // A TAM that is not known has no stored chain, so there always is one.
             chain_digest: chain_digest.ok_or(Error::Internal)?,
+            good_until,
             dsi_hash: None,
         };
         state.tams.push(entry).map_err(|_| FULL)?;
@@ -466,11 +511,6 @@ impl<'s> Change<'s> {
         for tam in &mut self.0.tams {
             tam.dsi_hash = None;
         }
-    }
-
-    /// Raises the time floor.
-    pub fn observe_time(&mut self, seconds: u64) {
-        self.0.time_floor = self.0.time_floor.max(seconds);
     }
 
     /// Enters a security domain whose certificates, and key where the service provider had none,
