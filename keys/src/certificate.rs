@@ -119,7 +119,7 @@ impl Template<'_> {
         builder.set_not_after(&*Asn1Time::from_unix(self.validity.not_after)?)?;
         builder.set_pubkey(key)?;
         self.add_extensions(&mut builder, issuer, key.id())?;
-        builder.sign(issuer_key, MessageDigest::sha256())?;
+        builder.sign(issuer_key, digest_for(issuer_key))?;
         Ok(builder.build())
     }
 
@@ -204,6 +204,14 @@ pub fn generate_p256() -> Result<PKey<Private>> {
 /// OpenSSL's.
 pub fn generate_rsa(bits: u32) -> Result<PKey<Private>> {
     Ok(PKey::from_rsa(Rsa::generate(bits)?)?)
+}
+
+/// The digest that a key signs: for P-384 the one of its own strength, else SHA-256.
+pub(crate) fn digest_for(key: &PKeyRef<Private>) -> MessageDigest {
+    match (key.id(), key.bits()) {
+        (Id::EC, 384) => MessageDigest::sha384(),
+        _ => MessageDigest::sha256(),
+    }
 }
 
 /// Seconds since 1970.

@@ -6,13 +6,12 @@ use std::time::Duration;
 use der::asn1::GeneralizedTime;
 use der::{DateTime, Encode as _};
 use openssl::bn::BigNumRef;
-use openssl::hash::MessageDigest;
 use openssl::pkey::{Id, PKeyRef, Private};
 use openssl::sha::sha256;
 use openssl::sign::Signer;
 use openssl::x509::{X509, X509Ref};
 
-use crate::certificate::{Identity, now};
+use crate::certificate::{Identity, digest_for, now};
 use crate::file::{beside, read_certificates, read_key};
 use crate::{Error, Result};
 
@@ -121,14 +120,15 @@ pub struct Statement<'a> {
 
 impl Statement<'_> {
     /// The response by which `signer` says so, in DER: with the signer's certificate where it is
-    /// not the issuer, and naming the certificate under SHA-256 (RFC 9654).
+    /// not the issuer, and naming the certificate by SHA-256.
     ///
     /// # Errors
     /// `ResponderKey` for a key that is neither P-256, P-384 nor RSA; OpenSSL's.
     pub fn sign(&self, signer: &Identity) -> Result<Vec<u8>> {
         let data = self.response_data(&signer.certificate)?;
-        let (algorithm, digest) = signature_algorithm(&signer.key)?;
-        let signature = Signer::new(digest, &signer.key)?.sign_oneshot_to_vec(&data)?;
+        let algorithm = signature_algorithm(&signer.key)?;
+        let mut signature = Signer::new(digest_for(&signer.key), &signer.key)?;
+        let signature = signature.sign_oneshot_to_vec(&data)?;
         let mut basic = vec![data, algorithm.to_vec(), element(BIT_STRING, &[&[0], &signature])];
         let signer = signer.certificate.to_der()?;
         if signer != self.issuer.to_der()? {
@@ -194,12 +194,12 @@ const ECDSA_SHA384: &[u8] =
 const RSA_SHA256: &[u8] =
     &[0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x0b, 0x05, 0x00];
 
-/// The AlgorithmIdentifier and the digest of a key's signatures.
-fn signature_algorithm(key: &PKeyRef<Private>) -> Result<(&'static [u8], MessageDigest)> {
+/// The AlgorithmIdentifier of a key's signatures.
+fn signature_algorithm(key: &PKeyRef<Private>) -> Result<&'static [u8]> {
     match (key.id(), key.bits()) {
-        (Id::EC, 256) => Ok((ECDSA_SHA256, MessageDigest::sha256())),
-        (Id::EC, 384) => Ok((ECDSA_SHA384, MessageDigest::sha384())),
-        (Id::RSA, _) => Ok((RSA_SHA256, MessageDigest::sha256())),
+        (Id::EC, 256) => Ok(ECDSA_SHA256),
+        (Id::EC, 384) => Ok(ECDSA_SHA384),
+        (Id::RSA, _) => Ok(RSA_SHA256),
         _ => Err(Error::ResponderKey),
     }
 }

@@ -8,14 +8,18 @@ use std::process::{Command, Output};
 use otrp_keys::{Error, development};
 use tempfile::TempDir;
 
-const IDENTITIES: [&str; 13] = [
+const IDENTITIES: [&str; 17] = [
     "tam-root",
+    "tam-root-ocsp",
     "tam-issuing-ca",
+    "tam-ocsp",
     "tam",
     "other-tam",
     "tam-rsa-root",
     "tam-rsa-ca",
     "tam-rsa",
+    "tam-rsa-root-ocsp",
+    "tam-rsa-ocsp",
     "rogue-root",
     "rogue-tam",
     "tee-root",
@@ -59,6 +63,10 @@ fn openssl_accepts_the_chains_and_no_others() {
         ("tam-rsa-root.pem", Some("tam.chain.pem"), "tam.pem", false),
         ("rogue-root.pem", None, "rogue-tam.chain.pem", true),
         ("tee-root.pem", None, "tee-ca.chain.pem", true),
+        ("tam-root.pem", None, "tam-root-ocsp.pem", true),
+        ("tam-rsa-root.pem", None, "tam-rsa-root-ocsp.pem", true),
+        ("tam-rsa-root.pem", Some("tam-rsa-ca.pem"), "tam-rsa-ocsp.pem", true),
+        ("tam-root.pem", Some("tam-issuing-ca.pem"), "tam-ocsp.pem", true),
         ("sp-rsa.pem", None, "sp-rsa.pem", true),
         ("sp-ec.pem", None, "sp-ec.pem", true),
         ("tam-root.pem", None, "tam.pem", false),
@@ -121,6 +129,16 @@ fn certificates_say_what_they_are_for() {
                 "sha256WithRSAEncryption",
                 "URI:https://tam-rsa.example.org/otrp\n",
             ],
+        ),
+        ("tam-ocsp.pem", &["CA:FALSE", "Digital Signature\n", "OCSP Signing", "OCSP No Check"]),
+        (
+            "tam-root-ocsp.pem",
+            &["CA:FALSE", "Digital Signature\n", "OCSP Signing", "OCSP No Check"],
+        ),
+        ("tam-rsa-ocsp.pem", &["CA:FALSE", "(2048 bit)", "OCSP Signing", "OCSP No Check"]),
+        (
+            "tam-rsa-root-ocsp.pem",
+            &["CA:FALSE", "(2048 bit)", "OCSP Signing", "OCSP No Check"],
         ),
         ("sp-rsa.pem", &["CA:FALSE", "Digital Signature\n", "(2048 bit)", "Code Signing"]),
         ("sp-ec.pem", &["CA:FALSE", "Digital Signature\n", "NIST CURVE: P-256", "Code Signing"]),

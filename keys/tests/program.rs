@@ -25,7 +25,7 @@ fn the_way_from_keys_to_a_signed_application_and_a_device() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path();
     let steps = succeed(path, &["init", "--out", "dev"]);
-    assert_eq!(steps.lines().count(), 16, "{steps}");
+    assert_eq!(steps.lines().count(), 20, "{steps}");
     fs::write(path.join("in.elf"), b"\x7fELF and more").unwrap();
     for key in ["dev/sp-rsa.key.pem", "dev/sp-ec.key.pem"] {
         let arguments = [
@@ -164,6 +164,9 @@ fn failures_are_one_sentence_and_leave_nothing() {
     let certify = |ca: &'static str, csr: &'static str| {
         vec!["certify", "--ca", ca, "--csr", csr, "--out", "out"]
     };
+    let ocsp = |cert: &'static str, issuer: &'static str, responder: &'static str| {
+        vec!["ocsp", "--cert", cert, "--issuer", issuer, "--responder", responder, "--out", "out"]
+    };
     let rows: Vec<(Vec<&str>, &str)> = vec![
         (vec!["init", "--out", "dev"], "holds development keys already"),
         (vec!["init", "--out", "text"], "cannot write text: Not a directory"),
@@ -179,6 +182,30 @@ fn failures_are_one_sentence_and_leave_nothing() {
         (certify("dev/nobody", "text"), "cannot read dev/nobody.key.pem"),
         (certify("dev/tam", "text"), "not a certification authority's"),
         (vec!["show", "text"], "text is not a certificate"),
+        (
+            ocsp("dev/tam.der", "dev/tam-root.der", "dev/tam-root-ocsp"),
+            "not issued by that authority",
+        ),
+        (ocsp("dev/tam.der", "dev/tam-issuing-ca.der", "dev/tam"), "nor certified by it for OCSP"),
+        (
+            ocsp("dev/tam.der", "dev/tam-issuing-ca.der", "dev/tam-root-ocsp"),
+            "nor certified by it for OCSP",
+        ),
+        (ocsp("dev/tam.der", "text", "dev/tam-ocsp"), "text is not a certificate"),
+        (ocsp("dev/tam.der", "dev/tam-issuing-ca.der", "dev/nobody"), "cannot read dev/nobody"),
+        (
+            [ocsp("dev/tam.der", "dev/tam-issuing-ca.der", "dev/tam-ocsp"), vec!["--at", "noon"]]
+                .concat(),
+            "'noon' is not a time like",
+        ),
+        (
+            [
+                ocsp("dev/tam.der", "dev/tam-issuing-ca.der", "dev/tam-ocsp"),
+                vec!["--at", "9999-12-31T23:59:59Z"],
+            ]
+            .concat(),
+            "is not a time like",
+        ),
     ];
     for (arguments, expected) in rows {
         let output = run(path, &arguments);
