@@ -10,9 +10,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use otrp_keys::ocsp::Period;
 
 use crate::guest::{Guest, HOST};
-use crate::operator;
+use crate::operator::{self, OCSP_HOURS};
 
 /// The security domain of the sample.
 pub const DOMAIN: &str = "com.example.domain";
@@ -23,6 +24,8 @@ pub const SIGNER: &str = "com.example.signer";
 /// The sample, as the TEE calls it.
 pub const SIGNER_UUID: &str = "7265664a-f108-4bd7-af1c-86d044babbac";
 
+/// The OCSP responses of the TAM and of its issuing CA.
+const OCSP_FILES: [&str; 2] = ["tam.ocsp", "tam-issuing-ca.ocsp"];
 const TAM_START_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What the TAM is to want on the device.
@@ -66,7 +69,7 @@ impl Drop for Tam {
 }
 
 impl Deployment {
-    /// Signs the sample's versions and starts the TAM; its files go to `folder`.
+    /// Signs the sample's versions, answers for the TAM and starts it; its files go to `folder`.
     pub fn start(cache: &Path, folder: PathBuf) -> Result<Self> {
         let keys = std::path::absolute(cache.join("keys/dev"))?;
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
@@ -76,6 +79,7 @@ impl Deployment {
             let elf = cache.join(format!("image/samples/signer-v{version}.elf"));
             deployment.sign_sample(&elf, version)?;
         }
+        deployment.answer_ocsp()?;
         deployment.desire(Desired::Nothing)?;
         deployment.tam = Some(deployment.start_tam()?);
         Ok(deployment)
@@ -112,12 +116,26 @@ impl Deployment {
         fs::write(&path, image).with_context(|| format!("cannot write {}", path.display()))
     }
 
+    /// Writes the OCSP responses that the TAM staples, as a deployment's responders would send
+    /// them: the guest's clock is the host's.
+    fn answer_ocsp(&self) -> Result<()> {
+        let period = Period::hours(OCSP_HOURS);
+        let responses = otrp_keys::development::responses(&self.keys, "tam", period)?;
+        for (name, response) in OCSP_FILES.into_iter().zip(responses) {
+            let path = self.folder.join(name);
+            fs::write(&path, response)
+                .with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        Ok(())
+    }
+
     /// Changes what the TAM wants. It reads the file anew for each message.
     pub fn desire(&self, desired: Desired) -> Result<()> {
         let keys = self.keys.display();
         let mut text = format!(
             "[tam]\nkey = \"{keys}/tam.key.pem\"\nchain = \"{keys}/tam.chain.pem\"\n\
-             tee_roots = [\"{keys}/tee-root.pem\"]\nta_encryption = \"A256GCM\"\n"
+             tee_roots = [\"{keys}/tee-root.pem\"]\nocsp = {OCSP_FILES:?}\n\
+             ta_encryption = \"A256GCM\"\n"
         );
         if desired != Desired::Nothing {
             let mut certificates = format!("\"{keys}/sp-rsa.der\"");

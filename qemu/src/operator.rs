@@ -5,7 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use otrp_keys::development;
 use otrp_keys::device::Authority;
+use otrp_keys::ocsp::Period;
 use otrp_tam::certificate::TeeRoots;
 use otrp_tam::dsi::DeviceState;
 use otrp_tam::identity::Identity;
@@ -14,6 +16,9 @@ use otrp_tam::response::{Outcome, Passed, Reply, StateAnswer};
 use serde_json::Value;
 
 use crate::guest::{COMMAND_TIMEOUT, Guest, Output};
+
+/// How long OCSP responses are good that are made for a run: longer than any takes.
+pub const OCSP_HOURS: u16 = 24;
 
 /// One TAM, by its keys.
 pub struct Operator {
@@ -34,14 +39,17 @@ pub struct Carried {
 }
 
 impl Operator {
-    /// The TAM `name` of the development keys.
+    /// The TAM `name` of the development keys, with new OCSP responses.
     pub fn read(keys: &Path, name: &str) -> Result<Self> {
         let file = |suffix: &str| keys.join(format!("{name}{suffix}"));
         let root = otrp_keys::file::read_certificates(&keys.join("tee-root.pem"))?;
-        Ok(Self {
-            identity: Identity::read(&file(".key.pem"), &file(".chain.pem"), None)?,
-            roots: TeeRoots::new(root)?,
-        })
+        let identity = Identity::read(&file(".key.pem"), &file(".chain.pem"), None)?;
+        // The rogue TAM's root has no responder, and no device asks for it.
+        let responses = match name {
+            "rogue-tam" => Vec::new(),
+            _ => development::responses(keys, name, Period::hours(OCSP_HOURS))?.into(),
+        };
+        Ok(Self { identity: identity.staple(responses), roots: TeeRoots::new(root)? })
     }
 
     /// The device's state for this TAM, verified.

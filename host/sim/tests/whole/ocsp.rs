@@ -575,6 +575,28 @@ fn responses_that_are_defective() {
 }
 
 #[test]
+fn responses_with_a_byte_changed() {
+    let issuer = der(&pki().tam_authority.certificate);
+    let issuer = Certificate::parse(&issuer).unwrap();
+    let leaf_der = der(leaf());
+    let certificate = Certificate::parse(&leaf_der).unwrap();
+    let judge = |response: &[u8]| verify_status::<SimRsa>(response, &certificate, &issuer, now());
+    for whole in [on_leaf(Status::Good, current()), on_leaf_by(&pki().tam_authority)] {
+        assert!(judge(&whole).is_ok());
+        for length in 0..whole.len() {
+            assert!(judge(&whole[..length]).is_err(), "cut to {length}");
+        }
+        for position in 0..whole.len() {
+            for change in [1, 0x20, 0x80] {
+                let mut changed = whole.clone();
+                changed[position] ^= change;
+                assert!(judge(&changed).is_err(), "{position} changed by {change:#x}");
+            }
+        }
+    }
+}
+
+#[test]
 fn authorities_that_are_not_good() {
     let now = time();
     let leaf_response = on_leaf(Status::Good, current());
@@ -1004,4 +1026,52 @@ fn no_other_record_is_written() {
         .map(|(name, _)| name.kind)
         .collect();
     assert_eq!(changed, [otrp_engine::platform::Kind::Registry]);
+}
+
+// ---- the TAM ---------------------------------------------------------------------------------
+
+#[test]
+fn the_tam_says_what_is_wrong_before_a_device_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let (now, chain) = (time(), pki().tam.chain());
+    let past = Period { this_update: now - 2 * HOUR, next_update: now - HOUR };
+    let future = Period { this_update: now + HOUR, next_update: now + 2 * HOUR };
+    let mut forged = on_leaf(Status::Good, current());
+    *forged.last_mut().unwrap() ^= 1;
+    let rows = [
+        (on_leaf(Status::Revoked, current()), "the certificate is revoked"),
+        (on_leaf(Status::Unknown, current()), "does not know the certificate"),
+        (on_leaf(Status::Good, past), "only; get a new one"),
+        (on_leaf(Status::Good, future), "only; get a new one"),
+        (altered(|parts| drop(parts.single.pop())), "does not say when it ends"),
+        (on_authority(Status::Good, current()), "not signed by the issuer or its responder"),
+        (on_leaf_by(&pki().tam_root), "not signed by the issuer or its responder"),
+        (forged, "not signed by the issuer or its responder"),
+        (sized(OCSP_RESPONSE_LIMIT + 1), "and a device takes 4096"),
+        (element(0x30, &[0x0a, 1, 3]), "the responder could not answer"),
+        (b"PEM".to_vec(), "not an OCSP response in DER"),
+    ];
+    for (response, expected) in rows {
+        std::fs::write(path("leaf.ocsp"), response).unwrap();
+        let error = otrp_tam::ocsp::read(&[path("leaf.ocsp")], chain).unwrap_err();
+        let text = format!("{error:#}");
+        assert!(text.contains(expected) && text.contains("leaf.ocsp"), "{text}");
+        assert!(text.contains("OTrP development TAM"), "{text}");
+    }
+    let missing = otrp_tam::ocsp::read(&[path("missing.ocsp")], chain).unwrap_err();
+    assert!(format!("{missing:#}").starts_with("cannot read the OCSP response"), "{missing:#}");
+
+    for (name, response) in ["a", "b"].into_iter().zip(good()) {
+        std::fs::write(path(name), response).unwrap();
+    }
+    let read = |names: &[&str]| {
+        let paths: Vec<_> = names.iter().map(|name| path(name)).collect();
+        otrp_tam::ocsp::read(&paths, chain)
+    };
+    assert_eq!(read(&["a", "b"]).unwrap().len(), 2);
+    assert_eq!(read(&["a"]).unwrap().len(), 1);
+    assert_eq!(read(&[]).unwrap().len(), 0);
+    assert!(read(&["b", "a"]).is_err());
+    assert!(format!("{:#}", read(&["a", "b", "b"]).unwrap_err()).contains("no certificate"));
 }
