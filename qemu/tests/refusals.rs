@@ -7,10 +7,12 @@
 //! Needs `make image`; run by `make test`.
 
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use otrp_keys::{file, image};
+use otrp_keys::ocsp::Period;
+use otrp_keys::{development, file, image};
 use otrp_qemu::deployment::SIGNER_UUID;
 use otrp_qemu::device::Device;
 use otrp_qemu::guest::Guest;
@@ -134,6 +136,17 @@ fn each_refusal_has_its_code_and_changes_nothing() {
     // Who asks: a chain to a root that nobody trusts, although the name in it is the TAM's.
     let state = Builder::device_state(&bench.rogue.identity).build().unwrap();
     assert_eq!(bench.refused_in_plain(&state.message), "ERR_TAM_NOT_TRUSTED");
+
+    // One that shows no OCSP responses, or stale ones.
+    let hour = 3600;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64;
+    let stale = Period { this_update: now - 2 * hour, next_update: now - hour };
+    let stale = development::responses(&keys(), "tam", stale).unwrap();
+    for responses in [vec![], stale.to_vec()] {
+        let identity = bench.tam.identity.clone().staple(responses);
+        let state = Builder::device_state(&identity).build().unwrap();
+        assert_eq!(bench.refused_in_plain(&state.message), "ERR_TAM_NOT_TRUSTED");
+    }
 
     let target = bench.target();
     let rogue =

@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::process::Command as Process;
 
+use openssl::asn1::{Asn1Object, Asn1OctetString};
 use openssl::ec::{EcGroup, EcKey};
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
@@ -12,9 +13,9 @@ use openssl::ocsp::{OcspCertId, OcspCertStatus, OcspFlag, OcspResponse};
 use openssl::pkey::{PKey, PKeyRef, Private};
 use openssl::sign::Signer as Signature;
 use openssl::stack::Stack;
-use openssl::x509::X509;
 use openssl::x509::store::X509StoreBuilder;
 use openssl::x509::verify::X509VerifyFlags;
+use openssl::x509::{X509, X509Extension};
 use otrp_engine::limits::{AUTHORITY_LIMIT, CLOCK_TOLERANCE_SECONDS, OCSP_RESPONSE_LIMIT};
 use otrp_engine::pki::{Certificate, Unproven, verify_status};
 use otrp_keys::certificate::{
@@ -90,6 +91,39 @@ fn certified(purpose: Purpose, validity: Validity, issuer: &Signer) -> Signer {
     let certificate = template.issue(&key, issuer).unwrap();
     Signer { key, certificate }
 }
+
+/// A responder under the issuing CA with these extensions: identifier, criticality, value.
+fn responder_with(extensions: &[(&str, bool, &[u8])]) -> Signer {
+    let authority = &pki().tam_authority;
+    let template = certified(Purpose::OcspResponder, Validity::years(1), authority);
+    let mut builder = X509::builder().unwrap();
+    builder.set_version(2).unwrap();
+    builder.set_serial_number(template.certificate.serial_number()).unwrap();
+    builder.set_subject_name(template.certificate.subject_name()).unwrap();
+    builder.set_issuer_name(template.certificate.issuer_name()).unwrap();
+    builder.set_not_before(template.certificate.not_before()).unwrap();
+    builder.set_not_after(template.certificate.not_after()).unwrap();
+    builder.set_pubkey(&template.key).unwrap();
+    for (identifier, critical, value) in extensions {
+        let identifier = Asn1Object::from_str(identifier).unwrap();
+        let value = Asn1OctetString::new_from_bytes(value).unwrap();
+        let extension = X509Extension::new_from_der(&identifier, *critical, &value).unwrap();
+        builder.append_extension(extension).unwrap();
+    }
+    builder.sign(&authority.key, MessageDigest::sha256()).unwrap();
+    Signer { certificate: builder.build(), ..template }
+}
+
+const KEY_USAGE: &str = "2.5.29.15";
+const EXTENDED_KEY_USAGE: &str = "2.5.29.37";
+/// id-kp-OCSPSigning, and serverAuth in front of it.
+const FOR_OCSP: &[u8] =
+    &[0x30, 0x14, 6, 8, 0x2b, 6, 1, 5, 5, 7, 3, 1, 6, 8, 0x2b, 6, 1, 5, 5, 7, 3, 9];
+/// anyExtendedKeyUsage.
+const FOR_ANYTHING: &[u8] = &[0x30, 6, 6, 4, 0x55, 0x1d, 0x25, 0];
+/// digitalSignature; keyAgreement.
+const SIGNS: &[u8] = &[3, 2, 7, 0x80];
+const AGREES: &[u8] = &[3, 2, 3, 8];
 
 // ---- DER, taken apart and put together -------------------------------------------------------
 
@@ -215,15 +249,17 @@ fn openssl_accepts(response: &[u8], certificate: &X509, issuer: &X509) -> bool {
 fn openssl_accepts_what_the_device_accepts() {
     let (authority, root) = (&pki().tam_authority, &pki().tam_root);
     let [leaf_response, authority_response] = good();
-    assert!(openssl_accepts(&leaf_response, leaf(), &authority.certificate));
     assert!(openssl_accepts(&authority_response, &authority.certificate, &root.certificate));
     let direct = on_leaf_by(authority);
-    assert!(openssl_accepts(&direct, leaf(), &authority.certificate));
+    // A responder that says no more than it has to, and one that says it critically.
+    let bare = on_leaf_by(&responder_with(&[(EXTENDED_KEY_USAGE, false, FOR_OCSP)]));
+    let critical =
+        responder_with(&[(EXTENDED_KEY_USAGE, true, FOR_OCSP), (KEY_USAGE, true, SIGNS)]);
+    let critical = on_leaf_by(&critical);
     let unaltered = altered(|_| ());
-    assert!(openssl_accepts(&unaltered, leaf(), &authority.certificate));
     let ignored = altered(|parts| parts.data.push(extensions(false, b"?")));
-    assert!(openssl_accepts(&ignored, leaf(), &authority.certificate));
-    for leaf_response in [leaf_response, direct, unaltered, ignored] {
+    for leaf_response in [leaf_response, direct, bare, critical, unaltered, ignored] {
+        assert!(openssl_accepts(&leaf_response, leaf(), &authority.certificate));
         let mut device = Device::provisioned();
         device.ask(&pki().tam, question(&[leaf_response, authority_response.clone()]));
     }
@@ -447,6 +483,27 @@ fn defects() -> Vec<(&'static str, Vec<u8>, Unproven)> {
         (
             "by a responder without the purpose",
             responder(Purpose::Party, valid, authority),
+            U::Responder,
+        ),
+        (
+            "by one for any purpose",
+            on_leaf_by(&responder_with(&[(EXTENDED_KEY_USAGE, false, FOR_ANYTHING)])),
+            U::Responder,
+        ),
+        (
+            "by one whose key does not sign",
+            on_leaf_by(&responder_with(&[
+                (EXTENDED_KEY_USAGE, false, FOR_OCSP),
+                (KEY_USAGE, true, AGREES),
+            ])),
+            U::Responder,
+        ),
+        (
+            "by one with a critical extension",
+            on_leaf_by(&responder_with(&[
+                (EXTENDED_KEY_USAGE, false, FOR_OCSP),
+                ("1.2.3.4", true, &[5, 0]),
+            ])),
             U::Responder,
         ),
         ("by one that signs code", responder(Purpose::TaSigning, valid, authority), U::Responder),
