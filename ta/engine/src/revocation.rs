@@ -162,11 +162,11 @@ fn staple<'c, R: RsaVerify>(
                 authorities.push(authority).map_err(|_| Error::Internal)?;
                 good.until()
             }
-            None => state.authority_good_until(&fingerprint).ok_or(UNTRUSTED)?,
+            None => {
+                let remembered = state.authority_good_until(&fingerprint);
+                remembered.filter(|until| now < *until).ok_or(UNTRUSTED)?
+            }
         };
-        if authority_until <= now {
-            return Err(UNTRUSTED);
-        }
         good_until = good_until.min(authority_until);
     }
     if responses.next().is_some() {

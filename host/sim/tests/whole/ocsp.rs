@@ -486,6 +486,18 @@ fn defects() -> Vec<(&'static str, Vec<u8>, Unproven)> {
             U::Responder,
         ),
         (
+            "by one that names another issuer",
+            responder(
+                Purpose::OcspResponder,
+                valid,
+                &Signer {
+                    certificate: pki().tam_root.certificate.clone(),
+                    key: authority.key.clone(),
+                },
+            ),
+            U::Responder,
+        ),
+        (
             "by one for any purpose",
             on_leaf_by(&responder_with(&[(EXTENDED_KEY_USAGE, false, FOR_ANYTHING)])),
             U::Responder,
@@ -990,20 +1002,26 @@ fn a_clock_set_back_revives_no_response_that_the_floor_has_passed() {
     }
     // Which the right clock does not need, and does not mind.
     assert_eq!(code(&mut device, &both(start, start + HOUR)), None);
-    // Of the responses that are stapled, the latest counts, and of each its later time.
-    for later in [start + 100, start + 200] {
-        let authority = on_authority(Status::Good, Period::hours_from(later, 1));
-        let produced = {
-            let mut parts = Parts::read(&on_leaf(Status::Good, Period::hours_from(start, 1)));
-            parts.data[1] = generalized(later + 50);
-            parts.sign(&pki().tam_responder.key)
-        };
-        set(&device, later + 50);
-        assert_eq!(code(&mut device, &[produced, authority]), None);
+    // Of the responses that are stapled the latest counts, and of each its later time.
+    let produced_later = |at: i64| {
+        let mut parts = Parts::read(&on_leaf(Status::Good, Period::hours_from(start, 1)));
+        parts.data[1] = generalized(at);
+        parts.sign(&pki().tam_responder.key)
+    };
+    let at = |time| on_authority(Status::Good, Period::hours_from(time, 1));
+    let (first, second) = (start + 100, start + 200);
+    for (latest, responses) in
+        [(first, [produced_later(first), at(start)]), (second, [produced_later(start), at(second)])]
+    {
+        set(&device, latest);
+        assert_eq!(code(&mut device, &responses), None);
         set(&device, 0);
         device.reboot();
-        assert_eq!(code(&mut device, &both(start, later + 50)).as_deref(), Some(UNTRUSTED));
-        assert_eq!(code(&mut device, &both(start, later + 51)), None);
+        assert_eq!(code(&mut device, &both(start, latest)).as_deref(), Some(UNTRUSTED));
+        // An older response that is still good does not take back what is known.
+        assert_eq!(code(&mut device, &both(start, latest + 1)), None);
+        device.reboot();
+        assert_eq!(code(&mut device, &both(start, latest)).as_deref(), Some(UNTRUSTED));
     }
 }
 
