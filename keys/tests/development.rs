@@ -136,10 +136,7 @@ fn certificates_say_what_they_are_for() {
             &["CA:FALSE", "Digital Signature\n", "OCSP Signing", "OCSP No Check"],
         ),
         ("tam-rsa-ocsp.pem", &["CA:FALSE", "(2048 bit)", "OCSP Signing", "OCSP No Check"]),
-        (
-            "tam-rsa-root-ocsp.pem",
-            &["CA:FALSE", "(2048 bit)", "OCSP Signing", "OCSP No Check"],
-        ),
+        ("tam-rsa-root-ocsp.pem", &["CA:FALSE", "(2048 bit)", "OCSP Signing", "OCSP No Check"]),
         ("sp-rsa.pem", &["CA:FALSE", "Digital Signature\n", "(2048 bit)", "Code Signing"]),
         ("sp-ec.pem", &["CA:FALSE", "Digital Signature\n", "NIST CURVE: P-256", "Code Signing"]),
     ];

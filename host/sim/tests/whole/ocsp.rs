@@ -19,7 +19,7 @@ use openssl::x509::{X509, X509Extension};
 use otrp_engine::limits::{AUTHORITY_LIMIT, CLOCK_TOLERANCE_SECONDS, OCSP_RESPONSE_LIMIT};
 use otrp_engine::pki::{Certificate, Unproven, verify_status};
 use otrp_keys::certificate::{
-    Identity as Signer, Purpose, Template, Validity, generate_p256, generate_rsa_2048,
+    Identity as Signer, Purpose, Template, Validity, generate_p256, generate_rsa,
 };
 use otrp_keys::ocsp::{Period, Statement, Status};
 use otrp_sim::{SimRsa, Snapshot};
@@ -353,7 +353,7 @@ fn responses_are_signed_with_every_algorithm_of_authorities() {
         let group = EcGroup::from_curve_name(Nid::SECP384R1).unwrap();
         PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap()
     };
-    let keys: [PKey<Private>; 3] = [generate_p256().unwrap(), p384(), generate_rsa_2048().unwrap()];
+    let keys: [PKey<Private>; 3] = [generate_p256().unwrap(), p384(), generate_rsa(2048).unwrap()];
     let template = |purpose| Template {
         organization: "OTrP tests (not for production)",
         common_name: "An authority of a test",

@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use otrp_engine::device::ImportError;
+use otrp_keys::development;
+use otrp_keys::ocsp::Period;
 use otrp_tam::Identity;
 use otrp_tam::message::{Builder, Command, Target};
 use otrp_tam::response::{Answer, Outcome, Refused, Reply};
@@ -141,8 +143,13 @@ fn serve(folder: &Path, image: &[u8]) -> Tam {
     let keys = pki_folder();
     let path = |file: &str| keys.join(file).display().to_string();
     std::fs::write(folder.join("app.ta"), image).unwrap();
+    let responses = development::responses(&keys, "tam", Period::hours(24)).unwrap();
+    for (response, file) in responses.iter().zip(["tam.ocsp", "ca.ocsp"]) {
+        std::fs::write(folder.join(file), response).unwrap();
+    }
     let text = format!(
         "[tam]\nkey = '{}'\nchain = '{}'\ntee_roots = ['{}']\n\
+         ocsp = ['tam.ocsp', 'ca.ocsp']\n\
          [[sd]]\nname = 'payments'\nspid = 'acme'\ncertificates = ['{}']\n\
          [[sd.ta]]\nid = 'app'\nfile = 'app.ta'\n",
         path("tam.key.pem"),
