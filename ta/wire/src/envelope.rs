@@ -100,6 +100,15 @@ impl Signer {
             "kid" => set(&mut key_id, reader.string()?),
             _ => Err(Malformed),
         })?;
+        // A header that says nothing is left out (RFC 7515, section 7.2.1), and a chain has a
+        // leaf (section 4.1.6).
+        let empty = match &certificates {
+            Some(certificates) => certificates.is_empty(),
+            None => key_id.is_none(),
+        };
+        if empty {
+            return Err(Malformed);
+        }
         Ok(Self { certificates: certificates.unwrap_or_default(), key_id })
     }
 }
@@ -135,7 +144,7 @@ mod tests {
     fn each_defect_is_refused() {
         use EnvelopeError::{Malformed as M, NotARequest};
         let delete = RequestName::DeleteTa;
-        let rows: [(&[u8], EnvelopeError); 14] = [
+        let rows: [(&[u8], EnvelopeError); 16] = [
             (b"", NotARequest),
             (b"{}", NotARequest),
             (b"[]", NotARequest),
@@ -148,7 +157,9 @@ mod tests {
             (br#"{"DeleteTARequest":{"payload":"","payload":"","protected":"","signature":""}}"#, M(delete)),
             (br#"{"DeleteTARequest":{"payload":"","protected":"","signatures":[]}}"#, M(delete)),
             (br#"{"DeleteTARequest":{"payload":"","protected":"","signature":"","header":{"jku":""}}}"#, M(delete)),
-            (br#"{"DeleteTARequest":{"payload":"","protected":"","signature":"","header":{"x5c":[],"signer":""}}}"#, M(delete)),
+            (br#"{"DeleteTARequest":{"payload":"","protected":"","signature":"","header":{"x5c":[""],"signer":""}}}"#, M(delete)),
+            (br#"{"DeleteTARequest":{"payload":"","protected":"","signature":"","header":{}}}"#, M(delete)),
+            (br#"{"DeleteTARequest":{"payload":"","protected":"","signature":"","header":{"x5c":[]}}}"#, M(delete)),
             (br#"{"DeleteTARequest":{"payload":"","protected":"","signature":""},"CreateSDRequest":{}}"#, M(delete)),
         ];
         for (text, error) in rows {
