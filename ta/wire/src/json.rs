@@ -62,10 +62,16 @@ impl<'t> Reader<'t> {
         self.expect(b'"')?;
         let start = self.position;
         let rest = self.text.get(start..).unwrap_or_default();
-        let length = rest.iter().position(|byte| ends_plain_text(*byte)).ok_or(Malformed)?;
-        let span = Span::new(start, start.saturating_add(length));
-        self.position = start.saturating_add(length);
-        if core::str::from_utf8(span.of(self.text)).is_err() {
+        // Most of a message is base64, so that one look at each byte is enough.
+        let mut ascii = true;
+        let length = rest.iter().position(|byte| {
+            ascii &= byte.is_ascii();
+            ends_plain_text(*byte)
+        });
+        let end = start.saturating_add(length.ok_or(Malformed)?);
+        let span = Span::new(start, end);
+        self.position = end;
+        if !ascii && core::str::from_utf8(span.of(self.text)).is_err() {
             return Err(Malformed);
         }
         match self.text.get(self.position) {
