@@ -145,12 +145,6 @@ impl<P: Platform> Engine<P> {
         };
 
         let (mut opened, owner) = open_request(request, trust, registry, ports, &tam)?;
-        let owner = match owner {
-            Ok(owner) if opened.content().device_id.is_none() => Ok(owner),
-            Ok(owner) if opened.is_for_device(&identity.device_id) => Ok(owner),
-            Ok(_) => Err(INVALID),
-            Err(error) => Err(error),
-        };
         let number = registry.state().tam(tam.identity()).map_or(0, |tam| tam.number);
         let result = owner.and_then(|owner| {
             let mut context = Context { ports, registry, identity, owner, scratch };
@@ -313,7 +307,10 @@ fn open_request<'m, P: Platform>(
     }
     let current = policy::current(registry.state(), tam, &request.dsi_hash()?)?;
     let (opened, read) = request.open(&mut ports.keys, TEE_KEY)?;
-    let owner = read.and_then(|()| current.claims(opened.text(opened.content().tam_id)));
+    let owner = read.and_then(|()| {
+        let claimed = opened.content().tam_id.as_ref();
+        current.claims(claimed.ok_or(INVALID)?)
+    });
     Ok((opened, owner))
 }
 

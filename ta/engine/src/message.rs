@@ -306,12 +306,6 @@ impl Opened<'_> {
         member.map_or("", |span| span.text(self.plaintext.of(self.payload)))
     }
 
-    /// The text of an optional member of the content.
-    #[must_use]
-    pub fn optional_text(&self, member: Option<Span>) -> Option<&str> {
-        member.map(|_| self.text(member))
-    }
-
     /// Decodes a base64 member of the content in place.
     ///
     /// # Errors

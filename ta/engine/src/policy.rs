@@ -4,7 +4,7 @@
 //! name); that of another TAM cannot be told from one that does not exist.
 
 use otrp_wire::ErrorCode;
-use otrp_wire::id::{SdName, SpId, TaId};
+use otrp_wire::id::{SdName, SpId, TaId, TamId};
 
 use crate::error::Error;
 use crate::image::SignedImage;
@@ -70,8 +70,8 @@ impl Current<'_> {
     ///
     /// # Errors
     /// `ERR_TAM_NOT_AUTHORIZED`.
-    pub fn claims(self, tam_id: &str) -> Result<Owner, Error> {
-        if self.0.id.as_str() == tam_id {
+    pub fn claims(self, tam_id: &TamId) -> Result<Owner, Error> {
+        if self.0.id == *tam_id {
             Ok(Owner { tam: self.0.number })
         } else {
             Err(ErrorCode::TamNotAuthorized.into())
@@ -104,10 +104,15 @@ impl Owner {
     ///
     /// # Errors
     /// `ERR_SD_NOT_FOUND` if there is none, or several and no service provider to tell them apart.
-    pub fn sd<'s>(self, state: &'s State, sp: Option<&str>, name: &str) -> Result<&'s Sd, Error> {
+    pub fn sd<'s>(
+        self,
+        state: &'s State,
+        sp: Option<&SpId>,
+        name: &SdName,
+    ) -> Result<&'s Sd, Error> {
         let mut found = state
             .sds_of(self.tam)
-            .filter(|sd| sd.name.as_str() == name && sp.is_none_or(|sp| sd.sp.as_str() == sp));
+            .filter(|sd| sd.name == *name && sp.is_none_or(|sp| sd.sp == *sp));
         match (found.next(), found.next()) {
             (Some(sd), None) => Ok(sd),
             _ => Err(ErrorCode::SdNotFound.into()),
@@ -119,9 +124,14 @@ impl Owner {
     /// # Errors
     /// `ERR_SD_NOT_FOUND`; `ERR_TA_INVALID` if the domain exists, but not for this service
     /// provider (OTrP draft, section 13.1.1).
-    pub fn sd_for_image<'s>(self, state: &'s State, sp: &str, name: &str) -> Result<&'s Sd, Error> {
+    pub fn sd_for_image<'s>(
+        self,
+        state: &'s State,
+        sp: &SpId,
+        name: &SdName,
+    ) -> Result<&'s Sd, Error> {
         self.sd(state, Some(sp), name).map_err(|error| {
-            let others = state.sds_of(self.tam).any(|sd| sd.name.as_str() == name);
+            let others = state.sds_of(self.tam).any(|sd| sd.name == *name);
             if others { ErrorCode::TaInvalid.into() } else { error }
         })
     }
@@ -133,8 +143,8 @@ impl Owner {
     pub fn sd_to_delete(
         self,
         state: &State,
-        sp: Option<&str>,
-        name: &str,
+        sp: Option<&SpId>,
+        name: &SdName,
         with_tas: bool,
     ) -> Result<Authorized<SdReference>, Error> {
         let sd = self.sd(state, sp, name)?;
@@ -168,14 +178,14 @@ impl Owner {
     pub fn ta_to_delete(
         self,
         state: &State,
-        sp: Option<&str>,
-        name: &str,
-        ta: &str,
+        sp: Option<&SpId>,
+        name: &SdName,
+        ta: &TaId,
     ) -> Result<Authorized<TaReference>, Error> {
         let sd = self.sd(state, sp, name)?;
         let ta = state
             .tas_of(sd.number)
-            .find(|known| known.id.as_str() == ta)
+            .find(|known| known.id == *ta)
             .ok_or(Error::Refused(ErrorCode::TaNotFound))?;
         Ok(Authorized(TaReference { uuid: ta.uuid }))
     }

@@ -1,5 +1,6 @@
 //! What is signed in a request, and what is encrypted inside it (OTrP draft, section 9).
 
+use crate::id::{SdName, SpId, TaId, TamId};
 use crate::json::{Malformed, Reader, set};
 use crate::jwe::Jwe;
 use crate::limits::{ALGORITHM_LIMIT, OCSP_LIMIT, SP_CERTIFICATE_LIMIT, TRANSACTION_ID_LIMIT};
@@ -162,17 +163,22 @@ impl EncryptedTa {
     }
 }
 
+/// Takes a string that must be an identifier.
+fn identifier<T>(reader: &mut Reader<'_>, new: fn(&str) -> Option<T>) -> Result<T, Malformed> {
+    new(reader.text()?).ok_or(Malformed)
+}
+
 /// The decrypted `content` of a request.
 #[derive(Debug, Default)]
 pub struct Content {
     /// `tamid`, the owner that the TAM claims to be.
-    pub tam_id: Option<Span>,
+    pub tam_id: Option<TamId>,
     /// `spid`.
-    pub sp_id: Option<Span>,
+    pub sp_id: Option<SpId>,
     /// `sdname`.
-    pub sd_name: Option<Span>,
+    pub sd_name: Option<SdName>,
     /// `taid`.
-    pub ta_id: Option<Span>,
+    pub ta_id: Option<TaId>,
     /// `spcert`, base64.
     pub sp_certificate: Option<Span>,
     /// `did`: SHA-256 of the TEE certificate, base64.
@@ -187,9 +193,9 @@ pub struct Content {
 #[derive(Debug, Default)]
 pub struct Changes {
     /// `newsdname`.
-    pub sd_name: Option<Span>,
+    pub sd_name: Option<SdName>,
     /// `newspid`.
-    pub sp_id: Option<Span>,
+    pub sp_id: Option<SpId>,
     /// `spcert`, base64: certificates to add.
     pub certificates: heapless::Vec<Span, SP_CERTIFICATE_LIMIT>,
     /// `deloldspcert`: SHA-256 of certificates to remove, in hexadecimal or base64.
@@ -202,17 +208,20 @@ impl Content {
     /// Reads the plaintext of the `content` of a `name` request.
     ///
     /// # Errors
-    /// [`Malformed`] if a member is missing, twice there, or not one of this request.
+    /// [`Malformed`] if a member is missing, twice there, or not one of this request, and for a
+    /// name that is none.
     pub fn read(plaintext: &[u8], name: RequestName) -> Result<Self, Malformed> {
         use RequestName as Name;
         let mut content = Self::default();
         let mut reader = Reader::new(plaintext);
         let image = matches!(name, Name::InstallTa | Name::UpdateTa);
         reader.object(|reader, key| match key {
-            "tamid" => set(&mut content.tam_id, reader.string()?),
-            "spid" => set(&mut content.sp_id, reader.string()?),
-            "sdname" => set(&mut content.sd_name, reader.string()?),
-            "taid" if image || name == Name::DeleteTa => set(&mut content.ta_id, reader.string()?),
+            "tamid" => set(&mut content.tam_id, identifier(reader, TamId::new)?),
+            "spid" => set(&mut content.sp_id, identifier(reader, SpId::new)?),
+            "sdname" => set(&mut content.sd_name, identifier(reader, SdName::new)?),
+            "taid" if image || name == Name::DeleteTa => {
+                set(&mut content.ta_id, identifier(reader, TaId::new)?)
+            }
             "spcert" if image || name == Name::CreateSd => {
                 set(&mut content.sp_certificate, reader.string()?)
             }
@@ -249,8 +258,8 @@ impl Changes {
         let mut changes = Self::default();
         let (mut certificates, mut old_certificates, mut renew_aik) = (None, None, None);
         reader.object(|reader, key| match key {
-            "newsdname" => set(&mut changes.sd_name, reader.string()?),
-            "newspid" => set(&mut changes.sp_id, reader.string()?),
+            "newsdname" => set(&mut changes.sd_name, identifier(reader, SdName::new)?),
+            "newspid" => set(&mut changes.sp_id, identifier(reader, SpId::new)?),
             "spcert" => set(&mut certificates, reader.strings()?),
             "deloldspcert" => set(&mut old_certificates, reader.strings()?),
             "renewteespaik" => set(&mut renew_aik, reader.boolean()?),
@@ -439,6 +448,36 @@ mod tests {
         let delete = br#"{"tamid":"t","sdname":"d","deleteta":"1"}"#;
         let content = Content::read(delete, RequestName::DeleteSd).unwrap();
         assert_eq!(content.delete_tas, Some(true));
+    }
+
+    #[test]
+    fn names_are_identifiers() {
+        let with = |tam: &str, spid: &str, sdname: &str, taid: &str| {
+            let text = format!(
+                r#"{{"tamid":"{tam}","spid":"{spid}","sdname":"{sdname}","taid":"{taid}"}}"#
+            );
+            Content::read(text.as_bytes(), RequestName::DeleteTa).is_ok()
+        };
+        let (name, longer) = ("n".repeat(SpId::LIMIT), "n".repeat(SpId::LIMIT + 1));
+        let (tam, longer_tam) = ("t".repeat(TamId::LIMIT), "t".repeat(TamId::LIMIT + 1));
+        assert!(with(&tam, &name, &name, &name));
+        assert!(!with(&longer_tam, &name, &name, &name));
+        for none in [longer.as_str(), "", "\u{85}"] {
+            assert!(!with(&tam, none, &name, &name), "{none:?}");
+            assert!(!with(&tam, &name, none, &name), "{none:?}");
+            assert!(!with(&tam, &name, &name, none), "{none:?}");
+        }
+        let changes = |member: &str, value: &str| {
+            let text = format!(
+                r#"{{"tamid":"t","spid":"s","sdname":"d","changes":{{"{member}":"{value}"}}}}"#
+            );
+            Content::read(text.as_bytes(), RequestName::UpdateSd).is_ok()
+        };
+        for member in ["newsdname", "newspid"] {
+            assert!(changes(member, &name));
+            assert!(!changes(member, &longer));
+            assert!(!changes(member, ""));
+        }
     }
 
     #[test]

@@ -445,7 +445,7 @@ fn domains_of_others() {
     for base in Base::ALL {
         let claim = base.builder().tam_id(pki().other_tam.tam_id());
         refusals.refused("another TAM's name", UNAUTHORIZED, Sealed, claim);
-        refusals.refused("no name", UNAUTHORIZED, Sealed, base.builder().tam_id(""));
+        refusals.refused("no name", INVALID, Sealed, base.builder().tam_id(""));
     }
     refusals.end(Base::DeleteSd);
 }

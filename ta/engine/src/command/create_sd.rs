@@ -1,6 +1,6 @@
 //! CreateSD (OTrP draft, section 9.2.1).
 
-use super::{Context, Done, INVALID, sd_name, sp_certificate, sp_id};
+use super::{Context, Done, INVALID, sp_certificate};
 use crate::error::Error;
 use crate::message::Opened;
 use crate::platform::{Keys, Kind, Name, Platform, Storage};
@@ -10,10 +10,14 @@ pub(super) fn run<P: Platform>(
     context: &mut Context<'_, P>,
     opened: &mut Opened<'_>,
 ) -> Result<Done, Error> {
-    let sp = sp_id(opened, opened.content().sp_id)?;
-    let name = sd_name(opened, opened.content().sd_name)?;
-    let certificate = opened.content().sp_certificate.ok_or(INVALID)?;
+    let content = opened.content();
+    let sp = content.sp_id.clone().ok_or(INVALID)?;
+    let name = content.sd_name.clone().ok_or(INVALID)?;
+    let certificate = content.sp_certificate.ok_or(INVALID)?;
     let certificate = sp_certificate::<P>(opened, certificate)?;
+    if !opened.is_for_device(&context.identity.device_id) {
+        return Err(INVALID);
+    }
     let state = context.registry.state();
     let new = context.owner.new_sd(state, sp.clone(), name.clone())?;
     let has_aik = state.aik(context.owner.number(), &sp).is_some();

@@ -1,6 +1,6 @@
 //! DeleteSD and DeleteTA (OTrP draft, sections 9.2.3 and 9.3.3).
 
-use super::{Context, Done};
+use super::{Context, Done, INVALID};
 use crate::error::Error;
 use crate::message::Opened;
 use crate::platform::Platform;
@@ -13,8 +13,8 @@ pub(super) fn sd<P: Platform>(
     let content = opened.content();
     let sd = context.owner.sd_to_delete(
         context.registry.state(),
-        opened.optional_text(content.sp_id),
-        opened.text(content.sd_name),
+        content.sp_id.as_ref(),
+        content.sd_name.as_ref().ok_or(INVALID)?,
         content.delete_tas.unwrap_or_default(),
     )?;
     context.registry.change().delete_sd(sd)?;
@@ -29,9 +29,9 @@ pub(super) fn ta<P: Platform>(
     let content = opened.content();
     let ta = context.owner.ta_to_delete(
         context.registry.state(),
-        opened.optional_text(content.sp_id),
-        opened.text(content.sd_name),
-        opened.text(content.ta_id),
+        content.sp_id.as_ref(),
+        content.sd_name.as_ref().ok_or(INVALID)?,
+        content.ta_id.as_ref().ok_or(INVALID)?,
     )?;
     context.registry.change().delete_ta(ta)?;
     context.commit(opened)

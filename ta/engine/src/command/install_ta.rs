@@ -43,12 +43,11 @@ fn run<P: Platform>(
     target: for<'s> fn(&'s crate::registry::State, &'s Sd, TaId) -> Result<Target<'s>, Error>,
 ) -> Result<Done, Error> {
     let content = opened.content();
-    let id = TaId::new(opened.text(content.ta_id)).ok_or(INVALID)?;
+    let id = content.ta_id.clone().ok_or(INVALID)?;
+    let sp = content.sp_id.as_ref().ok_or(INVALID)?;
+    let name = content.sd_name.as_ref().ok_or(INVALID)?;
     let state = context.registry.state();
-    let sd = context
-        .owner
-        .sd_for_image(state, opened.text(content.sp_id), opened.text(content.sd_name))?
-        .clone();
+    let sd = context.owner.sd_for_image(state, sp, name)?.clone();
     target(state, &sd, id.clone())?;
     let aik = state.aik(sd.tam, &sd.sp).ok_or(Error::Internal)?.number;
     let number = state.next_number();

@@ -5,7 +5,7 @@ mod delete;
 mod install_ta;
 mod update_sd;
 
-use otrp_wire::id::{SdName, SpId};
+use otrp_wire::id::SdName;
 use otrp_wire::{ErrorCode, RequestName, Span};
 
 use crate::device::Identity;
@@ -98,14 +98,6 @@ impl<P: Platform> Context<'_, P> {
         let name = Name { kind: Kind::SpCertificates, number };
         Ok(self.ports.storage.replace(name, record)?)
     }
-}
-
-fn sp_id(opened: &Opened<'_>, member: Option<Span>) -> Result<SpId, Error> {
-    SpId::new(opened.text(member)).ok_or(INVALID)
-}
-
-fn sd_name(opened: &Opened<'_>, member: Option<Span>) -> Result<SdName, Error> {
-    SdName::new(opened.text(member)).ok_or(INVALID)
 }
 
 /// Decodes and checks a service provider's certificate; the span of its DER in the content.

@@ -4,7 +4,7 @@ use otrp_wire::ErrorCode;
 use otrp_wire::base64::{Form, decode_array};
 use otrp_wire::limits::SP_CERTIFICATE_LIMIT;
 
-use super::{Context, Done, INVALID, sd_name, sp_certificate, sp_id};
+use super::{Context, Done, INVALID, sp_certificate};
 use crate::error::Error;
 use crate::message::{Opened, sha256};
 use crate::pki;
@@ -20,18 +20,10 @@ pub(super) fn run<P: Platform>(
     let content = opened.content();
     let changes = content.changes.as_ref().ok_or(INVALID)?;
     let state = context.registry.state();
-    let sd = context
-        .owner
-        .sd(state, opened.optional_text(content.sp_id), opened.text(content.sd_name))?
-        .clone();
-    let sp = match changes.sp_id {
-        Some(_) => sp_id(opened, changes.sp_id)?,
-        None => sd.sp.clone(),
-    };
-    let name = match changes.sd_name {
-        Some(_) => sd_name(opened, changes.sd_name)?,
-        None => sd.name.clone(),
-    };
+    let name = content.sd_name.as_ref().ok_or(INVALID)?;
+    let sd = context.owner.sd(state, content.sp_id.as_ref(), name)?.clone();
+    let sp = changes.sp_id.clone().unwrap_or_else(|| sd.sp.clone());
+    let name = changes.sd_name.clone().unwrap_or_else(|| sd.name.clone());
     let added = changes.certificates.clone();
     let removed = changes.old_certificates.clone();
     let renew = changes.renew_aik || state.aik(sd.tam, &sp).is_none();
