@@ -1,6 +1,5 @@
 //! GetTAInformation: what client applications may ask about a trusted application.
 
-use otrp_wire::ErrorCode;
 use otrp_wire::dsi::{Array, Base64};
 use otrp_wire::limits::CHAIN_BYTES_LIMIT;
 use otrp_wire::request::TaQuery;
@@ -8,11 +7,11 @@ use otrp_wire::response::Writer;
 use serde::Serialize;
 
 use crate::error::Error;
-use crate::message::sha256;
 use crate::pki;
 use crate::platform::{Kind, Name, Platform, Ports, Storage};
 use crate::registry::State;
 use crate::reply;
+use crate::sp_certificates::SpCertificates;
 
 /// Why there is no information.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,14 +78,10 @@ pub fn answer<'o, P: Platform>(
     let (tam_certificate, authorities) = chain.split_first().ok_or(Error::Internal)?;
 
     // The certificates stand at the end of the buffer while the text is written at its start.
-    let name = Name { kind: Kind::SpCertificates, number: sd.certificates };
     let half = out.len() / 2;
     let (front, back) = out.split_at_mut(half);
-    let certificates = ports.storage.load(name, back).map_err(Error::Port)?.unwrap_or_default();
-    let signer = pki::split_der(certificates)
-        .filter_map(Result::ok)
-        .find(|der| sha256(der) == ta.signer)
-        .ok_or(Error::Refused(ErrorCode::TeeFail))?;
+    let certificates = SpCertificates::load(&mut ports.storage, sd, back)?;
+    let signer = certificates.signer(&ta.signer).ok_or(Error::Internal)?;
     let document = Document {
         information: Information {
             taid: ta.id.as_str(),

@@ -23,6 +23,7 @@ pub mod registry;
 mod reply;
 pub mod revocation;
 pub mod secret;
+mod sp_certificates;
 pub mod trust;
 
 pub use engine::Engine;

@@ -19,6 +19,9 @@ pub const TAM_LIMIT: usize = 16;
 pub const VERSION_FLOOR_LIMIT: usize = 256;
 /// Most certificates of the service provider in one security domain.
 pub const SP_CERTIFICATE_LIMIT: usize = 4;
+/// Most certificates that a security domain accepts no more although applications are installed
+/// that they signed: as many as there may be of the others, so that all can be replaced once.
+pub const RETIRED_CERTIFICATE_LIMIT: usize = SP_CERTIFICATE_LIMIT;
 /// Longest certificate in bytes; one with an RSA-4096 key and usual extensions takes 1.5 KiB.
 pub const CERTIFICATE_LIMIT: usize = 2048;
 /// Most certificates in a chain, the root included.

@@ -6,8 +6,8 @@ use otrp_engine::image::ELF_LIMIT;
 use otrp_engine::information::QueryError;
 use otrp_engine::limits::{
     CHAIN_BYTES_LIMIT, CHAIN_LIMIT, MESSAGE_LIMIT, NAME_LIMIT, PERSONALIZATION_LIMIT, REPLY_LIMIT,
-    SD_LIMIT, SP_CERTIFICATE_LIMIT, TA_LIMIT, TAM_ID_LIMIT, TAM_LIMIT, TRANSACTION_ID_LIMIT,
-    VERSION_FLOOR_LIMIT,
+    RETIRED_CERTIFICATE_LIMIT, SD_LIMIT, SP_CERTIFICATE_LIMIT, TA_LIMIT, TAM_ID_LIMIT, TAM_LIMIT,
+    TRANSACTION_ID_LIMIT, VERSION_FLOOR_LIMIT,
 };
 use otrp_engine::personalization::PersonalizationError;
 use otrp_engine::platform::Kind;
@@ -18,6 +18,7 @@ use otrp_tam::dsi::DeviceState;
 use otrp_tam::message::{
     Application, Builder, Command, SdChanges, SignerHeader, TaEncryption, Target,
 };
+use otrp_tam::ta_information::TaInformation;
 
 use crate::bench::{Device, der, elf, pki, signed, stapled, stapled_below_authority};
 
@@ -254,6 +255,53 @@ fn so_many_certificates_of_a_provider() {
     session.pass(update(changes));
     session.pass(bring(&image));
     assert_eq!(session.device.records(Kind::SpCertificates), [others.concat()]);
+}
+
+#[test]
+fn so_many_certificates_are_retired() {
+    // A domain whose signer changes with each application that comes.
+    let signers: Vec<Signer> = (0..=RETIRED_CERTIFICATE_LIMIT + 1)
+        .map(|_| {
+            let template = template("An SP of a test", Purpose::TaSigning, None);
+            template.self_sign(generate_p256().unwrap()).unwrap()
+        })
+        .collect();
+    let certificates: Vec<Vec<u8>> =
+        signers.iter().map(|signer| der(&signer.certificate)).collect();
+    let hashes: Vec<String> =
+        certificates.iter().map(|der| hex::encode(crate::bench::sha256(der))).collect();
+    let mut session = Session::begin(&pki().tam);
+    let certificate = &certificates[0];
+    session.pass(Command::CreateSd { spid: "sp", name: "domain", certificate });
+    let names: Vec<String> = (0..signers.len()).map(long).collect();
+    let replace = |number: usize| SdChanges {
+        remove: vec![&hashes[number]],
+        ..add(&certificates[number + 1..number + 2])
+    };
+    let update = |changes| Command::UpdateSd { spid: "sp", name: "domain", changes };
+    let images: Vec<Vec<u8>> =
+        (0..).zip(&signers).map(|(number, signer)| signed(signer, numbered(number), 1)).collect();
+    for number in 0..RETIRED_CERTIFICATE_LIMIT {
+        session.pass(install("sp", "domain", &names[number], &images[number]));
+        session.pass(update(replace(number)));
+    }
+    let last = RETIRED_CERTIFICATE_LIMIT;
+    session.pass(install("sp", "domain", &names[last], &images[last]));
+    session.refuse(update(replace(last)), FULL);
+    let mut record = [&certificates[last][..], &[0]].concat();
+    record.extend(certificates[..last].concat());
+    assert_eq!(session.device.records(Kind::SpCertificates), [record]);
+    // An application that goes makes room.
+    session.pass(Command::DeleteTa { spid: None, name: "domain", taid: &names[1] });
+    session.pass(update(replace(last)));
+    for (number, name) in names.iter().enumerate().take(last + 1).filter(|(at, _)| *at != 1) {
+        let key = session.state.attestation_key("sp").unwrap().public_key().unwrap();
+        let query = crate::bench::ta_query("sp", name);
+        let device = &mut session.device;
+        let answer = device.engine.ta_information(&query, &mut device.reply).unwrap();
+        let information = TaInformation::verify(answer, &key).unwrap();
+        assert_eq!(information.signercert, crate::bench::base64(&certificates[number]));
+    }
 }
 
 #[test]

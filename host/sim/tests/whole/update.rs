@@ -3,6 +3,7 @@
 use otrp_engine::information::QueryError;
 use otrp_engine::platform::Kind;
 use otrp_tam::dsi::DeviceState;
+use otrp_tam::encoding::from_base64;
 use otrp_tam::message::{Application, Builder, Command, SdChanges, Target};
 use otrp_tam::response::Passed;
 use otrp_tam::ta_information::TaInformation;
@@ -213,13 +214,23 @@ fn certificates_come_and_go() {
         [ec.clone(), [ec.clone(), rsa.clone()].concat()]
     );
 
-    // The draft does not say how the hash is written, so both usual ways are taken.
+    // The draft does not say how the hash is written, so both usual ways are taken, alone and in a
+    // list. The application keeps its signer's certificate, which admits nothing any more.
     let hash = sha256(&ec);
-    for hash in [hex::encode(hash), base64(&hash)] {
+    let retired = [&rsa[..], &[0], &ec].concat();
+    for (hash, list) in [(hex::encode(hash), true), (base64(&hash), true), (base64(&hash), false)] {
         let changes = SdChanges { remove: vec![&hash], ..SdChanges::default() };
-        update(&mut device, SP, "first", changes);
-        assert_eq!(device.records(Kind::SpCertificates), [ec.clone(), rsa.clone()]);
+        let command = Command::UpdateSd { spid: SP, name: "first", changes };
+        let target = Target::from(&device.state(tam));
+        let request = Builder::command(tam, &target, command).edit_content(|content| {
+            if !list {
+                content["changes"]["deloldspcert"] = hash.clone().into();
+            }
+        });
+        device.pass(tam, request);
+        assert_eq!(device.records(Kind::SpCertificates), [ec.clone(), retired.clone()]);
         assert_eq!(install(&mut device, SP, "first", "x", 3), Err("ERR_TA_INVALID".into()));
+        assert_eq!(shown_signer(&mut device, TA), ec);
         let changes = SdChanges { add: vec![&ec], ..SdChanges::default() };
         update(&mut device, SP, "first", changes);
         assert_eq!(
@@ -234,9 +245,72 @@ fn certificates_come_and_go() {
     let state = update(&mut device, SP, "first", changes).state.unwrap();
     assert_eq!(shape(&state).0[0], "acme-bank.example/first: com.example.wallet by-rsa");
     assert_eq!(install(&mut device, SP, "first", "x", 3), Err("ERR_TA_INVALID".into()));
-    // Its signer's certificate is a part of the information on an application.
-    let answer = device.engine.ta_information(&ta_query(SP, TA), &mut device.reply);
-    assert!(answer.is_err(), "whose certificate is shown?");
+    device.reboot();
+    assert_eq!(shown_signer(&mut device, TA), ec);
+    assert_eq!(shown_signer(&mut device, "by-rsa"), rsa);
+
+    // A retired certificate goes with the last application that it signed.
+    let bring = |taid, image, certificate| Application {
+        certificate: Some(certificate),
+        ..application(SP, "first", taid, image)
+    };
+    let newer = signed(&pki().sp_rsa, uuid(1), 2);
+    device.carry_out(tam, Command::UpdateTa(bring(TA, &newer, &rsa)));
+    assert_eq!(shown_signer(&mut device, TA), rsa);
+    device.carry_out(tam, Command::DeleteTa { spid: None, name: "first", taid: "by-rsa" });
+    let third = signed(&pki().sp_ec, uuid(3), 1);
+    device.carry_out(tam, Command::InstallTa(bring("third", &third, &ec)));
+    let both = [rsa.clone(), ec.clone()].concat();
+    assert_eq!(device.records(Kind::SpCertificates), [ec.clone(), both]);
+    device.carry_out(tam, Command::DeleteTa { spid: None, name: "first", taid: "third" });
+    let changes = SdChanges { remove: vec![&first], ..SdChanges::default() };
+    update(&mut device, SP, "first", changes);
+    assert_eq!(device.records(Kind::SpCertificates), [ec, rsa]);
+}
+
+/// The certificate that the information on an application shows as its signer's.
+fn shown_signer(device: &mut Device, taid: &str) -> Vec<u8> {
+    let state = device.state(&pki().tam);
+    let key = state.attestation_key(SP).unwrap().public_key().unwrap();
+    let answer = device.engine.ta_information(&ta_query(SP, taid), &mut device.reply).unwrap();
+    from_base64(&TaInformation::verify(answer, &key).unwrap().signercert).unwrap()
+}
+
+#[test]
+fn a_certificate_that_is_added_and_removed_is_gone() {
+    // The draft's list adds before it deletes.
+    let mut device = device();
+    let (rsa, ec) = (der(&pki().sp_rsa.certificate), der(&pki().sp_ec.certificate));
+    for certificate in [&rsa, &ec] {
+        let hash = hex::encode(sha256(certificate));
+        let changes =
+            SdChanges { add: vec![certificate], remove: vec![&hash], ..SdChanges::default() };
+        update(&mut device, SP, "second", changes);
+    }
+    assert_eq!(device.records(Kind::SpCertificates), [ec, Vec::new()]);
+}
+
+#[test]
+fn certificates_change_all_or_none() {
+    let mut device = device();
+    let tam = &pki().tam;
+    let (rsa, ec) = (der(&pki().sp_rsa.certificate), der(&pki().sp_ec.certificate));
+    let (known, unknown) = (hex::encode(sha256(&ec)), hex::encode(sha256(&rsa)));
+    let target = Target::from(&device.state(tam));
+    let before = device.world.snapshot();
+    let rows: [(Vec<&[u8]>, Vec<&str>); 4] = [
+        (vec![], vec![&known, &unknown]),
+        (vec![], vec![&unknown, &known]),
+        (vec![], vec![&known, &known]),
+        (vec![&rsa, b"\x30\x00"], vec![&known]),
+    ];
+    for (add, remove) in rows {
+        let changes = SdChanges { new_name: Some("x"), add, remove, ..SdChanges::default() };
+        let command = Command::UpdateSd { spid: SP, name: "first", changes };
+        let request = Builder::command(tam, &target, command);
+        assert_eq!(device.fail(tam, request), "ERR_SPCERT_INVALID");
+        assert!(device.world.snapshot() == before);
+    }
 }
 
 #[test]

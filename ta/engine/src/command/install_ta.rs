@@ -7,16 +7,16 @@ use otrp_wire::request::EncryptedTa;
 use otrp_wire::{ErrorCode, Span};
 use zeroize::Zeroize;
 
-use super::update_sd::append;
 use super::{Context, Done, INVALID, sp_certificate};
 use crate::error::Error;
 use crate::image::{Image, SignedImage};
 use crate::jose::content::{DataAlgorithm, DataKey};
 use crate::message::{Opened, open_jwe, sha256};
-use crate::pki::{self, Certificate};
+use crate::pki::Certificate;
 use crate::platform::{Keys, Kind, Name, Platform, RsaVerify, Storage, TaStore};
 use crate::policy::Target;
 use crate::registry::Sd;
+use crate::sp_certificates::SpCertificates;
 
 /// Everything that is wrong with an image, its encryption or its signature.
 const REFUSED: Error = Error::Refused(ErrorCode::TaInvalid);
@@ -60,26 +60,30 @@ fn run<P: Platform>(
     let aik = Name { kind: Kind::Aik, number: aik };
     let plain = decrypt(parts, payload, &mut context.ports.keys, aik)?;
 
-    let known = context.load_certificates(&sd)?;
-    let mut certificates = known;
-    if let Some(der) = certificate {
-        certificates = append(context.scratch, known, opened.bytes(der))?;
-    }
-    let new_certificates = certificates != known;
-    let target = target(context.registry.state(), &sd, id)?;
+    let mut certificates = SpCertificates::load(&mut context.ports.storage, &sd, context.scratch)?;
+    let new_certificates = match certificate {
+        Some(der) => certificates.add(opened.bytes(der))?,
+        None => false,
+    };
+    let state = context.registry.state();
+    let target = target(state, &sd, id)?;
     let (entry, image) = match plain.image {
         Some(span) => {
-            let bytes = opened.payload(span);
-            let accepted = context.scratch.get(..certificates).ok_or(Error::Internal)?;
-            let (image, signer) = verify::<P::Rsa>(bytes, accepted)?;
-            (target.with_image(context.registry.state(), &image, signer)?, Some(image))
+            let (image, signer) = verify::<P::Rsa>(opened.payload(span), &certificates)?;
+            (target.with_image(state, &image, signer)?, Some(image))
         }
         None => (target.as_installed()?, None),
     };
+    let record = if new_certificates {
+        Some(certificates.into_record(|hash| state.signs(sd.number, hash))?)
+    } else {
+        None
+    };
 
     context.registry.distrust();
-    if new_certificates {
-        context.store_certificates(number, certificates)?;
+    if let Some(record) = record {
+        let name = Name { kind: Kind::SpCertificates, number };
+        context.ports.storage.replace(name, record)?;
     }
     if let Some(span) = plain.personalization {
         let name = Name { kind: Kind::Personalization, number };
@@ -192,15 +196,14 @@ fn decode_hexadecimal(text: &str, bytes: &mut [u8]) -> bool {
 /// that it is signed by.
 fn verify<'i, R: RsaVerify>(
     bytes: &'i [u8],
-    certificates: &[u8],
+    certificates: &SpCertificates<'_>,
 ) -> Result<(SignedImage<'i>, [u8; 32]), Error> {
     let image = Image::parse(bytes).map_err(|_| REFUSED)?;
-    for der in pki::split_der(certificates) {
-        let certificate = Certificate::parse(der.map_err(|_| Error::Internal)?);
-        let key = certificate.and_then(|certificate| certificate.public_key());
+    for der in certificates.accepted() {
+        let key = Certificate::parse(der).and_then(|certificate| certificate.public_key());
         let key = key.map_err(|_| Error::Internal)?;
         if let Some(signed) = image.signed_by::<R>(&key) {
-            return Ok((signed, sha256(der.map_err(|_| Error::Internal)?)));
+            return Ok((signed, sha256(der)));
         }
     }
     Err(REFUSED)

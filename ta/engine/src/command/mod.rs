@@ -13,9 +13,9 @@ use crate::dsi::View;
 use crate::error::Error;
 use crate::message::Opened;
 use crate::pki;
-use crate::platform::{Kind, Name, Platform, Point, Ports, Storage};
+use crate::platform::{Platform, Point, Ports};
 use crate::policy::Owner;
-use crate::registry::{Registry, Sd};
+use crate::registry::Registry;
 
 /// What a command works on and with.
 pub struct Context<'e, P: Platform> {
@@ -81,22 +81,6 @@ impl<P: Platform> Context<'_, P> {
         self.registry.change().give_dsi(tam, hash)?;
         self.registry.commit(self.ports, self.scratch)?;
         Ok(Done { generation: opened.next_dsi.then_some(generation), ..Done::default() })
-    }
-
-    /// Loads the certificates of a domain's service provider to the start of the working space;
-    /// returns their length.
-    fn load_certificates(&mut self, sd: &Sd) -> Result<usize, Error> {
-        let name = Name { kind: Kind::SpCertificates, number: sd.certificates };
-        // Every domain has its record, if only an empty one.
-        let record = self.ports.storage.load(name, self.scratch)?.ok_or(Error::Internal)?;
-        Ok(record.len())
-    }
-
-    /// Writes the first `length` bytes of the working space as certificates under `number`.
-    fn store_certificates(&mut self, number: u32, length: usize) -> Result<(), Error> {
-        let record = self.scratch.get(..length).ok_or(Error::Internal)?;
-        let name = Name { kind: Kind::SpCertificates, number };
-        Ok(self.ports.storage.replace(name, record)?)
     }
 }
 

@@ -85,7 +85,7 @@ pub fn split_der(bytes: &[u8]) -> impl Iterator<Item = Result<&[u8], Error>> {
 }
 
 /// The first SEQUENCE, and what follows it.
-fn split_first(bytes: &[u8]) -> Result<(&[u8], &[u8]), Error> {
+pub(crate) fn split_first(bytes: &[u8]) -> Result<(&[u8], &[u8]), Error> {
     let mut reader = SliceReader::new(bytes)?;
     Header::peek(&reader)?.tag().assert_eq(Tag::Sequence)?;
     let certificate = reader.tlv_bytes()?;

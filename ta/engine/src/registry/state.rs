@@ -218,6 +218,13 @@ impl State {
         self.tas.iter().filter(move |ta| ta.sd == sd)
     }
 
+    /// Whether a trusted application of a security domain was signed under the certificate with
+    /// this SHA-256.
+    #[must_use]
+    pub fn signs(&self, sd: u32, certificate: &[u8; 32]) -> bool {
+        self.tas_of(sd).any(|ta| ta.signer == *certificate)
+    }
+
     /// Every trusted application.
     #[must_use]
     pub fn tas(&self) -> &[Ta] {

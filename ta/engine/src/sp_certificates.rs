@@ -1,0 +1,168 @@
+//! The certificates of a security domain's service provider, and their record.
+//!
+//! The record holds the DER of the certificates that the domain accepts, one behind the other.
+//! Where applications are installed that a certificate signed which is accepted no more, a zero
+//! octet follows, with which no certificate begins, and these *retired* certificates: they admit
+//! nothing, but still tell who signed what is there. One whose last application is gone stays
+//! until the record is written again.
+
+use otrp_wire::ErrorCode;
+use otrp_wire::limits::{
+    CERTIFICATE_LIMIT, REPLY_LIMIT, RETIRED_CERTIFICATE_LIMIT, SP_CERTIFICATE_LIMIT,
+};
+
+use crate::error::Error;
+use crate::message::sha256;
+use crate::pki;
+use crate::platform::{Kind, Name, PortError, Storage};
+use crate::registry::Sd;
+
+/// Stands between the accepted certificates and the retired ones.
+const SEPARATOR: u8 = 0;
+
+// A request may add and remove as many as there may be, and half a reply's buffer holds a record.
+const LONGEST_RECORD: usize =
+    (SP_CERTIFICATE_LIMIT + RETIRED_CERTIFICATE_LIMIT) * CERTIFICATE_LIMIT;
+const _: () = assert!(
+    LONGEST_RECORD + SP_CERTIFICATE_LIMIT * CERTIFICATE_LIMIT < REPLY_LIMIT
+        && LONGEST_RECORD < REPLY_LIMIT / 2,
+    "raise REPLY_LIMIT with the counts"
+);
+
+/// The certificates of one domain, at the start of a working space.
+#[derive(Debug)]
+pub struct SpCertificates<'b> {
+    /// The accepted ones, the retired ones, and room.
+    buffer: &'b mut [u8],
+    /// Bytes of the accepted ones.
+    accepted: usize,
+    /// Bytes of all.
+    length: usize,
+}
+
+impl<'b> SpCertificates<'b> {
+    /// Loads the record of a domain into `buffer`.
+    ///
+    /// # Errors
+    /// [`Error::Port`]; `Corrupt` if the record is damaged.
+    pub fn load<S: Storage>(storage: &mut S, sd: &Sd, buffer: &'b mut [u8]) -> Result<Self, Error> {
+        let name = Name { kind: Kind::SpCertificates, number: sd.certificates };
+        // Every domain has its record, if only an empty one.
+        let record = storage.load(name, buffer)?.ok_or(PortError::Corrupt)?;
+        let accepted = extent(record);
+        let (_, behind) = record.split_at_checked(accepted).ok_or(Error::Internal)?;
+        let retired = match behind {
+            [] => 0,
+            [SEPARATOR, retired @ ..] if extent(retired) == retired.len() => retired.len(),
+            _ => return Err(PortError::Corrupt.into()),
+        };
+        let end = record.len();
+        buffer.copy_within(end.saturating_sub(retired)..end, accepted);
+        Ok(Self { buffer, accepted, length: accepted.saturating_add(retired) })
+    }
+
+    /// Each certificate under which an image may be signed.
+    pub fn accepted(&self) -> impl Iterator<Item = &[u8]> {
+        each(self.part(0, self.accepted))
+    }
+
+    /// The certificate with this SHA-256, accepted or retired.
+    #[must_use]
+    pub fn signer(&self, hash: &[u8; 32]) -> Option<&[u8]> {
+        each(self.part(0, self.length)).find(|der| sha256(der) == *hash)
+    }
+
+    /// Accepts a certificate; whether it was not accepted before.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if there is no room, which the limits exclude.
+    pub fn add(&mut self, certificate: &[u8]) -> Result<bool, Error> {
+        let same = |der: &[u8]| der == certificate;
+        if self.accepted().any(same) {
+            return Ok(false);
+        }
+        let length = certificate.len();
+        let start = match find(self.part(self.accepted, self.length), same) {
+            Some((start, _)) => self.accepted.saturating_add(start),
+            None => {
+                let start = self.length;
+                self.length = start.saturating_add(length);
+                let room = self.buffer.get_mut(start..self.length).ok_or(Error::Internal)?;
+                room.copy_from_slice(certificate);
+                start
+            }
+        };
+        // To the end of the accepted ones; the retired ones before it make room.
+        let end = start.saturating_add(length);
+        self.buffer.get_mut(self.accepted..end).ok_or(Error::Internal)?.rotate_right(length);
+        self.accepted = self.accepted.saturating_add(length);
+        Ok(true)
+    }
+
+    /// Retires the certificate with this SHA-256.
+    ///
+    /// # Errors
+    /// `ERR_SPCERT_INVALID` if it is not an accepted one.
+    pub fn remove(&mut self, hash: &[u8; 32]) -> Result<(), Error> {
+        let (start, length) = find(self.part(0, self.accepted), |der| sha256(der) == *hash)
+            .ok_or(Error::Refused(ErrorCode::SpCertInvalid))?;
+        self.buffer.get_mut(start..self.length).ok_or(Error::Internal)?.rotate_left(length);
+        self.accepted = self.accepted.saturating_sub(length);
+        Ok(())
+    }
+
+    /// The record, without the retired certificates that nothing installed was signed by.
+    ///
+    /// # Errors
+    /// `ERR_TEE_RESOURCE_FULL` beyond [`SP_CERTIFICATE_LIMIT`] or [`RETIRED_CERTIFICATE_LIMIT`].
+    pub fn into_record(mut self, is_signer: impl Fn(&[u8; 32]) -> bool) -> Result<&'b [u8], Error> {
+        let unused = |der: &[u8]| !is_signer(&sha256(der));
+        while let Some((start, length)) = find(self.part(self.accepted, self.length), unused) {
+            let start = self.accepted.saturating_add(start);
+            self.buffer.copy_within(start.saturating_add(length)..self.length, start);
+            self.length = self.length.saturating_sub(length);
+        }
+        let retired = each(self.part(self.accepted, self.length)).count();
+        if self.accepted().count() > SP_CERTIFICATE_LIMIT || retired > RETIRED_CERTIFICATE_LIMIT {
+            return Err(ErrorCode::TeeResourceFull.into());
+        }
+        let Self { buffer, accepted, mut length } = self;
+        if retired > 0 {
+            buffer.copy_within(accepted..length, accepted.saturating_add(1));
+            *buffer.get_mut(accepted).ok_or(Error::Internal)? = SEPARATOR;
+            length = length.saturating_add(1);
+        }
+        buffer.get(..length).ok_or(Error::Internal)
+    }
+
+    fn part(&self, start: usize, end: usize) -> &[u8] {
+        self.buffer.get(start..end).unwrap_or_default()
+    }
+}
+
+/// Each certificate in `bytes`, up to what is none.
+fn each(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = bytes;
+    core::iter::from_fn(move || {
+        let (certificate, behind) = pki::split_first(rest).ok()?;
+        rest = behind;
+        Some(certificate)
+    })
+}
+
+/// How many bytes of `bytes` are certificates.
+fn extent(bytes: &[u8]) -> usize {
+    each(bytes).map(<[u8]>::len).sum()
+}
+
+/// Where the first certificate begins that is wanted, and its length.
+fn find(bytes: &[u8], wanted: impl Fn(&[u8]) -> bool) -> Option<(usize, usize)> {
+    let mut start: usize = 0;
+    for certificate in each(bytes) {
+        if wanted(certificate) {
+            return Some((start, certificate.len()));
+        }
+        start = start.saturating_add(certificate.len());
+    }
+    None
+}
