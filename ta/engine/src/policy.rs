@@ -9,7 +9,9 @@ use otrp_wire::id::{SdName, SpId, TaId, TamId};
 use crate::error::Error;
 use crate::image::SignedImage;
 use crate::platform::StoredTa;
-use crate::registry::{Intent, NewSd, Sd, SdReference, SdUpdate, State, Ta, TaReference, Tam};
+use crate::registry::{
+    Holder, Intent, NewSd, Sd, SdReference, SdUpdate, State, Ta, TaReference, Tam,
+};
 use crate::revocation::UnrevokedTam;
 
 /// A command whose sender may give it, on a state in which it makes sense.
@@ -236,7 +238,8 @@ impl<'s> Target<'s> {
     ///
     /// # Errors
     /// `ERR_TA_INVALID` if the UUID is another application's or not the one that this name stands
-    /// for, or if the version is below the highest that was ever installed under the UUID.
+    /// for, if it was another's before it was deleted, or if the version is below the highest that
+    /// was ever installed under it; `ERR_TEE_RESOURCE_FULL`.
     pub fn with_image(
         self,
         state: &State,
@@ -244,15 +247,21 @@ impl<'s> Target<'s> {
         signer: [u8; 32],
     ) -> Result<Authorized<Ta>, Error> {
         let uuid = *image.uuid();
-        let same = match (self.installed, state.ta_under(&uuid)) {
-            (Some(installed), _) => installed.uuid == uuid,
-            (None, owner) => owner.is_none(),
+        let lowest = match (self.installed, state.ta_under(&uuid), state.floor(&uuid)) {
+            (Some(installed), ..) if installed.uuid == uuid => installed.stored.version,
+            (Some(_), ..) | (None, Some(_), _) => return Err(ErrorCode::TaInvalid.into()),
+            (None, None, Some(floor)) => {
+                let tam = state.tam_numbered(self.sd.tam).ok_or(Error::Internal)?;
+                if floor.holder != Holder::new(&tam.id, &self.sd.sp) {
+                    return Err(ErrorCode::TaInvalid.into());
+                }
+                floor.version
+            }
+            (None, None, None) if state.has_room_for_uuid(self.sd.tam) => 0,
+            (None, None, None) => return Err(ErrorCode::TeeResourceFull.into()),
         };
-        if !same || image.version() < state.version_floor(&uuid) {
+        if image.version() < lowest {
             return Err(ErrorCode::TaInvalid.into());
-        }
-        if !state.has_room_for_floor(&uuid) {
-            return Err(ErrorCode::TeeResourceFull.into());
         }
         let stored = StoredTa {
             version: image.version(),

@@ -15,8 +15,13 @@ pub const SD_LIMIT: usize = 32;
 pub const TA_LIMIT: usize = 128;
 /// Most TAMs that a device remembers; one without a security domain gives way to a new one.
 pub const TAM_LIMIT: usize = 16;
-/// Most UUIDs whose highest version is remembered, installed or not.
-pub const VERSION_FLOOR_LIMIT: usize = 256;
+/// Most UUIDs that a device remembers, those of installed trusted applications and, with the highest
+/// version and the owner, those of deleted ones. They are never forgotten: whoever got a UUID that
+/// was another's could read what its application left in secure storage.
+pub const UUID_LIMIT: usize = 256;
+/// UUIDs that each of [`TAM_LIMIT`] TAMs can count on, however many the others use; what is left of
+/// [`UUID_LIMIT`] is for those that come first.
+pub const UUID_SHARE: usize = 8;
 /// Most certificates of the service provider in one security domain.
 pub const SP_CERTIFICATE_LIMIT: usize = 4;
 /// Most certificates that a security domain accepts no more although applications are installed

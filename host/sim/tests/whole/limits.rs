@@ -7,12 +7,13 @@ use otrp_engine::information::QueryError;
 use otrp_engine::limits::{
     CHAIN_BYTES_LIMIT, CHAIN_LIMIT, MESSAGE_LIMIT, NAME_LIMIT, PERSONALIZATION_LIMIT, REPLY_LIMIT,
     RETIRED_CERTIFICATE_LIMIT, SD_LIMIT, SP_CERTIFICATE_LIMIT, TA_LIMIT, TAM_ID_LIMIT, TAM_LIMIT,
-    TRANSACTION_ID_LIMIT, VERSION_FLOOR_LIMIT,
+    TRANSACTION_ID_LIMIT, UUID_LIMIT, UUID_SHARE,
 };
 use otrp_engine::personalization::PersonalizationError;
 use otrp_engine::platform::Kind;
 use otrp_keys::certificate::{Identity as Signer, Purpose, Template, Validity, generate_p256};
 use otrp_keys::{Uuid, image};
+use otrp_sim::Snapshot;
 use otrp_tam::Identity;
 use otrp_tam::dsi::DeviceState;
 use otrp_tam::message::{
@@ -164,22 +165,72 @@ fn all_applications_in_one_domain_are_deleted_at_once() {
     }
 }
 
+/// Lets a TAM have a UUID remembered: installs an application and deletes it.
+fn use_up(device: &mut Device, tam: &Identity, number: usize) -> Result<(), String> {
+    let image = signed(&pki().sp_ec, numbered(number), 7);
+    let target = Target::from(&device.state(tam));
+    device.try_to(tam, Builder::command(tam, &target, install("sp", "domain", "ta", &image)))?;
+    device.carry_out(tam, Command::DeleteTa { spid: None, name: "domain", taid: "ta" });
+    Ok(())
+}
+
 #[test]
-fn versions_are_remembered_for_so_many_uuids() {
-    let mut session = Session::begin(&pki().tam);
+fn uuids_are_remembered_and_shared_out() {
+    let mut device = Device::provisioned();
     let certificate = der(&pki().sp_ec.certificate);
-    session.pass(Command::CreateSd { spid: "sp", name: "domain", certificate: &certificate });
-    let image = |number| signed(&pki().sp_ec, numbered(number), 7);
-    let delete = || Command::DeleteTa { spid: None, name: "domain", taid: "ta" };
-    for number in 0..VERSION_FLOOR_LIMIT {
-        session.pass(install("sp", "domain", "ta", &image(number)));
-        session.pass(delete());
+    let create = Command::CreateSd { spid: "sp", name: "domain", certificate: &certificate };
+    let greedy = &pki().tam;
+    device.carry_out(greedy, create.clone());
+    // One TAM may have its own share and what is nobody's.
+    let most = UUID_LIMIT - (TAM_LIMIT - 1) * UUID_SHARE;
+    for number in 0..most {
+        assert_eq!(use_up(&mut device, greedy, number), Ok(()));
     }
-    session.refuse(install("sp", "domain", "ta", &image(VERSION_FLOOR_LIMIT)), FULL);
+    let before = device.world.snapshot();
+    assert_eq!(use_up(&mut device, greedy, most), Err(FULL.into()));
+    assert_eq!(lasting(&device.world.snapshot()), lasting(&before));
     // Those that are remembered may come back, though not in an older version.
     let older = signed(&pki().sp_ec, numbered(0), 6);
-    session.refuse(install("sp", "domain", "ta", &older), "ERR_TA_INVALID");
-    session.pass(install("sp", "domain", "ta", &image(0)));
+    let target = Target::from(&device.state(greedy));
+    let request = Builder::command(greedy, &target, install("sp", "domain", "ta", &older));
+    assert_eq!(device.fail(greedy, request), "ERR_TA_INVALID");
+    assert_eq!(use_up(&mut device, greedy, 0), Ok(()));
+
+    // All others have their share still.
+    let shares: Vec<usize> = (most..=UUID_LIMIT).collect();
+    let mut tams = vec![];
+    for (index, share) in shares.chunks_exact(UUID_SHARE).enumerate() {
+        let tam = tam(&format!("https://{index}.example"));
+        device.carry_out(&tam, create.clone());
+        for number in share {
+            assert_eq!(use_up(&mut device, &tam, *number), Ok(()), "{index}");
+        }
+        assert_eq!(use_up(&mut device, &tam, UUID_LIMIT), Err(FULL.into()), "{index}");
+        device.carry_out(&tam, DELETE);
+        tams.push(tam);
+    }
+    assert_eq!(tams.len(), TAM_LIMIT - 1);
+    // A device that meets more TAMs in its life than it has shares for is full then.
+    let late = tam("https://late.example");
+    device.carry_out(&late, create.clone());
+    assert_eq!(use_up(&mut device, &late, UUID_LIMIT), Err(FULL.into()));
+    // It took the place of one that has nothing here, and that is who it was when it comes back.
+    let question = Builder::device_state(&tams[0]).signer(SignerHeader::KeyId).build().unwrap();
+    let refused = device.refusal(&question.message);
+    assert_eq!(refused.code.as_deref(), Some("ERR_TAM_NOT_TRUSTED"));
+    device.carry_out(&tams[0], create);
+    assert_eq!(use_up(&mut device, &tams[0], most), Ok(()));
+    assert_eq!(use_up(&mut device, &tams[0], most + UUID_SHARE), Err("ERR_TA_INVALID".into()));
+}
+
+const DELETE: Command<'static> =
+    Command::DeleteSd { spid: None, name: "domain", delete_tas: false };
+
+/// What is stored apart from the registry, in which each question is noted.
+fn lasting(snapshot: &Snapshot) -> Snapshot {
+    let mut snapshot = snapshot.clone();
+    snapshot.records.retain(|name, _| name.kind != Kind::Registry);
+    snapshot
 }
 
 #[test]

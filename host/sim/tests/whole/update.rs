@@ -324,3 +324,47 @@ fn an_installation_brings_its_signers_certificate() {
     let ec = der(&pki().sp_ec.certificate);
     assert_eq!(device.records(Kind::SpCertificates), [ec.clone(), [ec, rsa].concat()]);
 }
+
+#[test]
+fn a_deleted_uuid_stays_its_owners() {
+    // What the application left in secure storage would be read by the next one of this UUID.
+    let mut device = device();
+    let (tam, other) = (&pki().tam, &pki().other_tam);
+    let certificate = der(&pki().sp_ec.certificate);
+    let create = |spid, name| Command::CreateSd { spid, name, certificate: &certificate };
+    device.carry_out(other, create(SP, "first"));
+    device.carry_out(tam, create(OTHER_SP, "third"));
+    let image = signed(&pki().sp_ec, uuid(1), 9);
+    let try_to_install = |device: &mut Device, tam, spid, domain| {
+        let target = Target::from(&device.state(tam));
+        let install = Command::InstallTa(application(spid, domain, "again", &image));
+        device.try_to(tam, Builder::command(tam, &target, install))
+    };
+    let refused = Err(String::from("ERR_TA_INVALID"));
+    let delete = |taid| Command::DeleteTa { spid: None, name: "first", taid };
+    device.carry_out(tam, delete(TA));
+    // Neither another TAM, though its provider and domain have the same names, nor another
+    // provider of the same TAM.
+    assert_eq!(try_to_install(&mut device, other, SP, "first"), refused);
+    assert_eq!(try_to_install(&mut device, tam, OTHER_SP, "third"), refused);
+    // Also after all that was the owner's is gone.
+    for name in ["first", "second", "third"] {
+        let spid = (name == "third").then_some(OTHER_SP);
+        device.carry_out(tam, Command::DeleteSd { spid, name, delete_tas: true });
+    }
+    device.reboot();
+    assert_eq!(try_to_install(&mut device, other, SP, "first"), refused);
+    // Who has the name again has the UUID, in any domain of the provider.
+    device.carry_out(tam, create(SP, "elsewhere"));
+    assert_eq!(try_to_install(&mut device, tam, SP, "elsewhere"), Ok(()));
+
+    // A domain takes what is installed in it to its new provider, whose it is from then on; and
+    // it is no different when the whole domain is deleted.
+    let changes = SdChanges { new_spid: Some(OTHER_SP), ..SdChanges::default() };
+    update(&mut device, SP, "elsewhere", changes);
+    device.carry_out(tam, Command::DeleteSd { spid: None, name: "elsewhere", delete_tas: true });
+    device.carry_out(tam, create(SP, "first"));
+    device.carry_out(tam, create(OTHER_SP, "third"));
+    assert_eq!(try_to_install(&mut device, tam, SP, "first"), refused);
+    assert_eq!(try_to_install(&mut device, tam, OTHER_SP, "third"), Ok(()));
+}

@@ -1,16 +1,16 @@
 //! The registry's record on disk.
 //!
-//! Version 1, stable: big-endian integers; a text is its length in one byte and its bytes; a list
+//! Version 2, stable: big-endian integers; a text is its length in one byte and its bytes; a list
 //! is its length in two bytes and its elements; an optional value is a byte 0 or 1 and the value.
 //! A record is read completely or not at all: trailing bytes, a list that is too long and a
 //! version that is not known are errors.
 
 use otrp_wire::id::{SdName, SpId, TaId, TamId};
 use otrp_wire::limits::{
-    AUTHORITY_LIMIT, NAME_LIMIT, SD_LIMIT, TA_LIMIT, TAM_ID_LIMIT, TAM_LIMIT, VERSION_FLOOR_LIMIT,
+    AUTHORITY_LIMIT, NAME_LIMIT, SD_LIMIT, TA_LIMIT, TAM_ID_LIMIT, TAM_LIMIT, UUID_LIMIT,
 };
 
-use super::state::{Aik, Authority, Floor, Intent, Sd, State, TRASH_LIMIT, Ta, Tam, Trash};
+use super::state::{Aik, Authority, Floor, Holder, Intent, Sd, State, TRASH_LIMIT, Ta, Tam, Trash};
 use crate::platform::{Kind, Name, StoredTa};
 
 /// The version of the format.
@@ -22,7 +22,11 @@ const AUTHORITY: usize = 32 + 8;
 const LONGEST_SD: usize = 4 + 4 + TEXT + TEXT + 4;
 const LONGEST_AIK: usize = 4 + 4 + TEXT + 65;
 const LONGEST_TA: usize = 4 + TEXT + 16 + 4 + 4 + 32 + 32 + 5;
+const LONGEST_FLOOR: usize = 16 + 4 + 16 + 16;
 const LONGEST_TRASH: usize = 1 + 16;
+/// The most floors beside the most applications, each of which is longer than a floor.
+const FLOORS_BESIDE_TAS: usize = UUID_LIMIT - TA_LIMIT;
+const _: () = assert!(LONGEST_TA > LONGEST_FLOOR, "the longest record is another");
 
 /// The longest record in bytes.
 pub const LONGEST_RECORD: usize = 1
@@ -34,7 +38,7 @@ pub const LONGEST_RECORD: usize = 1
     + (2 + SD_LIMIT * LONGEST_SD)
     + (2 + SD_LIMIT * LONGEST_AIK)
     + (2 + TA_LIMIT * LONGEST_TA)
-    + (2 + VERSION_FLOOR_LIMIT * 20)
+    + (2 + FLOORS_BESIDE_TAS * LONGEST_FLOOR)
     + (2 + TRASH_LIMIT * LONGEST_TRASH)
     + (1 + LONGEST_TA + 5 + 1);
 
@@ -84,6 +88,9 @@ pub(super) fn decode(record: &[u8], state: &mut State) -> Result<Option<Intent>,
     input.list(&mut state.aiks, decode_aik)?;
     input.list(&mut state.tas, decode_ta)?;
     input.list(&mut state.floors, decode_floor)?;
+    if state.tas.len().saturating_add(state.floors.len()) > UUID_LIMIT {
+        return Err(Damaged);
+    }
     input.list(&mut state.trash, decode_trash)?;
     let intent = input.option(|input| {
         let ta = decode_ta(input)?;
@@ -194,11 +201,17 @@ fn decode_ta(input: &mut Input<'_>) -> Result<Ta, Damaged> {
 
 fn encode_floor(out: &mut Output<'_>, floor: &Floor) -> Result<(), Damaged> {
     out.bytes(&floor.uuid)?;
-    encode_number(out, &floor.version)
+    encode_number(out, &floor.version)?;
+    out.bytes(&floor.holder.tam)?;
+    out.bytes(&floor.holder.sp)
 }
 
 fn decode_floor(input: &mut Input<'_>) -> Result<Floor, Damaged> {
-    Ok(Floor { uuid: input.array()?, version: input.number()? })
+    Ok(Floor {
+        uuid: input.array()?,
+        version: input.number()?,
+        holder: Holder { tam: input.array()?, sp: input.array()? },
+    })
 }
 
 fn encode_trash(out: &mut Output<'_>, trash: &Trash) -> Result<(), Damaged> {
@@ -383,8 +396,10 @@ mod tests {
             ("c2", 32),              // signer
             ("0100000004", 1),       // personalization
             ("0001", 1),             // version floors
-            ("b1", 16),              // UUID
+            ("b4", 16),              // UUID
             ("00000007", 1),         // version
+            ("d1", 16),              // TAM
+            ("d2", 16),              // service provider
             ("0003", 1),             // trash
             ("7000000005", 1),       // "p", number
             ("6100000006", 1),       // "a", number
@@ -440,7 +455,8 @@ mod tests {
         state.sds.push(sd).unwrap();
         state.aiks.push(Aik { number: 2, tam: 1, sp, public: [4; 65] }).unwrap();
         state.tas.push(ta(0xb1)).unwrap();
-        state.floors.push(Floor { uuid: [0xb1; 16], version: 7 }).unwrap();
+        let holder = Holder { tam: [0xd1; 16], sp: [0xd2; 16] };
+        state.floors.push(Floor { uuid: [0xb4; 16], version: 7, holder }).unwrap();
         for trash in [
             Trash::Record(Name { kind: Kind::Personalization, number: 5 }),
             Trash::Key(Name { kind: Kind::Aik, number: 6 }),
@@ -519,7 +535,8 @@ mod tests {
         let sp = position("027370");
         let rows = [
             ("version 0", 0, vec![0]),
-            ("version 2", 0, vec![2]),
+            ("version 1", 0, vec![1]),
+            ("version 3", 0, vec![3]),
             ("an option that is neither there nor absent", position(&"a3".repeat(32)) - 1, vec![2]),
             ("an empty name", sp, vec![0]),
             ("a name that is not UTF-8", sp, vec![2, 0xff, 0xfe]),
@@ -545,6 +562,7 @@ mod tests {
         let sd = Sd { sp: sp.clone(), name, ..state.sds[0].clone() };
         let aik = Aik { sp, ..state.aiks[0].clone() };
         let ta = Ta { id: TaId::new(&text).unwrap(), ..ta(0xb1) };
+        let floor = state.floors[0];
         state.clear();
         while state.tams.push(tam.clone()).is_ok() {}
         let authority = Authority { fingerprint: [7; 32], good_until: 7 };
@@ -552,7 +570,9 @@ mod tests {
         while state.sds.push(sd.clone()).is_ok() {}
         while state.aiks.push(aik.clone()).is_ok() {}
         while state.tas.push(ta.clone()).is_ok() {}
-        while state.floors.push(Floor { uuid: [7; 16], version: 7 }).is_ok() {}
+        for _ in 0..FLOORS_BESIDE_TAS {
+            state.floors.push(floor).unwrap();
+        }
         while state.trash.push(Trash::Ta([7; 16])).is_ok() {}
         intent.ta = ta;
         (state, intent)
@@ -578,7 +598,7 @@ mod tests {
             (SD_LIMIT, LONGEST_SD),
             (SD_LIMIT, LONGEST_AIK),
             (TA_LIMIT, LONGEST_TA),
-            (VERSION_FLOOR_LIMIT, 20),
+            (FLOORS_BESIDE_TAS, LONGEST_FLOOR),
             (TRASH_LIMIT, LONGEST_TRASH),
         ];
         let (state, intent) = largest();

@@ -20,8 +20,8 @@ use crate::platform::{Keys, Kind, Name, Platform, PortError, Ports, Storage, TaS
 
 pub use codec::LONGEST_RECORD;
 pub use state::{
-    Aik, Authority, Change, Floor, Intent, NewSd, Sd, SdReference, SdUpdate, State, Ta,
-    TaReference, Tam, Trash,
+    Aik, Authority, Change, Floor, Holder, Intent, NameHash, NewSd, Sd, SdReference, SdUpdate,
+    State, Ta, TaReference, Tam, Trash,
 };
 
 // The record is built in the buffer of the reply.

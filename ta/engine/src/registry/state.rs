@@ -2,7 +2,8 @@
 
 use heapless::Vec;
 use otrp_wire::id::{SdName, SpId, TaId, TamId};
-use otrp_wire::limits::{AUTHORITY_LIMIT, SD_LIMIT, TA_LIMIT, TAM_LIMIT, VERSION_FLOOR_LIMIT};
+use otrp_wire::limits::{AUTHORITY_LIMIT, SD_LIMIT, TA_LIMIT, TAM_LIMIT, UUID_LIMIT, UUID_SHARE};
+use sha2::{Digest, Sha256};
 
 use crate::error::Error;
 use crate::platform::{Kind, Name, Point, PortError, StoredTa, UuidBytes};
@@ -86,13 +87,47 @@ pub struct Ta {
     pub personalization: Option<u32>,
 }
 
-/// The highest version ever installed under a UUID; it outlives the application.
+/// What stays of a trusted application that was deleted: who may use its UUID again, and from
+/// which version on. What the application left in secure storage is read by whoever has its UUID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Floor {
     /// The UUID.
     pub uuid: UuidBytes,
-    /// The version.
+    /// The version that was installed last, which is the highest ever.
     pub version: u32,
+    /// Whose it was.
+    pub holder: Holder,
+}
+
+/// A TAM and its service provider by name, for numbers end with what they stand for: a TAM that
+/// gave way and comes back, and a provider that gets a domain again, are who they were.
+///
+/// The names are as hashes, which take less room: half a SHA-256, of which nobody finds a second
+/// preimage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Of the TAM's identifier.
+    pub tam: NameHash,
+    /// Of the service provider's identifier.
+    pub sp: NameHash,
+}
+
+/// The first half of the SHA-256 of an identifier.
+pub type NameHash = [u8; 16];
+
+fn name_hash(name: &str) -> NameHash {
+    let digest: [u8; 32] = Sha256::digest(name.as_bytes()).into();
+    let mut half = [0; 16];
+    half.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
+    half
+}
+
+impl Holder {
+    /// The holder of these names.
+    #[must_use]
+    pub fn new(tam: &TamId, sp: &SpId) -> Self {
+        Self { tam: name_hash(tam.as_str()), sp: name_hash(sp.as_str()) }
+    }
 }
 
 /// What the record has forgotten and is still to be removed.
@@ -136,7 +171,7 @@ pub struct State {
     pub(super) sds: Vec<Sd, SD_LIMIT>,
     pub(super) aiks: Vec<Aik, SD_LIMIT>,
     pub(super) tas: Vec<Ta, TA_LIMIT>,
-    pub(super) floors: Vec<Floor, VERSION_FLOOR_LIMIT>,
+    pub(super) floors: Vec<Floor, UUID_LIMIT>,
     pub(super) trash: Vec<Trash, TRASH_LIMIT>,
     pub(super) next_number: u32,
     pub(super) next_generation: u64,
@@ -248,16 +283,44 @@ impl State {
         self.aiks.iter().find(|aik| aik.tam == tam && aik.sp == *sp)
     }
 
-    /// The lowest version that may be installed under a UUID.
+    /// What is remembered of a UUID whose application was deleted.
     #[must_use]
-    pub fn version_floor(&self, uuid: &UuidBytes) -> u32 {
-        self.floors.iter().find(|floor| floor.uuid == *uuid).map_or(0, |floor| floor.version)
+    pub fn floor(&self, uuid: &UuidBytes) -> Option<&Floor> {
+        self.floors.iter().find(|floor| floor.uuid == *uuid)
     }
 
-    /// Whether one more UUID can be remembered, or this one is.
+    /// Whether a TAM may have one more UUID remembered: there is room, and it is within the TAM's
+    /// own share or within what no TAM's share takes.
     #[must_use]
-    pub fn has_room_for_floor(&self, uuid: &UuidBytes) -> bool {
-        !self.floors.is_full() || self.floors.iter().any(|floor| floor.uuid == *uuid)
+    pub fn has_room_for_uuid(&self, tam: u32) -> bool {
+        const SHARED: usize = UUID_LIMIT.saturating_sub(TAM_LIMIT.saturating_mul(UUID_SHARE));
+        if self.tas.len().saturating_add(self.floors.len()) >= UUID_LIMIT {
+            return false;
+        }
+        let known: Vec<(u32, NameHash), TAM_LIMIT> =
+            self.tams.iter().map(|tam| (tam.number, name_hash(tam.id.as_str()))).collect();
+        let used = |number: Option<u32>, name: NameHash| {
+            let owned = |ta: &&Ta| number.is_some() && self.sd(ta.sd).map(|sd| sd.tam) == number;
+            let installed = self.tas.iter().filter(owned).count();
+            let deleted = self.floors.iter().filter(|floor| floor.holder.tam == name).count();
+            installed.saturating_add(deleted)
+        };
+        let share = known.iter().find(|(number, _)| *number == tam);
+        if share.is_some_and(|(number, name)| used(Some(*number), *name) < UUID_SHARE) {
+            return true;
+        }
+        // TAMs that gave way left the UUIDs that they deleted.
+        let names = || self.floors.iter().map(|floor| floor.holder.tam);
+        let forgotten = names().enumerate().filter(|(index, name)| {
+            !known.iter().any(|(_, known)| known == name)
+                && !names().take(*index).any(|before| before == *name)
+        });
+        let beyond = known
+            .iter()
+            .map(|(number, name)| used(Some(*number), *name))
+            .chain(forgotten.map(|(_, name)| used(None, name)))
+            .fold(0_usize, |sum, used| sum.saturating_add(used.saturating_sub(UUID_SHARE)));
+        beyond < SHARED
     }
 
     /// Whether one more trusted application can be entered.
@@ -342,7 +405,7 @@ impl State {
         if let Some(new) = certificates {
             self.replace_certificates(ta.sd, new)?;
         }
-        self.raise_floor(ta.uuid, ta.stored.version)?;
+        self.floors.retain(|floor| floor.uuid != ta.uuid);
         self.enter_ta(ta)?;
         if numbered { self.take_number() } else { Ok(()) }
     }
@@ -351,14 +414,6 @@ impl State {
         let sd = self.sds.iter_mut().find(|known| known.number == sd).ok_or(Error::Internal)?;
         let old = core::mem::replace(&mut sd.certificates, new);
         self.discard_record(Kind::SpCertificates, old)
-    }
-
-    fn raise_floor(&mut self, uuid: UuidBytes, version: u32) -> Result<(), Error> {
-        match self.floors.iter_mut().find(|floor| floor.uuid == uuid) {
-            Some(floor) => floor.version = floor.version.max(version),
-            None => self.floors.push(Floor { uuid, version }).map_err(|_| FULL)?,
-        }
-        Ok(())
     }
 
     fn enter_ta(&mut self, ta: Ta) -> Result<(), Error> {
@@ -380,6 +435,12 @@ impl State {
                 continue;
             }
             let ta = self.tas.remove(index);
+            let sd = self.sd(ta.sd).ok_or(Error::Internal)?;
+            let tam = self.tam_numbered(sd.tam).ok_or(Error::Internal)?;
+            let holder = Holder::new(&tam.id, &sd.sp);
+            let floor = Floor { uuid: ta.uuid, version: ta.stored.version, holder };
+            // An installation leaves room for what its deletion leaves.
+            self.floors.push(floor).map_err(|_| Error::Internal)?;
             self.discard(Trash::Ta(ta.uuid))?;
             if let Some(number) = ta.personalization {
                 self.discard_record(Kind::Personalization, number)?;
@@ -574,9 +635,9 @@ impl<'s> Change<'s> {
     pub fn delete_sd(&mut self, sd: Authorized<SdReference>) -> Result<(), Error> {
         let number = sd.into_inner().sd;
         let state = &mut *self.0;
+        state.remove_tas(|ta| ta.sd == number)?;
         let index = state.sds.iter().position(|sd| sd.number == number).ok_or(Error::Internal)?;
         let sd = state.sds.remove(index);
-        state.remove_tas(|ta| ta.sd == number)?;
         state.discard_record(Kind::SpCertificates, sd.certificates)?;
         state.release_aik(sd.tam, &sd.sp)
     }
@@ -589,7 +650,7 @@ impl<'s> Change<'s> {
         self.0.install(intent.into_inner())
     }
 
-    /// Forgets a trusted application. Its version floor stays.
+    /// Forgets a trusted application, but not its version and whose UUID it is.
     ///
     /// # Errors
     /// [`Error::Internal`] if the trash is full, which its size excludes.
