@@ -7,6 +7,7 @@ use crate::chain::ChainBuffer;
 use crate::error::Error;
 use crate::pki::{self, Role};
 use crate::platform::{Keys, Kind, Name, Platform, Point, PortError, Ports, Storage};
+use crate::registry::Registry;
 use crate::trust::Trust;
 
 /// The TEE's key pair.
@@ -25,6 +26,15 @@ pub enum ImportError {
     OtherKey,
     /// A port failed.
     Port(PortError),
+}
+
+impl From<Error> for ImportError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Port(error) => Self::Port(error),
+            Error::Refused(_) | Error::Internal => Self::Port(PortError::Failed),
+        }
+    }
 }
 
 /// The TEE's key pair and certificates.
@@ -61,16 +71,17 @@ impl Device {
         Self { key: None, chain: ChainBuffer::new() }
     }
 
-    /// Loads the key and certificates; makes the key at the first use.
+    /// Loads the key and certificates; makes the registry's record and the key at the first use.
     ///
     /// # Errors
-    /// A port's. A key that is damaged, or missing although there is a certificate for it, is
-    /// `Corrupt`: it is never replaced silently.
+    /// [`Error::Port`]. A key that is damaged, or missing although there is a certificate for it,
+    /// is `Corrupt`: it is never replaced silently.
     pub fn open<P: Platform>(
         &mut self,
         ports: &mut Ports<P>,
+        registry: &mut Registry,
         scratch: &mut [u8],
-    ) -> Result<(), PortError> {
+    ) -> Result<(), Error> {
         if self.key.is_some() {
             return Ok(());
         }
@@ -80,8 +91,11 @@ impl Device {
         }
         let key = match ports.keys.public(TEE_KEY)? {
             Some(key) => key,
-            None if self.chain.is_empty() => ports.keys.generate(TEE_KEY)?,
-            None => return Err(PortError::Corrupt),
+            None if self.chain.is_empty() => {
+                registry.create(ports, scratch)?;
+                ports.keys.generate(TEE_KEY)?
+            }
+            None => return Err(PortError::Corrupt.into()),
         };
         self.key = Some(key);
         Ok(())

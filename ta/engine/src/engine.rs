@@ -93,18 +93,22 @@ impl<P: Platform> Engine<P> {
         if out.len() < REPLY_LIMIT {
             return Err(Unanswerable::ShortBuffer);
         }
-        self.open(out)?;
+        self.open_device(out)?;
+        // Without a registry the TEE still can say so.
+        let opened = self.registry.open(&mut self.ports, out);
         let mut transaction = Transaction::default();
-        let received = match Received::parse(message) {
-            Ok(received) => received,
+        let (name, received) = match Received::parse(message) {
+            Ok(received) => (received.name(), opened.map(|()| received)),
             Err(EnvelopeError::NotARequest) => return Err(Unanswerable::NotARequest),
-            Err(EnvelopeError::Malformed(name)) => {
+            Err(EnvelopeError::Malformed(name)) => (name, opened.and(Err(INVALID))),
+        };
+        let received = match received {
+            Ok(received) => received,
+            Err(error) => {
                 let addressed = Addressed { name, transaction: &transaction };
-                let code = ErrorCode::RequestInvalid;
-                return Ok(addressed.refuse(&mut self.ports, code, out)?);
+                return Ok(addressed.refuse(&mut self.ports, error.code(), out)?);
             }
         };
-        let name = received.name();
         let answer = self.handle(received, &mut transaction, out);
         // After a failure in the middle of a change find out at once which side of it we are on.
         let reopened = self.registry.open(&mut self.ports, out);
@@ -183,10 +187,15 @@ impl<P: Platform> Engine<P> {
         })
     }
 
+    /// Loads the TEE's key, or makes it at the first use.
+    fn open_device(&mut self, scratch: &mut [u8]) -> Result<(), Error> {
+        self.device.open(&mut self.ports, &mut self.registry, scratch)
+    }
+
     /// Makes memory follow storage, at the first use and after failures.
-    fn open(&mut self, scratch: &mut [u8]) -> Result<(), Unanswerable> {
-        self.device.open(&mut self.ports, scratch).map_err(Unanswerable::Failed)?;
-        Ok(self.registry.open(&mut self.ports, scratch)?)
+    fn open(&mut self, scratch: &mut [u8]) -> Result<(), Error> {
+        self.open_device(scratch)?;
+        self.registry.open(&mut self.ports, scratch)
     }
 
     /// The time to judge certificates by: the normal world's clock, but never before the largest
@@ -209,7 +218,7 @@ impl<P: Platform> Engine<P> {
         if out.len() < REPLY_LIMIT {
             return Err(QueryError::ShortBuffer);
         }
-        self.registry.open(&mut self.ports, out)?;
+        self.open(out)?;
         information::answer(&mut self.ports, self.registry.state(), query, out)
     }
 
@@ -235,7 +244,7 @@ impl<P: Platform> Engine<P> {
     /// # Errors
     /// A port's error; [`Error::Internal`] if `out` is shorter than [`REPLY_LIMIT`].
     pub fn certification_request<'o>(&mut self, out: &'o mut [u8]) -> Result<&'o [u8], Error> {
-        self.device.open(&mut self.ports, out)?;
+        self.open_device(out)?;
         let length = self.device.certification_request(&mut self.ports, &self.trust, out)?;
         out.get(..length).ok_or(Error::Internal)
     }
@@ -253,19 +262,13 @@ impl<P: Platform> Engine<P> {
         der: &[u8],
         scratch: &mut [u8],
     ) -> Result<(), ImportError> {
-        self.open(scratch).map_err(|error| match error {
-            Unanswerable::Failed(error) => ImportError::Port(error),
-            _ => ImportError::Port(PortError::Failed),
-        })?;
+        self.open(scratch)?;
         let now = self.now();
         let Self { ports, trust, device, registry, .. } = self;
         let Some(chain) = device.check::<P>(trust, now, der)? else { return Ok(()) };
         // First, so that a power cut in between costs the TAMs a question and nothing else.
         registry.change().void_dsis();
-        registry.commit(ports, scratch).map_err(|error| match error {
-            Error::Port(error) => ImportError::Port(error),
-            Error::Refused(_) | Error::Internal => ImportError::Port(PortError::Failed),
-        })?;
+        registry.commit(ports, scratch)?;
         device.set_chain(ports, chain)
     }
 
@@ -274,7 +277,7 @@ impl<P: Platform> Engine<P> {
     /// # Errors
     /// A port's error; [`Error::Internal`] if `out` is shorter than [`REPLY_LIMIT`].
     pub fn status<'o>(&mut self, out: &'o mut [u8]) -> Result<&'o [u8], Error> {
-        self.device.open(&mut self.ports, out)?;
+        self.open_device(out)?;
         let mut writer = Writer::new(out);
         writer.json(&Status {
             name: self.trust.tee_name,

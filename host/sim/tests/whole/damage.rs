@@ -1,12 +1,14 @@
 //! Storage that is not what the engine wrote: it is reported, and nothing is made up for it.
 
-use otrp_engine::error::Unanswerable;
+use otrp_engine::device::ImportError;
+use otrp_engine::error::{Error, Unanswerable};
+use otrp_engine::information::QueryError;
 use otrp_engine::limits::REPLY_LIMIT;
 use otrp_engine::platform::{Kind, Name, PortError};
 use otrp_sim::Snapshot;
 use otrp_tam::message::Builder;
 
-use crate::bench::{Device, pki, ta_query};
+use crate::bench::{Device, Refused, pki, ta_query};
 use crate::home::*;
 
 /// A snapshot with one record changed, or removed.
@@ -60,17 +62,63 @@ fn damaged_records_are_reported_and_kept() {
 }
 
 #[test]
-fn a_damaged_registry_is_not_answered_for() {
+fn a_registry_that_is_damaged_or_lost_is_not_made_anew() {
     let name = Name { kind: Kind::Registry, number: 0 };
     let record = home().snapshot.records[&name].clone();
-    for record in [record[..record.len() - 1].to_vec(), Vec::new(), vec![0; 100_000]] {
-        let mut device = Device::from(&with(name, Some(record)));
-        for _ in 0..2 {
-            let message = Base::DeleteTa.builder().build().unwrap().message;
-            let corrupt = Err(Unanswerable::Failed(PortError::Corrupt));
-            assert_eq!(device.process(&message), corrupt);
+    let cut = record[..record.len() - 1].to_vec();
+    let key = home().target.certificate.public_key().unwrap();
+    for record in [Some(cut), Some(Vec::new()), Some(vec![0; 100_000]), None] {
+        let damaged = with(name, record);
+        let mut device = Device::from(&damaged);
+        let malformed = br#"{"DeleteTARequest":{}}"#.to_vec();
+        let question = Builder::device_state(&pki().tam).build().unwrap().message;
+        let stranger = Builder::device_state(&pki().rogue_tam).build().unwrap().message;
+        let command = Base::DeleteTa.builder().build().unwrap().message;
+        // It says so to everybody, in the same words, as long as it can sign.
+        for message in [&question, &command, &stranger, &malformed, &question] {
+            let refused = Refused::read(&device.process(message).unwrap(), &key);
+            assert_eq!(refused.code.as_deref(), Some("ERR_TEE_FAIL"));
+            assert_eq!((refused.rid.as_str(), refused.tid.as_str()), ("", ""));
         }
+        assert_eq!(device.process(b"{}"), Err(Unanswerable::NotARequest));
+        let corrupt = Error::Port(PortError::Corrupt);
+        let asked = device.engine.ta_information(&ta_query(SP, TA), &mut device.reply);
+        assert_eq!(asked, Err(QueryError::Failed(corrupt)));
+        // The certificates are no secret: whoever brings them again must gain nothing.
+        let chain = device.records(Kind::TeeChain).remove(0);
+        let import = device.engine.import_certificates(&chain, &mut device.reply);
+        assert_eq!(import, Err(ImportError::Port(PortError::Corrupt)));
+        device.reboot();
+        assert_eq!(device.refusal(&question).code.as_deref(), Some("ERR_TEE_FAIL"));
+        assert!(device.world.snapshot() == damaged);
     }
+}
+
+#[test]
+fn a_key_never_comes_with_another_registry() {
+    // The normal world may delete objects of storage that nothing protects from replay: whatever
+    // it leaves, a TAM gets `ERR_TEE_FAIL` or sees another device.
+    let registry = Name { kind: Kind::Registry, number: 0 };
+    let chain_name = Name { kind: Kind::TeeChain, number: 0 };
+    let key_name = Name { kind: Kind::TeeKey, number: 0 };
+    let chain = home().snapshot.records[&chain_name].clone();
+    let mut without = with(registry, None);
+    without.records.remove(&chain_name);
+    let mut device = Device::from(&without);
+    let import = device.engine.import_certificates(&chain, &mut device.reply);
+    assert_eq!(import, Err(ImportError::Port(PortError::Corrupt)));
+    assert!(device.world.snapshot() == without);
+
+    without.records.remove(&key_name);
+    let mut device = Device::from(&without);
+    let import = device.engine.import_certificates(&chain, &mut device.reply);
+    assert_eq!(import, Err(ImportError::OtherKey));
+    // Its maker may make it a device again, which has nothing in common with the one before.
+    device.provision();
+    let state = device.state(&pki().tam);
+    assert!(state.dsi.tee.sdlist.sd.is_empty());
+    assert_ne!(state.certificate, home().target.certificate);
+    assert_ne!(device.world.records.borrow()[&key_name], home().snapshot.records[&key_name]);
 }
 
 #[test]

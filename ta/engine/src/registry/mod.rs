@@ -7,6 +7,9 @@
 //! under numbers that no record mentions before the record that mentions them, and are removed
 //! after the record that forgets them, which lists them as *trash*. A power cut in between leaves
 //! objects under the next number or in the trash; [`Registry::open`] removes both.
+//! The record is there before the TEE's key is made ([`Registry::create`]). One that is missing
+//! beside a key was lost or taken away, and is never taken for a fresh one: it held the versions
+//! and owners of UUIDs whose applications' data may still be there, and the count of states.
 //! The TEE core's TA database is a second store, so an installation is announced by an
 //! [`Intent`] first; the database then tells which side of its commit a power cut was on.
 
@@ -53,11 +56,28 @@ impl Registry {
         &self.state
     }
 
+    /// Writes the record of a fresh device unless there is a record, whatever it says.
+    ///
+    /// # Errors
+    /// [`Error::Port`].
+    pub fn create<P: Platform>(
+        &mut self,
+        ports: &mut Ports<P>,
+        scratch: &mut [u8],
+    ) -> Result<(), Error> {
+        match ports.storage.load(RECORD, scratch)? {
+            Some(_) => return Ok(()),
+            None => self.distrust(),
+        }
+        self.state.clear();
+        self.write(&mut ports.storage, None, scratch)
+    }
+
     /// Makes memory follow storage if it does not, and finishes or undoes what a power cut or an
     /// error interrupted. `scratch` holds the record meanwhile.
     ///
     /// # Errors
-    /// [`Error::Port`]; `Corrupt` if the record is damaged.
+    /// [`Error::Port`]; `Corrupt` if the record is damaged or missing.
     pub fn open<P: Platform>(
         &mut self,
         ports: &mut Ports<P>,
@@ -67,10 +87,8 @@ impl Registry {
             return Ok(());
         }
         self.state.clear();
-        let mut intent = None;
-        if let Some(record) = ports.storage.load(RECORD, scratch)? {
-            intent = codec::decode(record, &mut self.state).map_err(|_| PortError::Corrupt)?;
-        }
+        let record = ports.storage.load(RECORD, scratch)?.ok_or(PortError::Corrupt)?;
+        let intent = codec::decode(record, &mut self.state).map_err(|_| PortError::Corrupt)?;
         ports.ta_store.abort();
         if let Some(intent) = intent {
             self.resolve(ports, intent, scratch)?;
