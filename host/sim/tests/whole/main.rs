@@ -10,6 +10,7 @@ mod flow;
 mod forms;
 mod home;
 mod limits;
+mod members;
 mod ocsp;
 mod personalization;
 mod power_cuts;
