@@ -4,10 +4,10 @@
 use josekit::jwe::{ECDH_ES_A128KW, ECDH_ES_A256KW, JweHeader};
 use openssl::pkey::{PKey, PKeyRef, Public};
 use openssl::symm::{Cipher, encrypt};
-use openssl::x509::X509Req;
+use openssl::x509::{X509, X509Req};
 use otrp_engine::device::ImportError;
 use otrp_engine::platform::Kind;
-use otrp_keys::certificate::{Purpose, Template, Validity, generate_p256};
+use otrp_keys::certificate::{Identity as Signer, Purpose, Template, Validity, generate_p256};
 use otrp_tam::Identity;
 use otrp_tam::message::{
     Application, Builder, Command, SdChanges, SignerHeader, TaEncryption, Target,
@@ -17,9 +17,7 @@ use serde_json::{Value, json};
 use crate::bench::{
     Device, Refused, TEE_NAME, base64, base64url, der, elf, pki, sha256, signed, stapled, uuid,
 };
-
-const SP: &str = "acme-bank.example";
-const DOMAIN: &str = "payments";
+use crate::home::{Base, DOMAIN, SP, from_tam, home};
 
 fn status(device: &mut Device) -> Value {
     let status = device.engine.status(&mut device.reply).unwrap();
@@ -359,4 +357,65 @@ fn two_tams_live_side_by_side() {
     device.pass(tam, Builder::command(tam, &target, delete.clone()));
     assert_eq!(device.state(other).dsi.tee.sdlist, theirs.dsi.tee.sdlist);
     device.carry_out(other, delete);
+}
+
+#[test]
+fn the_next_state_comes_with_the_answer_or_is_asked_for() {
+    let tam = &pki().tam;
+    let certificate = &home().certificate;
+    let next = Command::CreateSd { spid: SP, name: "after", certificate };
+    for base in Base::ALL {
+        let mut device = Device::from(&home().snapshot);
+        let state = device.pass(tam, base.builder().next_dsi(true)).state.expect("asked for");
+        assert_eq!(state.hash, base64(&sha256(&state.document)), "{base:?}");
+        device.pass(tam, Builder::command(tam, &Target::from(&state), next.clone()));
+
+        let mut device = Device::from(&home().snapshot);
+        let passed = device.pass(tam, base.builder().next_dsi(false));
+        assert!(passed.state.is_none(), "{base:?}");
+        for hash in [&home().target.dsi_hash, &state.hash] {
+            let request = from_tam(next.clone()).dsi_hash(hash.clone());
+            assert_eq!(device.fail(tam, request), "ERR_DEV_STATE_MISMATCH", "{base:?}");
+        }
+        device.carry_out(tam, next.clone());
+    }
+}
+
+#[test]
+fn a_tam_keeps_what_it_has_under_new_certificates() {
+    let (tam, id) = (&pki().tam, Some(pki().tam.tam_id()));
+    let renewed = |issuer: &Signer, above: &[X509]| {
+        let key = generate_p256().unwrap();
+        let leaf = Template {
+            organization: "OTrP tests (not for production)",
+            common_name: "The TAM under another name",
+            purpose: Purpose::Party,
+            validity: Validity::years(2),
+            uri: id,
+        }
+        .issue(&key, issuer)
+        .unwrap();
+        let chain = [&[leaf], above].concat();
+        Identity::new(key, chain, None).unwrap()
+    };
+    let below_authority = renewed(&pki().tam_authority, &tam.chain()[1..]);
+    let below_root = renewed(&pki().tam_root, &tam.chain()[2..]);
+    for new in [&below_authority, &below_root] {
+        let mut device = Device::from(&home().snapshot);
+        // It is the same TAM at once, and knows the same state.
+        let request = Builder::command(new, &home().target, Base::DeleteTa.command());
+        let state = device.pass(new, request).state.unwrap();
+        assert_eq!(state.dsi.tee.sdlist.sd.len(), 2);
+        assert_eq!(state.dsi.tee.sdlist.sd[0].name, DOMAIN);
+        // The certificates are remembered when it asks, in place of those from before.
+        device.state(new);
+        device.ask(new, Builder::device_state(new).signer(SignerHeader::KeyId));
+        let old = Builder::device_state(tam).signer(SignerHeader::KeyId).build().unwrap();
+        assert_eq!(device.refusal(&old.message).code.as_deref(), Some("ERR_TAM_NOT_TRUSTED"));
+        assert_eq!(device.records(Kind::TamChain).len(), 2);
+        device.carry_out(new, Base::CreateSd.command());
+        // The old ones are as good until they expire, if they are shown.
+        assert_eq!(device.state(tam).dsi.tee.sdlist.sd.len(), 3);
+        assert_eq!(device.state(&pki().other_tam).dsi.tee.sdlist.sd.len(), 1);
+    }
 }

@@ -1,13 +1,20 @@
 //! Every capacity at its limit and one beyond, and the largest answer of all.
 
+use std::cmp::Ordering;
+
+use openssl::asn1::{Asn1Object, Asn1OctetString, Asn1Time};
+use openssl::bn::BigNum;
+use openssl::hash::MessageDigest;
+use openssl::nid::Nid;
+use openssl::x509::{X509, X509Extension, X509Name};
 use otrp_engine::Engine;
 use otrp_engine::error::Unanswerable;
 use otrp_engine::image::ELF_LIMIT;
 use otrp_engine::information::QueryError;
 use otrp_engine::limits::{
-    CHAIN_BYTES_LIMIT, CHAIN_LIMIT, MESSAGE_LIMIT, NAME_LIMIT, PERSONALIZATION_LIMIT, REPLY_LIMIT,
-    RETIRED_CERTIFICATE_LIMIT, SD_LIMIT, SP_CERTIFICATE_LIMIT, TA_LIMIT, TAM_ID_LIMIT, TAM_LIMIT,
-    TRANSACTION_ID_LIMIT, UUID_LIMIT, UUID_SHARE,
+    CERTIFICATE_LIMIT, CHAIN_BYTES_LIMIT, CHAIN_LIMIT, MESSAGE_LIMIT, NAME_LIMIT,
+    PERSONALIZATION_LIMIT, REPLY_LIMIT, RETIRED_CERTIFICATE_LIMIT, SD_LIMIT, SP_CERTIFICATE_LIMIT,
+    TA_LIMIT, TAM_ID_LIMIT, TAM_LIMIT, TRANSACTION_ID_LIMIT, UUID_LIMIT, UUID_SHARE,
 };
 use otrp_engine::personalization::PersonalizationError;
 use otrp_engine::platform::Kind;
@@ -306,6 +313,59 @@ fn so_many_certificates_of_a_provider() {
     session.pass(update(changes));
     session.pass(bring(&image));
     assert_eq!(session.device.records(Kind::SpCertificates), [others.concat()]);
+}
+
+/// A certificate of this length, with a comment in it.
+fn certificate_of(length: usize) -> Vec<u8> {
+    let key = generate_p256().unwrap();
+    let serial = BigNum::from_u32(1).unwrap().to_asn1_integer().unwrap();
+    let mut name = X509Name::builder().unwrap();
+    name.append_entry_by_nid(Nid::COMMONNAME, "An SP of a test").unwrap();
+    let name = name.build();
+    let of = |comment: usize| {
+        let mut builder = X509::builder().unwrap();
+        builder.set_version(2).unwrap();
+        builder.set_serial_number(&serial).unwrap();
+        builder.set_subject_name(&name).unwrap();
+        builder.set_issuer_name(&name).unwrap();
+        builder.set_not_before(&Asn1Time::days_from_now(0).unwrap()).unwrap();
+        builder.set_not_after(&Asn1Time::days_from_now(9).unwrap()).unwrap();
+        builder.set_pubkey(&key).unwrap();
+        let comment = Asn1OctetString::new_from_bytes(&vec![b'x'; comment]).unwrap();
+        let oid = Asn1Object::from_str("2.16.840.1.113730.1.13").unwrap();
+        builder
+            .append_extension(X509Extension::new_from_der(&oid, false, &comment).unwrap())
+            .unwrap();
+        builder.sign(&key, MessageDigest::sha256()).unwrap();
+        der(&builder.build())
+    };
+    let mut comment = length - of(0).len();
+    loop {
+        // The length of a signature varies by a few bytes.
+        let certificate = of(comment);
+        match certificate.len().cmp(&length) {
+            Ordering::Equal => return certificate,
+            Ordering::Greater => comment -= 1,
+            Ordering::Less => comment += 1,
+        }
+    }
+}
+
+#[test]
+fn a_certificate_of_a_provider_has_its_length() {
+    let mut session = Session::begin(&pki().tam);
+    let longest = certificate_of(CERTIFICATE_LIMIT);
+    let longer = [certificate_of(CERTIFICATE_LIMIT + 1)];
+    let create = |certificate| Command::CreateSd { spid: "sp", name: "domain", certificate };
+    session.refuse(create(&longer[0]), "ERR_SPCERT_INVALID");
+    session.pass(create(&longest));
+    let update = |changes| Command::UpdateSd { spid: "sp", name: "domain", changes };
+    session.refuse(update(add(&longer)), "ERR_SPCERT_INVALID");
+    let others: Vec<Vec<u8>> =
+        (1..SP_CERTIFICATE_LIMIT).map(|_| certificate_of(CERTIFICATE_LIMIT)).collect();
+    session.pass(update(add(&others)));
+    let all = [vec![longest], others].concat().concat();
+    assert_eq!(session.device.records(Kind::SpCertificates), [all]);
 }
 
 #[test]

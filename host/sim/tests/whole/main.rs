@@ -12,6 +12,7 @@ mod home;
 mod limits;
 mod members;
 mod ocsp;
+mod order;
 mod personalization;
 mod power_cuts;
 mod refusals;

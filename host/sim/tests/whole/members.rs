@@ -28,7 +28,7 @@ const TA_NOT_FOUND: &str = "ERR_TA_NOT_FOUND";
 
 /// What must become of a request.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Expect {
+pub enum Expect {
     Accepted,
     /// Refused with this code outside of any content.
     Open(&'static str),
@@ -43,7 +43,7 @@ const BAD_INSIDE: Expect = Sealed(INVALID);
 
 /// A request to take apart.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Case {
+pub enum Case {
     State,
     /// GetDeviceState under the name that is seen in the field.
     Alias,
@@ -51,12 +51,12 @@ enum Case {
 }
 
 impl Case {
-    fn all() -> Vec<Self> {
+    pub fn all() -> Vec<Self> {
         [Self::State, Self::Alias].into_iter().chain(Base::ALL.map(Self::Command)).collect()
     }
 
     /// The name without `Request` and `TBSRequest`.
-    fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::State => "GetDeviceState",
             Self::Alias => "GetDeviceTEEState",
@@ -453,16 +453,16 @@ impl Mutation<'_> {
 }
 
 /// An accepted request in its layers.
-struct Layers {
+pub struct Layers {
     case: Case,
     header: Value,
     /// The signed members, with an image if there is one, but without the content.
-    tbs: Map<String, Value>,
-    content: Option<Vec<u8>>,
+    pub tbs: Map<String, Value>,
+    pub content: Option<Vec<u8>>,
 }
 
 impl Layers {
-    fn of(case: Case) -> Self {
+    pub fn of(case: Case) -> Self {
         let mut content = None;
         let mut tbs = Map::new();
         let builder = match case {
@@ -505,7 +505,7 @@ impl Layers {
 }
 
 /// A content under a header of any text, which its tag covers.
-fn seal(header: &[u8], plaintext: &[u8]) -> Value {
+pub fn seal(header: &[u8], plaintext: &[u8]) -> Value {
     let (key, iv, mut tag) = ([5; 16], [6; 12], [0; 16]);
     let protected = base64url(header);
     let cipher = Cipher::aes_128_gcm();
@@ -601,7 +601,7 @@ impl Driver {
 
 /// `None` for a request that was carried out; else whether the code stands outside of any content,
 /// and the code.
-fn verdict(what: &str, reply: &[u8]) -> Option<(bool, String)> {
+pub fn verdict(what: &str, reply: &[u8]) -> Option<(bool, String)> {
     let certificate = &home().target.certificate;
     let outer: Value = serde_json::from_slice(reply).unwrap();
     let jws = outer.as_object().unwrap().values().next().unwrap();

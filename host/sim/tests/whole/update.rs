@@ -190,6 +190,136 @@ fn a_key_is_renewed() {
 }
 
 #[test]
+fn names_are_taken_within_a_provider() {
+    let mut device = device();
+    let tam = &pki().tam;
+    create(&mut device, OTHER_SP, "first");
+    let snapshot = device.world.snapshot();
+    let used = Some("ERR_SDNAME_ALREADY_USED");
+    let rows = [
+        (Some("second"), None, used),
+        (Some("second"), Some(SP), used),
+        (None, Some(OTHER_SP), used),
+        (Some("first"), Some(OTHER_SP), used),
+        // Each would be taken alone, and both together are free.
+        (Some("second"), Some(OTHER_SP), None),
+        (Some("third"), Some(OTHER_SP), None),
+        (Some("second"), Some("nobody.example"), None),
+        // What a domain has it may get again.
+        (Some("first"), None, None),
+        (None, Some(SP), None),
+        (Some("first"), Some(SP), None),
+        (None, None, None),
+    ];
+    for (new_name, new_spid, refusal) in rows {
+        let what = format!("{new_name:?} {new_spid:?}");
+        let mut device = Device::from(&snapshot);
+        let target = Target::from(&device.state(tam));
+        let before = device.world.snapshot();
+        let changes = SdChanges { new_name, new_spid, ..SdChanges::default() };
+        let command = Command::UpdateSd { spid: SP, name: "first", changes };
+        let request = Builder::command(tam, &target, command);
+        if let Some(code) = refusal {
+            assert_eq!(device.fail(tam, request), code, "{what}");
+            assert!(device.world.snapshot() == before, "{what}");
+            continue;
+        }
+        let passed = device.pass(tam, request);
+        // Only a provider that is new here gets a key.
+        assert_eq!(passed.attestation_key.is_some(), new_spid == Some("nobody.example"), "{what}");
+        let (spid, name) = (new_spid.unwrap_or(SP), new_name.unwrap_or("first"));
+        let (domains, _) = shape(passed.state.as_ref().unwrap());
+        assert_eq!(domains[0], format!("{spid}/{name}: {TA}"), "{what}");
+        assert_eq!(domains[1..], ["acme-bank.example/second: ", "loyalty.example/first: "]);
+    }
+}
+
+#[test]
+fn a_renewed_key_is_that_of_the_provider_that_a_domain_ends_up_with() {
+    let mut device = device();
+    let tam = &pki().tam;
+    create(&mut device, OTHER_SP, "first");
+    let snapshot = device.world.snapshot();
+    let key = |state: &DeviceState, spid| state.attestation_key(spid).map(|key| key.spaik.clone());
+    // The domain, its new provider, whether to renew; which providers' keys are new afterwards.
+    let rows: [(&str, Option<&str>, bool, &[&str]); 7] = [
+        ("second", None, false, &[]),
+        ("second", None, true, &[SP]),
+        ("second", Some(SP), true, &[SP]),
+        ("second", Some(OTHER_SP), false, &[]),
+        // The provider's other domain has the new key too.
+        ("second", Some(OTHER_SP), true, &[OTHER_SP]),
+        ("second", Some("new.example"), false, &["new.example"]),
+        ("second", Some("new.example"), true, &["new.example"]),
+    ];
+    for (name, new_spid, renew, renewed) in rows {
+        for next_dsi in [true, false] {
+            let what = format!("{new_spid:?} {renew} {next_dsi}");
+            let mut device = Device::from(&snapshot);
+            let old = device.state(tam);
+            let changes =
+                SdChanges { new_spid, renew_attestation_key: renew, ..SdChanges::default() };
+            let command = Command::UpdateSd { spid: SP, name, changes };
+            let target = Target::from(&old);
+            let request = Builder::command(tam, &target, command).next_dsi(next_dsi);
+            let passed = device.pass(tam, request);
+            let new = device.state(tam);
+            assert_eq!(passed.attestation_key, renewed.first().and_then(|spid| key(&new, spid)));
+            for spid in [SP, OTHER_SP, "new.example"] {
+                let same = key(&old, spid) == key(&new, spid);
+                assert_eq!(same, !renewed.contains(&spid), "{what}: {spid}");
+            }
+            assert_eq!(device.records(Kind::Aik).len(), new.dsi.tee.teeaiklist.len(), "{what}");
+            // What is installed in the provider's other domain answers under its key.
+            let public = new.attestation_key(SP).unwrap().public_key().unwrap();
+            let answer = device.engine.ta_information(&ta_query(SP, TA), &mut device.reply);
+            TaInformation::verify(answer.unwrap(), &public).expect(&what);
+        }
+    }
+    // The last domain of a provider takes its key along, also where the new provider has one.
+    for renew in [false, true] {
+        let mut device = Device::from(&snapshot);
+        let old = device.state(tam);
+        let changes = SdChanges {
+            new_spid: Some(SP),
+            new_name: Some("third"),
+            renew_attestation_key: renew,
+            ..SdChanges::default()
+        };
+        let new = update(&mut device, OTHER_SP, "first", changes).state.unwrap();
+        assert_eq!(key(&new, OTHER_SP), None);
+        assert_eq!(key(&new, SP) == key(&old, SP), !renew);
+        assert_eq!(device.records(Kind::Aik).len(), 1);
+    }
+}
+
+#[test]
+fn a_name_of_two_providers_needs_the_provider() {
+    let mut device = device();
+    let tam = &pki().tam;
+    create(&mut device, OTHER_SP, "first");
+    install(&mut device, OTHER_SP, "first", TA, 2).expect("the same name, with another provider");
+    let target = Target::from(&device.state(tam));
+    let before = device.world.snapshot();
+    let delete_ta = |spid| Command::DeleteTa { spid, name: "first", taid: TA };
+    let delete_sd = |spid| Command::DeleteSd { spid, name: "first", delete_tas: true };
+    for command in
+        [delete_ta(None), delete_sd(None), delete_ta(Some("nobody")), delete_sd(Some("nobody"))]
+    {
+        let request = Builder::command(tam, &target, command);
+        assert_eq!(device.fail(tam, request), "ERR_SD_NOT_FOUND");
+        assert!(device.world.snapshot() == before);
+    }
+    device.carry_out(tam, delete_ta(Some(OTHER_SP)));
+    assert_eq!(device.world.images.borrow().keys().collect::<Vec<_>>(), [&uuid(1)]);
+    device.carry_out(tam, delete_sd(Some(OTHER_SP)));
+    assert_eq!(shape(&device.state(tam)).1, [SP]);
+    device.carry_out(tam, delete_ta(None));
+    device.carry_out(tam, delete_sd(None));
+    assert_eq!(shape(&device.state(tam)).0, ["acme-bank.example/second: "]);
+}
+
+#[test]
 fn certificates_come_and_go() {
     let mut device = device();
     let tam = &pki().tam;
