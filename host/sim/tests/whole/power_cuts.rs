@@ -29,7 +29,7 @@ use p256::SecretKey;
 use p256::elliptic_curve::sec1::ToSec1Point;
 
 use crate::bench::{
-    Device, boot_simulator, der, now, pki, signed, stapled_below_authority, ta_query, uuid,
+    Device, boot_simulator, der, now, pki, sha256, signed, stapled_below_authority, ta_query, uuid,
 };
 use crate::home::*;
 
@@ -396,6 +396,15 @@ fn creating_the_first_domain_of_a_provider() {
 #[test]
 fn updating_a_domain() {
     assert_survives(&Case::at_home(Base::UpdateSd.command(), SD_GONE));
+}
+
+#[test]
+fn retiring_a_signer() {
+    let hash = &*hex::encode(sha256(&home().certificate)).leak();
+    let add = vec![home().rsa_certificate.as_slice()];
+    let changes = SdChanges { add, remove: vec![hash], ..SdChanges::default() };
+    let update = Command::UpdateSd { spid: SP, name: DOMAIN, changes };
+    assert_survives(&Case::at_home(update, &["ERR_SPCERT_INVALID"]));
 }
 
 #[test]
