@@ -203,31 +203,35 @@ fn uuids_are_remembered_and_shared_out() {
     assert_eq!(device.fail(greedy, request), "ERR_TA_INVALID");
     assert_eq!(use_up(&mut device, greedy, 0), Ok(()));
 
-    // All others have their share still.
-    let shares: Vec<usize> = (most..=UUID_LIMIT).collect();
-    let mut tams = vec![];
-    for (index, share) in shares.chunks_exact(UUID_SHARE).enumerate() {
-        let tam = tam(&format!("https://{index}.example"));
-        device.carry_out(&tam, create.clone());
-        for number in share {
-            assert_eq!(use_up(&mut device, &tam, *number), Ok(()), "{index}");
-        }
-        assert_eq!(use_up(&mut device, &tam, UUID_LIMIT), Err(FULL.into()), "{index}");
-        device.carry_out(&tam, DELETE);
-        tams.push(tam);
+    // It goes, and gives way to others. What it used counts still, but each of them has its share.
+    device.carry_out(greedy, DELETE);
+    let tams: Vec<Identity> =
+        (0..TAM_LIMIT).map(|number| tam(&format!("https://{number}.example"))).collect();
+    for tam in &tams {
+        device.state(tam);
     }
-    assert_eq!(tams.len(), TAM_LIMIT - 1);
-    // A device that meets more TAMs in its life than it has shares for is full then.
-    let late = tam("https://late.example");
-    device.carry_out(&late, create.clone());
-    assert_eq!(use_up(&mut device, &late, UUID_LIMIT), Err(FULL.into()));
-    // It took the place of one that has nothing here, and that is who it was when it comes back.
-    let question = Builder::device_state(&tams[0]).signer(SignerHeader::KeyId).build().unwrap();
+    let question = Builder::device_state(greedy).signer(SignerHeader::KeyId).build().unwrap();
     let refused = device.refusal(&question.message);
     assert_eq!(refused.code.as_deref(), Some("ERR_TAM_NOT_TRUSTED"));
-    device.carry_out(&tams[0], create);
-    assert_eq!(use_up(&mut device, &tams[0], most), Ok(()));
-    assert_eq!(use_up(&mut device, &tams[0], most + UUID_SHARE), Err("ERR_TA_INVALID".into()));
+    let numbers: Vec<usize> = (most..UUID_LIMIT).collect();
+    let shares = numbers.chunks_exact(UUID_SHARE);
+    assert_eq!(shares.len(), TAM_LIMIT - 1);
+    for (tam, share) in tams.iter().zip(shares) {
+        device.carry_out(tam, create.clone());
+        for number in share {
+            assert_eq!(use_up(&mut device, tam, *number), Ok(()), "{}", tam.tam_id());
+        }
+        assert_eq!(use_up(&mut device, tam, UUID_LIMIT), Err(FULL.into()), "{}", tam.tam_id());
+        device.carry_out(tam, DELETE);
+    }
+    // A device that meets more TAMs in its life than it has shares for is full then.
+    let late = &tams[TAM_LIMIT - 1];
+    device.carry_out(late, create.clone());
+    assert_eq!(use_up(&mut device, late, UUID_LIMIT), Err(FULL.into()));
+    // Whoever comes back is who it was.
+    device.carry_out(greedy, create);
+    assert_eq!(use_up(&mut device, greedy, 0), Ok(()));
+    assert_eq!(use_up(&mut device, greedy, most), Err("ERR_TA_INVALID".into()));
 }
 
 const DELETE: Command<'static> =

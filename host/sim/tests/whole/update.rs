@@ -498,3 +498,34 @@ fn a_deleted_uuid_stays_its_owners() {
     assert_eq!(try_to_install(&mut device, tam, SP, "first"), refused);
     assert_eq!(try_to_install(&mut device, tam, OTHER_SP, "third"), Ok(()));
 }
+
+#[test]
+fn versions_rise_over_several_lives() {
+    let mut device = device();
+    let tam = &pki().tam;
+    let certificate = der(&pki().sp_ec.certificate);
+    let delete = Command::DeleteTa { spid: None, name: "first", taid: TA };
+    // Installed, deleted alone or with its domain, and installed again, higher each time.
+    for (version, with_domain) in [(3, false), (5, true), (5, false), (8, true), (9, false)] {
+        match with_domain {
+            false => drop(device.carry_out(tam, delete.clone())),
+            true => {
+                let all = Command::DeleteSd { spid: None, name: "first", delete_tas: true };
+                device.carry_out(tam, all);
+                let certificate = &certificate;
+                let create = Command::CreateSd { spid: SP, name: "first", certificate };
+                device.carry_out(tam, create);
+            }
+        }
+        device.reboot();
+        let image = signed(&pki().sp_ec, uuid(1), version);
+        device.carry_out(tam, Command::InstallTa(application(SP, "first", TA, &image)));
+        device.carry_out(tam, delete.clone());
+        let older = signed(&pki().sp_ec, uuid(1), version - 1);
+        let target = Target::from(&device.state(tam));
+        let install = Command::InstallTa(application(SP, "first", TA, &older));
+        let request = Builder::command(tam, &target, install);
+        assert_eq!(device.fail(tam, request), "ERR_TA_INVALID", "{version}");
+        device.carry_out(tam, Command::InstallTa(application(SP, "first", TA, &image)));
+    }
+}
