@@ -15,9 +15,9 @@ pub const SD_LIMIT: usize = 32;
 pub const TA_LIMIT: usize = 128;
 /// Most TAMs that a device remembers; one without a security domain gives way to a new one.
 pub const TAM_LIMIT: usize = 16;
-/// Most UUIDs that a device remembers, those of installed trusted applications and, with the highest
-/// version and the owner, those of deleted ones. They are never forgotten: whoever got a UUID that
-/// was another's could read what its application left in secure storage.
+/// Most UUIDs that a device remembers: those of installed trusted applications and, with version
+/// and owner, those of deleted ones. They are never forgotten: whoever got a UUID that was
+/// another's could read what its application left in secure storage.
 pub const UUID_LIMIT: usize = 256;
 /// UUIDs that each of [`TAM_LIMIT`] TAMs can count on, however many the others use; what is left of
 /// [`UUID_LIMIT`] is for those that come first.

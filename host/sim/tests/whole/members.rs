@@ -772,6 +772,13 @@ fn as_long_as_they_may_be_and_longer() {
                     (text(NAME_LIMIT + 1), BAD_INSIDE),
                 );
             }
+            for nothing in [json!([""]), json!("")] {
+                let change = Change::Set("spcert".into(), nothing.clone());
+                let expected = Sealed("ERR_SPCERT_INVALID");
+                driver.check(Layer::Content, "/changes", &change, expected);
+                let change = Change::Set("deloldspcert".into(), nothing);
+                driver.check(Layer::Content, "/changes", &change, BAD_INSIDE);
+            }
             let certificates = |length| json!(vec![base64(&home().rsa_certificate); length]);
             driver.check_lengths(
                 (Layer::Content, "/changes", "spcert"),
