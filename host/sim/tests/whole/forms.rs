@@ -15,7 +15,8 @@ use otrp_tam::message::{
 use serde_json::{Value, json};
 
 use crate::bench::{
-    Device, Refused, TEE_NAME, base64, base64url, der, elf, pki, sha256, signed, stapled, uuid,
+    Device, Refused, TEE_NAME, base64, base64url, der, elf, pki, sha256, signed, stapled,
+    stapled_below_authority, uuid,
 };
 use crate::home::{Base, DOMAIN, SP, from_tam, home};
 
@@ -398,17 +399,18 @@ fn a_tam_keeps_what_it_has_under_new_certificates() {
         let chain = [&[leaf], above].concat();
         Identity::new(key, chain, None).unwrap()
     };
-    let below_authority = renewed(&pki().tam_authority, &tam.chain()[1..]);
+    let below_authority = stapled_below_authority(renewed(&pki().tam_authority, &tam.chain()[1..]));
     let below_root = renewed(&pki().tam_root, &tam.chain()[2..]);
+    let below_root = stapled(below_root, &[&pki().tam_root]);
     for new in [&below_authority, &below_root] {
         let mut device = Device::from(&home().snapshot);
-        // It is the same TAM at once, and knows the same state.
+        // Whether they are revoked is not known before it asks.
         let request = Builder::command(new, &home().target, Base::DeleteTa.command());
-        let state = device.pass(new, request).state.unwrap();
+        assert_eq!(device.fail(new, request), "ERR_TAM_NOT_TRUSTED");
+        let state = device.state(new);
         assert_eq!(state.dsi.tee.sdlist.sd.len(), 2);
         assert_eq!(state.dsi.tee.sdlist.sd[0].name, DOMAIN);
-        // The certificates are remembered when it asks, in place of those from before.
-        device.state(new);
+        // They are remembered in place of those from before.
         device.ask(new, Builder::device_state(new).signer(SignerHeader::KeyId));
         let old = Builder::device_state(tam).signer(SignerHeader::KeyId).build().unwrap();
         assert_eq!(device.refusal(&old.message).code.as_deref(), Some("ERR_TAM_NOT_TRUSTED"));
