@@ -1,13 +1,13 @@
 //! The ports over a [`World`].
 
 use openssl::bn::BigNum;
-use openssl::pkey::PKey;
-use openssl::rsa::Rsa;
-use openssl::sign::RsaPssSaltlen;
+use openssl::error::ErrorStack;
+use openssl::rsa::{Padding, Rsa};
 use otrp_engine::platform::{
-    Clock, Keys, Name, Platform, Point, PortError, Rng, RsaPadding, RsaVerify, Storage, StoredTa,
-    TaStore, UuidBytes,
+    Clock, Keys, Name, Platform, Point, PortError, Rng, RsaPublic, Storage, StoredTa, TaStore,
+    UuidBytes,
 };
+use otrp_engine::rsa::is_below;
 use otrp_engine::secret::Seed;
 use p256::SecretKey;
 use p256::ecdsa::SigningKey;
@@ -246,33 +246,24 @@ impl Rng for SimRng {
 #[derive(Debug)]
 pub struct SimRsa;
 
-impl RsaVerify for SimRsa {
-    fn verify(
-        padding: RsaPadding,
-        modulus: &[u8],
-        exponent: &[u8],
-        digest: &[u8; 32],
-        signature: &[u8],
-    ) -> bool {
-        let check = || {
+impl RsaPublic for SimRsa {
+    fn raise(modulus: &[u8], exponent: &[u8], number: &mut [u8]) -> Result<(), PortError> {
+        let odd = |octets: &[u8]| octets.last().is_some_and(|octet| octet & 1 == 1);
+        let plain = |octets: &[u8]| octets.first().is_some_and(|octet| *octet != 0);
+        let usable = (256..=512).contains(&modulus.len())
+            && (1..=4).contains(&exponent.len())
+            && exponent != [1]
+            && [modulus, exponent].into_iter().all(|octets| odd(octets) && plain(octets));
+        if !usable || !is_below(number, modulus) {
+            return Err(PortError::Failed);
+        }
+        let mut compute = || {
             let key = Rsa::from_public_components(
                 BigNum::from_slice(modulus)?,
                 BigNum::from_slice(exponent)?,
             )?;
-            let key = PKey::from_rsa(key)?;
-            let mut context = openssl::pkey_ctx::PkeyCtx::new(&key)?;
-            context.verify_init()?;
-            context.set_signature_md(openssl::md::Md::sha256())?;
-            match padding {
-                RsaPadding::Pkcs1 => context.set_rsa_padding(openssl::rsa::Padding::PKCS1)?,
-                RsaPadding::Pss => {
-                    context.set_rsa_padding(openssl::rsa::Padding::PKCS1_PSS)?;
-                    context.set_rsa_mgf1_md(openssl::md::Md::sha256())?;
-                    context.set_rsa_pss_saltlen(RsaPssSaltlen::custom(32))?;
-                }
-            }
-            context.verify(digest, signature)
+            key.public_encrypt(&number.to_vec(), number, Padding::NONE)
         };
-        check().unwrap_or(false)
+        compute().map(drop).map_err(|_: ErrorStack| PortError::Failed)
     }
 }

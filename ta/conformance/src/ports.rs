@@ -1,9 +1,10 @@
 //! One function a port. Each leaves nothing behind.
 
 use otrp_engine::platform::{
-    Clock, Keys, Kind, Name, Point, PortError, Rng, RsaPadding, RsaVerify, Storage, StoredTa,
-    TaStore, UuidBytes,
+    Clock, Keys, Kind, Name, Point, PortError, Rng, RsaPublic, Storage, StoredTa, TaStore,
+    UuidBytes,
 };
+use otrp_engine::rsa::signature::{self, Padding};
 
 use crate::{
     report::Report,
@@ -315,12 +316,12 @@ fn invalid_points(point: &Point) -> [Point; 5] {
 }
 
 /// RSA checks, with signatures that OpenSSL made, and with what must neither pass nor harm.
-pub fn rsa<R: RsaVerify>(report: &mut Report<'_>) {
+pub fn rsa<R: RsaPublic>(report: &mut Report<'_>) {
     for vector in rsa_vectors::VECTORS {
         let Vector { name, padding, modulus, exponent, signature, valid } = vector;
         report.equal(
             name,
-            R::verify(*padding, modulus, exponent, rsa_vectors::DIGEST, signature),
+            signature::verify::<R>(*padding, modulus, exponent, rsa_vectors::DIGEST, signature),
             *valid,
         );
         // Larger keys take the same path, and seconds under emulation.
@@ -331,20 +332,20 @@ pub fn rsa<R: RsaVerify>(report: &mut Report<'_>) {
     report.section("RSA");
 }
 
-fn rsa_mutations<R: RsaVerify>(vector: &Vector, report: &mut Report<'_>) {
+fn rsa_mutations<R: RsaPublic>(vector: &Vector, report: &mut Report<'_>) {
     let Vector { padding, modulus, exponent, signature, .. } = vector;
     let digest = rsa_vectors::DIGEST;
     let other = match padding {
-        RsaPadding::Pkcs1 => RsaPadding::Pss,
-        RsaPadding::Pss => RsaPadding::Pkcs1,
+        Padding::Pkcs1 => Padding::Pss,
+        Padding::Pss => Padding::Pkcs1,
     };
     report.check(
         "the other padding is refused",
-        !R::verify(other, modulus, exponent, digest, signature),
+        !signature::verify::<R>(other, modulus, exponent, digest, signature),
     );
     report.check(
         "another digest is refused",
-        !R::verify(*padding, modulus, exponent, &ABC, signature),
+        !signature::verify::<R>(*padding, modulus, exponent, &ABC, signature),
     );
     let mut buffer = [0; 513];
     let length = signature.len();
@@ -356,7 +357,7 @@ fn rsa_mutations<R: RsaVerify>(vector: &Vector, report: &mut Report<'_>) {
         }
         report.check(
             "a changed signature is refused",
-            !R::verify(*padding, modulus, exponent, digest, copy),
+            !signature::verify::<R>(*padding, modulus, exponent, digest, copy),
         );
         if let Some(byte) = copy.get_mut(position) {
             *byte ^= 1;
@@ -374,12 +375,13 @@ fn rsa_mutations<R: RsaVerify>(vector: &Vector, report: &mut Report<'_>) {
         ("a signature above the modulus is refused", ones.get(..length).unwrap_or_default()),
         ("the modulus itself is refused", modulus),
     ] {
-        report.check(claim, !R::verify(*padding, modulus, exponent, digest, candidate));
+        report
+            .check(claim, !signature::verify::<R>(*padding, modulus, exponent, digest, candidate));
     }
     for exponent in [&[][..], &[0], &[1], &[2], &[1, 0, 0], &[0xff; 600]] {
         report.check(
             "another exponent is refused",
-            !R::verify(*padding, modulus, exponent, digest, signature),
+            !signature::verify::<R>(*padding, modulus, exponent, digest, signature),
         );
     }
     let Some(copy) = buffer.get_mut(..length) else { return };
@@ -389,12 +391,12 @@ fn rsa_mutations<R: RsaVerify>(vector: &Vector, report: &mut Report<'_>) {
     }
     report.check(
         "an even modulus is refused",
-        !R::verify(*padding, copy, exponent, digest, signature),
+        !signature::verify::<R>(*padding, copy, exponent, digest, signature),
     );
     for modulus in [&[][..], &[1], &zeros, &ones] {
         report.check(
             "what is no such modulus is refused",
-            !R::verify(*padding, modulus, exponent, digest, signature),
+            !signature::verify::<R>(*padding, modulus, exponent, digest, signature),
         );
     }
 }

@@ -17,8 +17,8 @@ pub trait Platform {
     type Clock: Clock;
     /// Random bytes.
     type Rng: Rng;
-    /// RSA signature checks.
-    type Rsa: RsaVerify;
+    /// RSA arithmetic on public keys.
+    type Rsa: RsaPublic;
 }
 
 /// One implementation of every port, as public fields so that they borrow separately.
@@ -263,24 +263,14 @@ pub trait Rng {
     fn fill(&mut self, buffer: &mut [u8]) -> Result<(), PortError>;
 }
 
-/// How an RSA signature is padded (RFC 8017).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RsaPadding {
-    /// RSASSA-PKCS1-v1_5 with SHA-256.
-    Pkcs1,
-    /// RSASSA-PSS with SHA-256, MGF1 with SHA-256 and a salt of 32 octets.
-    Pss,
-}
-
-/// RSA signature checks. Public data only, so it needs no state.
-pub trait RsaVerify {
-    /// Whether `signature` is one over `digest` (SHA-256) by the key of `modulus` (big-endian,
-    /// without leading zeros, 256 to 512 octets) and `exponent` (big-endian).
-    fn verify(
-        padding: RsaPadding,
-        modulus: &[u8],
-        exponent: &[u8],
-        digest: &[u8; 32],
-        signature: &[u8],
-    ) -> bool;
+/// RSA's public-key operation. Public data only, so it needs no state.
+pub trait RsaPublic {
+    /// Raises `number` to `exponent` modulo `modulus`, in place; all are big-endian.
+    ///
+    /// `modulus` is odd, without leading zeros, of 256 to 512 octets; `exponent` is odd, without
+    /// leading zeros, from 3 to 32 bits; `number` is as long as the modulus and below it.
+    ///
+    /// # Errors
+    /// `Failed` for other numbers, or if the platform cannot compute; `number` is then undefined.
+    fn raise(modulus: &[u8], exponent: &[u8], number: &mut [u8]) -> Result<(), PortError>;
 }

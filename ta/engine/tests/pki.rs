@@ -30,7 +30,8 @@ use otrp_engine::pki::{
     Untrusted, Usage, certification_request, chain_matches_key, check_sp_certificate, spki_p256,
     split_chain, split_der, verify_path, verify_tam,
 };
-use otrp_engine::platform::{Point, RsaPadding, RsaVerify};
+use otrp_engine::platform::{Point, PortError, RsaPublic};
+use otrp_engine::rsa::signature::Padding;
 use otrp_wire::limits::{CERTIFICATE_LIMIT, CHAIN_LIMIT, TAM_ID_LIMIT};
 use support::{OpensslRsa, elliptic, p256, rsa, sign_p256, sign_rsa, spki};
 use x509::*;
@@ -451,7 +452,7 @@ fn pss_signatures_are_accepted() {
         rebuild(
             &world.leaf_der(),
             |parts| parts[2] = pss(salt),
-            |tbs| sign_rsa(&RSA_2048, RsaPadding::Pss, &sha256(tbs)),
+            |tbs| sign_rsa(&RSA_2048, Padding::Pss, &sha256(tbs)),
         )
     };
     let verify =
@@ -1061,8 +1062,8 @@ fn signatures_fit_their_scheme() {
     let good = [
         (spki(&elliptic), Scheme::Es256, fixed),
         (spki(&elliptic), Scheme::Es256Der, der),
-        (spki(&RSA_2048), Scheme::RsaPkcs1, sign_rsa(&RSA_2048, RsaPadding::Pkcs1, &digest)),
-        (spki(&RSA_2048), Scheme::RsaPss, sign_rsa(&RSA_2048, RsaPadding::Pss, &digest)),
+        (spki(&RSA_2048), Scheme::RsaPkcs1, sign_rsa(&RSA_2048, Padding::Pkcs1, &digest)),
+        (spki(&RSA_2048), Scheme::RsaPss, sign_rsa(&RSA_2048, Padding::Pss, &digest)),
     ];
     for (spki, scheme, signature) in &good {
         let key = PublicKey::from_spki(spki).unwrap();
@@ -1081,21 +1082,25 @@ fn signatures_fit_their_scheme() {
     }
 }
 
-/// Platforms differ in what they make of a signature that is not as long as the key.
+/// Platforms differ in what they make of a signature that is not as long as the key, or above it.
 #[test]
-fn rsa_signatures_of_another_length_do_not_reach_the_platform() {
-    struct Anything;
-    impl RsaVerify for Anything {
-        fn verify(_: RsaPadding, _: &[u8], _: &[u8], _: &[u8; 32], _: &[u8]) -> bool {
-            true
+fn rsa_signatures_that_are_no_numbers_below_the_modulus_do_not_reach_the_platform() {
+    struct Absent;
+    impl RsaPublic for Absent {
+        fn raise(_: &[u8], _: &[u8], _: &mut [u8]) -> Result<(), PortError> {
+            panic!("the platform is asked");
         }
     }
     let spki = spki(&RSA_2048);
     let key = PublicKey::from_spki(&spki).unwrap();
     for scheme in [Scheme::RsaPkcs1, Scheme::RsaPss] {
-        for (length, expected) in [(0, false), (255, false), (256, true), (257, false)] {
-            assert_eq!(key.verify::<Anything>(scheme, &[0; 32], &vec![1; length]), expected);
+        for length in [0, 255, 257] {
+            assert!(!key.verify::<Absent>(scheme, &[0; 32], &vec![1; length]));
         }
+        // The modulus itself, and anything above it.
+        let PublicKey::Rsa { modulus, .. } = key else { panic!("an RSA key") };
+        assert!(!key.verify::<Absent>(scheme, &[0; 32], modulus));
+        assert!(!key.verify::<Absent>(scheme, &[0; 32], &[0xff; 256]));
     }
 }
 

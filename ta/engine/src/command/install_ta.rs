@@ -14,7 +14,7 @@ use crate::image::{Image, SignedImage};
 use crate::jose::content::{DataAlgorithm, DataKey};
 use crate::message::{Opened, open_jwe, sha256};
 use crate::pki::{self, Certificate};
-use crate::platform::{Keys, Kind, Name, Platform, RsaVerify, Storage, TaStore};
+use crate::platform::{Keys, Kind, Name, Platform, RsaPublic, Storage, TaStore};
 use crate::policy::Target;
 use crate::registry::Sd;
 
@@ -191,7 +191,7 @@ fn decode_hexadecimal(text: &str, bytes: &mut [u8]) -> bool {
 
 /// Checks an image against the certificates that its domain accepts; also the SHA-256 of the one
 /// that it is signed by.
-fn verify<'i, R: RsaVerify>(
+fn verify<'i, R: RsaPublic>(
     bytes: &'i [u8],
     certificates: &[u8],
 ) -> Result<(SignedImage<'i>, [u8; 32]), Error> {

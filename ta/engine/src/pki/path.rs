@@ -12,7 +12,7 @@ use super::key::Algorithm;
 #[cfg(feature = "p384")]
 use super::key::EcdsaP384;
 use super::{Certificate, Error, PublicKey, Usage};
-use crate::platform::RsaVerify;
+use crate::platform::RsaPublic;
 
 /// Whose path it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,7 +144,7 @@ impl<'a> TrustedTam<'a> {
 ///
 /// # Errors
 /// See [`Untrusted`].
-pub fn verify_tam<'a, R: RsaVerify>(
+pub fn verify_tam<'a, R: RsaPublic>(
     chain: &[&'a [u8]],
     anchors: &[&'static [u8]],
     now_unix_seconds: u64,
@@ -173,7 +173,7 @@ pub fn verify_tam<'a, R: RsaVerify>(
 ///
 /// # Errors
 /// See [`Untrusted`].
-pub fn verify_path<'a, R: RsaVerify>(
+pub fn verify_path<'a, R: RsaPublic>(
     chain: &[&'a [u8]],
     anchors: &[&'static [u8]],
     now_unix_seconds: u64,
@@ -251,7 +251,7 @@ fn check_order(certificates: &[Certificate<'_>]) -> Result<(), Untrusted> {
 }
 
 /// Lets webpki verify the path, and checks what webpki leaves out.
-fn verify_to_anchor<R: RsaVerify>(
+fn verify_to_anchor<R: RsaPublic>(
     leaf: &Certificate<'_>,
     intermediates: &[Certificate<'_>],
     anchor: &Certificate<'_>,
