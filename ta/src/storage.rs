@@ -67,7 +67,8 @@ fn delete(name: Name) -> Result<(), PortError> {
     }
 }
 
-fn open(name: Name, flags: DataFlag) -> Result<Option<PersistentObject>, PortError> {
+/// Opens an object; `None` if there is none.
+pub(crate) fn open(name: Name, flags: DataFlag) -> Result<Option<PersistentObject>, PortError> {
     match PersistentObject::open(ObjectStorageConstants::Private, &name.identifier(), flags) {
         Ok(object) => Ok(Some(object)),
         Err(error) if error.kind() == ErrorKind::ItemNotFound => Ok(None),
@@ -76,7 +77,7 @@ fn open(name: Name, flags: DataFlag) -> Result<Option<PersistentObject>, PortErr
 }
 
 /// What a failure of the TEE means to the engine.
-fn port_error(error: &Error) -> PortError {
+pub(crate) fn port_error(error: &Error) -> PortError {
     match error.kind() {
         ErrorKind::StorageNoSpace | ErrorKind::OutOfMemory => PortError::Full,
         ErrorKind::CorruptObject | ErrorKind::CorruptObject2 | ErrorKind::MacInvalid => {

@@ -5,12 +5,15 @@ use sha2::{Digest, Sha256};
 
 use crate::chain::ChainBuffer;
 use crate::error::Error;
+use crate::jose::signature;
 use crate::pki::{self, Role};
-use crate::platform::{Keys, Kind, Name, Platform, Point, PortError, Ports, Storage};
+use crate::platform::{
+    KeyPair, Keys, Kind, Name, OwnPublicKey, Platform, PortError, Ports, Storage,
+};
 use crate::trust::Trust;
 
 /// The TEE's key pair.
-pub const TEE_KEY: Name = Name { kind: Kind::TeeKey, number: 0 };
+const TEE_KEY: Name = Name { kind: Kind::TeeKey, number: 0 };
 /// The record of its certificates.
 const TEE_CHAIN: Name = Name { kind: Kind::TeeChain, number: 0 };
 
@@ -30,7 +33,7 @@ pub enum ImportError {
 /// The TEE's key pair and certificates.
 #[derive(Debug)]
 pub struct Device {
-    key: Option<Point>,
+    key: Option<OwnPublicKey>,
     chain: ChainBuffer,
 }
 
@@ -103,6 +106,15 @@ impl Device {
         })
     }
 
+    /// The TEE's key pair.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] unless the device is open.
+    pub fn key_pair(&self) -> Result<KeyPair<'_>, Error> {
+        let public = self.key.as_ref().ok_or(Error::Internal)?;
+        Ok(KeyPair { name: TEE_KEY, public })
+    }
+
     /// Whether there is a certificate.
     #[must_use]
     pub fn is_provisioned(&self) -> bool {
@@ -119,11 +131,13 @@ impl Device {
         trust: &Trust,
         out: &mut [u8],
     ) -> Result<usize, Error> {
-        let key = self.key.ok_or(Error::Internal)?;
-        let sign = |digest: &[u8; 32]| ports.keys.sign(TEE_KEY, digest);
-        pki::certification_request(&key, trust.tee_name, sign, out).map_err(|error| match error {
-            pki::RequestError::Sign(error) => Error::Port(error),
-            pki::RequestError::CommonName | pki::RequestError::Full => Error::Internal,
+        let pair = self.key_pair()?;
+        let sign = |digest: &[u8; 32]| signature::sign(&mut ports.keys, pair, digest);
+        pki::certification_request(pair.public, trust.tee_name, sign, out).map_err(|error| {
+            match error {
+                pki::RequestError::Sign(error) => Error::Port(error),
+                pki::RequestError::CommonName | pki::RequestError::Full => Error::Internal,
+            }
         })
     }
 
@@ -144,7 +158,7 @@ impl Device {
         let chain = pki::split_chain(der).map_err(|_| ImportError::Malformed)?;
         let path = pki::verify_path::<P::Rsa>(&chain, &[trust.tee_anchor], now, Role::Tee)
             .map_err(|_| ImportError::Untrusted)?;
-        if !self.key.is_some_and(|key| path.leaf().is_for(&key)) {
+        if !self.key.as_ref().is_some_and(|key| path.leaf().is_for(key)) {
             return Err(ImportError::OtherKey);
         }
         Ok((self.chain.der() != der).then_some(TeeChain(der)))

@@ -8,17 +8,18 @@ use serde::Serialize;
 
 use crate::chain::ChainBuffer;
 use crate::command::{self, Context, Done};
-use crate::device::{Device, ImportError, TEE_KEY};
+use crate::device::{Device, ImportError};
 use crate::dsi::{TEE_VERSION, View};
 use crate::error::{Error, Unanswerable};
 use crate::information::{self, QueryError};
 use crate::jose::content::ContentKey;
+use crate::jose::signature::SignatureAlgorithm;
 use crate::message::{Opened, Received, Request, Transaction};
 use crate::pki::{PublicKey, TrustedTam};
-use crate::platform::{Clock, Kind, Name, Platform, Point, PortError, Ports, Storage};
+use crate::platform::{Clock, KeyPair, Kind, Name, Platform, Point, PortError, Ports, Storage};
 use crate::policy;
 use crate::registry::Registry;
-use crate::reply::{Addressed, Outcome, SIGNATURE_ALGORITHM};
+use crate::reply::{Addressed, Outcome};
 use crate::trust::Trust;
 
 const INVALID: Error = Error::Refused(ErrorCode::RequestInvalid);
@@ -97,23 +98,20 @@ impl<P: Platform> Engine<P> {
             Ok(received) => received,
             Err(EnvelopeError::NotARequest) => return Err(Unanswerable::NotARequest),
             Err(EnvelopeError::Malformed(name)) => {
-                let addressed = Addressed { name, transaction: &transaction };
-                let code = ErrorCode::RequestInvalid;
-                return Ok(addressed.refuse(&mut self.ports, code, out)?);
+                let Self { ports, device, .. } = self;
+                let signer = device.key_pair()?;
+                let addressed = Addressed { name, signer, transaction: &transaction };
+                return Ok(addressed.refuse(ports, INVALID, out)?);
             }
         };
         let name = received.name();
         let answer = self.handle(received, &mut transaction, out);
         // After a failure in the middle of a change find out at once which side of it we are on.
         let reopened = self.registry.open(&mut self.ports, out);
-        let addressed = Addressed { name, transaction: &transaction };
-        match answer {
-            Err(error) => Ok(addressed.refuse(&mut self.ports, error.code(), out)?),
-            Ok(answer) => {
-                reopened?;
-                self.reply(&addressed, answer, out)
-            }
+        if answer.is_ok() {
+            reopened?;
         }
+        self.reply(name, &transaction, answer, out)
     }
 
     fn handle(
@@ -127,8 +125,9 @@ impl<P: Platform> Engine<P> {
         let verified = received.authenticate(trust, registry.state(), ports, now, chain)?;
         let (request, tam) = verified.read(transaction)?;
         let PublicKey::P256(key) = *tam.key() else { return Err(UNSUPPORTED) };
-        if !request.accepts_signature(SIGNATURE_ALGORITHM) {
-            return Err(UNSUPPORTED);
+        let signer = device.key_pair()?;
+        if !request.accepts_signature(SignatureAlgorithm::made_by(signer.public).name()) {
+            return Err(Error::NoCommonSignature);
         }
         let identity = device.identity(trust)?;
         let name = request.name();
@@ -138,7 +137,7 @@ impl<P: Platform> Engine<P> {
             return Ok(Answer::State { tam, key, generation });
         }
 
-        let (mut opened, owner) = open_request(request, trust, registry, ports, &tam)?;
+        let (mut opened, owner) = open_request(request, trust, registry, ports, &tam, signer)?;
         let owner = match owner {
             Ok(owner) if opened.content().device_id.is_none() => Ok(owner),
             Ok(owner) if opened.is_for_device(&identity.device_id) => Ok(owner),
@@ -155,11 +154,17 @@ impl<P: Platform> Engine<P> {
 
     fn reply<'o>(
         &mut self,
-        addressed: &Addressed<'_>,
-        answer: Answer,
+        name: RequestName,
+        transaction: &Transaction,
+        answer: Result<Answer, Error>,
         out: &'o mut [u8],
     ) -> Result<&'o [u8], Unanswerable> {
         let Self { ports, trust, device, registry, .. } = self;
+        let addressed = Addressed { name, signer: device.key_pair()?, transaction };
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => return Ok(addressed.refuse(ports, error, out)?),
+        };
         let identity = device.identity(trust)?;
         let state = registry.state();
         Ok(match answer {
@@ -168,7 +173,7 @@ impl<P: Platform> Engine<P> {
                 addressed.state(ports, &key, view, out)?
             }
             Answer::Command { tam, key, content_key, result } => {
-                let result = result.as_ref().map_err(|error| error.code()).map(|done| Outcome {
+                let result = result.as_ref().map_err(|error| *error).map(|done| Outcome {
                     sd_name: done.sd_name.as_ref().map(|name| name.as_str()),
                     aik: done.aik,
                     view: done.generation.map(|generation| View {
@@ -247,7 +252,9 @@ impl<P: Platform> Engine<P> {
         registry.change().void_dsis();
         registry.commit(ports, scratch).map_err(|error| match error {
             Error::Port(error) => ImportError::Port(error),
-            Error::Refused(_) | Error::Internal => ImportError::Port(PortError::Failed),
+            Error::Refused(_) | Error::NoCommonSignature | Error::Internal => {
+                ImportError::Port(PortError::Failed)
+            }
         })?;
         device.set_chain(ports, chain)
     }
@@ -284,12 +291,13 @@ fn open_request<'m, P: Platform>(
     registry: &Registry,
     ports: &mut Ports<P>,
     tam: &TrustedTam<'_>,
+    recipient: KeyPair<'_>,
 ) -> Result<(Opened<'m>, Result<policy::Owner, Error>), Error> {
     if !request.is_for(trust.tee_name) {
         return Err(INVALID);
     }
     let current = policy::current(registry.state(), tam, &request.dsi_hash()?)?;
-    let (opened, read) = request.open(&mut ports.keys, TEE_KEY)?;
+    let (opened, read) = request.open(&mut ports.keys, recipient.name)?;
     let owner = read.and_then(|()| current.claims(opened.text(opened.content().tam_id)));
     Ok((opened, owner))
 }

@@ -105,13 +105,13 @@ pub fn answer<'o, P: Platform>(
         writer.len()
     };
 
-    let mut header_room = [0; 192];
+    // A JWK of 2048 bits and what stands around it.
+    let mut header_room = [0; 448];
     let mut header = Writer::new(&mut header_room);
     header.text(r#""header":{"signer":"#).map_err(Error::from)?;
     reply::jwk(&mut header, &aik.public)?;
     header.text("},").map_err(Error::from)?;
     let header = core::str::from_utf8(header.finish()).map_err(|_| Error::Internal)?;
-    let key = Name { kind: Kind::Aik, number: aik.number };
     let writer = Writer::resume(out, length).ok_or(Error::Internal)?;
-    Ok(reply::sign(ports, key, "TAInformation", header, writer)?)
+    Ok(reply::sign(ports, aik.key_pair(), "TAInformation", header, writer)?)
 }

@@ -213,7 +213,55 @@ pub trait TaStore {
 /// An uncompressed P-256 point: 4, x, y (SEC 1, section 2.3.3).
 pub type Point = [u8; 65];
 
-/// P-256 key pairs that stay behind their names ([`Kind::TeeKey`], [`Kind::Aik`]).
+/// The modulus of an RSA-2048 key: big-endian, odd, its top bit set.
+pub type Modulus = [u8; 256];
+
+/// The public exponent of this TEE's RSA key pairs, 65537, big-endian.
+pub const RSA_EXPONENT: [u8; 3] = [1, 0, 1];
+
+/// What kind of key pair.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeyType {
+    /// On the curve P-256.
+    #[default]
+    P256,
+    /// RSA with a modulus of 2048 bits and the exponent [`RSA_EXPONENT`].
+    Rsa2048,
+}
+
+/// The public half of a key pair of this TEE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnPublicKey {
+    /// On the curve P-256.
+    P256(Point),
+    /// RSA with the exponent [`RSA_EXPONENT`].
+    Rsa2048(Modulus),
+}
+
+impl OwnPublicKey {
+    /// Its kind.
+    #[must_use]
+    pub const fn key_type(&self) -> KeyType {
+        match self {
+            Self::P256(_) => KeyType::P256,
+            Self::Rsa2048(_) => KeyType::Rsa2048,
+        }
+    }
+}
+
+/// A key pair of this TEE, as the engine uses it.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyPair<'k> {
+    /// Its name at the port.
+    pub name: Name,
+    /// Its public half.
+    pub public: &'k OwnPublicKey,
+}
+
+/// Key pairs that stay behind their names ([`Kind::TeeKey`], [`Kind::Aik`]).
+///
+/// Which kind [`Keys::generate`] makes is the platform's choice, made when it is built; pairs of
+/// the other kind that are there already stay usable.
 pub trait Keys {
     /// Makes a key pair under `name`, replacing one that is there, and returns its public key.
     ///
@@ -221,25 +269,33 @@ pub trait Keys {
     ///
     /// # Errors
     /// `Full` leaves things as they were.
-    fn generate(&mut self, name: Name) -> Result<Point, PortError>;
+    fn generate(&mut self, name: Name) -> Result<OwnPublicKey, PortError>;
 
     /// The public key of `name`; `None` if there is no such key pair.
     ///
     /// # Errors
     /// `Corrupt` if it is damaged.
-    fn public(&mut self, name: Name) -> Result<Option<Point>, PortError>;
+    fn public(&mut self, name: Name) -> Result<Option<OwnPublicKey>, PortError>;
 
     /// Signs a SHA-256 digest: ECDSA, r and s as 32 octets each (RFC 7518, section 3.4).
     ///
     /// # Errors
-    /// `Failed` if there is no such key pair.
+    /// `Failed` if there is no such P-256 key pair.
     fn sign(&mut self, name: Name, digest: &[u8; 32]) -> Result<[u8; 64], PortError>;
 
     /// The x coordinate that ECDH with `peer` gives (SP 800-56A, section 5.7.1.2).
     ///
     /// # Errors
-    /// `Failed` if there is no such key pair or `peer` is not a point of the curve.
+    /// `Failed` if there is no such P-256 key pair or `peer` is not a point of the curve.
     fn agree(&mut self, name: Name, peer: &Point) -> Result<Seed, PortError>;
+
+    /// RSA's private-key operation on `number`, big-endian, in place (RFC 8017, sections 5.1.2 and
+    /// 5.2.1). Blinded, and what comes out is checked with the public key.
+    ///
+    /// # Errors
+    /// `Failed` if there is no such RSA key pair or `number` is not below its modulus; `number` is
+    /// then undefined.
+    fn rsa(&mut self, name: Name, number: &mut Modulus) -> Result<(), PortError>;
 
     /// Destroys a key pair; an absent one is success. Atomic and idempotent.
     ///

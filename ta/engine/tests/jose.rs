@@ -21,7 +21,7 @@ use otrp_engine::jose::content::{ContentAlgorithm, ContentKey};
 use otrp_engine::jose::key_management::{
     Agreement, KeyAlgorithm, unwrap_content_key, wrap_content_key,
 };
-use otrp_engine::platform::{Keys, Kind, Name, Point, PortError, Rng};
+use otrp_engine::platform::{Keys, Kind, Modulus, Name, OwnPublicKey, Point, PortError, Rng};
 use otrp_engine::secret::Seed;
 
 const TEE: Name = Name { kind: Kind::TeeKey, number: 0 };
@@ -57,12 +57,16 @@ impl OpenSslKeys {
 }
 
 impl Keys for OpenSslKeys {
-    fn generate(&mut self, _: Name) -> Result<Point, PortError> {
+    fn generate(&mut self, _: Name) -> Result<OwnPublicKey, PortError> {
         Err(PortError::Failed)
     }
 
-    fn public(&mut self, _: Name) -> Result<Option<Point>, PortError> {
-        Ok(Some(self.point()))
+    fn public(&mut self, _: Name) -> Result<Option<OwnPublicKey>, PortError> {
+        Ok(Some(OwnPublicKey::P256(self.point())))
+    }
+
+    fn rsa(&mut self, _: Name, _: &mut Modulus) -> Result<(), PortError> {
+        Err(PortError::Failed)
     }
 
     fn sign(&mut self, _: Name, _: &[u8; 32]) -> Result<[u8; 64], PortError> {

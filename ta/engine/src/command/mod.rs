@@ -13,7 +13,7 @@ use crate::dsi::View;
 use crate::error::Error;
 use crate::message::Opened;
 use crate::pki;
-use crate::platform::{Kind, Name, Platform, Point, Ports, Storage};
+use crate::platform::{Keys, Kind, Name, OwnPublicKey, Platform, Ports, Storage};
 use crate::policy::Owner;
 use crate::registry::{Registry, Sd};
 
@@ -37,7 +37,7 @@ pub struct Done {
     /// The name of a domain that was created.
     pub sd_name: Option<SdName>,
     /// An attestation key that was made.
-    pub aik: Option<Point>,
+    pub aik: Option<OwnPublicKey>,
     /// The generation of the device state that the answer is to carry.
     pub generation: Option<u64>,
 }
@@ -81,6 +81,11 @@ impl<P: Platform> Context<'_, P> {
         self.registry.change().give_dsi(tam, hash)?;
         self.registry.commit(self.ports, self.scratch)?;
         Ok(Done { generation: opened.next_dsi.then_some(generation), ..Done::default() })
+    }
+
+    /// Makes an attestation key pair under `number`.
+    fn new_aik(&mut self, number: u32) -> Result<OwnPublicKey, Error> {
+        Ok(self.ports.keys.generate(Name { kind: Kind::Aik, number })?)
     }
 
     /// Loads the certificates of a domain's service provider to the start of the working space;

@@ -8,7 +8,7 @@ use super::{Context, Done, INVALID, sd_name, sp_certificate, sp_id};
 use crate::error::Error;
 use crate::message::{Opened, sha256};
 use crate::pki;
-use crate::platform::{Keys, Kind, Name, Platform};
+use crate::platform::Platform;
 use crate::registry::SdUpdate;
 
 /// Changes a security domain's name, service provider and certificates, and renews the service
@@ -57,11 +57,7 @@ pub(super) fn run<P: Platform>(
     if certificates {
         context.store_certificates(number, length)?;
     }
-    let aik = if renew {
-        Some(context.ports.keys.generate(Name { kind: Kind::Aik, number })?)
-    } else {
-        None
-    };
+    let aik = if renew { Some(context.new_aik(number)?) } else { None };
     context.registry.change().update_sd(update, aik)?;
     let done = context.commit(opened)?;
     Ok(Done { aik, ..done })

@@ -1,11 +1,13 @@
-//! Signature checks of JWS and of certificates (RFC 7515, section 5.2; RFC 7518, section 3).
+//! The signatures of JWS (RFC 7515, section 5; RFC 7518, section 3).
 
 use p256::ecdsa::signature::hazmat::PrehashVerifier;
-use p256::ecdsa::{Signature, VerifyingKey};
+use p256::ecdsa::{self, VerifyingKey};
 use sha2::{Digest, Sha256};
 
 use super::Error;
-use crate::platform::Point;
+use crate::pki::Scheme;
+use crate::platform::{KeyPair, Keys, Modulus, OwnPublicKey, Point, PortError};
+use crate::rsa::signature::encode_pkcs1;
 
 /// A JWS `alg` algorithm (RFC 7518, section 3.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +36,75 @@ impl SignatureAlgorithm {
             Self::Rs256 => "RS256",
         }
     }
+
+    /// The algorithm of this TEE's signatures by `key`; a key makes those of one algorithm.
+    #[must_use]
+    pub const fn made_by(key: &OwnPublicKey) -> Self {
+        match key {
+            OwnPublicKey::P256(_) => Self::Es256,
+            OwnPublicKey::Rsa2048(_) => Self::Rs256,
+        }
+    }
+
+    /// How a signature of the algorithm is checked.
+    #[must_use]
+    pub const fn scheme(self) -> Scheme {
+        match self {
+            Self::Es256 => Scheme::Es256,
+            Self::Rs256 => Scheme::RsaPkcs1,
+        }
+    }
+
+    /// The protected header of what this TEE signs: base64url of `{"alg":"..."}`.
+    #[must_use]
+    pub const fn header(self) -> &'static str {
+        match self {
+            // As printed in section 7.5 of the OTrP draft.
+            Self::Es256 => "eyJhbGciOiJFUzI1NiJ9",
+            Self::Rs256 => "eyJhbGciOiJSUzI1NiJ9",
+        }
+    }
+}
+
+/// A signature by a key pair of this TEE, as JWS writes it.
+#[derive(Clone, Copy, Debug)]
+pub enum Signature {
+    /// r and s as 32 octets each.
+    Es256([u8; 64]),
+    /// As long as the modulus.
+    Rs256(Modulus),
+}
+
+impl Signature {
+    /// The octets.
+    #[must_use]
+    pub const fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Es256(bytes) => bytes,
+            Self::Rs256(bytes) => bytes,
+        }
+    }
+}
+
+/// Signs a SHA-256 digest.
+///
+/// # Errors
+/// The port's.
+pub fn sign<K: Keys>(
+    keys: &mut K,
+    pair: KeyPair<'_>,
+    digest: &[u8; 32],
+) -> Result<Signature, PortError> {
+    match pair.public {
+        OwnPublicKey::P256(_) => keys.sign(pair.name, digest).map(Signature::Es256),
+        OwnPublicKey::Rsa2048(_) => {
+            let mut number = [0; size_of::<Modulus>()];
+            // The modulus has room for the encoding.
+            encode_pkcs1(&mut number, digest).ok_or(PortError::Failed)?;
+            keys.rsa(pair.name, &mut number)?;
+            Ok(Signature::Rs256(number))
+        }
+    }
 }
 
 /// SHA-256 of the JWS signing input: the two texts as they stand in the message, base64url and all,
@@ -49,7 +120,7 @@ pub fn signing_digest(protected: &[u8], payload: &[u8]) -> [u8; 32] {
 /// [`Error::Crypto`] if `public` is not a point of P-256 or the signature is not one by it.
 pub fn es256_verify(public: &Point, digest: &[u8; 32], signature: &[u8]) -> Result<(), Error> {
     let key = VerifyingKey::from_sec1_bytes(public).map_err(|_| Error::Crypto)?;
-    let signature = Signature::from_slice(signature).map_err(|_| Error::Crypto)?;
+    let signature = ecdsa::Signature::from_slice(signature).map_err(|_| Error::Crypto)?;
     key.verify_prehash(digest, &signature).map_err(|_| Error::Crypto)
 }
 
@@ -148,6 +219,15 @@ mod tests {
             }
         }
         assert!(accepted >= 100 && refused >= 50, "{accepted} and {refused}");
+    }
+
+    #[test]
+    fn headers_name_their_algorithm() {
+        for algorithm in SignatureAlgorithm::ALL {
+            let header = octets(algorithm.header());
+            let expected = std::format!(r#"{{"alg":"{}"}}"#, algorithm.name());
+            assert_eq!(header, expected.as_bytes());
+        }
     }
 
     #[test]

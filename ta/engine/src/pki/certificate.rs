@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::asn1::{contents, element, whole};
 use super::{Error, PublicKey, Scheme};
-use crate::platform::{Point, RsaPublic};
+use crate::platform::{OwnPublicKey, RsaPublic};
 
 /// A version 3 certificate; nothing in it is verified.
 ///
@@ -232,10 +232,10 @@ impl<'a> Certificate<'a> {
         })
     }
 
-    /// Whether the certificate is for this P-256 key.
+    /// Whether the certificate is for this key of this TEE.
     #[must_use]
-    pub fn is_for(&self, point: &Point) -> bool {
-        self.public_key() == Ok(PublicKey::P256(*point))
+    pub fn is_for(&self, own: &OwnPublicKey) -> bool {
+        self.public_key().is_ok_and(|key| key.is(own))
     }
 
     /// The TAM identifier: of the subject's alternative names the first registeredID, else the
@@ -260,12 +260,6 @@ impl<'a> Certificate<'a> {
             TamId::new(DnsName::try_from(name).ok()?.as_ref())
         }
     }
-}
-
-/// Whether the certificate is for this P-256 key.
-#[must_use]
-pub fn chain_matches_key(leaf: &Certificate<'_>, point: &Point) -> bool {
-    leaf.is_for(point)
 }
 
 /// Checks a certificate under which a service provider signs its trusted applications.

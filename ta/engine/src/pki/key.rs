@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use super::Error;
 use super::asn1::{contents, fixed_signature, whole};
 use crate::jose::signature::es256_verify;
-use crate::platform::{Point, RsaPublic};
+use crate::platform::{OwnPublicKey, Point, RSA_EXPONENT, RsaPublic};
 use crate::rsa::signature::{self, Padding};
 
 /// A public key of a kind and strength that the broker accepts.
@@ -130,6 +130,19 @@ impl<'a> PublicKey<'a> {
         }
     }
 
+    /// Whether this is the public half of a key pair of this TEE.
+    #[must_use]
+    pub fn is(&self, own: &OwnPublicKey) -> bool {
+        match (self, own) {
+            (Self::P256(point), OwnPublicKey::P256(own)) => point == own,
+            (Self::Rsa { modulus, exponent }, OwnPublicKey::Rsa2048(own)) => {
+                modulus == own && *exponent == RSA_EXPONENT
+            }
+            (Self::P256(_), OwnPublicKey::Rsa2048(_))
+            | (Self::Rsa { .. }, OwnPublicKey::P256(_)) => false,
+        }
+    }
+
     /// Whether `signature` is one over `digest` (SHA-256) by this key; false where `scheme` is not
     /// one of the key's kind.
     #[must_use]
@@ -239,20 +252,51 @@ impl SignatureVerificationAlgorithm for EcdsaP384 {
     }
 }
 
-/// What comes before a point in the SubjectPublicKeyInfo of a P-256 key.
-const SPKI_PREFIX: [u8; 26] = [
+/// What comes before a point in the SubjectPublicKeyInfo of a P-256 key (RFC 5480, section 2).
+const P256_SPKI: [u8; 26] = [
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
     0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
 ];
+/// What comes before the RSAPublicKey in the SubjectPublicKeyInfo of an RSA-2048 key (RFC 3279,
+/// section 2.3.1).
+const RSA_SPKI: [u8; 24] = [
+    0x30, 0x82, 0x01, 0x22, 0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01,
+    0x01, 0x05, 0x00, 0x03, 0x82, 0x01, 0x0f, 0x00,
+];
+/// What comes before the modulus in the RSAPublicKey of an RSA-2048 key (RFC 8017, section A.1.1).
+const RSA_PUBLIC_KEY: [u8; 9] = [0x30, 0x82, 0x01, 0x0a, 0x02, 0x82, 0x01, 0x01, 0x00];
+/// What follows the modulus: the exponent.
+const RSA_PUBLIC_EXPONENT: [u8; 5] = [0x02, 0x03, 0x01, 0x00, 0x01];
 
-/// The DER SubjectPublicKeyInfo of a P-256 key (RFC 5480, section 2).
+/// The DER of a public key of this TEE: at most the SubjectPublicKeyInfo of an RSA-2048 key.
+pub type EncodedKey = heapless::Vec<u8, 294>;
+
+/// The DER SubjectPublicKeyInfo of a key of this TEE.
 #[must_use]
-pub fn spki_p256(point: &Point) -> [u8; 91] {
-    let mut spki = [0; 91];
-    let (prefix, key) = spki.split_at_mut(SPKI_PREFIX.len());
-    prefix.copy_from_slice(&SPKI_PREFIX);
-    key.copy_from_slice(point);
-    spki
+pub fn spki(key: &OwnPublicKey) -> EncodedKey {
+    match key {
+        OwnPublicKey::P256(point) => concatenate(&[&P256_SPKI, point]),
+        OwnPublicKey::Rsa2048(modulus) => {
+            concatenate(&[&RSA_SPKI, &RSA_PUBLIC_KEY, modulus, &RSA_PUBLIC_EXPONENT])
+        }
+    }
+}
+
+/// The DER of a key of this TEE as OTrP writes attestation keys (OTrP draft, section 9.2.1.3):
+/// SubjectPublicKeyInfo, for RSA only the RSAPublicKey inside.
+#[must_use]
+pub fn attestation_key(key: &OwnPublicKey) -> EncodedKey {
+    match key {
+        OwnPublicKey::P256(_) => spki(key),
+        OwnPublicKey::Rsa2048(modulus) => {
+            concatenate(&[&RSA_PUBLIC_KEY, modulus, &RSA_PUBLIC_EXPONENT])
+        }
+    }
+}
+
+fn concatenate(parts: &[&[u8]]) -> EncodedKey {
+    // The longest of them just fits, which a test holds against OpenSSL.
+    parts.iter().flat_map(|part| part.iter().copied()).take(EncodedKey::new().capacity()).collect()
 }
 
 #[cfg(test)]

@@ -13,8 +13,8 @@ mod key;
 mod path;
 mod request;
 
-pub use certificate::{Certificate, Usage, Validity, chain_matches_key, check_sp_certificate};
-pub use key::{PublicKey, Scheme, spki_p256};
+pub use certificate::{Certificate, Usage, Validity, check_sp_certificate};
+pub use key::{EncodedKey, PublicKey, Scheme, attestation_key, spki};
 pub use path::{Role, TrustedTam, Untrusted, VerifiedPath, verify_path, verify_tam};
 pub use request::{COMMON_NAME_LIMIT, REQUEST_LIMIT, RequestError, certification_request};
 

@@ -6,7 +6,7 @@ use otrp_wire::limits::{SD_LIMIT, TA_LIMIT, TAM_LIMIT, VERSION_FLOOR_LIMIT};
 
 use crate::error::Error;
 use crate::pki::TrustedTam;
-use crate::platform::{Kind, Name, Point, PortError, StoredTa, UuidBytes};
+use crate::platform::{KeyPair, Kind, Name, OwnPublicKey, PortError, StoredTa, UuidBytes};
 use crate::policy::Authorized;
 
 /// Most things that one change forgets: a full security domain with its applications, each with
@@ -55,7 +55,15 @@ pub struct Aik {
     /// The service provider.
     pub sp: SpId,
     /// The public key.
-    pub public: Point,
+    pub public: OwnPublicKey,
+}
+
+impl Aik {
+    /// The key pair.
+    #[must_use]
+    pub const fn key_pair(&self) -> KeyPair<'_> {
+        KeyPair { name: Name { kind: Kind::Aik, number: self.number }, public: &self.public }
+    }
 }
 
 /// An installed trusted application.
@@ -357,7 +365,7 @@ impl State {
             return Ok(());
         };
         let aik = self.aiks.remove(index);
-        self.discard(Trash::Key(Name { kind: Kind::Aik, number: aik.number }))
+        self.discard(Trash::Key(aik.key_pair().name))
     }
 }
 
@@ -478,7 +486,11 @@ impl<'s> Change<'s> {
     ///
     /// # Errors
     /// `Full`.
-    pub fn create_sd(&mut self, new: Authorized<NewSd>, key: Option<Point>) -> Result<(), Error> {
+    pub fn create_sd(
+        &mut self,
+        new: Authorized<NewSd>,
+        key: Option<OwnPublicKey>,
+    ) -> Result<(), Error> {
         let NewSd { tam, sp, name } = new.into_inner();
         let number = self.0.next_number;
         if let Some(public) = key {
@@ -498,7 +510,7 @@ impl<'s> Change<'s> {
     pub fn update_sd(
         &mut self,
         update: Authorized<SdUpdate>,
-        key: Option<Point>,
+        key: Option<OwnPublicKey>,
     ) -> Result<(), Error> {
         let SdUpdate { sd: number, sp, name, certificates } = update.into_inner();
         let state = &mut *self.0;
