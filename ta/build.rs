@@ -54,6 +54,7 @@ fn trust() -> Result<String, Box<dyn Error>> {
     writeln!(source, "    ],")?;
     writeln!(source, "    tee_anchor: include_bytes!({:?}),", directory.join("tee-root.der"))?;
     writeln!(source, "    tee_name: {tee_name:?},")?;
+    writeln!(source, "    rsa1_5: {},", rsa1_5()?)?;
     writeln!(source, "    built_at: {},", built_at()?)?;
     writeln!(source, "}};")?;
     writeln!(source, "/// What kind of key pairs this broker makes, from its build.")?;
@@ -68,6 +69,15 @@ fn key_type() -> Result<&'static str, Box<dyn Error>> {
         Err(_) | Ok("" | "p256") => Ok("P256"),
         Ok("rsa") => Ok("Rsa2048"),
         Ok(other) => Err(format!("OTRP_KEY_TYPE={other} is neither p256 nor rsa").into()),
+    }
+}
+
+/// Whether `RSA1_5` is accepted: `OTRP_RSA1_5`, `on` unless it says `off`.
+fn rsa1_5() -> Result<bool, Box<dyn Error>> {
+    match env::var("OTRP_RSA1_5").as_deref() {
+        Err(_) | Ok("" | "on") => Ok(true),
+        Ok("off") => Ok(false),
+        Ok(other) => Err(format!("OTRP_RSA1_5={other} is neither on nor off").into()),
     }
 }
 

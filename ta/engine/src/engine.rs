@@ -13,17 +13,17 @@ use crate::dsi::{TEE_VERSION, View};
 use crate::error::{Error, Unanswerable};
 use crate::information::{self, QueryError};
 use crate::jose::content::ContentKey;
+use crate::jose::key_management::Recipient;
 use crate::jose::signature::SignatureAlgorithm;
-use crate::message::{Opened, Received, Request, Transaction};
-use crate::pki::{PublicKey, TrustedTam};
-use crate::platform::{Clock, KeyPair, Kind, Name, Platform, Point, PortError, Ports, Storage};
+use crate::message::{Lock, Opened, Received, Request, Transaction};
+use crate::pki::TrustedTam;
+use crate::platform::{Clock, Kind, Name, Platform, PortError, Ports, Storage};
 use crate::policy;
 use crate::registry::Registry;
 use crate::reply::{Addressed, Outcome};
 use crate::trust::Trust;
 
 const INVALID: Error = Error::Refused(ErrorCode::RequestInvalid);
-const UNSUPPORTED: Error = Error::Refused(ErrorCode::UnsupportedCryptoAlg);
 
 /// The broker on one platform.
 pub struct Engine<P: Platform> {
@@ -49,9 +49,9 @@ struct Status {
 #[expect(clippy::large_enum_variant, reason = "there is one, and it lives on the stack")]
 enum Answer {
     /// The device state of this generation, for this TAM.
-    State { tam: u32, key: Point, generation: u64 },
+    State { tam: u32, recipient: Recipient, generation: u64 },
     /// The result of a command, under the key of its content.
-    Command { tam: u32, key: Point, content_key: ContentKey, result: Result<Done, Error> },
+    Command { tam: u32, recipient: Recipient, content_key: ContentKey, result: Result<Done, Error> },
 }
 
 impl<P: Platform> Engine<P> {
@@ -124,7 +124,6 @@ impl<P: Platform> Engine<P> {
         let Self { ports, trust, device, registry, chain } = self;
         let verified = received.authenticate(trust, registry.state(), ports, now, chain)?;
         let (request, tam) = verified.read(transaction)?;
-        let PublicKey::P256(key) = *tam.key() else { return Err(UNSUPPORTED) };
         let signer = device.key_pair()?;
         if !request.accepts_signature(SignatureAlgorithm::made_by(signer.public).name()) {
             return Err(Error::NoCommonSignature);
@@ -133,11 +132,14 @@ impl<P: Platform> Engine<P> {
         let name = request.name();
         if name == RequestName::GetDeviceState {
             let mut context = StateQuery { ports, registry, identity, scratch };
+            let recipient = Recipient::new(tam.key(), None)?;
             let (tam, generation) = context.run(&tam)?;
-            return Ok(Answer::State { tam, key, generation });
+            return Ok(Answer::State { tam, recipient, generation });
         }
 
-        let (mut opened, owner) = open_request(request, trust, registry, ports, &tam, signer)?;
+        let lock = Lock { pair: signer, rsa1_5: trust.rsa1_5 };
+        let (mut opened, owner) = open_request(request, trust, registry, ports, &tam, lock)?;
+        let recipient = Recipient::new(tam.key(), Some(opened.key_algorithm()))?;
         let owner = match owner {
             Ok(owner) if opened.content().device_id.is_none() => Ok(owner),
             Ok(owner) if opened.is_for_device(&identity.device_id) => Ok(owner),
@@ -146,10 +148,11 @@ impl<P: Platform> Engine<P> {
         };
         let number = registry.state().tam(tam.identity()).map_or(0, |tam| tam.number);
         let result = owner.and_then(|owner| {
-            let mut context = Context { ports, registry, identity, owner, scratch };
+            let mut context =
+                Context { ports, registry, identity, owner, rsa1_5: lock.rsa1_5, scratch };
             command::run(name, &mut context, &mut opened)
         });
-        Ok(Answer::Command { tam: number, key, content_key: opened.into_key(), result })
+        Ok(Answer::Command { tam: number, recipient, content_key: opened.into_key(), result })
     }
 
     fn reply<'o>(
@@ -168,11 +171,11 @@ impl<P: Platform> Engine<P> {
         let identity = device.identity(trust)?;
         let state = registry.state();
         Ok(match answer {
-            Answer::State { tam, key, generation } => {
+            Answer::State { tam, recipient, generation } => {
                 let view = View { state, identity, tam, generation };
-                addressed.state(ports, &key, view, out)?
+                addressed.state(ports, &recipient, view, out)?
             }
-            Answer::Command { tam, key, content_key, result } => {
+            Answer::Command { tam, recipient, content_key, result } => {
                 let result = result.as_ref().map_err(|error| *error).map(|done| Outcome {
                     sd_name: done.sd_name.as_ref().map(|name| name.as_str()),
                     aik: done.aik,
@@ -183,7 +186,7 @@ impl<P: Platform> Engine<P> {
                         generation,
                     }),
                 });
-                addressed.content(ports, &key, &content_key, &identity, result, out)?
+                addressed.content(ports, &recipient, &content_key, &identity, result, out)?
             }
         })
     }
@@ -291,13 +294,13 @@ fn open_request<'m, P: Platform>(
     registry: &Registry,
     ports: &mut Ports<P>,
     tam: &TrustedTam<'_>,
-    recipient: KeyPair<'_>,
+    lock: Lock<'_>,
 ) -> Result<(Opened<'m>, Result<policy::Owner, Error>), Error> {
     if !request.is_for(trust.tee_name) {
         return Err(INVALID);
     }
     let current = policy::current(registry.state(), tam, &request.dsi_hash()?)?;
-    let (opened, read) = request.open(&mut ports.keys, recipient.name)?;
+    let (opened, read) = request.open(ports, lock)?;
     let owner = read.and_then(|()| current.claims(opened.text(opened.content().tam_id)));
     Ok((opened, owner))
 }

@@ -9,15 +9,13 @@ use crate::device::Identity;
 use crate::dsi::{View, attestation_key_type};
 use crate::error::Error;
 use crate::jose::content::{ContentAlgorithm, ContentKey};
-use crate::jose::key_management::{KeyAlgorithm, wrap_content_key};
+use crate::jose::key_management::{Recipient, wrap_content_key};
 use crate::jose::signature::{SignatureAlgorithm, sign as sign_digest, signing_digest};
 use crate::jose::{self};
 use crate::message::Transaction;
 use crate::pki::attestation_key;
 use crate::platform::{KeyPair, OwnPublicKey, Platform, Point, Ports, RSA_EXPONENT, Rng};
 
-/// How the keys of answers are wrapped for the TAM.
-const KEY_ALGORITHM: KeyAlgorithm = KeyAlgorithm::EcdhEsA128Kw;
 /// What a device state is encrypted with when the request gives no key: the one that every TAM
 /// must have (OTrP draft, section 7.5.2).
 const STATE_ENCRYPTION: ContentAlgorithm = ContentAlgorithm::A128CbcHs256;
@@ -101,7 +99,7 @@ impl Addressed<'_> {
     pub fn state<'o, P: Platform>(
         &self,
         ports: &mut Ports<P>,
-        tam: &Point,
+        tam: &Recipient,
         view: View<'_>,
         out: &'o mut [u8],
     ) -> Result<&'o [u8], Error> {
@@ -112,7 +110,7 @@ impl Addressed<'_> {
         self.begin(&mut writer, true)?;
         // The chain of a TAM that was answered is stored.
         writer.text(r#","signerreq":false,"edsi":"#)?;
-        encrypt(&mut ports.rng, tam, &key, parked, &mut writer)?;
+        encrypt::<P>(&mut ports.rng, tam, &key, parked, &mut writer)?;
         writer.text("}}")?;
         sign(ports, self.signer, self.name.response(), "", writer)
     }
@@ -124,7 +122,7 @@ impl Addressed<'_> {
     pub fn content<'o, P: Platform>(
         &self,
         ports: &mut Ports<P>,
-        tam: &Point,
+        tam: &Recipient,
         key: &ContentKey,
         identity: &Identity<'_>,
         result: Result<Outcome<'_>, Error>,
@@ -151,7 +149,7 @@ impl Addressed<'_> {
             self.list_algorithms(&mut writer, error)?;
         }
         writer.text(r#","content":"#)?;
-        encrypt(&mut ports.rng, tam, key, parked, &mut writer)?;
+        encrypt::<P>(&mut ports.rng, tam, key, parked, &mut writer)?;
         writer.text("}}")?;
         sign(ports, self.signer, self.name.response(), "", writer)
     }
@@ -192,9 +190,9 @@ impl Addressed<'_> {
 }
 
 /// Writes a JWE of the plaintext that is parked in the writer's buffer.
-fn encrypt<R: Rng>(
-    rng: &mut R,
-    recipient: &Point,
+fn encrypt<P: Platform>(
+    rng: &mut P::Rng,
+    recipient: &Recipient,
     key: &ContentKey,
     parked: Span,
     writer: &mut Writer<'_>,
@@ -210,7 +208,7 @@ fn encrypt<R: Rng>(
     let mut iv = [0; IV_LIMIT];
     let iv = iv.get_mut(..key.algorithm().iv_length()).ok_or(Error::Internal)?;
     rng.fill(iv)?;
-    let wrapped = wrap_content_key(rng, recipient, KEY_ALGORITHM, key)?;
+    let wrapped = wrap_content_key::<P::Rsa, _>(rng, recipient, key)?;
     let rest = writer.buffer().get_mut(parked.start()..).ok_or(Error::Internal)?;
     let (ciphertext, tag) = key.encrypt_in_place(iv, protected, rest, parked.len())?;
     let length = ciphertext.len();
@@ -218,8 +216,11 @@ fn encrypt<R: Rng>(
 
     let protected = core::str::from_utf8(protected).map_err(|_| Error::Internal)?;
     writer.texts(&[r#"{"protected":""#, protected, r#"","recipients":[{"header":{"alg":""#])?;
-    writer.texts(&[KEY_ALGORITHM.name(), r#"","epk":"#])?;
-    jwk_p256(writer, &wrapped.ephemeral)?;
+    writer.texts(&[wrapped.algorithm.name(), r#"""#])?;
+    if let Some(ephemeral) = &wrapped.ephemeral {
+        writer.text(r#","epk":"#)?;
+        jwk_p256(writer, ephemeral)?;
+    }
     writer.text(r#"},"encrypted_key":""#)?;
     writer.base64url(&wrapped.key)?;
     writer.text(r#""}],"iv":""#)?;

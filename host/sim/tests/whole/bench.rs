@@ -83,6 +83,7 @@ impl Pki {
                 tam_anchors: vec![leak(&tam_root.certificate)].leak(),
                 tee_anchor: leak(&tee_root),
                 tee_name: TEE_NAME,
+                rsa1_5: true,
                 built_at: now() - 60,
             },
             tee_roots: TeeRoots::new(vec![tee_root]).unwrap(),

@@ -2,19 +2,20 @@
 
 use otrp_wire::base64::{Form, decode_in_place};
 use otrp_wire::id::TaId;
+use otrp_wire::jwe::WrappedKey;
 use otrp_wire::limits::PERSONALIZATION_LIMIT;
 use otrp_wire::request::EncryptedTa;
 use otrp_wire::{ErrorCode, Span};
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::update_sd::append;
 use super::{Context, Done, INVALID, sp_certificate};
 use crate::error::Error;
 use crate::image::{Image, SignedImage};
 use crate::jose::content::{DataAlgorithm, DataKey};
-use crate::message::{Opened, open_jwe, sha256};
+use crate::message::{Lock, Opened, open_bare, open_jwe, sha256};
 use crate::pki::{self, Certificate};
-use crate::platform::{Keys, Kind, Name, Platform, RsaPublic, Storage, TaStore};
+use crate::platform::{Kind, Name, Platform, Ports, RsaPublic, Storage, TaStore};
 use crate::policy::Target;
 use crate::registry::Sd;
 
@@ -50,7 +51,7 @@ fn run<P: Platform>(
         .sd_for_image(state, opened.text(content.sp_id), opened.text(content.sd_name))?
         .clone();
     target(state, &sd, id.clone())?;
-    let aik = state.aik(sd.tam, &sd.sp).ok_or(Error::Internal)?.number;
+    let aik = state.aik(sd.tam, &sd.sp).ok_or(Error::Internal)?;
     let number = state.next_number();
 
     let certificate = match opened.content().sp_certificate {
@@ -58,8 +59,8 @@ fn run<P: Platform>(
         None => None,
     };
     let (parts, payload) = opened.encrypted_ta()?;
-    let aik = Name { kind: Kind::Aik, number: aik };
-    let plain = decrypt(parts, payload, &mut context.ports.keys, aik)?;
+    let lock = Lock { pair: aik.key_pair(), rsa1_5: context.rsa1_5 };
+    let plain = decrypt(parts, payload, context.ports, lock)?;
 
     let known = context.load_certificates(&sd)?;
     let mut certificates = known;
@@ -106,11 +107,11 @@ struct Plain {
     personalization: Option<Span>,
 }
 
-fn decrypt<K: Keys>(
+fn decrypt<P: Platform>(
     parts: &EncryptedTa,
     payload: &mut [u8],
-    keys: &mut K,
-    aik: Name,
+    ports: &mut Ports<P>,
+    aik: Lock<'_>,
 ) -> Result<Plain, Error> {
     let algorithm = DataAlgorithm::from_name(parts.algorithm.text(payload))
         .ok_or(Error::Refused(ErrorCode::UnsupportedCryptoAlg))?;
@@ -129,11 +130,7 @@ fn decrypt<K: Keys>(
         return Err(REFUSED);
     }
 
-    let (_, wrapped) = open_jwe(payload, &parts.key, keys, aik, ErrorCode::TaInvalid)?;
-    let bytes = wrapped.of_mut(payload);
-    let key = DataKey::from_bytes(bytes).map_err(|_| REFUSED);
-    bytes.zeroize();
-    let key = key?;
+    let key = data_key(&parts.key, payload, ports, aik)?;
     let mut open = |span: Option<Span>, iv: Iv| -> Result<Option<Span>, Error> {
         let Some(span) = span else { return Ok(None) };
         let ciphertext = decode_in_place(payload, span, Form::Any).map_err(|_| REFUSED)?;
@@ -149,6 +146,29 @@ fn decrypt<K: Keys>(
         return Err(ErrorCode::TeeResourceFull.into());
     }
     Ok(Plain { image, personalization })
+}
+
+/// Unwraps the key of the data.
+fn data_key<P: Platform>(
+    wrapped: &WrappedKey,
+    payload: &mut [u8],
+    ports: &mut Ports<P>,
+    aik: Lock<'_>,
+) -> Result<DataKey, Error> {
+    match wrapped {
+        WrappedKey::Jwe(jwe) => {
+            let plaintext = open_jwe(payload, jwe, ports, aik, REFUSED)?.plaintext;
+            let bytes = plaintext.of_mut(payload);
+            let key = DataKey::from_bytes(bytes).map_err(|_| REFUSED);
+            bytes.zeroize();
+            key
+        }
+        WrappedKey::Bare(text) => {
+            let mut bytes = Zeroizing::new([0; 32]);
+            open_bare(text.of(payload), ports, aik, bytes.as_mut_slice(), REFUSED)?;
+            DataKey::from_bytes(bytes.as_slice()).map_err(|_| REFUSED)
+        }
+    }
 }
 
 /// An initialization vector of the length that its algorithm has.

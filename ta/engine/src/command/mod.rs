@@ -27,6 +27,8 @@ pub struct Context<'e, P: Platform> {
     pub identity: Identity<'e>,
     /// The sender.
     pub owner: Owner,
+    /// Whether RSAES-PKCS1-v1_5 is accepted.
+    pub rsa1_5: bool,
     /// Working space of [`otrp_wire::limits::REPLY_LIMIT`] bytes.
     pub scratch: &'e mut [u8],
 }

@@ -6,6 +6,7 @@
 use sha2::Digest;
 use zeroize::Zeroize;
 
+pub mod encryption;
 pub mod signature;
 
 /// Octets of the largest modulus, 4096 bits.
