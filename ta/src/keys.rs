@@ -95,6 +95,10 @@ impl TeeKeys {
 }
 
 impl Keys for TeeKeys {
+    fn makes(&self) -> KeyType {
+        self.makes
+    }
+
     fn generate(&mut self, name: Name) -> Result<OwnPublicKey, PortError> {
         match self.makes {
             KeyType::P256 => self.generate_p256(name),
@@ -143,6 +147,15 @@ impl Keys for TeeKeys {
         }
         let result = decrypt(&key, number).map_err(|error| port_error(&error))?;
         rsa::place(&result, number)
+    }
+
+    fn rename(&mut self, name: Name, to: Name) -> Result<Option<OwnPublicKey>, PortError> {
+        let Some(public) = self.public(name)? else { return Ok(None) };
+        // The core refuses a name that is taken, and changes its directory in one step.
+        let flags = DataFlag::ACCESS_WRITE_META;
+        let mut object = storage::open(name, flags)?.ok_or(PortError::Failed)?;
+        object.rename(&to.identifier()).map_err(|error| port_error(&error))?;
+        Ok(Some(public))
     }
 
     fn destroy(&mut self, name: Name) -> Result<(), PortError> {

@@ -98,6 +98,7 @@ const TA_INFORMATION: u32 = 1;
 const EXPORT_CSR: u32 = 2;
 const IMPORT_CERTIFICATES: u32 = 3;
 const STATUS: u32 = 4;
+const PREPARE: u32 = 5;
 
 /// Longest query for a TA's information: two names and the JSON around them.
 const QUERY_LIMIT: usize = 2 * NAME_LIMIT + 128;
@@ -154,7 +155,8 @@ fn invoke_command(command: u32, parameters: &mut ParametersAny<'_>) -> Result<()
             let reply = engine.status(&mut reply).map_err(failed)?;
             inbox::send(output, reply)
         }
-        (PROCESS..=STATUS, _) => Err(ErrorKind::BadParameters.into()),
+        (PREPARE, (None, None, None, None)) => engine.prepare().map_err(failed),
+        (PROCESS..=PREPARE, _) => Err(ErrorKind::BadParameters.into()),
         _ => Err(ErrorKind::NotImplemented.into()),
     }
 }

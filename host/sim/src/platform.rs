@@ -214,8 +214,12 @@ impl Pair {
 }
 
 impl Keys for SimKeys {
+    fn makes(&self) -> KeyType {
+        self.0.key_type.get()
+    }
+
     fn generate(&mut self, name: Name) -> Result<OwnPublicKey, PortError> {
-        let pair = Pair::generate(self.0.key_type.get());
+        let pair = Pair::generate(self.makes());
         self.0.faults.run("keys.generate", || {
             self.0.records.borrow_mut().insert(name, pair.record());
             Ok(pair.public())
@@ -251,6 +255,22 @@ impl Keys for SimKeys {
         let input = *number;
         let result = key.private_decrypt(&input, number, Padding::NONE);
         result.map(drop).map_err(|_| PortError::Failed)
+    }
+
+    fn rename(&mut self, name: Name, to: Name) -> Result<Option<OwnPublicKey>, PortError> {
+        let Some(pair) = self.pair(name)? else {
+            self.0.faults.ask("keys.rename")?;
+            return Ok(None);
+        };
+        self.0.faults.run("keys.rename", || {
+            let mut records = self.0.records.borrow_mut();
+            if records.contains_key(&to) {
+                return Err(PortError::Failed);
+            }
+            let record = records.remove(&name).ok_or(PortError::Failed)?;
+            records.insert(to, record);
+            Ok(Some(pair.public()))
+        })
     }
 
     fn destroy(&mut self, name: Name) -> Result<(), PortError> {

@@ -258,6 +258,9 @@ pub fn keys<K: Keys, R: RsaPublic>(
         report.check("keys are made", false);
         return;
     };
+    for public in [first, second, third] {
+        report.equal("a key is of the kind that is made", public.key_type(), keys.makes());
+    }
     report.check("keys differ", first != second && second != third && first != third);
     let pairs = [(one, first, second), (two, second, third), (tee, third, first)];
     for (name, public, stranger) in pairs {
@@ -281,6 +284,19 @@ pub fn keys<K: Keys, R: RsaPublic>(
             },
         );
     }
+
+    let free = Name { kind: Kind::SpareKey, number: NUMBER };
+    report.equal("the new name is free", keys.destroy(free), Ok(()));
+    report.equal("an absent key gets no other name", keys.rename(free, one), Ok(None));
+    report.equal("nor is one replaced by it", keys.public(one), Ok(Some(first)));
+    report.equal("a key gets another name", keys.rename(tee, free), Ok(Some(third)));
+    report.equal("it is known under that", keys.public(free), Ok(Some(third)));
+    report.equal("and not under the old one", keys.public(tee), Ok(None));
+    report.equal("a name that is taken is refused", keys.rename(free, two), Err(PortError::Failed));
+    report.equal("its owner keeps it", keys.public(two), Ok(Some(second)));
+    report.equal("and the other key its own", keys.public(free), Ok(Some(third)));
+    report.equal("a key gets its name back", keys.rename(free, tee), Ok(Some(third)));
+    report.equal("a public key is told again", keys.public(tee), Ok(Some(third)));
 
     let replaced = keys.generate(one);
     report.check("a new key pair is another one", replaced.is_ok_and(|public| public != first));

@@ -21,6 +21,7 @@ use crate::platform::{Clock, Kind, Name, Platform, PortError, Ports, Storage};
 use crate::policy;
 use crate::registry::Registry;
 use crate::reply::{Addressed, Outcome};
+use crate::reserve;
 use crate::trust::Trust;
 
 const INVALID: Error = Error::Refused(ErrorCode::RequestInvalid);
@@ -260,6 +261,15 @@ impl<P: Platform> Engine<P> {
             }
         })?;
         device.set_chain(ports, chain)
+    }
+
+    /// Makes what a later request needs and what takes long to make. To be called when nobody waits;
+    /// does nothing where nothing takes long, or where it is made already.
+    ///
+    /// # Errors
+    /// A port's error; a request then takes longer.
+    pub fn prepare(&mut self) -> Result<(), Error> {
+        Ok(reserve::fill(&mut self.ports.keys)?)
     }
 
     /// Writes what anybody may know: name, version, whether there is a certificate, the limits.

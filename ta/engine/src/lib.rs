@@ -20,6 +20,7 @@ pub mod platform;
 pub mod policy;
 pub mod registry;
 mod reply;
+mod reserve;
 pub mod rsa;
 pub mod secret;
 pub mod trust;

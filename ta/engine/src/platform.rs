@@ -75,11 +75,13 @@ pub enum Kind {
     TeeKey,
     /// An SP's anonymous attestation key pair.
     Aik,
+    /// The key pair in reserve.
+    SpareKey,
 }
 
 impl Kind {
     /// Every kind, in the order of their letters' first use.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Registry,
         Self::TeeChain,
         Self::SpCertificates,
@@ -87,6 +89,7 @@ impl Kind {
         Self::Personalization,
         Self::TeeKey,
         Self::Aik,
+        Self::SpareKey,
     ];
 
     /// The letter that stands for this kind in an object's identifier; stable on disk.
@@ -100,6 +103,7 @@ impl Kind {
             Self::Personalization => b'p',
             Self::TeeKey => b'k',
             Self::Aik => b'a',
+            Self::SpareKey => b'n',
         }
     }
 }
@@ -258,11 +262,14 @@ pub struct KeyPair<'k> {
     pub public: &'k OwnPublicKey,
 }
 
-/// Key pairs that stay behind their names ([`Kind::TeeKey`], [`Kind::Aik`]).
+/// Key pairs that stay behind their names ([`Kind::TeeKey`], [`Kind::Aik`], [`Kind::SpareKey`]).
 ///
 /// Which kind [`Keys::generate`] makes is the platform's choice, made when it is built; pairs of
 /// the other kind that are there already stay usable.
 pub trait Keys {
+    /// The kind of key pair that [`Keys::generate`] makes.
+    fn makes(&self) -> KeyType;
+
     /// Makes a key pair under `name`, replacing one that is there, and returns its public key.
     ///
     /// Atomic: after an error or a power cut there is the old key pair or the new one.
@@ -296,6 +303,15 @@ pub trait Keys {
     /// `Failed` if there is no such RSA key pair or `number` is not below its modulus; `number` is
     /// then undefined.
     fn rsa(&mut self, name: Name, number: &mut Modulus) -> Result<(), PortError>;
+
+    /// Gives a key pair another name, and returns its public key; `None` if there is no such pair.
+    ///
+    /// Atomic: after an error or a power cut the key pair has one of the names.
+    ///
+    /// # Errors
+    /// `Failed`, also where there is a key pair under the new name; `Corrupt` if the key pair is
+    /// damaged.
+    fn rename(&mut self, name: Name, to: Name) -> Result<Option<OwnPublicKey>, PortError>;
 
     /// Destroys a key pair; an absent one is success. Atomic and idempotent.
     ///

@@ -22,7 +22,7 @@ use otrp_engine::jose::key_management::{
     Agreement, KeyAlgorithm, KeyWrap, Recipient, unwrap_content_key, wrap_content_key,
 };
 use otrp_engine::platform::{
-    Keys, Kind, Modulus, Name, OwnPublicKey, Point, PortError, Rng, RsaPublic,
+    KeyType, Keys, Kind, Modulus, Name, OwnPublicKey, Point, PortError, Rng, RsaPublic,
 };
 use otrp_engine::secret::Seed;
 
@@ -59,6 +59,10 @@ impl OpenSslKeys {
 }
 
 impl Keys for OpenSslKeys {
+    fn makes(&self) -> KeyType {
+        KeyType::P256
+    }
+
     fn generate(&mut self, _: Name) -> Result<OwnPublicKey, PortError> {
         Err(PortError::Failed)
     }
@@ -87,6 +91,10 @@ impl Keys for OpenSslKeys {
         let mut deriver = Deriver::new(&own).unwrap();
         deriver.set_peer(&peer).unwrap();
         Ok(Seed::new(deriver.derive_to_vec().unwrap().try_into().unwrap()))
+    }
+
+    fn rename(&mut self, _: Name, _: Name) -> Result<Option<OwnPublicKey>, PortError> {
+        Err(PortError::Failed)
     }
 
     fn destroy(&mut self, _: Name) -> Result<(), PortError> {

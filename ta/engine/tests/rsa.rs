@@ -26,7 +26,7 @@ use otrp_engine::jose::key_management::{
 use otrp_engine::jose::signature::{SignatureAlgorithm, sign, signing_digest};
 use otrp_engine::pki::{PublicKey, Scheme};
 use otrp_engine::platform::{
-    KeyPair, Keys, Kind, Modulus, Name, OwnPublicKey, Point, PortError, Rng,
+    KeyPair, KeyType, Keys, Kind, Modulus, Name, OwnPublicKey, Point, PortError, Rng,
 };
 use otrp_engine::rsa::encryption::{Encryption, decrypt};
 use otrp_engine::rsa::signature::Padding;
@@ -243,6 +243,10 @@ impl RsaKeys {
 }
 
 impl Keys for RsaKeys {
+    fn makes(&self) -> KeyType {
+        KeyType::Rsa2048
+    }
+
     fn generate(&mut self, _: Name) -> Result<OwnPublicKey, PortError> {
         Err(PortError::Failed)
     }
@@ -267,6 +271,10 @@ impl Keys for RsaKeys {
         let input = *number;
         self.pair.private_decrypt(&input, number, OpensslPadding::NONE).unwrap();
         Ok(())
+    }
+
+    fn rename(&mut self, _: Name, _: Name) -> Result<Option<OwnPublicKey>, PortError> {
+        Err(PortError::Failed)
     }
 
     fn destroy(&mut self, _: Name) -> Result<(), PortError> {

@@ -9,7 +9,7 @@ use otrp_engine::limits::{
     SD_LIMIT, SP_CERTIFICATE_LIMIT, TA_LIMIT, TAM_ID_LIMIT, TAM_LIMIT, TRANSACTION_ID_LIMIT,
     VERSION_FLOOR_LIMIT,
 };
-use otrp_engine::platform::Kind;
+use otrp_engine::platform::{KeyType, Kind};
 use otrp_keys::certificate::{Identity as Signer, Purpose, Template, Validity, generate_p256};
 use otrp_keys::{Uuid, image};
 use otrp_tam::Identity;
@@ -89,7 +89,16 @@ fn install<'a>(spid: &'a str, domain: &'a str, taid: &'a str, image: &'a [u8]) -
 
 #[test]
 fn a_full_device_and_its_largest_answer() {
-    // Everything of one TAM, with the longest names, and each provider with a key of its own.
+    fill(KeyType::P256);
+}
+
+#[test]
+fn a_device_full_of_rsa_keys_and_its_largest_answer() {
+    fill(KeyType::Rsa2048);
+}
+
+/// Everything of one TAM, with the longest names, and each provider with a key of its own.
+fn fill(keys: KeyType) {
     let id = format!("https://{}", "t".repeat(TAM_ID_LIMIT - "https://".len()));
     let tam = tam(&id);
     let mut session = Session::begin(&tam);
@@ -110,6 +119,13 @@ fn a_full_device_and_its_largest_answer() {
     let image = signed(&pki().sp_ec, numbered(TA_LIMIT), 1);
     session.refuse(install(&names[0], &names[0], &names[TA_LIMIT], &image), FULL);
 
+    // The keys that are to be last.
+    session.device.world.key_type.set(keys);
+    let renew = || SdChanges { renew_attestation_key: true, ..SdChanges::default() };
+    for name in &names[..SD_LIMIT] {
+        session.pass(Command::UpdateSd { spid: name, name, changes: renew() });
+    }
+
     let tee = &session.state.dsi.tee;
     assert_eq!((tee.sdlist.sd.len(), tee.teeaiklist.len()), (SD_LIMIT, SD_LIMIT));
     assert_eq!(tee.sdlist.sd.iter().map(|sd| sd.talist.len()).sum::<usize>(), TA_LIMIT);
@@ -123,12 +139,12 @@ fn a_full_device_and_its_largest_answer() {
     // The TEE's certificates may be larger; they are in base64 in a ciphertext in a payload.
     let chain = session.device.records(Kind::TeeChain)[0].len();
     let larger = (CHAIN_BYTES_LIMIT - chain) * 64 / 27;
+    eprintln!("SIZES {} {} {}", answer.len(), chain, larger);
     assert!(answer.len() + larger <= REPLY_LIMIT, "{} and {larger} bytes", answer.len());
     session.state = session.device.ask(&tam, question());
     // And so is one with everything that may stand beside a state.
     let target = Target::from(&session.state);
-    let changes = SdChanges { renew_attestation_key: true, ..SdChanges::default() };
-    let update = Command::UpdateSd { spid: &names[0], name: &names[0], changes };
+    let update = Command::UpdateSd { spid: &names[0], name: &names[0], changes: renew() };
     let (rid, tid) = ("r".repeat(TRANSACTION_ID_LIMIT), "t".repeat(TRANSACTION_ID_LIMIT));
     let request = Builder::command(&tam, &target, update).rid(rid).tid(tid);
     session.state = session.device.pass(&tam, request).state.unwrap();

@@ -13,9 +13,10 @@ use crate::dsi::View;
 use crate::error::Error;
 use crate::message::Opened;
 use crate::pki;
-use crate::platform::{Keys, Kind, Name, OwnPublicKey, Platform, Ports, Storage};
+use crate::platform::{Kind, Name, OwnPublicKey, Platform, Ports, Storage};
 use crate::policy::Owner;
 use crate::registry::{Registry, Sd};
+use crate::reserve;
 
 /// What a command works on and with.
 pub struct Context<'e, P: Platform> {
@@ -87,7 +88,7 @@ impl<P: Platform> Context<'_, P> {
 
     /// Makes an attestation key pair under `number`.
     fn new_aik(&mut self, number: u32) -> Result<OwnPublicKey, Error> {
-        Ok(self.ports.keys.generate(Name { kind: Kind::Aik, number })?)
+        Ok(reserve::draw(&mut self.ports.keys, Name { kind: Kind::Aik, number })?)
     }
 
     /// Loads the certificates of a domain's service provider to the start of the working space;

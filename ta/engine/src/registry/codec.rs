@@ -236,7 +236,7 @@ fn decode_trash(input: &mut Input<'_>) -> Result<Trash, Damaged> {
     let kind = Kind::ALL.into_iter().find(|kind| kind.letter() == letter).ok_or(Damaged)?;
     let name = Name { kind, number: input.number()? };
     Ok(match kind {
-        Kind::TeeKey | Kind::Aik => Trash::Key(name),
+        Kind::TeeKey | Kind::Aik | Kind::SpareKey => Trash::Key(name),
         _ => Trash::Record(name),
     })
 }
