@@ -16,7 +16,7 @@ use otrp_engine::{
     device::ImportError,
     error::{Error as EngineError, Unanswerable},
     information::QueryError,
-    limits::{CHAIN_BYTES_LIMIT, MESSAGE_LIMIT, NAME_LIMIT, REPLY_LIMIT},
+    limits::{MESSAGE_LIMIT, NAME_LIMIT, REPLY_LIMIT, TEE_CHAIN_BYTES_LIMIT},
     platform::{Platform, PortError, Ports},
 };
 use otrp_ta::{
@@ -147,7 +147,7 @@ fn invoke_command(command: u32, parameters: &mut ParametersAny<'_>) -> Result<()
         }
         (IMPORT_CERTIFICATES, (MemrefInput(input), None, None, None)) => {
             let mut scratch = inbox::reserve(REPLY_LIMIT)?;
-            let certificates = inbox::receive(input, CHAIN_BYTES_LIMIT)?;
+            let certificates = inbox::receive(input, TEE_CHAIN_BYTES_LIMIT)?;
             engine.import_certificates(&certificates, &mut scratch).map_err(not_imported)
         }
         (STATUS, (MemrefOutput(output), None, None, None)) => {

@@ -1,6 +1,6 @@
 //! The TEE's own key and certificates: made in the TEE, certified by its manufacturer.
 
-use otrp_wire::limits::CHAIN_BYTES_LIMIT;
+use otrp_wire::limits::TEE_CHAIN_BYTES_LIMIT;
 use sha2::{Digest, Sha256};
 
 use crate::chain::ChainBuffer;
@@ -20,7 +20,7 @@ const TEE_CHAIN: Name = Name { kind: Kind::TeeChain, number: 0 };
 /// Why certificates for the TEE are not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ImportError {
-    /// They are no chain, or longer than [`CHAIN_BYTES_LIMIT`].
+    /// They are no chain, or longer than [`TEE_CHAIN_BYTES_LIMIT`].
     Malformed,
     /// They do not lead to the compiled-in root, or are not valid now.
     Untrusted,
@@ -152,7 +152,7 @@ impl Device {
         now: u64,
         der: &'c [u8],
     ) -> Result<Option<TeeChain<'c>>, ImportError> {
-        if der.len() > CHAIN_BYTES_LIMIT {
+        if der.len() > TEE_CHAIN_BYTES_LIMIT {
             return Err(ImportError::Malformed);
         }
         let chain = pki::split_chain(der).map_err(|_| ImportError::Malformed)?;

@@ -1,7 +1,7 @@
 //! The broker: one entry, bytes to bytes.
 
 use otrp_wire::envelope::EnvelopeError;
-use otrp_wire::limits::{MESSAGE_LIMIT, REPLY_LIMIT};
+use otrp_wire::limits::{CHAIN_BYTES_LIMIT, MESSAGE_LIMIT, REPLY_LIMIT};
 use otrp_wire::response::Writer;
 use otrp_wire::{ErrorCode, RequestName};
 use serde::Serialize;
@@ -15,7 +15,7 @@ use crate::information::{self, QueryError};
 use crate::jose::content::ContentKey;
 use crate::jose::key_management::Recipient;
 use crate::jose::signature::SignatureAlgorithm;
-use crate::message::{Lock, Opened, Received, Request, Transaction};
+use crate::message::{Lock, Opened, Received, Request, Transaction, sha256};
 use crate::pki::TrustedTam;
 use crate::platform::{Clock, Kind, Name, Platform, PortError, Ports, Storage};
 use crate::policy;
@@ -328,11 +328,19 @@ impl<P: Platform> StateQuery<'_, P> {
     /// the state's generation.
     fn run(&mut self, tam: &TrustedTam<'_>) -> Result<(u32, u64), Error> {
         let path = tam.path();
-        let mut chain = ChainBuffer::new();
+        // The chain stands in the working space until it is stored.
+        let mut length: usize = 0;
         for certificate in core::iter::once(path.leaf()).chain(path.authorities()) {
-            chain.push(certificate.der()).map_err(|_| PortError::Full)?;
+            let der = certificate.der();
+            let end = length.saturating_add(der.len());
+            if end > CHAIN_BYTES_LIMIT {
+                return Err(PortError::Full.into());
+            }
+            self.scratch.get_mut(length..end).ok_or(Error::Internal)?.copy_from_slice(der);
+            length = end;
         }
-        let digest = chain.digest();
+        let chain = self.scratch.get(..length).ok_or(Error::Internal)?;
+        let digest = sha256(chain);
         let state = self.registry.state();
         let known = state.tam(tam.identity());
         let next = state.next_number();
@@ -340,7 +348,7 @@ impl<P: Platform> StateQuery<'_, P> {
         self.registry.distrust();
         if new {
             let name = Name { kind: Kind::TamChain, number: next };
-            self.ports.storage.replace(name, chain.der())?;
+            self.ports.storage.replace(name, chain)?;
         }
         let number = self.registry.change().meet(tam, new.then_some(digest))?;
         let state = self.registry.state();

@@ -200,19 +200,23 @@ fn load_signer<P: Platform>(
     storage: &mut P::Storage,
     chain: &mut ChainBuffer,
 ) -> Result<(), Error> {
-    let mut room = [0; otrp_wire::limits::CHAIN_BYTES_LIMIT];
     for tam in state.tams().iter().filter(|tam| key_id.is_none_or(|id| id == tam.leaf)) {
         let name = Name { kind: Kind::TamChain, number: tam.chain };
-        let Some(stored) = storage.load(name, &mut room)? else { continue };
-        let made_it = pki::split_chain(stored)
+        let load = |room: &mut [u8]| storage.load(name, room).map(|der| der.map(<[u8]>::len));
+        if !chain.fill(load)? {
+            continue;
+        }
+        let made_it = chain
+            .certificates()
             .ok()
             .and_then(|chain| pki::Certificate::parse(chain.first().copied()?).ok())
             .and_then(|leaf| leaf.public_key().ok())
             .is_some_and(|key| signed.is_by::<P>(&key));
         if made_it || key_id.is_some() {
-            return chain.set(stored).map_err(|_| Error::Internal);
+            return Ok(());
         }
     }
+    chain.clear();
     Err(UNTRUSTED)
 }
 

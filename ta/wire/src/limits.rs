@@ -7,12 +7,12 @@
 /// certificate chain, its OCSP responses and the personalization data.
 pub const MESSAGE_LIMIT: usize = 4 * 1024 * 1024;
 /// Longest reply in bytes, and the engine's working space: a device that holds the largest number
-/// of the longest names, its state encrypted and signed.
-pub const REPLY_LIMIT: usize = 56 * 1024;
+/// of the longest names and of RSA keys, its state encrypted and signed.
+pub const REPLY_LIMIT: usize = 60 * 1024;
 /// Most security domains on a device.
 pub const SD_LIMIT: usize = 32;
 /// Most installed trusted applications on a device.
-pub const TA_LIMIT: usize = 128;
+pub const TA_LIMIT: usize = 112;
 /// Most TAMs that a device remembers; one without a security domain gives way to a new one.
 pub const TAM_LIMIT: usize = 16;
 /// Most UUIDs whose highest version is remembered, installed or not.
@@ -23,8 +23,12 @@ pub const SP_CERTIFICATE_LIMIT: usize = 4;
 pub const CERTIFICATE_LIMIT: usize = 2048;
 /// Most certificates in a chain, the root included.
 pub const CHAIN_LIMIT: usize = 5;
-/// Longest chain in bytes that is kept, for a TAM or for the TEE.
-pub const CHAIN_BYTES_LIMIT: usize = 4096;
+/// Longest chain of a TAM in bytes: a leaf with an RSA-2048 key, 1.1 KiB, below three authorities
+/// with RSA-4096 keys, 1.3 KiB each.
+pub const CHAIN_BYTES_LIMIT: usize = 6 * 1024;
+/// Longest chain of the TEE in bytes: three certificates with RSA keys, of which two are signed with
+/// an RSA-4096 key. It is a part of every device state, whose base64 makes it 2.4 times as long.
+pub const TEE_CHAIN_BYTES_LIMIT: usize = 3328;
 /// Most OCSP responses in a request: the leaf's and one for each CA below the root.
 pub const OCSP_LIMIT: usize = CHAIN_LIMIT;
 /// Most algorithm names in `supportedsigalgs`.

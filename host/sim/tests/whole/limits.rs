@@ -1,15 +1,17 @@
 //! Every capacity at its limit and one beyond, and the largest answer of all.
 
-use otrp_engine::Engine;
+use openssl::pkey::PKey;
+use openssl::rsa::Rsa;
 use otrp_engine::error::Unanswerable;
 use otrp_engine::image::ELF_LIMIT;
 use otrp_engine::information::QueryError;
 use otrp_engine::limits::{
     CHAIN_BYTES_LIMIT, CHAIN_LIMIT, MESSAGE_LIMIT, NAME_LIMIT, PERSONALIZATION_LIMIT, REPLY_LIMIT,
-    SD_LIMIT, SP_CERTIFICATE_LIMIT, TA_LIMIT, TAM_ID_LIMIT, TAM_LIMIT, TRANSACTION_ID_LIMIT,
-    VERSION_FLOOR_LIMIT,
+    SD_LIMIT, SP_CERTIFICATE_LIMIT, TA_LIMIT, TAM_ID_LIMIT, TAM_LIMIT, TEE_CHAIN_BYTES_LIMIT,
+    TRANSACTION_ID_LIMIT, VERSION_FLOOR_LIMIT,
 };
 use otrp_engine::platform::{KeyType, Kind};
+use otrp_engine::{Engine, Trust};
 use otrp_keys::certificate::{Identity as Signer, Purpose, Template, Validity, generate_p256};
 use otrp_keys::{Uuid, image};
 use otrp_tam::Identity;
@@ -138,8 +140,10 @@ fn fill(keys: KeyType) {
     let answer = session.device.process(&question().build().unwrap().message).unwrap();
     // The TEE's certificates may be larger; they are in base64 in a ciphertext in a payload.
     let chain = session.device.records(Kind::TeeChain)[0].len();
-    let larger = (CHAIN_BYTES_LIMIT - chain) * 64 / 27;
-    eprintln!("SIZES {} {} {}", answer.len(), chain, larger);
+    let larger = (TEE_CHAIN_BYTES_LIMIT - chain) * 64 / 27;
+    // A TEE with an RSA key signs with 256 octets instead of 64, and the key of the state is 512
+    // octets in base64 in a payload where the TAM's key is the largest of RSA, not 40.
+    let larger = larger + (256 - 64) * 4 / 3 + (512 - 40) * 16 / 9;
     assert!(answer.len() + larger <= REPLY_LIMIT, "{} and {larger} bytes", answer.len());
     session.state = session.device.ask(&tam, question());
     // And so is one with everything that may stand beside a state.
@@ -393,6 +397,35 @@ fn a_chain_has_its_length() {
     let refused = device.refusal(&request.build().unwrap().message);
     assert_eq!(refused.code.as_deref(), Some("ERR_TAM_NOT_TRUSTED"));
     assert!(device.world.snapshot() == before);
+}
+
+#[test]
+fn a_chain_of_large_rsa_keys_fits() {
+    // The chain that the limit is made for, but for a leaf on a curve.
+    let large = || PKey::from_rsa(Rsa::generate(4096).unwrap()).unwrap();
+    let root = template("A root of a test", Purpose::Root, None).self_sign(large()).unwrap();
+    let mut chain = vec![root.certificate.clone()];
+    let anchor: &'static [u8] = der(&root.certificate).leak();
+    let mut issuer = root;
+    for name in ["An authority of a test", "An issuing authority of a test"] {
+        let key = large();
+        let certificate = template(name, Purpose::Root, None).issue(&key, &issuer).unwrap();
+        chain.insert(0, certificate.clone());
+        issuer = Signer { key, certificate };
+    }
+    let uri = format!("https://{}", "t".repeat(TAM_ID_LIMIT - "https://".len()));
+    let key = generate_p256().unwrap();
+    let leaf = template("A TAM of a test", Purpose::Party, Some(&uri));
+    chain.insert(0, leaf.issue(&key, &issuer).unwrap());
+    let tam = Identity::new(key, chain, None).unwrap();
+
+    let mut device = Device::provisioned();
+    let trust = Trust { tam_anchors: vec![anchor].leak(), ..pki().trust };
+    device.engine = device.world.boot(trust);
+    device.state(&tam);
+    device.ask(&tam, Builder::device_state(&tam).signer(SignerHeader::KeyId));
+    let stored = device.records(Kind::TamChain)[0].len();
+    assert!((4700..=CHAIN_BYTES_LIMIT).contains(&stored), "{stored} bytes");
 }
 
 #[test]
