@@ -12,4 +12,5 @@ mod home;
 mod limits;
 mod power_cuts;
 mod refusals;
+mod rsa;
 mod update;
