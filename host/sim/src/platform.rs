@@ -333,12 +333,13 @@ impl RsaPublic for SimRsa {
         if !usable || !is_below(number, modulus) {
             return Err(PortError::Failed);
         }
+        let input = number.to_vec();
         let mut compute = || {
             let key = Rsa::from_public_components(
                 BigNum::from_slice(modulus)?,
                 BigNum::from_slice(exponent)?,
             )?;
-            key.public_encrypt(&number.to_vec(), number, Padding::NONE)
+            key.public_encrypt(&input, number, Padding::NONE)
         };
         compute().map(drop).map_err(|_: ErrorStack| PortError::Failed)
     }

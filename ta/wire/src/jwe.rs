@@ -247,8 +247,11 @@ mod tests {
             let mut reader = Reader::new(text.as_bytes());
             let key = WrappedKey::read(&mut reader).unwrap();
             reader.end().unwrap();
-            let WrappedKey::Bare(span) = key else { panic!("{text} is taken for a JWE") };
-            assert_eq!(span.text(text.as_bytes()), text.trim().trim_matches('"'));
+            let expected = text.trim().trim_matches('"');
+            assert!(
+                matches!(key, WrappedKey::Bare(span) if span.text(text.as_bytes()) == expected),
+                "{text}"
+            );
         }
     }
 

@@ -83,6 +83,7 @@ impl KeyWrap {
 
 /// To whom an answer goes: a TAM's key, and how content keys are wrapped for it.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one a message, and it lives on the stack")]
 pub enum Recipient {
     /// A key on P-256.
     P256(Point, KeyWrap),
