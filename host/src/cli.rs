@@ -85,7 +85,9 @@ impl Arguments {
     pub fn run(self, open: OpenTee<'_>, output: &mut dyn Write) -> Result<()> {
         match self.command {
             Command::Status => {
-                let status = open()?.status()?;
+                // The first question of all has the TEE make its key.
+                let mut tee = open()?;
+                let status = patiently(|| tee.status())?;
                 line(output, &status)
             }
             Command::Csr => {
