@@ -31,7 +31,9 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// The source of the broker's `TRUST`.
 fn trust() -> Result<String, Box<dyn Error>> {
-    for name in ["OTRP_TRUST_DIR", "OTRP_TEE_NAME", "OTRP_BUILT_AT", "SOURCE_DATE_EPOCH"] {
+    for name in
+        ["OTRP_TRUST_DIR", "OTRP_TEE_NAME", "OTRP_KEY_TYPE", "OTRP_BUILT_AT", "SOURCE_DATE_EPOCH"]
+    {
         println!("cargo:rerun-if-env-changed={name}");
     }
     let Ok(directory) = env::var("OTRP_TRUST_DIR") else {
@@ -52,9 +54,31 @@ fn trust() -> Result<String, Box<dyn Error>> {
     writeln!(source, "    ],")?;
     writeln!(source, "    tee_anchor: include_bytes!({:?}),", directory.join("tee-root.der"))?;
     writeln!(source, "    tee_name: {tee_name:?},")?;
+    writeln!(source, "    rsa1_5: {},", rsa1_5()?)?;
     writeln!(source, "    built_at: {},", built_at()?)?;
     writeln!(source, "}};")?;
+    writeln!(source, "/// What kind of key pairs this broker makes, from its build.")?;
+    writeln!(source, "pub const KEY_TYPE: otrp_engine::platform::KeyType =")?;
+    writeln!(source, "    otrp_engine::platform::KeyType::{};", key_type()?)?;
     Ok(source)
+}
+
+/// The kind of the TEE's key pairs: `OTRP_KEY_TYPE`, `p256` unless it says `rsa`.
+fn key_type() -> Result<&'static str, Box<dyn Error>> {
+    match env::var("OTRP_KEY_TYPE").as_deref() {
+        Err(_) | Ok("" | "p256") => Ok("P256"),
+        Ok("rsa") => Ok("Rsa2048"),
+        Ok(other) => Err(format!("OTRP_KEY_TYPE={other} is neither p256 nor rsa").into()),
+    }
+}
+
+/// Whether `RSA1_5` is accepted: `OTRP_RSA1_5`, `on` unless it says `off`.
+fn rsa1_5() -> Result<bool, Box<dyn Error>> {
+    match env::var("OTRP_RSA1_5").as_deref() {
+        Err(_) | Ok("" | "on") => Ok(true),
+        Ok("off") => Ok(false),
+        Ok(other) => Err(format!("OTRP_RSA1_5={other} is neither on nor off").into()),
+    }
 }
 
 fn tam_anchors(directory: &Path) -> Result<Vec<PathBuf>, Box<dyn Error>> {

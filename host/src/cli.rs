@@ -3,6 +3,9 @@
 use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Parser, Subcommand};
@@ -16,6 +19,9 @@ use crate::tee::{Tee, TeeError};
 /// Longest input of `process` in bytes. It leaves it to the TEE to refuse a message that is too
 /// long, but not to find memory for anything whatever.
 const INPUT_LIMIT: usize = 2 * MESSAGE_LIMIT;
+
+/// How long the making of a key pair may take before the user is told what happens.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Opens the TEE at the moment it is needed.
 pub type OpenTee<'a> = &'a mut dyn FnMut() -> Result<Box<dyn Tee>, TeeError>;
@@ -94,21 +100,33 @@ impl Arguments {
     pub fn run(self, open: OpenTee<'_>, output: &mut dyn Write) -> Result<()> {
         match self.command {
             Command::Status => {
-                let status = open()?.status()?;
+                // The first question of all has the TEE make its key.
+                let mut tee = open()?;
+                let status = patiently(|| tee.status())?;
                 line(output, &status)
             }
             Command::Csr { out } => {
-                let request = open()?.certification_request()?;
+                let mut tee = open()?;
+                let request = patiently(|| tee.certification_request())?;
                 let request = pem::certification_request(&request);
-                let Some(file) = out else { return put(output, request.as_bytes()) };
-                fs::write(&file, request)
-                    .with_context(|| format!("cannot write {}", file.display()))?;
-                line(output, format!("{}: have it certified", file.display()).as_bytes())
+                match out {
+                    None => put(output, request.as_bytes())?,
+                    Some(file) => {
+                        fs::write(&file, request)
+                            .with_context(|| format!("cannot write {}", file.display()))?;
+                        line(output, format!("{}: have it certified", file.display()).as_bytes())?;
+                    }
+                }
+                prepare(tee.as_mut());
+                Ok(())
             }
             Command::ImportCert { file } => {
                 let chain = pem::chain(&read(&file)?).context(file.display().to_string())?;
-                open()?.import_certificates(&chain)?;
-                line(output, b"the TEE has taken its certificates")
+                let mut tee = open()?;
+                tee.import_certificates(&chain)?;
+                line(output, b"the TEE has taken its certificates")?;
+                prepare(tee.as_mut());
+                Ok(())
             }
             Command::Request { url, ta, ca_file } => {
                 request(&url, ca_file.as_deref(), ta.as_deref(), open, output)
@@ -141,6 +159,7 @@ fn request(
             written = line(output, exchange.to_string().as_bytes());
         }
     });
+    prepare(tee.as_mut());
     session?;
     written?;
     match ta {
@@ -149,6 +168,29 @@ fn request(
         }
         _ => Ok(()),
     }
+}
+
+/// Lets the TEE make what takes long, now that nobody waits. A failure costs a later request time
+/// and is no failure of what was asked for.
+fn prepare(tee: &mut dyn Tee) {
+    if let Err(error) = patiently(|| tee.prepare()) {
+        eprintln!("otrp-agent: no key pair in reserve: {error}");
+    }
+}
+
+/// Does what takes long on some TEEs, and says so where it does.
+fn patiently<T>(work: impl FnOnce() -> T) -> T {
+    let (done, waiting) = mpsc::channel::<()>();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            if waiting.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+                eprintln!("otrp-agent: the TEE makes an RSA key pair, which may take a minute");
+            }
+        });
+        let result = work();
+        drop(done);
+        result
+    })
 }
 
 /// Has the TEE process the one message in `input`.

@@ -16,6 +16,7 @@ const TA_INFORMATION: u32 = 1;
 const EXPORT_REQUEST: u32 = 2;
 const IMPORT_CERTIFICATES: u32 = 3;
 const STATUS: u32 = 4;
+const PREPARE: u32 = 5;
 
 /// The longest reply this agent makes room for; a broker that was built for more than the usual
 /// [`REPLY_LIMIT`] states its need, and gets that much.
@@ -118,6 +119,11 @@ impl Tee for Optee {
                 _ => failure(&error),
             },
         )
+    }
+
+    fn prepare(&mut self) -> Result<(), TeeError> {
+        let mut operation = Operation::new(0, ParamNone, ParamNone, ParamNone, ParamNone);
+        self.session.invoke_command(PREPARE, &mut operation).map_err(|error| failure(&error))
     }
 
     fn status(&mut self) -> Result<Vec<u8>, TeeError> {

@@ -26,6 +26,12 @@ pub trait Tee {
     /// `Refused` where they are not for this TEE or do not end at its maker's root.
     fn import_certificates(&mut self, chain: &[u8]) -> Result<(), TeeError>;
 
+    /// Has the broker make what a later request needs and what takes long to make.
+    ///
+    /// # Errors
+    /// Whatever keeps the TEE from it; the request then takes longer.
+    fn prepare(&mut self) -> Result<(), TeeError>;
+
     /// The broker's description of itself, a JSON object.
     ///
     /// # Errors

@@ -103,6 +103,32 @@ fn certificates_reach_the_tee_as_der() {
 }
 
 #[test]
+fn the_tee_prepares_for_what_may_come() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("chain");
+    fs::write(&file, PEM).unwrap();
+    let server = || Server::new(vec![message(br#"{"InstallTARequest":{}}"#), nothing_more()]);
+    let url = || server().url();
+    let rows: [(Vec<String>, usize); 5] = [
+        (vec!["csr".into()], 1),
+        (vec!["import-cert".into(), file.to_str().unwrap().into()], 1),
+        (vec!["request".into(), url()], 1),
+        (vec!["status".into()], 0),
+        (vec!["ta-info".into(), "sp".into(), "ta".into()], 0),
+    ];
+    for (arguments, times) in rows {
+        // It is not what was asked for, so that its failure is none of the command.
+        for preparation in [None, Some(TeeError::Full)] {
+            let tee = ScriptedTee { preparation, ..ScriptedTee::default() };
+            let prepared = Arc::clone(&tee.prepared);
+            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            run(&arguments, tee).0.unwrap();
+            assert_eq!(*prepared.lock().unwrap(), times, "{arguments:?}");
+        }
+    }
+}
+
+#[test]
 fn failures_of_the_tee_are_one_sentence() {
     for (failure, expected) in [
         (TeeError::NoDevice, "/dev/tee0"),

@@ -37,7 +37,7 @@ tas)
     variant=${2:?a variant}
     [ -d "$TRUST" ] || fail "$TRUST is missing; make it with: make keys"
     mapfile -t anchors < <(find "$TRUST" -type f | LC_ALL=C sort)
-    inputs=$(key "$(sources "$ROOT/ta")" "$(cat "$CACHE/stamp/optee-devkit")" "$TRUST" "$(key_of_files "${anchors[@]}")" "${OTRP_TEE_NAME:-}")
+    inputs=$(key "$(sources "$ROOT/ta")" "$(cat "$CACHE/stamp/optee-devkit")" "$TRUST" "$(key_of_files "${anchors[@]}")" "${OTRP_TEE_NAME:-}" "${OTRP_KEY_TYPE:-}" "${OTRP_RSA1_5:-}")
     fresh "tas-$variant" "$inputs" && exit
     say "compiling the trusted applications ($variant), about a minute the first time"
     mkdir -p "$CACHE/ta"

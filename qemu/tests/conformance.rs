@@ -20,7 +20,8 @@ fn boot(variant: &str) -> (tempfile::TempDir, Guest) {
 #[ignore = "needs the lab image: make lab"]
 fn the_ports_keep_their_contracts_in_op_tee() {
     let (_folder, mut guest) = boot("lab");
-    let output = guest.run_with("otrp-lab run", &[], Duration::from_secs(300)).unwrap();
+    // It makes four RSA key pairs, each of which may take a minute under emulation.
+    let output = guest.run_with("otrp-lab run", &[], Duration::from_secs(900)).unwrap();
     let report = output.text();
     assert_eq!(output.status, 0, "{report}\n{}", output.error_text());
     // A report without checks would pass for one without failures.

@@ -99,14 +99,14 @@ def wrapped(data, indent):
 
 print("//! RSA signatures and forgeries over one digest; written by make_rsa_vectors.py.")
 print("""
-use otrp_engine::platform::RsaPadding;
+use otrp_engine::rsa::signature::Padding;
 
 /// A signature and what a check must say of it.
 pub struct Vector {
     /// What it is.
     pub name: &'static str,
     /// The padding to check.
-    pub padding: RsaPadding,
+    pub padding: Padding,
     /// The key's modulus.
     pub modulus: &'static [u8],
     /// The key's public exponent.
@@ -158,7 +158,7 @@ for name, kind, bits, signature, valid in rows:
     exponent = "&[3]" if bits == "three" else "&[1, 0, 1]"
     print("    Vector {")
     print(f'        name: "{name}",')
-    print(f"        padding: RsaPadding::{kind},")
+    print(f"        padding: Padding::{kind},")
     print(f"        modulus: MODULUS_{str(bits).upper()},")
     print(f"        exponent: {exponent},")
     print(f"        signature: &unhex::<{len(signature)}>(\n            \"{wrapped(signature, 13)}\",\n        ),")

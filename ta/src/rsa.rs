@@ -1,48 +1,31 @@
-//! RSA signature checks: the arithmetic through the GlobalPlatform API, the padding here.
+//! RSA's public-key operation through the GlobalPlatform API.
 //!
 //! `TEE_AsymmetricVerifyDigest` is not used, because libutee ends the TA on every failure but
 //! `TEE_ERROR_SIGNATURE_INVALID`, and the TEE core's ASN.1 reader has others, which whoever owns
 //! some RSA key can provoke: a padded `DigestInfo` of rubbish would end the broker. The core also
-//! accepts a `DigestInfo` without its NULL. A public-key operation on checked numbers cannot fail,
-//! and padding is compared with what it must be, not read.
+//! accepts a `DigestInfo` without its NULL. A public-key operation on checked numbers cannot fail;
+//! the engine judges the padding.
 
-mod padding;
+use alloc::vec::Vec;
 
 use optee_utee::{
     AlgorithmId, Asymmetric, AttributeId, AttributeMemref, Error, OperationMode, TransientObject,
     TransientObjectType,
 };
-use otrp_engine::platform::{RsaPadding, RsaVerify};
-
-/// Bytes of the largest modulus, 4096 bits.
-const MODULUS_LIMIT: usize = 512;
+use otrp_engine::platform::{PortError, RsaPublic};
+use otrp_engine::rsa::{LONGEST_MODULUS, is_below};
 
 /// RSA through the GlobalPlatform API.
 #[derive(Debug)]
 pub struct TeeRsa;
 
-impl RsaVerify for TeeRsa {
-    fn verify(
-        padding: RsaPadding,
-        modulus: &[u8],
-        exponent: &[u8],
-        digest: &[u8; 32],
-        signature: &[u8],
-    ) -> bool {
-        if !usable_key(modulus, exponent) || !below_modulus(signature, modulus) {
-            return false;
+impl RsaPublic for TeeRsa {
+    fn raise(modulus: &[u8], exponent: &[u8], number: &mut [u8]) -> Result<(), PortError> {
+        if !usable_key(modulus, exponent) || !is_below(number, modulus) {
+            return Err(PortError::Failed);
         }
-        let mut buffer = [0; MODULUS_LIMIT];
-        let Some(encoded) = buffer.get_mut(..modulus.len()) else {
-            return false;
-        };
-        if !public_operation(modulus, exponent, signature, encoded) {
-            return false;
-        }
-        match padding {
-            RsaPadding::Pkcs1 => padding::is_pkcs1(encoded, digest),
-            RsaPadding::Pss => padding::is_pss(encoded, modulus, digest),
-        }
+        let result = encrypt(modulus, exponent, number).map_err(|_| PortError::Failed)?;
+        place(&result, number)
     }
 }
 
@@ -52,7 +35,7 @@ impl RsaVerify for TeeRsa {
 fn usable_key(modulus: &[u8], exponent: &[u8]) -> bool {
     let odd = |number: &[u8]| number.last().is_some_and(|byte| byte & 1 == 1);
     let sized = |number: &[u8]| number.first().is_some_and(|byte| *byte != 0);
-    (256..=MODULUS_LIMIT).contains(&modulus.len())
+    (256..=LONGEST_MODULUS).contains(&modulus.len())
         && (1..=4).contains(&exponent.len())
         && odd(modulus)
         && odd(exponent)
@@ -61,27 +44,16 @@ fn usable_key(modulus: &[u8], exponent: &[u8]) -> bool {
         && exponent != [1]
 }
 
-/// Whether the signature is a number below the modulus, written at its length (RFC 8017, 8.1.2).
-fn below_modulus(signature: &[u8], modulus: &[u8]) -> bool {
-    signature.len() == modulus.len() && signature < modulus
-}
-
-/// Writes signature^exponent mod modulus to `encoded`, which is as long as the modulus.
-fn public_operation(modulus: &[u8], exponent: &[u8], signature: &[u8], encoded: &mut [u8]) -> bool {
-    let Ok(number) = encrypt(modulus, exponent, signature) else {
-        return false;
-    };
-    // OP-TEE leaves leading zeros out.
-    let Some(padding) = encoded.len().checked_sub(number.len()) else {
-        return false;
-    };
-    let (zeros, rest) = encoded.split_at_mut(padding);
+/// Puts what OP-TEE computed into its place, with the leading zeros that OP-TEE leaves out.
+pub(crate) fn place(result: &[u8], number: &mut [u8]) -> Result<(), PortError> {
+    let zeros = number.len().checked_sub(result.len()).ok_or(PortError::Failed)?;
+    let (zeros, rest) = number.split_at_mut(zeros);
     zeros.fill(0);
-    rest.copy_from_slice(&number);
-    true
+    rest.copy_from_slice(result);
+    Ok(())
 }
 
-fn encrypt(modulus: &[u8], exponent: &[u8], input: &[u8]) -> Result<alloc::vec::Vec<u8>, Error> {
+fn encrypt(modulus: &[u8], exponent: &[u8], input: &[u8]) -> Result<Vec<u8>, Error> {
     let bits = modulus.len().saturating_mul(8);
     let mut key = TransientObject::allocate(TransientObjectType::RsaPublicKey, bits)?;
     key.populate(&[

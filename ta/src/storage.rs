@@ -15,7 +15,7 @@ use otrp_engine::platform::{Name, PortError, Storage};
 pub struct PrivateStorage;
 
 /// Several readers of an object at a time: one that is held open is read too.
-const READ: DataFlag = DataFlag::ACCESS_READ.union(DataFlag::SHARE_READ);
+pub(crate) const READ: DataFlag = DataFlag::ACCESS_READ.union(DataFlag::SHARE_READ);
 
 /// An object that stays open for a while; see [`PrivateStorage::hold`].
 #[must_use = "it is closed when it is dropped"]
@@ -45,18 +45,7 @@ impl Storage for PrivateStorage {
             return Ok(None);
         };
         let size = object.info().map_err(|error| port_error(&error))?.data_size();
-        let record = buffer.get_mut(..size).ok_or(PortError::Corrupt)?;
-        let mut filled = 0;
-        while let Some(rest) = record.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            let count = object.read(rest).map_err(|error| port_error(&error))?;
-            let count = usize::try_from(count).map_err(|_| PortError::Failed)?;
-            // The end of the data before its size.
-            if count == 0 {
-                return Err(PortError::Corrupt);
-            }
-            filled = filled.saturating_add(count);
-        }
-        Ok(Some(record))
+        read(&mut object, size, buffer).map(Some)
     }
 
     fn replace(&mut self, name: Name, record: &[u8]) -> Result<(), PortError> {
@@ -81,6 +70,26 @@ impl Storage for PrivateStorage {
     }
 }
 
+/// Reads the `size` bytes of an object to the start of `buffer`.
+pub(crate) fn read<'b>(
+    object: &mut PersistentObject,
+    size: usize,
+    buffer: &'b mut [u8],
+) -> Result<&'b [u8], PortError> {
+    let record = buffer.get_mut(..size).ok_or(PortError::Corrupt)?;
+    let mut filled = 0;
+    while let Some(rest) = record.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        let count = object.read(rest).map_err(|error| port_error(&error))?;
+        let count = usize::try_from(count).map_err(|_| PortError::Failed)?;
+        // The end of the data before its size.
+        if count == 0 {
+            return Err(PortError::Corrupt);
+        }
+        filled = filled.saturating_add(count);
+    }
+    Ok(record)
+}
+
 fn delete(name: Name) -> Result<(), PortError> {
     match open(name, DataFlag::ACCESS_WRITE_META)? {
         Some(object) => object.close_and_delete().map_err(|error| port_error(&error)),
@@ -88,7 +97,8 @@ fn delete(name: Name) -> Result<(), PortError> {
     }
 }
 
-fn open(name: Name, flags: DataFlag) -> Result<Option<PersistentObject>, PortError> {
+/// Opens an object; `None` if there is none.
+pub(crate) fn open(name: Name, flags: DataFlag) -> Result<Option<PersistentObject>, PortError> {
     match PersistentObject::open(ObjectStorageConstants::Private, &name.identifier(), flags) {
         Ok(object) => Ok(Some(object)),
         Err(error) if error.kind() == ErrorKind::ItemNotFound => Ok(None),
@@ -97,7 +107,7 @@ fn open(name: Name, flags: DataFlag) -> Result<Option<PersistentObject>, PortErr
 }
 
 /// What a failure of the TEE means to the engine.
-fn port_error(error: &Error) -> PortError {
+pub(crate) fn port_error(error: &Error) -> PortError {
     match error.kind() {
         ErrorKind::StorageNoSpace | ErrorKind::OutOfMemory => PortError::Full,
         ErrorKind::CorruptObject | ErrorKind::CorruptObject2 | ErrorKind::MacInvalid => {

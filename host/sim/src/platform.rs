@@ -1,13 +1,14 @@
 //! The ports over a [`World`].
 
 use openssl::bn::BigNum;
-use openssl::pkey::PKey;
-use openssl::rsa::Rsa;
-use openssl::sign::RsaPssSaltlen;
+use openssl::error::ErrorStack;
+use openssl::pkey::Private;
+use openssl::rsa::{Padding, Rsa};
 use otrp_engine::platform::{
-    Clock, Keys, Name, Platform, Point, PortError, Rng, RsaPadding, RsaVerify, Storage, StoredTa,
-    TaStore, UuidBytes,
+    Clock, KeyType, Keys, Modulus, Name, OwnPublicKey, Platform, Point, PortError, Rng, RsaPublic,
+    Storage, StoredTa, TaStore, UuidBytes,
 };
+use otrp_engine::rsa::is_below;
 use otrp_engine::secret::Seed;
 use p256::SecretKey;
 use p256::ecdsa::SigningKey;
@@ -93,6 +94,9 @@ impl TaStore for SimTaStore {
             if self.world.reserved.borrow().contains(uuid) {
                 return Err(PortError::Denied);
             }
+            if ta.size == 0 {
+                return Err(PortError::Failed);
+            }
             self.open = Some((*uuid, Image { stored: *ta, elf: Vec::new() }));
             Ok(())
         })
@@ -102,7 +106,8 @@ impl TaStore for SimTaStore {
         let result = self.world.faults.clone().run("ta_store.write", || {
             let (_, image) = self.open.as_mut().ok_or(PortError::Failed)?;
             image.elf.extend_from_slice(bytes);
-            Ok(())
+            let length = u32::try_from(image.elf.len()).map_err(|_| PortError::Failed)?;
+            if length > image.stored.size { Err(PortError::Failed) } else { Ok(()) }
         });
         if result.is_err() {
             self.open = None;
@@ -152,36 +157,83 @@ impl SimKeys {
         Self(world)
     }
 
-    fn secret(&self, name: Name) -> Result<Option<SecretKey>, PortError> {
+    fn pair(&self, name: Name) -> Result<Option<Pair>, PortError> {
         let records = self.0.records.borrow();
         let Some(record) = records.get(&name) else { return Ok(None) };
-        // The library takes shorter keys as well, with zeros in front.
-        let record: &[u8; 32] = record.as_slice().try_into().map_err(|_| PortError::Corrupt)?;
-        SecretKey::from_slice(record).map(Some).map_err(|_| PortError::Corrupt)
+        Pair::read(record).map(Some).ok_or(PortError::Corrupt)
+    }
+
+    fn elliptic(&self, name: Name) -> Result<SecretKey, PortError> {
+        match self.pair(name)? {
+            Some(Pair::P256(key)) => Ok(key),
+            Some(Pair::Rsa2048(_)) | None => Err(PortError::Failed),
+        }
     }
 }
 
-fn point(key: &SecretKey) -> Point {
-    key.public_key().to_sec1_point(false).as_bytes().try_into().expect("an uncompressed point")
+/// A key pair, as it is stored: a scalar, or the DER of an RSAPrivateKey.
+enum Pair {
+    P256(SecretKey),
+    Rsa2048(Rsa<Private>),
+}
+
+impl Pair {
+    fn generate(kind: KeyType) -> Self {
+        match kind {
+            KeyType::P256 => Self::P256(SecretKey::generate()),
+            KeyType::Rsa2048 => Self::Rsa2048(Rsa::generate(2048).expect("an RSA key pair")),
+        }
+    }
+
+    fn read(record: &[u8]) -> Option<Self> {
+        // The library takes shorter scalars as well, with zeros in front.
+        if let Ok(scalar) = <&[u8; 32]>::try_from(record) {
+            return SecretKey::from_slice(scalar).ok().map(Self::P256);
+        }
+        Rsa::private_key_from_der(record).ok().map(Self::Rsa2048)
+    }
+
+    fn record(&self) -> Vec<u8> {
+        match self {
+            Self::P256(key) => key.to_bytes().to_vec(),
+            Self::Rsa2048(key) => key.private_key_to_der().expect("an RSA key pair as DER"),
+        }
+    }
+
+    fn public(&self) -> OwnPublicKey {
+        match self {
+            Self::P256(key) => {
+                let point = key.public_key().to_sec1_point(false);
+                OwnPublicKey::P256(point.as_bytes().try_into().expect("an uncompressed point"))
+            }
+            Self::Rsa2048(key) => {
+                OwnPublicKey::Rsa2048(key.n().to_vec().try_into().expect("2048 bits"))
+            }
+        }
+    }
 }
 
 impl Keys for SimKeys {
-    fn generate(&mut self, name: Name) -> Result<Point, PortError> {
-        let key = SecretKey::generate();
+    fn makes(&self) -> KeyType {
+        self.0.key_type.get()
+    }
+
+    fn generate(&mut self, name: Name) -> Result<OwnPublicKey, PortError> {
+        let pair = Pair::generate(self.makes());
         self.0.faults.run("keys.generate", || {
-            self.0.records.borrow_mut().insert(name, key.to_bytes().to_vec());
-            Ok(point(&key))
+            self.0.records.borrow_mut().insert(name, pair.record());
+            Ok(pair.public())
         })
     }
 
-    fn public(&mut self, name: Name) -> Result<Option<Point>, PortError> {
+    fn public(&mut self, name: Name) -> Result<Option<OwnPublicKey>, PortError> {
         self.0.faults.ask("keys.public")?;
-        Ok(self.secret(name)?.as_ref().map(point))
+        Ok(self.pair(name)?.as_ref().map(Pair::public))
     }
 
     fn sign(&mut self, name: Name, digest: &[u8; 32]) -> Result<[u8; 64], PortError> {
         self.0.faults.ask("keys.sign")?;
-        let key = SigningKey::from(self.secret(name)?.ok_or(PortError::Failed)?);
+        let key = SigningKey::from(self.elliptic(name)?);
         let signature: p256::ecdsa::Signature =
             key.sign_prehash(digest).map_err(|_| PortError::Failed)?;
         Ok(signature.to_bytes().into())
@@ -189,12 +241,36 @@ impl Keys for SimKeys {
 
     fn agree(&mut self, name: Name, peer: &Point) -> Result<Seed, PortError> {
         self.0.faults.ask("keys.agree")?;
-        let key = self.secret(name)?.ok_or(PortError::Failed)?;
+        let key = self.elliptic(name)?;
         let peer = p256::PublicKey::from_sec1_bytes(peer).map_err(|_| PortError::Failed)?;
         let shared = key.diffie_hellman(&peer);
         let bytes: [u8; 32] =
             shared.raw_secret_bytes().as_slice().try_into().map_err(|_| PortError::Failed)?;
         Ok(Seed::new(bytes))
+    }
+
+    fn rsa(&mut self, name: Name, number: &mut Modulus) -> Result<(), PortError> {
+        self.0.faults.ask("keys.rsa")?;
+        let Some(Pair::Rsa2048(key)) = self.pair(name)? else { return Err(PortError::Failed) };
+        let input = *number;
+        let result = key.private_decrypt(&input, number, Padding::NONE);
+        result.map(drop).map_err(|_| PortError::Failed)
+    }
+
+    fn rename(&mut self, name: Name, to: Name) -> Result<Option<OwnPublicKey>, PortError> {
+        let Some(pair) = self.pair(name)? else {
+            self.0.faults.ask("keys.rename")?;
+            return Ok(None);
+        };
+        self.0.faults.run("keys.rename", || {
+            let mut records = self.0.records.borrow_mut();
+            if records.contains_key(&to) {
+                return Err(PortError::Failed);
+            }
+            let record = records.remove(&name).ok_or(PortError::Failed)?;
+            records.insert(to, record);
+            Ok(Some(pair.public()))
+        })
     }
 
     fn destroy(&mut self, name: Name) -> Result<(), PortError> {
@@ -246,33 +322,25 @@ impl Rng for SimRng {
 #[derive(Debug)]
 pub struct SimRsa;
 
-impl RsaVerify for SimRsa {
-    fn verify(
-        padding: RsaPadding,
-        modulus: &[u8],
-        exponent: &[u8],
-        digest: &[u8; 32],
-        signature: &[u8],
-    ) -> bool {
-        let check = || {
+impl RsaPublic for SimRsa {
+    fn raise(modulus: &[u8], exponent: &[u8], number: &mut [u8]) -> Result<(), PortError> {
+        let odd = |octets: &[u8]| octets.last().is_some_and(|octet| octet & 1 == 1);
+        let plain = |octets: &[u8]| octets.first().is_some_and(|octet| *octet != 0);
+        let usable = (256..=512).contains(&modulus.len())
+            && (1..=4).contains(&exponent.len())
+            && exponent != [1]
+            && [modulus, exponent].into_iter().all(|octets| odd(octets) && plain(octets));
+        if !usable || !is_below(number, modulus) {
+            return Err(PortError::Failed);
+        }
+        let input = number.to_vec();
+        let mut compute = || {
             let key = Rsa::from_public_components(
                 BigNum::from_slice(modulus)?,
                 BigNum::from_slice(exponent)?,
             )?;
-            let key = PKey::from_rsa(key)?;
-            let mut context = openssl::pkey_ctx::PkeyCtx::new(&key)?;
-            context.verify_init()?;
-            context.set_signature_md(openssl::md::Md::sha256())?;
-            match padding {
-                RsaPadding::Pkcs1 => context.set_rsa_padding(openssl::rsa::Padding::PKCS1)?,
-                RsaPadding::Pss => {
-                    context.set_rsa_padding(openssl::rsa::Padding::PKCS1_PSS)?;
-                    context.set_rsa_mgf1_md(openssl::md::Md::sha256())?;
-                    context.set_rsa_pss_saltlen(RsaPssSaltlen::custom(32))?;
-                }
-            }
-            context.verify(digest, signature)
+            key.public_encrypt(&input, number, Padding::NONE)
         };
-        check().unwrap_or(false)
+        compute().map(drop).map_err(|_: ErrorStack| PortError::Failed)
     }
 }

@@ -1,10 +1,10 @@
 //! What survives a power cut: storage and the TA database.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use otrp_engine::platform::{Name, Ports, StoredTa, UuidBytes};
+use otrp_engine::platform::{KeyType, Name, Ports, StoredTa, UuidBytes};
 use otrp_engine::{Engine, Trust};
 
 use crate::fault::Faults;
@@ -30,6 +30,8 @@ pub struct World {
     pub reserved: Rc<RefCell<Vec<UuidBytes>>>,
     /// Planned faults.
     pub faults: Faults,
+    /// What kind of key pairs the device makes.
+    pub key_type: Rc<Cell<KeyType>>,
     /// The normal world's clock, in seconds since 1970.
     pub clock: Rc<RefCell<u64>>,
 }

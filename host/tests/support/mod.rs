@@ -115,6 +115,9 @@ pub struct ScriptedTee {
     pub replies: VecDeque<Result<Vec<u8>, TeeError>>,
     pub asked: Arc<Mutex<Vec<Vec<u8>>>>,
     pub applications: Vec<&'static str>,
+    /// What `prepare` says, and how often it was called.
+    pub preparation: Option<TeeError>,
+    pub prepared: Arc<Mutex<usize>>,
 }
 
 impl ScriptedTee {
@@ -144,6 +147,11 @@ impl Tee for ScriptedTee {
 
     fn import_certificates(&mut self, chain: &[u8]) -> Result<(), TeeError> {
         self.reply(chain).map(drop)
+    }
+
+    fn prepare(&mut self) -> Result<(), TeeError> {
+        *self.prepared.lock().unwrap() += 1;
+        self.preparation.map_or(Ok(()), Err)
     }
 
     fn status(&mut self) -> Result<Vec<u8>, TeeError> {

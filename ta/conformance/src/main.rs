@@ -20,11 +20,11 @@ use optee_utee::{
     ta_open_session,
 };
 use otrp_conformance::Report;
-use otrp_engine::platform::{PortError, StoredTa, TaStore as _, UuidBytes};
+use otrp_engine::platform::{KeyType, PortError, StoredTa, TaStore as _, UuidBytes};
 use otrp_ta::{
     clock::ReeClock,
     inbox,
-    keys::SoftwareKeys,
+    keys::TeeKeys,
     rng::TeeRng,
     rsa::TeeRsa,
     storage::PrivateStorage,
@@ -165,9 +165,15 @@ fn run(text: &mut String) -> (u32, u32) {
     timed(&mut report, |report| otrp_conformance::rng(&mut TeeRng, report));
     timed(&mut report, |report| otrp_conformance::clock(&mut ReeClock, report));
     timed(&mut report, |report| otrp_conformance::storage(&mut PrivateStorage, report));
-    timed(&mut report, |report| {
-        otrp_conformance::keys(&mut SoftwareKeys::new(), oracle::verify_p256, report);
-    });
+    for makes in [KeyType::P256, KeyType::Rsa2048] {
+        timed(&mut report, |report| {
+            otrp_conformance::keys::<_, TeeRsa>(
+                &mut TeeKeys::new(makes),
+                oracle::verify_p256,
+                report,
+            );
+        });
+    }
     timed(&mut report, otrp_conformance::rsa::<TeeRsa>);
     timed(&mut report, |report| {
         otrp_conformance::ta_store(&mut PtaStore::new(), &reserved, report);

@@ -1,9 +1,10 @@
 //! One function a port. Each leaves nothing behind.
 
 use otrp_engine::platform::{
-    Clock, Keys, Kind, Name, Point, PortError, Rng, RsaPadding, RsaVerify, Storage, StoredTa,
-    TaStore, UuidBytes,
+    Clock, Keys, Kind, Modulus, Name, OwnPublicKey, Point, PortError, RSA_EXPONENT, Rng, RsaPublic,
+    Storage, StoredTa, TaStore, UuidBytes,
 };
+use otrp_engine::rsa::signature::{self, Padding};
 
 use crate::{
     report::Report,
@@ -224,8 +225,9 @@ const BASE: Point = [
     0xf5,
 ];
 
-/// Key pairs. `verify` is another implementation's ECDSA with P-256 on a digest.
-pub fn keys<K: Keys>(
+/// Key pairs of the kind that the port makes. `verify` is another implementation's ECDSA with P-256
+/// on a digest; what RSA's private-key operation gives, its public-key operation takes back.
+pub fn keys<K: Keys, R: RsaPublic>(
     keys: &mut K,
     verify: impl Fn(&Point, &[u8; 32], &[u8; 64]) -> bool,
     report: &mut Report<'_>,
@@ -243,6 +245,11 @@ pub fn keys<K: Keys>(
             "an absent key agrees on nothing",
             keys.agree(name, &BASE).err() == Some(PortError::Failed),
         );
+        report.equal(
+            "an absent key decrypts nothing",
+            keys.rsa(name, &mut [1; 256]),
+            Err(PortError::Failed),
+        );
     }
 
     let (Ok(first), Ok(second), Ok(third)) =
@@ -251,54 +258,149 @@ pub fn keys<K: Keys>(
         report.check("keys are made", false);
         return;
     };
+    for public in [first, second, third] {
+        report.equal("a key is of the kind that is made", public.key_type(), keys.makes());
+    }
     report.check("keys differ", first != second && second != third && first != third);
-    report.equal("a public key is told again", keys.public(one), Ok(Some(first)));
-    report.equal("a public key is told again", keys.public(two), Ok(Some(second)));
-    report.equal("a public key is told again", keys.public(tee), Ok(Some(third)));
-
-    for (name, point, stranger) in [(one, first, second), (two, second, third), (tee, third, first)]
-    {
-        for digest in [&ABC, &[0; 32]] {
-            let Ok(signature) = keys.sign(name, digest) else {
-                report.check("a key signs", false);
-                continue;
-            };
-            report.check("its signature is valid", verify(&point, digest, &signature));
-            report.check("not for another key", !verify(&stranger, digest, &signature));
-            let mut changed = *digest;
-            changed[31] ^= 1;
-            report.check("nor for another digest", !verify(&point, &changed, &signature));
-        }
-        let x = point.get(1..33);
-        report.check(
-            "agreeing with the base point gives one's own public key",
-            keys.agree(name, &BASE).is_ok_and(|seed| Some(seed.bytes().as_slice()) == x),
-        );
-        for peer in invalid_points(&point) {
-            report.check(
-                "what is no point of the curve is refused",
-                keys.agree(name, &peer).err() == Some(PortError::Failed),
-            );
+    let pairs = [(one, first, second), (two, second, third), (tee, third, first)];
+    for (name, public, stranger) in pairs {
+        report.equal("a public key is told again", keys.public(name), Ok(Some(public)));
+        match (public, stranger) {
+            (OwnPublicKey::P256(public), OwnPublicKey::P256(stranger)) => {
+                elliptic_pair(keys, name, &public, &stranger, &verify, report);
+            }
+            (OwnPublicKey::Rsa2048(public), OwnPublicKey::Rsa2048(stranger)) => {
+                rsa_pair::<K, R>(keys, name, &public, &stranger, report);
+            }
+            _ => report.check("all keys are of one kind", false),
         }
     }
-    report.check(
-        "both sides agree",
-        match (keys.agree(one, &second), keys.agree(two, &first)) {
-            (Ok(one), Ok(two)) => one.bytes() == two.bytes(),
-            _ => false,
-        },
-    );
+    if let (OwnPublicKey::P256(first), OwnPublicKey::P256(second)) = (first, second) {
+        report.check(
+            "both sides agree",
+            match (keys.agree(one, &second), keys.agree(two, &first)) {
+                (Ok(one), Ok(two)) => one.bytes() == two.bytes(),
+                _ => false,
+            },
+        );
+    }
+
+    let free = Name { kind: Kind::SpareKey, number: NUMBER };
+    report.equal("the new name is free", keys.destroy(free), Ok(()));
+    report.equal("an absent key gets no other name", keys.rename(free, one), Ok(None));
+    report.equal("nor is one replaced by it", keys.public(one), Ok(Some(first)));
+    report.equal("a key gets another name", keys.rename(tee, free), Ok(Some(third)));
+    report.equal("it is known under that", keys.public(free), Ok(Some(third)));
+    report.equal("and not under the old one", keys.public(tee), Ok(None));
+    report.equal("a name that is taken is refused", keys.rename(free, two), Err(PortError::Failed));
+    report.equal("its owner keeps it", keys.public(two), Ok(Some(second)));
+    report.equal("and the other key its own", keys.public(free), Ok(Some(third)));
+    report.equal("a key gets its name back", keys.rename(free, tee), Ok(Some(third)));
+    report.equal("a public key is told again", keys.public(tee), Ok(Some(third)));
 
     let replaced = keys.generate(one);
-    report.check("a new key pair is another one", replaced.is_ok_and(|point| point != first));
+    report.check("a new key pair is another one", replaced.is_ok_and(|public| public != first));
     report.equal("a key pair is replaced", keys.public(one), replaced.map(Some));
     report.equal("the others stay", keys.public(two), Ok(Some(second)));
     for name in [one, two, tee] {
         report.equal("a key is destroyed", keys.destroy(name), Ok(()));
         report.equal("a destroyed key has no public key", keys.public(name), Ok(None));
         report.check("a destroyed key signs nothing", keys.sign(name, &ABC).is_err());
+        report.check("a destroyed key decrypts nothing", keys.rsa(name, &mut [1; 256]).is_err());
     }
     report.section("keys");
+}
+
+/// What a key pair on P-256 does and does not.
+fn elliptic_pair<K: Keys>(
+    keys: &mut K,
+    name: Name,
+    point: &Point,
+    stranger: &Point,
+    verify: &impl Fn(&Point, &[u8; 32], &[u8; 64]) -> bool,
+    report: &mut Report<'_>,
+) {
+    for digest in [&ABC, &[0; 32]] {
+        let Ok(signature) = keys.sign(name, digest) else {
+            report.check("a key signs", false);
+            continue;
+        };
+        report.check("its signature is valid", verify(point, digest, &signature));
+        report.check("not for another key", !verify(stranger, digest, &signature));
+        let mut changed = *digest;
+        changed[31] ^= 1;
+        report.check("nor for another digest", !verify(point, &changed, &signature));
+    }
+    let x = point.get(1..33);
+    report.check(
+        "agreeing with the base point gives one's own public key",
+        keys.agree(name, &BASE).is_ok_and(|seed| Some(seed.bytes().as_slice()) == x),
+    );
+    for peer in invalid_points(point) {
+        report.check(
+            "what is no point of the curve is refused",
+            keys.agree(name, &peer).err() == Some(PortError::Failed),
+        );
+    }
+    report.equal(
+        "a key on a curve does no RSA",
+        keys.rsa(name, &mut [1; 256]),
+        Err(PortError::Failed),
+    );
+}
+
+/// What an RSA key pair does and does not.
+fn rsa_pair<K: Keys, R: RsaPublic>(
+    keys: &mut K,
+    name: Name,
+    modulus: &Modulus,
+    stranger: &Modulus,
+    report: &mut Report<'_>,
+) {
+    report.check("a modulus has all its bits", modulus[0] >= 0x80 && modulus[255] & 1 == 1);
+    // The largest number there is, one with its first octets zero, and two that stay themselves.
+    let mut largest = *modulus;
+    largest[255] ^= 1;
+    let mut small = [0; 256];
+    small[250..].copy_from_slice(b"abcdef");
+    let mut one = [0; 256];
+    one[255] = 1;
+    for number in [largest, small, one, [0; 256], [0x55; 256]] {
+        let mut result = number;
+        report.equal("a number is decrypted", keys.rsa(name, &mut result), Ok(()));
+        report.check("to a number below the modulus", result < *modulus);
+        report.equal(
+            "that number is encrypted",
+            R::raise(modulus, &RSA_EXPONENT, &mut result),
+            Ok(()),
+        );
+        report.check("which gives the first one", result == number);
+        let mut result = number;
+        report.equal(
+            "a number is encrypted",
+            R::raise(modulus, &RSA_EXPONENT, &mut result),
+            Ok(()),
+        );
+        report.equal("that number is decrypted", keys.rsa(name, &mut result), Ok(()));
+        report.check("which gives the first one", result == number);
+    }
+    let mut result = small;
+    let decrypted = keys.rsa(name, &mut result);
+    // The stranger's modulus may be the smaller one.
+    let foreign = R::raise(stranger, &RSA_EXPONENT, &mut result);
+    report.check(
+        "for another key it is another number",
+        decrypted.is_ok() && (foreign.is_err() || result != small),
+    );
+    for number in [modulus, &[0xff; 256]] {
+        report.equal(
+            "a number that is not below the modulus is refused",
+            keys.rsa(name, &mut number.clone()),
+            Err(PortError::Failed),
+        );
+    }
+    report.check("an RSA key does no ECDSA", keys.sign(name, &ABC) == Err(PortError::Failed));
+    report.check("nor ECDH", keys.agree(name, &BASE).err() == Some(PortError::Failed));
 }
 
 /// A point with another y, the point at infinity's relatives, and another form's prefix.
@@ -314,37 +416,39 @@ fn invalid_points(point: &Point) -> [Point; 5] {
     [off_curve, compressed, infinity, large, [0; 65]]
 }
 
-/// RSA checks, with signatures that OpenSSL made, and with what must neither pass nor harm.
-pub fn rsa<R: RsaVerify>(report: &mut Report<'_>) {
+/// RSA's public-key operation: with signatures that OpenSSL made, which the engine judges, and with
+/// numbers for which it is not defined and which must not harm.
+pub fn rsa<R: RsaPublic>(report: &mut Report<'_>) {
     for vector in rsa_vectors::VECTORS {
         let Vector { name, padding, modulus, exponent, signature, valid } = vector;
         report.equal(
             name,
-            R::verify(*padding, modulus, exponent, rsa_vectors::DIGEST, signature),
+            signature::verify::<R>(*padding, modulus, exponent, rsa_vectors::DIGEST, signature),
             *valid,
         );
         // Larger keys take the same path, and seconds under emulation.
         if *valid && modulus.len() <= 257 {
             rsa_mutations::<R>(vector, report);
+            rsa_undefined::<R>(vector, report);
         }
     }
     report.section("RSA");
 }
 
-fn rsa_mutations<R: RsaVerify>(vector: &Vector, report: &mut Report<'_>) {
+fn rsa_mutations<R: RsaPublic>(vector: &Vector, report: &mut Report<'_>) {
     let Vector { padding, modulus, exponent, signature, .. } = vector;
     let digest = rsa_vectors::DIGEST;
     let other = match padding {
-        RsaPadding::Pkcs1 => RsaPadding::Pss,
-        RsaPadding::Pss => RsaPadding::Pkcs1,
+        Padding::Pkcs1 => Padding::Pss,
+        Padding::Pss => Padding::Pkcs1,
     };
     report.check(
         "the other padding is refused",
-        !R::verify(other, modulus, exponent, digest, signature),
+        !signature::verify::<R>(other, modulus, exponent, digest, signature),
     );
     report.check(
         "another digest is refused",
-        !R::verify(*padding, modulus, exponent, &ABC, signature),
+        !signature::verify::<R>(*padding, modulus, exponent, &ABC, signature),
     );
     let mut buffer = [0; 513];
     let length = signature.len();
@@ -356,7 +460,7 @@ fn rsa_mutations<R: RsaVerify>(vector: &Vector, report: &mut Report<'_>) {
         }
         report.check(
             "a changed signature is refused",
-            !R::verify(*padding, modulus, exponent, digest, copy),
+            !signature::verify::<R>(*padding, modulus, exponent, digest, copy),
         );
         if let Some(byte) = copy.get_mut(position) {
             *byte ^= 1;
@@ -374,28 +478,49 @@ fn rsa_mutations<R: RsaVerify>(vector: &Vector, report: &mut Report<'_>) {
         ("a signature above the modulus is refused", ones.get(..length).unwrap_or_default()),
         ("the modulus itself is refused", modulus),
     ] {
-        report.check(claim, !R::verify(*padding, modulus, exponent, digest, candidate));
+        report
+            .check(claim, !signature::verify::<R>(*padding, modulus, exponent, digest, candidate));
     }
-    for exponent in [&[][..], &[0], &[1], &[2], &[1, 0, 0], &[0xff; 600]] {
-        report.check(
-            "another exponent is refused",
-            !R::verify(*padding, modulus, exponent, digest, signature),
-        );
-    }
-    let Some(copy) = buffer.get_mut(..length) else { return };
-    copy.copy_from_slice(modulus);
-    if let Some(byte) = copy.last_mut() {
+}
+
+/// Numbers, keys and their sizes that the arithmetic is not defined for.
+fn rsa_undefined<R: RsaPublic>(vector: &Vector, report: &mut Report<'_>) {
+    // What it is; modulus, exponent, number.
+    type Case<'c> = (&'static str, &'c [u8], &'c [u8], &'c [u8]);
+    let Vector { modulus, exponent, signature, .. } = vector;
+    let length = modulus.len();
+    let mut buffer = [0; 513];
+    let zeros = [0; 512];
+    let ones = [0xff; 512];
+    let mut even = [0; 512];
+    let Some(even) = even.get_mut(..length) else { return };
+    even.copy_from_slice(modulus);
+    if let Some(byte) = even.last_mut() {
         *byte ^= 1;
     }
-    report.check(
-        "an even modulus is refused",
-        !R::verify(*padding, copy, exponent, digest, signature),
-    );
-    for modulus in [&[][..], &[1], &zeros, &ones] {
-        report.check(
-            "what is no such modulus is refused",
-            !R::verify(*padding, modulus, exponent, digest, signature),
-        );
+    let short = signature.split_last().map_or(&[][..], |(_, rest)| rest);
+    let cases: [Case<'_>; 16] = [
+        ("the modulus as number", modulus, exponent, modulus),
+        ("a number above the modulus", modulus, exponent, ones.get(..length).unwrap_or_default()),
+        ("a number without its last octet", modulus, exponent, short),
+        ("a number with one octet more", modulus, exponent, zeros.get(..=length).unwrap_or(&[])),
+        ("no number", modulus, exponent, &[]),
+        ("no exponent", modulus, &[], signature),
+        ("zero as exponent", modulus, &[0], signature),
+        ("one as exponent", modulus, &[1], signature),
+        ("two as exponent", modulus, &[2], signature),
+        ("an even exponent", modulus, &[1, 0, 0], signature),
+        ("an exponent without end", modulus, &[0xff; 600], signature),
+        ("an even modulus", even, exponent, signature),
+        ("no modulus", &[], exponent, signature),
+        ("a modulus of an octet", &[1], exponent, &[0]),
+        ("zero as modulus", zeros.get(..length).unwrap_or_default(), exponent, signature),
+        ("a modulus of another length", &ones, exponent, signature),
+    ];
+    for (what, modulus, exponent, number) in cases {
+        let Some(copy) = buffer.get_mut(..number.len()) else { return };
+        copy.copy_from_slice(number);
+        report.equal(what, R::raise(modulus, exponent, copy), Err(PortError::Failed));
     }
 }
 

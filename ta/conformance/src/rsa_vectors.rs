@@ -1,13 +1,13 @@
 //! RSA signatures and forgeries over one digest; written by make_rsa_vectors.py.
 
-use otrp_engine::platform::RsaPadding;
+use otrp_engine::rsa::signature::Padding;
 
 /// A signature and what a check must say of it.
 pub struct Vector {
     /// What it is.
     pub name: &'static str,
     /// The padding to check.
-    pub padding: RsaPadding,
+    pub padding: Padding,
     /// The key's modulus.
     pub modulus: &'static [u8],
     /// The key's public exponent.
@@ -102,7 +102,7 @@ const MODULUS_THREE: &[u8] = &unhex::<256>(
 pub const VECTORS: &[Vector] = &[
     Vector {
         name: "PKCS1 with 2048 bits",
-        padding: RsaPadding::Pkcs1,
+        padding: Padding::Pkcs1,
         modulus: MODULUS_2048,
         exponent: &[1, 0, 1],
         signature: &unhex::<256>(
@@ -119,7 +119,7 @@ pub const VECTORS: &[Vector] = &[
     },
     Vector {
         name: "PSS with 2048 bits",
-        padding: RsaPadding::Pss,
+        padding: Padding::Pss,
         modulus: MODULUS_2048,
         exponent: &[1, 0, 1],
         signature: &unhex::<256>(
@@ -136,7 +136,7 @@ pub const VECTORS: &[Vector] = &[
     },
     Vector {
         name: "PKCS1 with 2049 bits",
-        padding: RsaPadding::Pkcs1,
+        padding: Padding::Pkcs1,
         modulus: MODULUS_2049,
         exponent: &[1, 0, 1],
         signature: &unhex::<257>(
@@ -153,7 +153,7 @@ pub const VECTORS: &[Vector] = &[
     },
     Vector {
         name: "PSS with 2049 bits",
-        padding: RsaPadding::Pss,
+        padding: Padding::Pss,
         modulus: MODULUS_2049,
         exponent: &[1, 0, 1],
         signature: &unhex::<257>(
@@ -170,7 +170,7 @@ pub const VECTORS: &[Vector] = &[
     },
     Vector {
         name: "PKCS1 with 4096 bits",
-        padding: RsaPadding::Pkcs1,
+        padding: Padding::Pkcs1,
         modulus: MODULUS_4096,
         exponent: &[1, 0, 1],
         signature: &unhex::<512>(
@@ -193,7 +193,7 @@ pub const VECTORS: &[Vector] = &[
     },
     Vector {
         name: "PSS with 4096 bits",
-        padding: RsaPadding::Pss,
+        padding: Padding::Pss,
         modulus: MODULUS_4096,
         exponent: &[1, 0, 1],
         signature: &unhex::<512>(
@@ -216,7 +216,7 @@ pub const VECTORS: &[Vector] = &[
     },
     Vector {
         name: "PKCS1 with exponent 3",
-        padding: RsaPadding::Pkcs1,
+        padding: Padding::Pkcs1,
         modulus: MODULUS_THREE,
         exponent: &[3],
         signature: &unhex::<256>(
@@ -233,7 +233,7 @@ pub const VECTORS: &[Vector] = &[
     },
     Vector {
         name: "PSS with exponent 3",
-        padding: RsaPadding::Pss,
+        padding: Padding::Pss,
         modulus: MODULUS_THREE,
         exponent: &[3],
         signature: &unhex::<256>(
@@ -250,7 +250,7 @@ pub const VECTORS: &[Vector] = &[
     },
     Vector {
         name: "PKCS1 without the NULL",
-        padding: RsaPadding::Pkcs1,
+        padding: Padding::Pkcs1,
         modulus: MODULUS_2048,
         exponent: &[1, 0, 1],
         signature: &unhex::<256>(
@@ -267,7 +267,7 @@ pub const VECTORS: &[Vector] = &[
     },
     Vector {
         name: "PKCS1 with SHA-1",
-        padding: RsaPadding::Pkcs1,
+        padding: Padding::Pkcs1,
         modulus: MODULUS_2048,
         exponent: &[1, 0, 1],
         signature: &unhex::<256>(
@@ -284,7 +284,7 @@ pub const VECTORS: &[Vector] = &[
     },
     Vector {
         name: "PKCS1 with an object identifier of 33 arcs",
-        padding: RsaPadding::Pkcs1,
+        padding: Padding::Pkcs1,
         modulus: MODULUS_2048,
         exponent: &[1, 0, 1],
         signature: &unhex::<256>(
@@ -301,7 +301,7 @@ pub const VECTORS: &[Vector] = &[
     },
     Vector {
         name: "PKCS1 with a digest of 128 octets",
-        padding: RsaPadding::Pkcs1,
+        padding: Padding::Pkcs1,
         modulus: MODULUS_2048,
         exponent: &[1, 0, 1],
         signature: &unhex::<256>(
@@ -318,7 +318,7 @@ pub const VECTORS: &[Vector] = &[
     },
     Vector {
         name: "PKCS1 with rubbish for DigestInfo",
-        padding: RsaPadding::Pkcs1,
+        padding: Padding::Pkcs1,
         modulus: MODULUS_2048,
         exponent: &[1, 0, 1],
         signature: &unhex::<256>(
@@ -335,7 +335,7 @@ pub const VECTORS: &[Vector] = &[
     },
     Vector {
         name: "PKCS1 with nothing for DigestInfo",
-        padding: RsaPadding::Pkcs1,
+        padding: Padding::Pkcs1,
         modulus: MODULUS_2048,
         exponent: &[1, 0, 1],
         signature: &unhex::<256>(
@@ -352,7 +352,7 @@ pub const VECTORS: &[Vector] = &[
     },
     Vector {
         name: "PKCS1 with the digest alone",
-        padding: RsaPadding::Pkcs1,
+        padding: Padding::Pkcs1,
         modulus: MODULUS_2048,
         exponent: &[1, 0, 1],
         signature: &unhex::<256>(
@@ -369,7 +369,7 @@ pub const VECTORS: &[Vector] = &[
     },
     Vector {
         name: "PKCS1 with octets behind the digest",
-        padding: RsaPadding::Pkcs1,
+        padding: Padding::Pkcs1,
         modulus: MODULUS_2048,
         exponent: &[1, 0, 1],
         signature: &unhex::<256>(
@@ -386,7 +386,7 @@ pub const VECTORS: &[Vector] = &[
     },
     Vector {
         name: "PKCS1 with block type 2",
-        padding: RsaPadding::Pkcs1,
+        padding: Padding::Pkcs1,
         modulus: MODULUS_2048,
         exponent: &[1, 0, 1],
         signature: &unhex::<256>(
@@ -403,7 +403,7 @@ pub const VECTORS: &[Vector] = &[
     },
     Vector {
         name: "PKCS1 with a zero in the padding",
-        padding: RsaPadding::Pkcs1,
+        padding: Padding::Pkcs1,
         modulus: MODULUS_2048,
         exponent: &[1, 0, 1],
         signature: &unhex::<256>(
@@ -420,7 +420,7 @@ pub const VECTORS: &[Vector] = &[
     },
     Vector {
         name: "PSS with a salt of 20 octets",
-        padding: RsaPadding::Pss,
+        padding: Padding::Pss,
         modulus: MODULUS_2048,
         exponent: &[1, 0, 1],
         signature: &unhex::<256>(
@@ -437,7 +437,7 @@ pub const VECTORS: &[Vector] = &[
     },
     Vector {
         name: "PSS without a salt",
-        padding: RsaPadding::Pss,
+        padding: Padding::Pss,
         modulus: MODULUS_2048,
         exponent: &[1, 0, 1],
         signature: &unhex::<256>(
@@ -454,7 +454,7 @@ pub const VECTORS: &[Vector] = &[
     },
     Vector {
         name: "PSS with the longest salt",
-        padding: RsaPadding::Pss,
+        padding: Padding::Pss,
         modulus: MODULUS_2048,
         exponent: &[1, 0, 1],
         signature: &unhex::<256>(
@@ -471,7 +471,7 @@ pub const VECTORS: &[Vector] = &[
     },
     Vector {
         name: "PSS with MGF1 and SHA-1",
-        padding: RsaPadding::Pss,
+        padding: Padding::Pss,
         modulus: MODULUS_2048,
         exponent: &[1, 0, 1],
         signature: &unhex::<256>(
@@ -488,7 +488,7 @@ pub const VECTORS: &[Vector] = &[
     },
     Vector {
         name: "PSS with a block of zeros",
-        padding: RsaPadding::Pss,
+        padding: Padding::Pss,
         modulus: MODULUS_2048,
         exponent: &[1, 0, 1],
         signature: &unhex::<256>(
@@ -505,7 +505,7 @@ pub const VECTORS: &[Vector] = &[
     },
     Vector {
         name: "PSS with a block of ones",
-        padding: RsaPadding::Pss,
+        padding: Padding::Pss,
         modulus: MODULUS_2048,
         exponent: &[1, 0, 1],
         signature: &unhex::<256>(

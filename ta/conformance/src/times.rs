@@ -2,8 +2,8 @@
 
 use core::fmt::Write;
 
-use otrp_engine::platform::{Keys, Kind, Name, PortError, Storage};
-use otrp_ta::{keys::SoftwareKeys, storage::PrivateStorage};
+use otrp_engine::platform::{KeyType, Keys, Kind, Name, PortError, Storage};
+use otrp_ta::{keys::TeeKeys, storage::PrivateStorage};
 
 use crate::{elapsed, milliseconds};
 
@@ -32,7 +32,7 @@ pub fn measure(text: &mut dyn Write) -> Result<(), PortError> {
     let key = Name { kind: Kind::Aik, number: NUMBER };
     let held = Name { kind: Kind::TeeKey, number: NUMBER };
     let record = Name { kind: Kind::Registry, number: NUMBER };
-    let mut keys = SoftwareKeys::new();
+    let mut keys = TeeKeys::new(KeyType::P256);
     keys.generate(held)?;
     keys.generate(key)?;
     let guard = PrivateStorage.hold(held);

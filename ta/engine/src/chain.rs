@@ -1,7 +1,6 @@
 //! A certificate chain in memory of its own: DER certificates, leaf first.
 
 use otrp_wire::limits::CHAIN_BYTES_LIMIT;
-use sha2::{Digest, Sha256};
 
 use crate::pki;
 
@@ -50,6 +49,23 @@ impl ChainBuffer {
         self.push(der)
     }
 
+    /// Takes what `load` writes to the start of the room for a chain, and says the length of;
+    /// whether there is anything.
+    ///
+    /// # Errors
+    /// That of `load`; there is then no chain.
+    pub fn fill<E>(
+        &mut self,
+        load: impl FnOnce(&mut [u8]) -> Result<Option<usize>, E>,
+    ) -> Result<bool, E> {
+        self.der.clear();
+        // Up to its capacity it cannot fail.
+        let _ = self.der.resize(CHAIN_BYTES_LIMIT, 0);
+        let length = load(&mut self.der);
+        self.der.truncate(length.as_ref().map_or(0, |length| length.unwrap_or(0)));
+        Ok(length?.is_some())
+    }
+
     /// The certificates, one behind the other.
     #[must_use]
     pub fn der(&self) -> &[u8] {
@@ -63,10 +79,34 @@ impl ChainBuffer {
     pub fn certificates(&self) -> Result<pki::Chain<'_>, NotAChain> {
         pki::split_chain(&self.der).map_err(|_| NotAChain)
     }
+}
 
-    /// SHA-256 of the whole chain.
-    #[must_use]
-    pub fn digest(&self) -> [u8; 32] {
-        Sha256::digest(&self.der).into()
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that panics has found something")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_has_its_length() {
+        let mut chain = ChainBuffer::new();
+        assert_eq!(chain.set(&[7; CHAIN_BYTES_LIMIT]), Ok(()));
+        assert_eq!(chain.push(&[7]), Err(NotAChain));
+        assert_eq!(chain.set(&[7; CHAIN_BYTES_LIMIT + 1]), Err(NotAChain));
+    }
+
+    #[test]
+    fn a_chain_is_what_was_loaded() {
+        let mut chain = ChainBuffer::new();
+        let loaded = chain.fill(|room| {
+            assert_eq!(room.len(), CHAIN_BYTES_LIMIT);
+            room.fill(7);
+            Ok::<_, u8>(Some(3))
+        });
+        assert_eq!((loaded, chain.der()), (Ok(true), &[7; 3][..]));
+        assert_eq!(chain.fill(|_| Ok::<_, u8>(None)), Ok(false));
+        assert!(chain.is_empty());
+        chain.set(&[7; 3]).unwrap();
+        assert_eq!(chain.fill(|_| Err(9_u8)), Err(9));
+        assert!(chain.is_empty());
     }
 }

@@ -1,12 +1,15 @@
 //! The TEE's own key and certificates: made in the TEE, certified by its manufacturer.
 
-use otrp_wire::limits::CHAIN_BYTES_LIMIT;
+use otrp_wire::limits::TEE_CHAIN_BYTES_LIMIT;
 use sha2::{Digest, Sha256};
 
 use crate::chain::ChainBuffer;
 use crate::error::Error;
+use crate::jose::signature;
 use crate::pki::{self, Role};
-use crate::platform::{Keys, Kind, Name, Platform, Point, PortError, Ports, Storage};
+use crate::platform::{
+    KeyPair, Keys, Kind, Name, OwnPublicKey, Platform, PortError, Ports, Storage,
+};
 use crate::registry::Registry;
 use crate::trust::Trust;
 
@@ -18,7 +21,7 @@ const TEE_CHAIN: Name = Name { kind: Kind::TeeChain, number: 0 };
 /// Why certificates for the TEE are not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ImportError {
-    /// They are no chain, or longer than [`CHAIN_BYTES_LIMIT`].
+    /// They are no chain, or longer than [`TEE_CHAIN_BYTES_LIMIT`].
     Malformed,
     /// They do not lead to the compiled-in root, or are not valid now.
     Untrusted,
@@ -32,7 +35,9 @@ impl From<Error> for ImportError {
     fn from(error: Error) -> Self {
         match error {
             Error::Port(error) => Self::Port(error),
-            Error::Refused(_) | Error::Internal => Self::Port(PortError::Failed),
+            Error::Refused(_) | Error::NoCommonSignature | Error::Internal => {
+                Self::Port(PortError::Failed)
+            }
         }
     }
 }
@@ -40,7 +45,7 @@ impl From<Error> for ImportError {
 /// The TEE's key pair and certificates.
 #[derive(Debug)]
 pub struct Device {
-    key: Option<Point>,
+    key: Option<OwnPublicKey>,
     chain: ChainBuffer,
 }
 
@@ -117,6 +122,15 @@ impl Device {
         })
     }
 
+    /// The TEE's key pair.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] unless the device is open.
+    pub fn key_pair(&self) -> Result<KeyPair<'_>, Error> {
+        let public = self.key.as_ref().ok_or(Error::Internal)?;
+        Ok(KeyPair { name: TEE_KEY, public })
+    }
+
     /// Whether there is a certificate.
     #[must_use]
     pub fn is_provisioned(&self) -> bool {
@@ -133,11 +147,13 @@ impl Device {
         trust: &Trust,
         out: &mut [u8],
     ) -> Result<usize, Error> {
-        let key = self.key.ok_or(Error::Internal)?;
-        let sign = |digest: &[u8; 32]| ports.keys.sign(TEE_KEY, digest);
-        pki::certification_request(&key, trust.tee_name, sign, out).map_err(|error| match error {
-            pki::RequestError::Sign(error) => Error::Port(error),
-            pki::RequestError::CommonName | pki::RequestError::Full => Error::Internal,
+        let pair = self.key_pair()?;
+        let sign = |digest: &[u8; 32]| signature::sign(&mut ports.keys, pair, digest);
+        pki::certification_request(pair.public, trust.tee_name, sign, out).map_err(|error| {
+            match error {
+                pki::RequestError::Sign(error) => Error::Port(error),
+                pki::RequestError::CommonName | pki::RequestError::Full => Error::Internal,
+            }
         })
     }
 
@@ -152,13 +168,13 @@ impl Device {
         now: u64,
         der: &'c [u8],
     ) -> Result<Option<TeeChain<'c>>, ImportError> {
-        if der.len() > CHAIN_BYTES_LIMIT {
+        if der.len() > TEE_CHAIN_BYTES_LIMIT {
             return Err(ImportError::Malformed);
         }
         let chain = pki::split_chain(der).map_err(|_| ImportError::Malformed)?;
         let path = pki::verify_path::<P::Rsa>(&chain, &[trust.tee_anchor], now, Role::Tee)
             .map_err(|_| ImportError::Untrusted)?;
-        if !self.key.is_some_and(|key| path.leaf().is_for(&key)) {
+        if !self.key.as_ref().is_some_and(|key| path.leaf().is_for(key)) {
             return Err(ImportError::OtherKey);
         }
         Ok((self.chain.der() != der).then_some(TeeChain(der)))

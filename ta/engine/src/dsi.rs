@@ -7,13 +7,21 @@ use sha2::{Digest, Sha256};
 
 use crate::device::Identity;
 use crate::error::Error;
-use crate::pki::spki_p256;
+use crate::pki::{EncodedKey, attestation_key};
+use crate::platform::KeyType;
 use crate::registry::State;
 
 /// The version of the broker, `dsi.tee.ver`.
 pub const TEE_VERSION: &str = env!("CARGO_PKG_VERSION");
-/// `spaiktype` of a key on an elliptic curve.
-pub const AIK_TYPE: &str = "ECC";
+
+/// `spaiktype` of an attestation key.
+#[must_use]
+pub const fn attestation_key_type(key: KeyType) -> &'static str {
+    match key {
+        KeyType::P256 => "ECC",
+        KeyType::Rsa2048 => "RSA",
+    }
+}
 
 /// A view of the device for one TAM at one generation.
 #[derive(Clone, Copy, Debug)]
@@ -30,13 +38,14 @@ pub struct View<'s> {
 
 /// An attestation key as it is listed.
 struct ListedAik<'s> {
-    spki: [u8; 91],
+    der: EncodedKey,
+    key_type: &'static str,
     spid: &'s str,
 }
 
 impl Serialize for ListedAik<'_> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Aik { spaik: Base64(&self.spki), spaiktype: AIK_TYPE, spid: self.spid }
+        Aik { spaik: Base64(&self.der), spaiktype: self.key_type, spid: self.spid }
             .serialize(serializer)
     }
 }
@@ -67,7 +76,8 @@ impl<'s> View<'s> {
                 },
                 teeaiklist: Array(move || {
                     state.aiks_of(tam).map(|aik| ListedAik {
-                        spki: spki_p256(&aik.public),
+                        der: attestation_key(&aik.public),
+                        key_type: attestation_key_type(aik.public.key_type()),
                         spid: aik.sp.as_str(),
                     })
                 }),

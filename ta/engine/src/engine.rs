@@ -1,30 +1,31 @@
 //! The broker: one entry, bytes to bytes.
 
-use otrp_wire::ErrorCode;
 use otrp_wire::envelope::EnvelopeError;
-use otrp_wire::limits::{MESSAGE_LIMIT, REPLY_LIMIT};
+use otrp_wire::limits::{CHAIN_BYTES_LIMIT, MESSAGE_LIMIT, REPLY_LIMIT};
 use otrp_wire::response::Writer;
+use otrp_wire::{ErrorCode, RequestName};
 use serde::Serialize;
 
 use crate::chain::ChainBuffer;
 use crate::command::{self, Context, Done};
-use crate::device::{Device, ImportError, TEE_KEY};
+use crate::device::{Device, ImportError};
 use crate::dsi::{TEE_VERSION, View};
 use crate::error::{Error, Unanswerable};
 use crate::information::{self, QueryError};
 use crate::jose::content::ContentKey;
-use crate::message::{Opened, Received, Request, Transaction};
+use crate::jose::key_management::Recipient;
+use crate::jose::signature::SignatureAlgorithm;
+use crate::message::{Lock, Opened, Received, Request, Transaction, sha256};
 use crate::personalization::{self, PersonalizationError};
-use crate::pki::PublicKey;
-use crate::platform::{Clock, Kind, Name, Platform, Point, PortError, Ports, Storage, UuidBytes};
+use crate::platform::{Clock, Kind, Name, Platform, PortError, Ports, Storage, UuidBytes};
 use crate::policy;
 use crate::registry::Registry;
-use crate::reply::{Addressed, Outcome, SIGNATURE_ALGORITHM};
+use crate::reply::{Addressed, Outcome};
+use crate::reserve;
 use crate::revocation::{Standing, StapledTam, UnrevokedTam};
 use crate::trust::Trust;
 
 const INVALID: Error = Error::Refused(ErrorCode::RequestInvalid);
-const UNSUPPORTED: Error = Error::Refused(ErrorCode::UnsupportedCryptoAlg);
 
 /// The broker on one platform.
 pub struct Engine<P: Platform> {
@@ -50,9 +51,9 @@ struct Status {
 #[expect(clippy::large_enum_variant, reason = "there is one, and it lives on the stack")]
 enum Answer {
     /// The device state of this generation, for this TAM.
-    State { tam: u32, key: Point, generation: u64 },
+    State { tam: u32, recipient: Recipient, generation: u64 },
     /// The result of a command, under the key of its content.
-    Command { tam: u32, key: Point, content_key: ContentKey, result: Result<Done, Error> },
+    Command { tam: u32, recipient: Recipient, content_key: ContentKey, result: Result<Done, Error> },
 }
 
 impl<P: Platform> Engine<P> {
@@ -104,22 +105,15 @@ impl<P: Platform> Engine<P> {
         };
         let received = match received {
             Ok(received) => received,
-            Err(error) => {
-                let addressed = Addressed { name, transaction: &transaction };
-                return Ok(addressed.refuse(&mut self.ports, error.code(), out)?);
-            }
+            Err(error) => return self.reply(name, &transaction, Err(error), out),
         };
         let answer = self.handle(received, &mut transaction, out);
         // After a failure in the middle of a change find out at once which side of it we are on.
         let reopened = self.registry.open(&mut self.ports, out);
-        let addressed = Addressed { name, transaction: &transaction };
-        match answer {
-            Err(error) => Ok(addressed.refuse(&mut self.ports, error.code(), out)?),
-            Ok(answer) => {
-                reopened?;
-                self.reply(&addressed, answer, out)
-            }
+        if answer.is_ok() {
+            reopened?;
         }
+        self.reply(name, &transaction, answer, out)
     }
 
     fn handle(
@@ -133,46 +127,56 @@ impl<P: Platform> Engine<P> {
         let verified = received.authenticate(trust, registry.state(), ports, now, chain)?;
         let (mut request, tam) = verified.read(transaction)?;
         let standing = Standing::of::<P::Rsa>(&mut request, tam, registry.state(), now)?;
-        let PublicKey::P256(key) = *standing.tam().key() else { return Err(UNSUPPORTED) };
-        if !request.accepts_signature(SIGNATURE_ALGORITHM) {
-            return Err(UNSUPPORTED);
+        let signer = device.key_pair()?;
+        if !request.accepts_signature(SignatureAlgorithm::made_by(signer.public).name()) {
+            return Err(Error::NoCommonSignature);
         }
         let identity = device.identity(trust)?;
         let name = request.name();
         let tam = match standing {
             Standing::Stapled(tam) => {
+                let recipient = Recipient::new(tam.tam().key(), None)?;
                 let mut context = StateQuery { ports, registry, identity, scratch };
                 let (tam, generation) = context.run(&tam)?;
-                return Ok(Answer::State { tam, key, generation });
+                return Ok(Answer::State { tam, recipient, generation });
             }
             Standing::Remembered(tam) => tam,
         };
 
-        let (mut opened, owner) = open_request(request, trust, registry, ports, &tam)?;
+        let lock = Lock { pair: signer, rsa1_5: trust.rsa1_5 };
+        let (mut opened, owner) = open_request(request, trust, registry, ports, &tam, lock)?;
+        let recipient = Recipient::new(tam.key(), Some(opened.key_algorithm()))?;
         let number = registry.state().tam(tam.identity()).map_or(0, |tam| tam.number);
         let result = owner.and_then(|owner| {
-            let mut context = Context { ports, registry, identity, owner, scratch };
+            let mut context =
+                Context { ports, registry, identity, owner, rsa1_5: lock.rsa1_5, scratch };
             command::run(name, &mut context, &mut opened)
         });
-        Ok(Answer::Command { tam: number, key, content_key: opened.into_key(), result })
+        Ok(Answer::Command { tam: number, recipient, content_key: opened.into_key(), result })
     }
 
     fn reply<'o>(
         &mut self,
-        addressed: &Addressed<'_>,
-        answer: Answer,
+        name: RequestName,
+        transaction: &Transaction,
+        answer: Result<Answer, Error>,
         out: &'o mut [u8],
     ) -> Result<&'o [u8], Unanswerable> {
         let Self { ports, trust, device, registry, .. } = self;
+        let addressed = Addressed { name, signer: device.key_pair()?, transaction };
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => return Ok(addressed.refuse(ports, error, out)?),
+        };
         let identity = device.identity(trust)?;
         let state = registry.state();
         Ok(match answer {
-            Answer::State { tam, key, generation } => {
+            Answer::State { tam, recipient, generation } => {
                 let view = View { state, identity, tam, generation };
-                addressed.state(ports, &key, view, out)?
+                addressed.state(ports, &recipient, view, out)?
             }
-            Answer::Command { tam, key, content_key, result } => {
-                let result = result.as_ref().map_err(|error| error.code()).map(|done| Outcome {
+            Answer::Command { tam, recipient, content_key, result } => {
+                let result = result.as_ref().map_err(|error| *error).map(|done| Outcome {
                     sd_name: done.sd_name.as_ref().map(|name| name.as_str()),
                     aik: done.aik,
                     view: done.generation.map(|generation| View {
@@ -182,7 +186,7 @@ impl<P: Platform> Engine<P> {
                         generation,
                     }),
                 });
-                addressed.content(ports, &key, &content_key, &identity, result, out)?
+                addressed.content(ports, &recipient, &content_key, &identity, result, out)?
             }
         })
     }
@@ -272,6 +276,15 @@ impl<P: Platform> Engine<P> {
         device.set_chain(ports, chain)
     }
 
+    /// Makes what a later request needs and what takes long to make. To be called when nobody waits;
+    /// does nothing where nothing takes long, or where it is made already.
+    ///
+    /// # Errors
+    /// A port's error; a request then takes longer.
+    pub fn prepare(&mut self) -> Result<(), Error> {
+        Ok(reserve::fill(&mut self.ports.keys)?)
+    }
+
     /// Writes what anybody may know: name, version, whether there is a certificate, the limits.
     ///
     /// # Errors
@@ -304,12 +317,13 @@ fn open_request<'m, P: Platform>(
     registry: &Registry,
     ports: &mut Ports<P>,
     tam: &UnrevokedTam<'_>,
+    lock: Lock<'_>,
 ) -> Result<(Opened<'m>, Result<policy::Owner, Error>), Error> {
     if !request.is_for(trust.tee_name) {
         return Err(INVALID);
     }
     let current = policy::current(registry.state(), tam, &request.dsi_hash()?)?;
-    let (opened, read) = request.open(&mut ports.keys, TEE_KEY)?;
+    let (opened, read) = request.open(ports, lock)?;
     let owner = read.and_then(|()| {
         let claimed = opened.content().tam_id.as_ref();
         current.claims(claimed.ok_or(INVALID)?)
@@ -330,11 +344,19 @@ impl<P: Platform> StateQuery<'_, P> {
     /// its number and the state's generation.
     fn run(&mut self, stapled: &StapledTam<'_>) -> Result<(u32, u64), Error> {
         let tam = stapled.tam();
-        let mut chain = ChainBuffer::new();
+        // The chain stands in the working space until it is stored.
+        let mut length: usize = 0;
         for certificate in tam.path().certificates() {
-            chain.push(certificate.der()).map_err(|_| PortError::Full)?;
+            let der = certificate.der();
+            let end = length.saturating_add(der.len());
+            if end > CHAIN_BYTES_LIMIT {
+                return Err(PortError::Full.into());
+            }
+            self.scratch.get_mut(length..end).ok_or(Error::Internal)?.copy_from_slice(der);
+            length = end;
         }
-        let digest = chain.digest();
+        let chain = self.scratch.get(..length).ok_or(Error::Internal)?;
+        let digest = sha256(chain);
         let state = self.registry.state();
         let known = state.tam(tam.identity());
         let next = state.next_number();
@@ -342,7 +364,7 @@ impl<P: Platform> StateQuery<'_, P> {
         self.registry.distrust();
         if new {
             let name = Name { kind: Kind::TamChain, number: next };
-            self.ports.storage.replace(name, chain.der())?;
+            self.ports.storage.replace(name, chain)?;
         }
         let number = self.registry.change().meet(stapled, new.then_some(digest))?;
         let state = self.registry.state();

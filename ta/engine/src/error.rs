@@ -10,6 +10,8 @@ use crate::platform::PortError;
 pub enum Error {
     /// The request is refused with this code.
     Refused(ErrorCode),
+    /// The TAM takes none of the signatures that the TEE's key makes.
+    NoCommonSignature,
     /// A port failed.
     Port(PortError),
     /// Something that cannot happen did; the reason stands where it is made.
@@ -22,6 +24,7 @@ impl Error {
     pub const fn code(self) -> ErrorCode {
         match self {
             Self::Refused(code) => code,
+            Self::NoCommonSignature => ErrorCode::UnsupportedCryptoAlg,
             Self::Port(PortError::Full) => ErrorCode::TeeResourceFull,
             Self::Port(PortError::Denied) => ErrorCode::TaInvalid,
             Self::Port(PortError::Corrupt | PortError::Failed) | Self::Internal => {
@@ -80,7 +83,7 @@ impl From<Error> for Unanswerable {
     fn from(error: Error) -> Self {
         match error {
             Error::Port(error) => Self::Failed(error),
-            Error::Refused(_) | Error::Internal => Self::Internal,
+            Error::Refused(_) | Error::NoCommonSignature | Error::Internal => Self::Internal,
         }
     }
 }

@@ -19,7 +19,7 @@
 use sha2::{Digest, Sha256};
 
 use crate::pki::{PublicKey, Scheme};
-use crate::platform::{RsaVerify, UuidBytes};
+use crate::platform::{RsaPublic, UuidBytes};
 
 /// Longest ELF in bytes. The largest trusted applications in the field take 1 to 2 MiB, and a
 /// request carries the image base64 twice.
@@ -183,7 +183,7 @@ impl<'a> Image<'a> {
     ///
     /// Cheap to ask for one key after the other: the hash is not computed again.
     #[must_use]
-    pub fn signed_by<R: RsaVerify>(&self, key: &PublicKey<'_>) -> Option<SignedImage<'a>> {
+    pub fn signed_by<R: RsaPublic>(&self, key: &PublicKey<'_>) -> Option<SignedImage<'a>> {
         key.verify::<R>(self.algorithm.scheme(), &self.hash, self.signature)
             .then_some(SignedImage { contents: self.contents })
     }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::error::Error;
 use crate::pki;
 use crate::platform::{Kind, Name, Platform, Ports, Storage};
-use crate::registry::State;
+use crate::registry::{Sd, State, Ta, Tam};
 use crate::reply;
 use crate::sp_certificates::SpCertificates;
 
@@ -71,15 +71,33 @@ pub fn answer<'o, P: Platform>(
     let tam = state.tam_numbered(sd.tam).ok_or(Error::Internal)?;
     let aik = state.aik(sd.tam, &sd.sp).ok_or(Error::Internal)?;
 
-    let mut room = [0; CHAIN_BYTES_LIMIT];
-    let name = Name { kind: Kind::TamChain, number: tam.chain };
-    let chain = ports.storage.load(name, &mut room).map_err(Error::Port)?.ok_or(Error::Internal)?;
-    let chain = pki::split_chain(chain).map_err(|_| Error::Internal)?;
-    let (tam_certificate, authorities) = chain.split_first().ok_or(Error::Internal)?;
+    let length = write(ports, (ta, sd, tam), out)?;
 
+    // A JWK of 2048 bits and what stands around it.
+    let mut header_room = [0; 448];
+    let mut header = Writer::new(&mut header_room);
+    header.text(r#""header":{"signer":"#).map_err(Error::from)?;
+    reply::jwk(&mut header, &aik.public)?;
+    header.text("},").map_err(Error::from)?;
+    let header = core::str::from_utf8(header.finish()).map_err(|_| Error::Internal)?;
+    let writer = Writer::resume(out, length).ok_or(Error::Internal)?;
+    Ok(reply::sign(ports, aik.key_pair(), "TAInformation", header, writer)?)
+}
+
+/// Writes the payload to the start of the buffer; returns its length.
+fn write<P: Platform>(
+    ports: &mut Ports<P>,
+    (ta, sd, tam): (&Ta, &Sd, &Tam),
+    out: &mut [u8],
+) -> Result<usize, QueryError> {
     // The certificates stand at the end of the buffer while the text is written at its start.
     let half = out.len() / 2;
     let (front, back) = out.split_at_mut(half);
+    let (room, back) = back.split_at_mut_checked(CHAIN_BYTES_LIMIT).ok_or(Error::Internal)?;
+    let name = Name { kind: Kind::TamChain, number: tam.chain };
+    let chain = ports.storage.load(name, room).map_err(Error::Port)?.ok_or(Error::Internal)?;
+    let chain = pki::split_chain(chain).map_err(|_| Error::Internal)?;
+    let (tam_certificate, authorities) = chain.split_first().ok_or(Error::Internal)?;
     let certificates = SpCertificates::load(&mut ports.storage, sd, back)?;
     let signer = certificates.signer(&ta.signer).ok_or(Error::Internal)?;
     let document = Document {
@@ -94,19 +112,7 @@ pub fn answer<'o, P: Platform>(
             tamcacerts: Array(|| authorities.iter().map(|der| Base64(der))),
         },
     };
-    let length = {
-        let mut writer = Writer::new(front);
-        writer.json(&document).map_err(Error::from)?;
-        writer.len()
-    };
-
-    let mut header_room = [0; 192];
-    let mut header = Writer::new(&mut header_room);
-    header.text(r#""header":{"signer":"#).map_err(Error::from)?;
-    reply::jwk(&mut header, &aik.public)?;
-    header.text("},").map_err(Error::from)?;
-    let header = core::str::from_utf8(header.finish()).map_err(|_| Error::Internal)?;
-    let key = Name { kind: Kind::Aik, number: aik.number };
-    let writer = Writer::resume(out, length).ok_or(Error::Internal)?;
-    Ok(reply::sign(ports, key, "TAInformation", header, writer)?)
+    let mut writer = Writer::new(front);
+    writer.json(&document).map_err(Error::from)?;
+    Ok(writer.len())
 }

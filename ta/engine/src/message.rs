@@ -15,13 +15,17 @@ use crate::chain::ChainBuffer;
 use crate::error::Error;
 use crate::jose::content::{ContentAlgorithm, ContentKey, LONGEST_TAG};
 use crate::jose::key_management::{
-    Agreement, KeyAlgorithm, LONGEST_WRAPPED_KEY, unwrap_content_key,
+    Agreement, KeyAlgorithm, KeyWrap, LONGEST_WRAPPED_KEY, decrypt_content_key, unwrap_content_key,
 };
-use crate::jose::signature::signing_digest;
+use crate::jose::signature::{SignatureAlgorithm, signing_digest};
 use crate::jose::{self};
-use crate::pki::{self, Scheme, TrustedTam};
-use crate::platform::{Keys, Kind, Name, Platform, Point, Ports, Storage};
+use crate::pki::{self, TrustedTam};
+use crate::platform::{
+    KeyPair, Kind, Modulus, Name, OwnPublicKey, Platform, Point, Ports, Storage,
+};
 use crate::registry::State;
+use crate::rsa::LONGEST_MODULUS;
+use crate::rsa::encryption::{self, Encryption};
 use crate::trust::Trust;
 
 /// The base64url text of the longest JOSE header.
@@ -70,6 +74,7 @@ pub struct Opened<'m> {
     content: Content,
     encrypted_ta: Option<EncryptedTa>,
     key: ContentKey,
+    key_algorithm: KeyAlgorithm,
     /// Whether the answer is to carry the new device state.
     pub next_dsi: bool,
 }
@@ -106,10 +111,16 @@ impl<'m> Received<'m> {
         chain: &'c mut ChainBuffer,
     ) -> Result<Verified<'m, 'c>, Error> {
         let Self { message, envelope } = self;
-        let scheme = signature_scheme(envelope.protected.of(message))?;
-        let signature: [u8; 64] = decode_array(envelope.signature.of(message), Form::Url)?;
+        let algorithm = signature_algorithm(envelope.protected.of(message))?;
         let digest = signing_digest(envelope.protected.of(message), envelope.payload.of(message));
-        let signed = Signed { scheme, digest, signature };
+        let mut signature = Signature::new();
+        signature.resize_default(signature.capacity()).map_err(|_| Error::Internal)?;
+        let length = decode(envelope.signature.of(message), Form::Url, &mut signature)?.len();
+        signature.truncate(length);
+        let signed = Signed { algorithm, digest, signature };
+        if !signed.has_a_possible_length() {
+            return Err(INVALID);
+        }
         let tam = if envelope.signer.certificates.is_empty() {
             let key_id = match envelope.signer.key_id {
                 Some(span) => Some(decode_array(span.of(message), Form::Url)?),
@@ -129,7 +140,7 @@ impl<'m> Received<'m> {
             }
             verify_tam::<P>(trust, now, chain)?
         };
-        if !tam.key().verify::<P::Rsa>(signed.scheme, &signed.digest, &signed.signature) {
+        if !signed.is_by::<P>(tam.key()) {
             return Err(INVALID);
         }
         let payload = decode_in_place(message, envelope.payload, Form::Url)?.of_mut(message);
@@ -137,22 +148,37 @@ impl<'m> Received<'m> {
     }
 }
 
+/// Room for a signature by any key that a TAM may have, and for what base64 leaves undecided.
+type Signature = heapless::Vec<u8, { LONGEST_MODULUS + 4 }>;
+
 /// A signature and what it is over.
 struct Signed {
-    scheme: Scheme,
+    algorithm: SignatureAlgorithm,
     digest: [u8; 32],
-    signature: [u8; 64],
+    signature: Signature,
 }
 
-/// The algorithm that a JWS names in its protected header. RS256 has its place here.
-fn signature_scheme(protected: &[u8]) -> Result<Scheme, Error> {
+impl Signed {
+    /// Whether some key could have made it.
+    fn has_a_possible_length(&self) -> bool {
+        match self.algorithm {
+            SignatureAlgorithm::Es256 => self.signature.len() == 64,
+            SignatureAlgorithm::Rs256 => (256..=LONGEST_MODULUS).contains(&self.signature.len()),
+        }
+    }
+
+    fn is_by<P: Platform>(&self, key: &pki::PublicKey<'_>) -> bool {
+        key.verify::<P::Rsa>(self.algorithm.scheme(), &self.digest, &self.signature)
+    }
+}
+
+/// The algorithm that a JWS names in its protected header.
+fn signature_algorithm(protected: &[u8]) -> Result<SignatureAlgorithm, Error> {
     let mut room = [0; JOSE_HEADER_LIMIT];
     let text = decode(protected, Form::Url, &mut room)?;
     let header = Header::read_all(text)?;
-    match header.algorithm.ok_or(INVALID)?.text(text) {
-        "ES256" => Ok(Scheme::Es256),
-        _ => Err(UNSUPPORTED),
-    }
+    let name = header.algorithm.ok_or(INVALID)?.text(text);
+    SignatureAlgorithm::from_name(name).ok_or(UNSUPPORTED)
 }
 
 fn verify_tam<'c, P: Platform>(
@@ -174,23 +200,23 @@ fn load_signer<P: Platform>(
     storage: &mut P::Storage,
     chain: &mut ChainBuffer,
 ) -> Result<(), Error> {
-    let mut room = [0; otrp_wire::limits::CHAIN_BYTES_LIMIT];
     for tam in state.tams().iter().filter(|tam| key_id.is_none_or(|id| id == tam.leaf)) {
         let name = Name { kind: Kind::TamChain, number: tam.chain };
-        let Some(stored) = storage.load(name, &mut room)? else { continue };
-        let made_it = pki::split_chain(stored)
+        let load = |room: &mut [u8]| storage.load(name, room).map(|der| der.map(<[u8]>::len));
+        if !chain.fill(load)? {
+            continue;
+        }
+        let made_it = chain
+            .certificates()
             .ok()
             .and_then(|chain| pki::Certificate::parse(chain.first().copied()?).ok())
-            .and_then(|leaf| {
-                leaf.public_key().ok().map(|key| {
-                    key.verify::<P::Rsa>(signed.scheme, &signed.digest, &signed.signature)
-                })
-            })
-            .unwrap_or(false);
+            .and_then(|leaf| leaf.public_key().ok())
+            .is_some_and(|key| signed.is_by::<P>(&key));
         if made_it || key_id.is_some() {
-            return chain.set(stored).map_err(|_| Error::Internal);
+            return Ok(());
         }
     }
+    chain.clear();
     Err(UNTRUSTED)
 }
 
@@ -269,21 +295,24 @@ impl<'m> Request<'m> {
     /// # Errors
     /// `ERR_REQUEST_INVALID`, `ERR_UNSUPPORTED_CRYPTO_ALG`. What is wrong inside the content comes
     /// as [`Opened::content`], for by then the answer can be encrypted.
-    pub fn open<K: Keys>(
+    pub fn open<P: Platform>(
         self,
-        keys: &mut K,
-        name: Name,
+        ports: &mut Ports<P>,
+        lock: Lock<'_>,
     ) -> Result<(Opened<'m>, Result<(), Error>), Error> {
         let Self { payload, tbs, name: request } = self;
         let content = tbs.content.ok_or(INVALID)?;
-        let (key, plaintext) = open_jwe(payload, &content, keys, name, ErrorCode::RequestInvalid)?;
+        let Unlocked { key, key_algorithm, plaintext } =
+            open_jwe(payload, &content, ports, lock, INVALID)?;
         let (content, read) = match Content::read(plaintext.of(payload), request) {
             Ok(content) => (content, Ok(())),
             Err(malformed) => (Content::default(), Err(malformed.into())),
         };
         let next_dsi = tbs.next_dsi.unwrap_or_default();
         let encrypted_ta = tbs.encrypted_ta;
-        Ok((Opened { payload, plaintext, content, encrypted_ta, key, next_dsi }, read))
+        let opened =
+            Opened { payload, plaintext, content, encrypted_ta, key, key_algorithm, next_dsi };
+        Ok((opened, read))
     }
 }
 
@@ -292,6 +321,12 @@ impl Opened<'_> {
     #[must_use]
     pub const fn content(&self) -> &Content {
         &self.content
+    }
+
+    /// How the TAM wrapped the key of the content.
+    #[must_use]
+    pub const fn key_algorithm(&self) -> KeyAlgorithm {
+        self.key_algorithm
     }
 
     /// The key that the answer is encrypted with.
@@ -343,72 +378,201 @@ impl Opened<'_> {
     }
 }
 
-/// Decrypts a JWE where it stands: the content key, and the span of the plaintext.
+/// A key pair of this TEE that messages are encrypted for, and what the vendor lets it be used for.
+#[derive(Clone, Copy, Debug)]
+pub struct Lock<'k> {
+    /// The key pair.
+    pub pair: KeyPair<'k>,
+    /// Whether RSAES-PKCS1-v1_5 is accepted.
+    pub rsa1_5: bool,
+}
+
+/// How a key pair is used for one message.
+enum Use<'k> {
+    EcdhEs(KeyWrap),
+    Rsa(Encryption, &'k Modulus),
+}
+
+impl<'k> Lock<'k> {
+    /// How the key pair is used with an algorithm.
+    ///
+    /// # Errors
+    /// `ERR_UNSUPPORTED_CRYPTO_ALG` if it is not.
+    fn with(self, algorithm: KeyAlgorithm) -> Result<Use<'k>, Error> {
+        match (algorithm, self.pair.public) {
+            (KeyAlgorithm::Rsa(Encryption::Pkcs1), _) if !self.rsa1_5 => Err(UNSUPPORTED),
+            (KeyAlgorithm::EcdhEs(wrap), OwnPublicKey::P256(_)) => Ok(Use::EcdhEs(wrap)),
+            (KeyAlgorithm::Rsa(encryption), OwnPublicKey::Rsa2048(modulus)) => {
+                Ok(Use::Rsa(encryption, modulus))
+            }
+            (KeyAlgorithm::EcdhEs(_), OwnPublicKey::Rsa2048(_))
+            | (KeyAlgorithm::Rsa(_), OwnPublicKey::P256(_)) => Err(UNSUPPORTED),
+        }
+    }
+}
+
+/// A JWE that was decrypted.
+pub struct Unlocked {
+    /// The content key.
+    pub key: ContentKey,
+    /// How it was wrapped.
+    pub key_algorithm: KeyAlgorithm,
+    /// Where the plaintext stands.
+    pub plaintext: Span,
+}
+
+/// What an error of the cryptography means to a message that is refused as `refused`.
+const fn refusal(error: jose::Error, refused: Error) -> Error {
+    match error {
+        jose::Error::Crypto => refused,
+        jose::Error::Unsupported => UNSUPPORTED,
+        jose::Error::Port(error) => Error::Port(error),
+        jose::Error::Internal => Error::Internal,
+    }
+}
+
+/// Decrypts a JWE where it stands.
 ///
 /// # Errors
-/// `refusal` for everything that is wrong with it, in one and the same way;
+/// `refused` for everything that is wrong with it, in one and the same way;
 /// `ERR_UNSUPPORTED_CRYPTO_ALG`; a port's.
-pub fn open_jwe<K: Keys>(
+pub fn open_jwe<P: Platform>(
     buffer: &mut [u8],
     jwe: &Jwe,
-    keys: &mut K,
-    name: Name,
-    refusal: ErrorCode,
-) -> Result<(ContentKey, Span), Error> {
-    let refused = Error::Refused(refusal);
+    ports: &mut Ports<P>,
+    lock: Lock<'_>,
+    refused: Error,
+) -> Result<Unlocked, Error> {
     let mut aad = [0; HEADER_TEXT_LIMIT];
     let aad = aad.get_mut(..jwe.protected.len()).ok_or(refused)?;
     aad.copy_from_slice(jwe.protected.of(buffer));
     let mut room = [0; JOSE_HEADER_LIMIT];
     let text = decode(aad, Form::Url, &mut room).map_err(|_| refused)?;
-    let protected = Header::read_all(text).map_err(|_| refused)?;
-
-    // Each parameter stands in one of the two headers (RFC 7516, section 7.2.1); `enc` has to be
-    // in the one that the tag covers.
-    let outer = &jwe.header;
-    let text_of = |inside: Option<Span>, outside: Option<Span>| match (inside, outside) {
-        (Some(_), Some(_)) => Err(refused),
-        (Some(span), None) => Ok(Some(span.text(text))),
-        (None, outside) => Ok(outside.map(|span| span.text(buffer))),
+    let header = Headers {
+        text,
+        protected: Header::read_all(text).map_err(|_| refused)?,
+        buffer,
+        outer: &jwe.header,
     };
-    let algorithm = text_of(protected.algorithm, outer.algorithm)?.ok_or(refused)?;
-    let algorithm = KeyAlgorithm::from_name(algorithm).ok_or(UNSUPPORTED)?;
-    let encryption = text_of(protected.encryption, None)?.ok_or(refused)?;
-    let encryption = ContentAlgorithm::from_name(encryption).ok_or(UNSUPPORTED)?;
-    let ephemeral = match (protected.ephemeral, outer.ephemeral) {
-        (Some(key), None) => point(key, text),
-        (None, Some(key)) => point(key, buffer),
-        _ => None,
-    }
-    .ok_or(refused)?;
-    let mut room_u = [0; PARTY_LIMIT + 2];
-    let mut room_v = [0; PARTY_LIMIT + 2];
-    let party_u = text_of(protected.party_u, outer.party_u)?.unwrap_or_default();
-    let party_u = decode(party_u.as_bytes(), Form::Url, &mut room_u).map_err(|_| refused)?;
-    let party_v = text_of(protected.party_v, outer.party_v)?.unwrap_or_default();
-    let party_v = decode(party_v.as_bytes(), Form::Url, &mut room_v).map_err(|_| refused)?;
 
-    let mut room = [0; LONGEST_WRAPPED_KEY + 2];
+    let key_algorithm = header.text_of(|header| header.algorithm).ok_or(refused)?;
+    let key_algorithm =
+        KeyAlgorithm::from_name(key_algorithm.ok_or(refused)?).ok_or(UNSUPPORTED)?;
+    let encryption = header.encryption().ok_or(refused)?;
+    let encryption = ContentAlgorithm::from_name(encryption).ok_or(UNSUPPORTED)?;
+    let used = lock.with(key_algorithm)?;
+    let mut room = [0; LONGEST_WRAPPED_KEY + 4];
     let wrapped =
         decode(jwe.encrypted_key.of(buffer), Form::Url, &mut room).map_err(|_| refused)?;
-    let agreement = Agreement { ephemeral: &ephemeral, party_u, party_v };
-    let crypto = |error| match error {
-        jose::Error::Crypto => refused,
-        jose::Error::Unsupported => UNSUPPORTED,
-        jose::Error::Port(error) => Error::Port(error),
-        jose::Error::Internal => Error::Internal,
-    };
-    let key = unwrap_content_key(keys, name, algorithm, &agreement, wrapped, encryption)
-        .map_err(crypto)?;
+    let Ports { keys, rng, .. } = ports;
+    let name = lock.pair.name;
+    let key = match used {
+        Use::EcdhEs(wrap) => {
+            let mut rooms = [[0; PARTY_LIMIT + 2]; 2];
+            let ephemeral = header.ephemeral().ok_or(refused)?;
+            let (party_u, party_v) = header.parties(&mut rooms).ok_or(refused)?;
+            let agreement = Agreement { ephemeral: &ephemeral, party_u, party_v };
+            unwrap_content_key(keys, name, wrap, &agreement, wrapped, encryption)
+        }
+        // What belongs to a key agreement has no business here.
+        Use::Rsa(..) if header.has_agreement() => return Err(refused),
+        Use::Rsa(padding, modulus) => {
+            decrypt_content_key(keys, rng, name, modulus, padding, wrapped, encryption)
+        }
+    }
+    .map_err(|error| refusal(error, refused))?;
 
     let mut room_iv = [0; 18];
     let iv = decode(jwe.iv.of(buffer), Form::Url, &mut room_iv).map_err(|_| refused)?;
     let mut room_tag = [0; LONGEST_TAG + 2];
     let tag = decode(jwe.tag.of(buffer), Form::Url, &mut room_tag).map_err(|_| refused)?;
     let ciphertext = decode_in_place(buffer, jwe.ciphertext, Form::Url).map_err(|_| refused)?;
-    let plaintext =
-        key.decrypt_in_place(iv, aad, ciphertext.of_mut(buffer), tag).map_err(crypto)?.len();
-    Ok((key, ciphertext.truncated(plaintext)))
+    let plaintext = key
+        .decrypt_in_place(iv, aad, ciphertext.of_mut(buffer), tag)
+        .map_err(|error| refusal(error, refused))?
+        .len();
+    Ok(Unlocked { key, key_algorithm, plaintext: ciphertext.truncated(plaintext) })
+}
+
+/// Decrypts a bare RSAES-PKCS1-v1_5 ciphertext, in base64, of exactly the length of `message`; if
+/// it is none, `message` is random.
+///
+/// # Errors
+/// As [`open_jwe`].
+pub fn open_bare<P: Platform>(
+    text: &[u8],
+    ports: &mut Ports<P>,
+    lock: Lock<'_>,
+    message: &mut [u8],
+    refused: Error,
+) -> Result<(), Error> {
+    let Use::Rsa(padding, modulus) = lock.with(KeyAlgorithm::Rsa(Encryption::Pkcs1))? else {
+        return Err(UNSUPPORTED);
+    };
+    let mut room = [0; size_of::<Modulus>() + 4];
+    let ciphertext = decode(text, Form::Any, &mut room).map_err(|_| refused)?;
+    let Ports { keys, rng, .. } = ports;
+    encryption::decrypt(keys, rng, lock.pair.name, modulus, padding, ciphertext, message)
+        .map_err(|error| refusal(error, refused))
+}
+
+/// The two headers of a JWE. Each parameter stands in one of them (RFC 7516, section 7.2.1).
+struct Headers<'h> {
+    /// The decoded protected header.
+    text: &'h [u8],
+    protected: Header,
+    /// The message that the other one stands in.
+    buffer: &'h [u8],
+    outer: &'h Header,
+}
+
+impl<'h> Headers<'h> {
+    /// A parameter, if it is there; `None` if it stands in both headers.
+    fn text_of(&self, parameter: impl Fn(&Header) -> Option<Span>) -> Option<Option<&'h str>> {
+        match (parameter(&self.protected), parameter(self.outer)) {
+            (Some(_), Some(_)) => None,
+            (Some(span), None) => Some(Some(span.text(self.text))),
+            (None, outside) => Some(outside.map(|span| span.text(self.buffer))),
+        }
+    }
+
+    /// `enc`, which has to be in the header that the tag covers.
+    fn encryption(&self) -> Option<&'h str> {
+        match (self.protected.encryption, self.outer.encryption) {
+            (Some(span), None) => Some(span.text(self.text)),
+            _ => None,
+        }
+    }
+
+    /// `epk`.
+    fn ephemeral(&self) -> Option<Point> {
+        match (self.protected.ephemeral, self.outer.ephemeral) {
+            (Some(key), None) => point(key, self.text),
+            (None, Some(key)) => point(key, self.buffer),
+            _ => None,
+        }
+    }
+
+    /// `apu` and `apv`, decoded; empty where they are absent.
+    fn parties<'r>(
+        &self,
+        rooms: &'r mut [[u8; PARTY_LIMIT + 2]; 2],
+    ) -> Option<(&'r [u8], &'r [u8])> {
+        let [room_u, room_v] = rooms;
+        let party_u = self.text_of(|header| header.party_u)?.unwrap_or_default();
+        let party_v = self.text_of(|header| header.party_v)?.unwrap_or_default();
+        Some((
+            decode(party_u.as_bytes(), Form::Url, room_u).ok()?,
+            decode(party_v.as_bytes(), Form::Url, room_v).ok()?,
+        ))
+    }
+
+    /// Whether there is a parameter of a key agreement.
+    fn has_agreement(&self) -> bool {
+        [&self.protected, self.outer].into_iter().any(|header| {
+            header.ephemeral.is_some() || header.party_u.is_some() || header.party_v.is_some()
+        })
+    }
 }
 
 fn point(key: EcPublicKey, text: &[u8]) -> Option<Point> {

@@ -17,8 +17,8 @@ pub trait Platform {
     type Clock: Clock;
     /// Random bytes.
     type Rng: Rng;
-    /// RSA signature checks.
-    type Rsa: RsaVerify;
+    /// RSA arithmetic on public keys.
+    type Rsa: RsaPublic;
 }
 
 /// One implementation of every port, as public fields so that they borrow separately.
@@ -75,11 +75,13 @@ pub enum Kind {
     TeeKey,
     /// An SP's anonymous attestation key pair.
     Aik,
+    /// The key pair in reserve.
+    SpareKey,
 }
 
 impl Kind {
     /// Every kind, in the order of their letters' first use.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Registry,
         Self::TeeChain,
         Self::SpCertificates,
@@ -87,6 +89,7 @@ impl Kind {
         Self::Personalization,
         Self::TeeKey,
         Self::Aik,
+        Self::SpareKey,
     ];
 
     /// The letter that stands for this kind in an object's identifier; stable on disk.
@@ -100,6 +103,7 @@ impl Kind {
             Self::Personalization => b'p',
             Self::TeeKey => b'k',
             Self::Aik => b'a',
+            Self::SpareKey => b'n',
         }
     }
 }
@@ -213,33 +217,101 @@ pub trait TaStore {
 /// An uncompressed P-256 point: 4, x, y (SEC 1, section 2.3.3).
 pub type Point = [u8; 65];
 
-/// P-256 key pairs that stay behind their names ([`Kind::TeeKey`], [`Kind::Aik`]).
+/// The modulus of an RSA-2048 key: big-endian, odd, its top bit set.
+pub type Modulus = [u8; 256];
+
+/// The public exponent of this TEE's RSA key pairs, 65537, big-endian.
+pub const RSA_EXPONENT: [u8; 3] = [1, 0, 1];
+
+/// What kind of key pair.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeyType {
+    /// On the curve P-256.
+    #[default]
+    P256,
+    /// RSA with a modulus of 2048 bits and the exponent [`RSA_EXPONENT`].
+    Rsa2048,
+}
+
+/// The public half of a key pair of this TEE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnPublicKey {
+    /// On the curve P-256.
+    P256(Point),
+    /// RSA with the exponent [`RSA_EXPONENT`].
+    Rsa2048(Modulus),
+}
+
+impl OwnPublicKey {
+    /// Its kind.
+    #[must_use]
+    pub const fn key_type(&self) -> KeyType {
+        match self {
+            Self::P256(_) => KeyType::P256,
+            Self::Rsa2048(_) => KeyType::Rsa2048,
+        }
+    }
+}
+
+/// A key pair of this TEE, as the engine uses it.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyPair<'k> {
+    /// Its name at the port.
+    pub name: Name,
+    /// Its public half.
+    pub public: &'k OwnPublicKey,
+}
+
+/// Key pairs that stay behind their names ([`Kind::TeeKey`], [`Kind::Aik`], [`Kind::SpareKey`]).
+///
+/// Which kind [`Keys::generate`] makes is the platform's choice, made when it is built; pairs of
+/// the other kind that are there already stay usable.
 pub trait Keys {
+    /// The kind of key pair that [`Keys::generate`] makes.
+    fn makes(&self) -> KeyType;
+
     /// Makes a key pair under `name`, replacing one that is there, and returns its public key.
     ///
     /// Atomic: after an error or a power cut there is the old key pair or the new one.
     ///
     /// # Errors
     /// `Full` leaves things as they were.
-    fn generate(&mut self, name: Name) -> Result<Point, PortError>;
+    fn generate(&mut self, name: Name) -> Result<OwnPublicKey, PortError>;
 
     /// The public key of `name`; `None` if there is no such key pair.
     ///
     /// # Errors
     /// `Corrupt` if it is damaged.
-    fn public(&mut self, name: Name) -> Result<Option<Point>, PortError>;
+    fn public(&mut self, name: Name) -> Result<Option<OwnPublicKey>, PortError>;
 
     /// Signs a SHA-256 digest: ECDSA, r and s as 32 octets each (RFC 7518, section 3.4).
     ///
     /// # Errors
-    /// `Failed` if there is no such key pair.
+    /// `Failed` if there is no such P-256 key pair.
     fn sign(&mut self, name: Name, digest: &[u8; 32]) -> Result<[u8; 64], PortError>;
 
     /// The x coordinate that ECDH with `peer` gives (SP 800-56A, section 5.7.1.2).
     ///
     /// # Errors
-    /// `Failed` if there is no such key pair or `peer` is not a point of the curve.
+    /// `Failed` if there is no such P-256 key pair or `peer` is not a point of the curve.
     fn agree(&mut self, name: Name, peer: &Point) -> Result<Seed, PortError>;
+
+    /// RSA's private-key operation on `number`, big-endian, in place (RFC 8017, sections 5.1.2 and
+    /// 5.2.1). Blinded, and what comes out is checked with the public key.
+    ///
+    /// # Errors
+    /// `Failed` if there is no such RSA key pair or `number` is not below its modulus; `number` is
+    /// then undefined.
+    fn rsa(&mut self, name: Name, number: &mut Modulus) -> Result<(), PortError>;
+
+    /// Gives a key pair another name, and returns its public key; `None` if there is no such pair.
+    ///
+    /// Atomic: after an error or a power cut the key pair has one of the names.
+    ///
+    /// # Errors
+    /// `Failed`, also where there is a key pair under the new name; `Corrupt` if the key pair is
+    /// damaged.
+    fn rename(&mut self, name: Name, to: Name) -> Result<Option<OwnPublicKey>, PortError>;
 
     /// Destroys a key pair; an absent one is success. Atomic and idempotent.
     ///
@@ -263,24 +335,14 @@ pub trait Rng {
     fn fill(&mut self, buffer: &mut [u8]) -> Result<(), PortError>;
 }
 
-/// How an RSA signature is padded (RFC 8017).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RsaPadding {
-    /// RSASSA-PKCS1-v1_5 with SHA-256.
-    Pkcs1,
-    /// RSASSA-PSS with SHA-256, MGF1 with SHA-256 and a salt of 32 octets.
-    Pss,
-}
-
-/// RSA signature checks. Public data only, so it needs no state.
-pub trait RsaVerify {
-    /// Whether `signature` is one over `digest` (SHA-256) by the key of `modulus` (big-endian,
-    /// without leading zeros, 256 to 512 octets) and `exponent` (big-endian).
-    fn verify(
-        padding: RsaPadding,
-        modulus: &[u8],
-        exponent: &[u8],
-        digest: &[u8; 32],
-        signature: &[u8],
-    ) -> bool;
+/// RSA's public-key operation. Public data only, so it needs no state.
+pub trait RsaPublic {
+    /// Raises `number` to `exponent` modulo `modulus`, in place; all are big-endian.
+    ///
+    /// `modulus` is odd, without leading zeros, of 256 to 512 octets; `exponent` is odd, without
+    /// leading zeros, from 3 to 32 bits; `number` is as long as the modulus and below it.
+    ///
+    /// # Errors
+    /// `Failed` for other numbers, or if the platform cannot compute; `number` is then undefined.
+    fn raise(modulus: &[u8], exponent: &[u8], number: &mut [u8]) -> Result<(), PortError>;
 }

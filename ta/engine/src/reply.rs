@@ -5,24 +5,17 @@ use otrp_wire::response::{Reason, Writer};
 use otrp_wire::{ErrorCode, RequestName, Span, VERSION};
 use serde::Serialize;
 
-use crate::device::{Identity, TEE_KEY};
-use crate::dsi::{AIK_TYPE, View};
+use crate::device::Identity;
+use crate::dsi::{View, attestation_key_type};
 use crate::error::Error;
 use crate::jose::content::{ContentAlgorithm, ContentKey};
-use crate::jose::key_management::{KeyAlgorithm, wrap_content_key};
-use crate::jose::signature::signing_digest;
+use crate::jose::key_management::{Recipient, wrap_content_key};
+use crate::jose::signature::{SignatureAlgorithm, sign as sign_digest, signing_digest};
 use crate::jose::{self};
 use crate::message::Transaction;
-use crate::pki::spki_p256;
-use crate::platform::{Keys, Name, Platform, Point, Ports, Rng};
+use crate::pki::attestation_key;
+use crate::platform::{KeyPair, OwnPublicKey, Platform, Point, Ports, RSA_EXPONENT, Rng};
 
-/// The signature algorithms of this TEE, both ways.
-pub const SIGNATURE_ALGORITHM: &str = "ES256";
-/// The protected header of everything that is signed: base64url of `{"alg":"ES256"}`, as printed
-/// in section 7.5 of the OTrP draft.
-const SIGNATURE_HEADER: &str = "eyJhbGciOiJFUzI1NiJ9";
-/// How the keys of answers are wrapped for the TAM.
-const KEY_ALGORITHM: KeyAlgorithm = KeyAlgorithm::EcdhEsA128Kw;
 /// What a device state is encrypted with when the request gives no key: the one that every TAM
 /// must have (OTrP draft, section 7.5.2).
 const STATE_ENCRYPTION: ContentAlgorithm = ContentAlgorithm::A128CbcHs256;
@@ -32,9 +25,11 @@ const IV_LIMIT: usize = 16;
 /// What is true of every answer to one request.
 #[derive(Debug)]
 pub struct Addressed<'t> {
-    /// The request.
+    /// The request's name.
     pub name: RequestName,
-    /// Its identifiers.
+    /// The TEE's key pair, which signs the answer.
+    pub signer: KeyPair<'t>,
+    /// The request's identifiers.
     pub transaction: &'t Transaction,
 }
 
@@ -44,7 +39,7 @@ pub struct Outcome<'s> {
     /// `sdname` of a domain that was created.
     pub sd_name: Option<&'s str>,
     /// `teespaik`: an attestation key that was made.
-    pub aik: Option<Point>,
+    pub aik: Option<OwnPublicKey>,
     /// The device state from now on, if it was asked for.
     pub view: Option<View<'s>>,
 }
@@ -85,16 +80,16 @@ impl Addressed<'_> {
     pub fn refuse<'o, P: Platform>(
         &self,
         ports: &mut Ports<P>,
-        code: ErrorCode,
+        error: Error,
         out: &'o mut [u8],
     ) -> Result<&'o [u8], Error> {
         let mut writer = Writer::new(out);
         self.begin(&mut writer, false)?;
         writer.text(r#","reason":"#)?;
-        writer.json(&Reason::from(code))?;
-        list_algorithms(&mut writer, code)?;
+        writer.json(&Reason::from(error.code()))?;
+        self.list_algorithms(&mut writer, error)?;
         writer.text("}}")?;
-        sign(ports, TEE_KEY, self.name.response(), "", writer)
+        sign(ports, self.signer, self.name.response(), "", writer)
     }
 
     /// The answer to GetDeviceState: the state under a fresh key for the TAM.
@@ -104,7 +99,7 @@ impl Addressed<'_> {
     pub fn state<'o, P: Platform>(
         &self,
         ports: &mut Ports<P>,
-        tam: &Point,
+        tam: &Recipient,
         view: View<'_>,
         out: &'o mut [u8],
     ) -> Result<&'o [u8], Error> {
@@ -115,9 +110,9 @@ impl Addressed<'_> {
         self.begin(&mut writer, true)?;
         // The chain of a TAM that was answered is stored.
         writer.text(r#","signerreq":false,"edsi":"#)?;
-        encrypt(&mut ports.rng, tam, &key, parked, &mut writer)?;
+        encrypt::<P>(&mut ports.rng, tam, &key, parked, &mut writer)?;
         writer.text("}}")?;
-        sign(ports, TEE_KEY, self.name.response(), "", writer)
+        sign(ports, self.signer, self.name.response(), "", writer)
     }
 
     /// The answer to a request whose content was decrypted, under the content's own key.
@@ -127,36 +122,36 @@ impl Addressed<'_> {
     pub fn content<'o, P: Platform>(
         &self,
         ports: &mut Ports<P>,
-        tam: &Point,
+        tam: &Recipient,
         key: &ContentKey,
         identity: &Identity<'_>,
-        result: Result<Outcome<'_>, ErrorCode>,
+        result: Result<Outcome<'_>, Error>,
         out: &'o mut [u8],
     ) -> Result<&'o [u8], Error> {
         let (refusal, outcome) = match result {
             Ok(outcome) => (None, outcome),
-            Err(code) => (Some(code), Outcome::default()),
+            Err(error) => (Some(error), Outcome::default()),
         };
-        let aik = outcome.aik.map(|key| spki_p256(&key));
+        let aik = outcome.aik.as_ref().map(attestation_key);
         let content = Content {
-            reason: refusal.map(Reason::from),
+            reason: refusal.map(|error| Reason::from(error.code())),
             did: Base64(&identity.device_id),
             sdname: outcome.sd_name,
-            teespaik: aik.as_ref().map(|spki| Base64(spki)),
-            teespaiktype: aik.as_ref().map(|_| AIK_TYPE),
+            teespaik: aik.as_ref().map(|der| Base64(der)),
+            teespaiktype: outcome.aik.map(|key| attestation_key_type(key.key_type())),
             dsi: outcome.view.map(View::dsi),
         };
         let mut writer = Writer::new(out);
         writer.json(&content)?;
         let parked = writer.park(key.algorithm().overhead())?;
         self.begin(&mut writer, refusal.is_none())?;
-        if let Some(code) = refusal {
-            list_algorithms(&mut writer, code)?;
+        if let Some(error) = refusal {
+            self.list_algorithms(&mut writer, error)?;
         }
         writer.text(r#","content":"#)?;
-        encrypt(&mut ports.rng, tam, key, parked, &mut writer)?;
+        encrypt::<P>(&mut ports.rng, tam, key, parked, &mut writer)?;
         writer.text("}}")?;
-        sign(ports, TEE_KEY, self.name.response(), "", writer)
+        sign(ports, self.signer, self.name.response(), "", writer)
     }
 
     fn begin(&self, writer: &mut Writer<'_>, passed: bool) -> Result<(), Error> {
@@ -175,20 +170,29 @@ impl Addressed<'_> {
             r#"""#,
         ])?)
     }
-}
 
-/// Tells a TAM whose algorithm is not supported which ones are.
-fn list_algorithms(writer: &mut Writer<'_>, code: ErrorCode) -> Result<(), Error> {
-    if code != ErrorCode::UnsupportedCryptoAlg {
-        return Ok(());
+    /// Tells a TAM whose algorithm is not supported which signatures are: those that the TEE can
+    /// check (OTrP draft, section 9.1.6), or where the TAM cannot check its own, what that is.
+    fn list_algorithms(&self, writer: &mut Writer<'_>, error: Error) -> Result<(), Error> {
+        let own = [SignatureAlgorithm::made_by(self.signer.public)];
+        let algorithms: &[SignatureAlgorithm] = match error {
+            Error::NoCommonSignature => &own,
+            Error::Refused(ErrorCode::UnsupportedCryptoAlg) => &SignatureAlgorithm::ALL,
+            Error::Refused(_) | Error::Port(_) | Error::Internal => return Ok(()),
+        };
+        let mut separator = r#","supportedsigalgs":[""#;
+        for algorithm in algorithms {
+            writer.texts(&[separator, algorithm.name()])?;
+            separator = r#"",""#;
+        }
+        Ok(writer.text(r#""]"#)?)
     }
-    Ok(writer.texts(&[r#","supportedsigalgs":[""#, SIGNATURE_ALGORITHM, r#""]"#])?)
 }
 
 /// Writes a JWE of the plaintext that is parked in the writer's buffer.
-fn encrypt<R: Rng>(
-    rng: &mut R,
-    recipient: &Point,
+fn encrypt<P: Platform>(
+    rng: &mut P::Rng,
+    recipient: &Recipient,
     key: &ContentKey,
     parked: Span,
     writer: &mut Writer<'_>,
@@ -204,7 +208,7 @@ fn encrypt<R: Rng>(
     let mut iv = [0; IV_LIMIT];
     let iv = iv.get_mut(..key.algorithm().iv_length()).ok_or(Error::Internal)?;
     rng.fill(iv)?;
-    let wrapped = wrap_content_key(rng, recipient, KEY_ALGORITHM, key)?;
+    let wrapped = wrap_content_key::<P::Rsa, _>(rng, recipient, key)?;
     let rest = writer.buffer().get_mut(parked.start()..).ok_or(Error::Internal)?;
     let (ciphertext, tag) = key.encrypt_in_place(iv, protected, rest, parked.len())?;
     let length = ciphertext.len();
@@ -212,8 +216,11 @@ fn encrypt<R: Rng>(
 
     let protected = core::str::from_utf8(protected).map_err(|_| Error::Internal)?;
     writer.texts(&[r#"{"protected":""#, protected, r#"","recipients":[{"header":{"alg":""#])?;
-    writer.texts(&[KEY_ALGORITHM.name(), r#"","epk":"#])?;
-    jwk(writer, &wrapped.ephemeral)?;
+    writer.texts(&[wrapped.algorithm.name(), r#"""#])?;
+    if let Some(ephemeral) = &wrapped.ephemeral {
+        writer.text(r#","epk":"#)?;
+        jwk_p256(writer, ephemeral)?;
+    }
     writer.text(r#"},"encrypted_key":""#)?;
     writer.base64url(&wrapped.key)?;
     writer.text(r#""}],"iv":""#)?;
@@ -225,8 +232,21 @@ fn encrypt<R: Rng>(
     Ok(writer.text(r#""}"#)?)
 }
 
-/// Writes a public key as a JWK (RFC 7518, section 6.2.1).
-pub fn jwk(writer: &mut Writer<'_>, key: &Point) -> Result<(), Error> {
+/// Writes a public key as a JWK (RFC 7518, sections 6.2.1 and 6.3.1).
+pub fn jwk(writer: &mut Writer<'_>, key: &OwnPublicKey) -> Result<(), Error> {
+    match key {
+        OwnPublicKey::P256(point) => jwk_p256(writer, point),
+        OwnPublicKey::Rsa2048(modulus) => {
+            writer.text(r#"{"kty":"RSA","n":""#)?;
+            writer.base64url(modulus)?;
+            writer.text(r#"","e":""#)?;
+            writer.base64url(&RSA_EXPONENT)?;
+            Ok(writer.text(r#""}"#)?)
+        }
+    }
+}
+
+fn jwk_p256(writer: &mut Writer<'_>, key: &Point) -> Result<(), Error> {
     let (head, y) = key.split_at(33);
     writer.text(r#"{"kty":"EC","crv":"P-256","x":""#)?;
     writer.base64url(head.get(1..).unwrap_or_default())?;
@@ -239,35 +259,22 @@ pub fn jwk(writer: &mut Writer<'_>, key: &Point) -> Result<(), Error> {
 /// a member that stands outside the signature, or empty.
 pub fn sign<'o, P: Platform>(
     ports: &mut Ports<P>,
-    key: Name,
+    signer: KeyPair<'_>,
     name: &str,
     header: &str,
     mut writer: Writer<'o>,
 ) -> Result<&'o [u8], Error> {
+    let protected = SignatureAlgorithm::made_by(signer.public).header();
     let parked = writer.park(0)?;
     writer.texts(&[r#"{""#, name, r#"":{"payload":""#])?;
     let start = writer.len();
     writer.base64url_of(parked)?;
     let payload = Span::new(start, writer.len());
-    let digest = signing_digest(SIGNATURE_HEADER.as_bytes(), payload.of(writer.buffer()));
-    let signature = ports.keys.sign(key, &digest)?;
-    writer.texts(&[r#"","protected":""#, SIGNATURE_HEADER, r#"","#, header])?;
+    let digest = signing_digest(protected.as_bytes(), payload.of(writer.buffer()));
+    let signature = sign_digest(&mut ports.keys, signer, &digest)?;
+    writer.texts(&[r#"","protected":""#, protected, r#"","#, header])?;
     writer.text(r#""signature":""#)?;
-    writer.base64url(&signature)?;
+    writer.base64url(signature.bytes())?;
     writer.text(r#""}}"#)?;
     Ok(writer.finish())
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test that panics has found something")]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_signature_header_is_the_drafts() {
-        let mut room = [0; 32];
-        let mut writer = Writer::new(&mut room);
-        writer.base64url(br#"{"alg":"ES256"}"#).unwrap();
-        assert_eq!(writer.finish(), SIGNATURE_HEADER.as_bytes());
-    }
 }

@@ -11,7 +11,7 @@ use otrp_wire::{ErrorCode, RequestName};
 use crate::error::Error;
 use crate::message::Request;
 use crate::pki::{self, Certificate, PublicKey, TrustedTam, VerifiedPath};
-use crate::platform::RsaVerify;
+use crate::platform::RsaPublic;
 use crate::registry::{Authority, State};
 
 const UNTRUSTED: Error = Error::Refused(ErrorCode::TamNotTrusted);
@@ -107,7 +107,7 @@ impl<'c> Standing<'c> {
     ///
     /// # Errors
     /// `ERR_TAM_NOT_TRUSTED`; `ERR_REQUEST_INVALID` for responses that are not base64.
-    pub fn of<R: RsaVerify>(
+    pub fn of<R: RsaPublic>(
         request: &mut Request<'_>,
         tam: TrustedTam<'c>,
         state: &State,
@@ -133,7 +133,7 @@ impl<'c> Standing<'c> {
 
 /// Judges `responses`: the leaf's, then one for each authority below the root, in the order of the
 /// path. The last ones may be missing where they are remembered.
-fn staple<'c, R: RsaVerify>(
+fn staple<'c, R: RsaPublic>(
     tam: TrustedTam<'c>,
     responses: &[&[u8]],
     state: &State,

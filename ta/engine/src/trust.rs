@@ -1,6 +1,6 @@
-//! What the image itself says whom to trust; nothing that arrives later can add to it.
+//! What the image itself says whom and what to trust; nothing that arrives later can add to it.
 
-/// The compiled-in trust anchors and names, covered by the image's own signature.
+/// The compiled-in trust anchors, names and choices, covered by the image's own signature.
 #[derive(Clone, Copy, Debug)]
 pub struct Trust {
     /// DER certificates of the roots that TAM certificates must lead to.
@@ -9,6 +9,9 @@ pub struct Trust {
     pub tee_anchor: &'static [u8],
     /// The TEE's name in messages; at most 64 plain characters.
     pub tee_name: &'static str,
+    /// Whether keys may be wrapped with RSAES-PKCS1-v1_5 (`RSA1_5`): OTrP wants it of everybody, and
+    /// JOSE is about to give it up.
+    pub rsa1_5: bool,
     /// When the image was built, in seconds since 1970: no clock is believed to be before it.
     pub built_at: u64,
 }

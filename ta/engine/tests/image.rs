@@ -11,7 +11,7 @@ mod support;
 
 use otrp_engine::image::{Algorithm, ELF_LIMIT, Image, ImageError, SignedImage};
 use otrp_engine::pki::{Certificate, PublicKey};
-use otrp_engine::platform::RsaPadding;
+use otrp_engine::rsa::signature::Padding;
 use sha2::{Digest, Sha256};
 use support::{OpensslRsa, p256, rsa, sign_p256, sign_rsa, spki};
 
@@ -93,7 +93,7 @@ fn p256_images_are_accepted() {
 #[test]
 fn longer_rsa_keys_are_accepted() {
     let key = rsa(3072);
-    let bytes = make(PSS, 384, ELF, |hash| sign_rsa(&key, RsaPadding::Pss, hash));
+    let bytes = make(PSS, 384, ELF, |hash| sign_rsa(&key, Padding::Pss, hash));
     assert_is_the_example(&signed_by(&bytes, &spki(&key)).unwrap());
 }
 
@@ -110,14 +110,14 @@ fn other_keys_and_other_algorithms_do_not_fit() {
 
     // What the header calls PSS is padded otherwise, and the other way round.
     let key = rsa(2048);
-    let bytes = make(PSS, 256, ELF, |hash| sign_rsa(&key, RsaPadding::Pkcs1, hash));
+    let bytes = make(PSS, 256, ELF, |hash| sign_rsa(&key, Padding::Pkcs1, hash));
     assert!(signed_by(&bytes, &spki(&key)).is_none());
-    let bytes = make(PKCS1, 256, ELF, |hash| sign_rsa(&key, RsaPadding::Pss, hash));
+    let bytes = make(PKCS1, 256, ELF, |hash| sign_rsa(&key, Padding::Pss, hash));
     assert!(signed_by(&bytes, &spki(&key)).is_none());
 
     // A signature longer than the key: its first octets are good.
     let bytes = make(PKCS1, 257, ELF, |hash| {
-        let mut signature = sign_rsa(&key, RsaPadding::Pkcs1, hash);
+        let mut signature = sign_rsa(&key, Padding::Pkcs1, hash);
         signature.push(0);
         signature
     });

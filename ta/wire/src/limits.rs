@@ -7,8 +7,8 @@
 /// certificate chain, its OCSP responses and the personalization data.
 pub const MESSAGE_LIMIT: usize = 4 * 1024 * 1024;
 /// Longest reply in bytes, and the engine's working space: a device that holds the largest number
-/// of the longest names, its state encrypted and signed.
-pub const REPLY_LIMIT: usize = 56 * 1024;
+/// of the longest names and of RSA keys, its state encrypted and signed.
+pub const REPLY_LIMIT: usize = 61 * 1024;
 /// Most security domains on a device.
 pub const SD_LIMIT: usize = 32;
 /// Most installed trusted applications on a device.
@@ -31,8 +31,12 @@ pub const RETIRED_CERTIFICATE_LIMIT: usize = SP_CERTIFICATE_LIMIT;
 pub const CERTIFICATE_LIMIT: usize = 2048;
 /// Most certificates in a chain, the root included.
 pub const CHAIN_LIMIT: usize = 5;
-/// Longest chain in bytes that is kept, for a TAM or for the TEE.
-pub const CHAIN_BYTES_LIMIT: usize = 4096;
+/// Longest chain of a TAM in bytes: a leaf with an RSA-2048 key, 1.1 KiB, below three authorities
+/// with RSA-4096 keys, 1.3 KiB each.
+pub const CHAIN_BYTES_LIMIT: usize = 6 * 1024;
+/// Longest chain of the TEE in bytes: three certificates with RSA-2048 keys. It is a part of every
+/// device state, whose base64 makes it 2.4 times as long.
+pub const TEE_CHAIN_BYTES_LIMIT: usize = 2816;
 /// Most OCSP responses in a request: the leaf's and one for each CA below the root.
 pub const OCSP_LIMIT: usize = CHAIN_LIMIT.saturating_sub(1);
 /// Longest OCSP response in bytes: one with a delegated responder's certificate of

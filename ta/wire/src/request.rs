@@ -2,7 +2,7 @@
 
 use crate::id::{SdName, SpId, TaId, TamId};
 use crate::json::{Malformed, Reader, set};
-use crate::jwe::Jwe;
+use crate::jwe::{Jwe, WrappedKey};
 use crate::limits::{ALGORITHM_LIMIT, OCSP_LIMIT, SP_CERTIFICATE_LIMIT, TRANSACTION_ID_LIMIT};
 use crate::{RequestName, Span};
 
@@ -36,10 +36,10 @@ pub struct Tbs {
 }
 
 /// The image and the personalization data (OTrP draft, sections 9.3.1.1 and 14.4).
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct EncryptedTa {
     /// `key`: the data key, wrapped for the SP's attestation key.
-    pub key: Jwe,
+    pub key: WrappedKey,
     /// `iv` of the image, or of the personalization data where it is alone, in hexadecimal.
     pub iv: Span,
     /// `ivp` of the personalization data, in hexadecimal.
@@ -135,21 +135,19 @@ impl EncryptedTa {
             _ => ("ciphertadata", "cipherpdata"),
         };
         let (mut encrypted_key, mut iv, mut algorithm) = (None, None, None);
-        let mut parts = Self::default();
+        let (mut personalization_iv, mut image, mut personalization) = (None, None, None);
         reader.object(|reader, key| match key {
-            "key" => set(&mut encrypted_key, Jwe::read_any(reader)?),
+            "key" => set(&mut encrypted_key, WrappedKey::read(reader)?),
             "iv" => set(&mut iv, reader.string()?),
-            "ivp" => set(&mut parts.personalization_iv, reader.string()?),
+            "ivp" => set(&mut personalization_iv, reader.string()?),
             "alg" => set(&mut algorithm, reader.string()?),
-            key if key == image_member => set(&mut parts.image, reader.string()?),
-            key if key == personalization_member => {
-                set(&mut parts.personalization, reader.string()?)
-            }
+            key if key == image_member => set(&mut image, reader.string()?),
+            key if key == personalization_member => set(&mut personalization, reader.string()?),
             _ => Err(Malformed),
         })?;
         let wanted = match name {
-            RequestName::UpdateTa => parts.image.is_some() || parts.personalization.is_some(),
-            _ => parts.image.is_some(),
+            RequestName::UpdateTa => image.is_some() || personalization.is_some(),
+            _ => image.is_some(),
         };
         if !wanted {
             return Err(Malformed);
@@ -157,8 +155,10 @@ impl EncryptedTa {
         Ok(Self {
             key: encrypted_key.ok_or(Malformed)?,
             iv: iv.ok_or(Malformed)?,
+            personalization_iv,
             algorithm: algorithm.ok_or(Malformed)?,
-            ..parts
+            image,
+            personalization,
         })
     }
 }

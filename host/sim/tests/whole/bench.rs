@@ -109,6 +109,7 @@ impl Pki {
                 tam_anchors: vec![leak(&tam_root.certificate)].leak(),
                 tee_anchor: leak(&tee_root),
                 tee_name: TEE_NAME,
+                rsa1_5: true,
                 built_at: now() - 60,
             },
             tee_roots: TeeRoots::new(vec![tee_root]).unwrap(),
@@ -117,16 +118,21 @@ impl Pki {
     }
 }
 
-/// The identity with responses that say that it is good: each by the issuer itself, which is the
-/// first of `issuers` for the leaf.
-pub fn stapled(tam: Identity, issuers: &[&Signer]) -> Identity {
-    let issued = tam.chain().iter().zip(issuers);
+/// OCSP responses that say that the certificates of a chain are good: each by the issuer itself,
+/// which is the first of `issuers` for the leaf.
+pub fn responses(chain: &[X509], issuers: &[&Signer]) -> Vec<Vec<u8>> {
+    let issued = chain.iter().zip(issuers);
     let responses = issued.map(|(certificate, issuer)| {
         let issuer_certificate = &issuer.certificate;
         let (status, period) = (Status::Good, Period::hours(24));
         Statement { certificate, issuer: issuer_certificate, status, period }.sign(issuer).unwrap()
     });
-    let responses = responses.collect();
+    responses.collect()
+}
+
+/// The identity with [`responses`] for its chain.
+pub fn stapled(tam: Identity, issuers: &[&Signer]) -> Identity {
+    let responses = responses(tam.chain(), issuers);
     tam.staple(responses)
 }
 

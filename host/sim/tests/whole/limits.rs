@@ -6,18 +6,21 @@ use openssl::asn1::{Asn1Object, Asn1OctetString, Asn1Time};
 use openssl::bn::BigNum;
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
+use openssl::pkey::PKey;
+use openssl::rsa::Rsa;
 use openssl::x509::{X509, X509Extension, X509Name};
-use otrp_engine::Engine;
 use otrp_engine::error::Unanswerable;
 use otrp_engine::image::ELF_LIMIT;
 use otrp_engine::information::QueryError;
 use otrp_engine::limits::{
     CERTIFICATE_LIMIT, CHAIN_BYTES_LIMIT, CHAIN_LIMIT, MESSAGE_LIMIT, NAME_LIMIT,
     PERSONALIZATION_LIMIT, REPLY_LIMIT, RETIRED_CERTIFICATE_LIMIT, SD_LIMIT, SP_CERTIFICATE_LIMIT,
-    TA_LIMIT, TAM_ID_LIMIT, TAM_LIMIT, TRANSACTION_ID_LIMIT, UUID_LIMIT, UUID_SHARE,
+    TA_LIMIT, TAM_ID_LIMIT, TAM_LIMIT, TEE_CHAIN_BYTES_LIMIT, TRANSACTION_ID_LIMIT, UUID_LIMIT,
+    UUID_SHARE,
 };
 use otrp_engine::personalization::PersonalizationError;
-use otrp_engine::platform::Kind;
+use otrp_engine::platform::{KeyType, Kind};
+use otrp_engine::{Engine, Trust};
 use otrp_keys::certificate::{Identity as Signer, Purpose, Template, Validity, generate_p256};
 use otrp_keys::{Uuid, image};
 use otrp_sim::Snapshot;
@@ -99,7 +102,16 @@ fn install<'a>(spid: &'a str, domain: &'a str, taid: &'a str, image: &'a [u8]) -
 
 #[test]
 fn a_full_device_and_its_largest_answer() {
-    // Everything of one TAM, with the longest names, and each provider with a key of its own.
+    fill(KeyType::P256);
+}
+
+#[test]
+fn a_device_full_of_rsa_keys_and_its_largest_answer() {
+    fill(KeyType::Rsa2048);
+}
+
+/// Everything of one TAM, with the longest names, and each provider with a key of its own.
+fn fill(keys: KeyType) {
     let id = format!("https://{}", "t".repeat(TAM_ID_LIMIT - "https://".len()));
     let tam = tam(&id);
     let mut session = Session::begin(&tam);
@@ -120,6 +132,13 @@ fn a_full_device_and_its_largest_answer() {
     let image = signed(&pki().sp_ec, numbered(TA_LIMIT), 1);
     session.refuse(install(&names[0], &names[0], &names[TA_LIMIT], &image), FULL);
 
+    // The keys that are to be last.
+    session.device.world.key_type.set(keys);
+    let renew = || SdChanges { renew_attestation_key: true, ..SdChanges::default() };
+    for name in &names[..SD_LIMIT] {
+        session.pass(Command::UpdateSd { spid: name, name, changes: renew() });
+    }
+
     let tee = &session.state.dsi.tee;
     assert_eq!((tee.sdlist.sd.len(), tee.teeaiklist.len()), (SD_LIMIT, SD_LIMIT));
     assert_eq!(tee.sdlist.sd.iter().map(|sd| sd.talist.len()).sum::<usize>(), TA_LIMIT);
@@ -132,13 +151,15 @@ fn a_full_device_and_its_largest_answer() {
     let answer = session.device.process(&question().build().unwrap().message).unwrap();
     // The TEE's certificates may be larger; they are in base64 in a ciphertext in a payload.
     let chain = session.device.records(Kind::TeeChain)[0].len();
-    let larger = (CHAIN_BYTES_LIMIT - chain) * 64 / 27;
+    let larger = (TEE_CHAIN_BYTES_LIMIT - chain) * 64 / 27;
+    // A TEE with an RSA key signs with 256 octets instead of 64, and the key of the state is 512
+    // octets in base64 in a payload where the TAM's key is the largest of RSA, not 40.
+    let larger = larger + (256 - 64) * 4 / 3 + (512 - 40) * 16 / 9;
     assert!(answer.len() + larger <= REPLY_LIMIT, "{} and {larger} bytes", answer.len());
     session.state = session.device.ask(&tam, question());
     // And so is one with everything that may stand beside a state.
     let target = Target::from(&session.state);
-    let changes = SdChanges { renew_attestation_key: true, ..SdChanges::default() };
-    let update = Command::UpdateSd { spid: &names[0], name: &names[0], changes };
+    let update = Command::UpdateSd { spid: &names[0], name: &names[0], changes: renew() };
     let (rid, tid) = ("r".repeat(TRANSACTION_ID_LIMIT), "t".repeat(TRANSACTION_ID_LIMIT));
     let request = Builder::command(&tam, &target, update).rid(rid).tid(tid);
     session.state = session.device.pass(&tam, request).state.unwrap();
@@ -546,6 +567,36 @@ fn a_chain_has_its_length() {
     let refused = device.refusal(&request.build().unwrap().message);
     assert_eq!(refused.code.as_deref(), Some("ERR_TAM_NOT_TRUSTED"));
     assert!(device.world.snapshot() == before);
+}
+
+#[test]
+fn a_chain_of_large_rsa_keys_fits() {
+    // The chain that the limit is made for, but for a leaf on a curve.
+    let large = || PKey::from_rsa(Rsa::generate(4096).unwrap()).unwrap();
+    let root = template("A root of a test", Purpose::Root, None).self_sign(large()).unwrap();
+    let mut chain = vec![root.certificate.clone()];
+    let anchor: &'static [u8] = der(&root.certificate).leak();
+    let mut issuers = vec![root];
+    for name in ["An authority of a test", "An issuing authority of a test"] {
+        let key = large();
+        let certificate = template(name, Purpose::Root, None).issue(&key, &issuers[0]).unwrap();
+        chain.insert(0, certificate.clone());
+        issuers.insert(0, Signer { key, certificate });
+    }
+    let uri = format!("https://{}", "t".repeat(TAM_ID_LIMIT - "https://".len()));
+    let key = generate_p256().unwrap();
+    let leaf = template("A TAM of a test", Purpose::Party, Some(&uri));
+    chain.insert(0, leaf.issue(&key, &issuers[0]).unwrap());
+    let issuers: Vec<_> = issuers.iter().collect();
+    let tam = stapled(Identity::new(key, chain, None).unwrap(), &issuers);
+
+    let mut device = Device::provisioned();
+    let trust = Trust { tam_anchors: vec![anchor].leak(), ..pki().trust };
+    device.engine = device.world.boot(trust);
+    device.state(&tam);
+    device.ask(&tam, Builder::device_state(&tam).signer(SignerHeader::KeyId));
+    let stored = device.records(Kind::TamChain)[0].len();
+    assert!((4700..=CHAIN_BYTES_LIMIT).contains(&stored), "{stored} bytes");
 }
 
 #[test]

@@ -17,5 +17,6 @@ mod personalization;
 mod power_cuts;
 mod refusals;
 mod renewal;
+mod rsa;
 mod samples;
 mod update;

@@ -7,12 +7,16 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use openssl::bn::BigNumContext;
+use openssl::ec::{EcGroup, EcKey, EcPoint};
+use openssl::nid::Nid;
+use openssl::rsa::Rsa;
 use openssl::x509::X509;
 use otrp_engine::Engine;
 use otrp_engine::error::Unanswerable;
 use otrp_engine::personalization::PersonalizationError;
 use otrp_engine::platform::{
-    Kind, Name, Platform, PortError, Ports, Storage, StoredTa, TaStore, UuidBytes,
+    KeyType, Kind, Name, Platform, PortError, Ports, Storage, StoredTa, TaStore, UuidBytes,
 };
 use otrp_keys::certificate::{Purpose, Template, Validity};
 use otrp_sim::{
@@ -41,13 +45,25 @@ struct Case {
     command: Command<'static>,
     /// How it may be refused when it is sent again although it was carried out.
     already: &'static [&'static str],
+    /// What kind of key pairs the device makes.
+    makes: KeyType,
 }
 
 impl Case {
     /// A command of `tam` to the device at home.
     fn at_home(command: Command<'static>, already: &'static [&'static str]) -> Self {
         let (before, target) = (home().snapshot.clone(), home().target.clone());
-        Self { before, tam: &pki().tam, target, command, already }
+        Self { before, tam: &pki().tam, target, command, already, makes: KeyType::P256 }
+    }
+
+    /// A command of `tam` to the device at home, which makes RSA key pairs from now on and has one
+    /// in reserve.
+    fn with_reserve(command: Command<'static>, already: &'static [&'static str]) -> Self {
+        let mut device = Device::from(&home().snapshot);
+        device.world.key_type.set(KeyType::Rsa2048);
+        device.engine.prepare().unwrap();
+        let before = device.world.snapshot();
+        Self { before, makes: KeyType::Rsa2048, ..Self::at_home(command, already) }
     }
 
     /// A command of `tam` to the device at home right after another one, whose list of what is
@@ -57,7 +73,8 @@ impl Case {
         let passed = device.pass(&pki().tam, from_tam(first));
         let target = Target::from(&passed.state.unwrap());
         let before = device.world.snapshot();
-        Self { before, tam: &pki().tam, target, command, already: &["ERR_TA_ALREADY_INSTALLED"] }
+        let already = &["ERR_TA_ALREADY_INSTALLED"];
+        Self { before, tam: &pki().tam, target, command, already, makes: KeyType::P256 }
     }
 
     fn message(&self) -> Vec<u8> {
@@ -85,6 +102,7 @@ struct Observed {
 /// Looks at devices with the engine on a platform.
 struct Observer<P: Platform> {
     boot: fn(&World) -> Box<Engine<P>>,
+    makes: KeyType,
     /// The public halves of the keys that were there at first.
     old_keys: Vec<Vec<u8>>,
     /// What was seen so far; most faults leave one of a few snapshots.
@@ -92,15 +110,16 @@ struct Observer<P: Platform> {
 }
 
 impl<P: Platform> Observer<P> {
-    fn new(boot: fn(&World) -> Box<Engine<P>>, before: &Snapshot) -> Self {
-        let old_keys = before.records.iter().filter(|(name, _)| name.kind == Kind::Aik);
-        let old_keys = old_keys.map(|(_, key)| point(key)).collect();
-        Self { boot, old_keys, seen: RefCell::default() }
+    fn new(boot: fn(&World) -> Box<Engine<P>>, case: &Case) -> Self {
+        let old_keys = case.before.records.iter().filter(|(name, _)| name.kind == Kind::Aik);
+        let old_keys = old_keys.map(|(_, key)| public(key)).collect();
+        Self { boot, makes: case.makes, old_keys, seen: RefCell::default() }
     }
 
     fn device(&self, snapshot: &Snapshot) -> Device<P> {
         let world = World::new(now());
         world.restore(snapshot);
+        world.key_type.set(self.makes);
         world.reserved.borrow_mut().push(RESERVED_UUID);
         Device::on(world, self.boot)
     }
@@ -144,7 +163,10 @@ impl<P: Platform> Observer<P> {
         }
         let uuids = started.images.keys();
         let delivered = uuids.map(|uuid| (*uuid, device.personalization(uuid))).collect();
-        let mut keys: Vec<_> = kind(Kind::Aik).iter().map(|key| self.age(&point(key))).collect();
+        if kind(Kind::SpareKey).iter().any(|spare| kind(Kind::Aik).contains(spare)) {
+            return Err("a key in reserve is in use".into());
+        }
+        let mut keys: Vec<_> = kind(Kind::Aik).iter().map(|key| self.age(&public(key))).collect();
         keys.sort_unstable();
         Ok(Observed {
             states,
@@ -160,12 +182,11 @@ impl<P: Platform> Observer<P> {
 
     /// A state without what is different each time; its keys must be there.
     fn comparable(&self, state: DeviceState, device: &Device<P>) -> Result<Dsi, String> {
-        let stored: Vec<_> = device.records(Kind::Aik).iter().map(|key| point(key)).collect();
+        let stored: Vec<_> = device.records(Kind::Aik).iter().map(|key| public(key)).collect();
         let mut dsi = state.dsi;
         dsi.tee.generation = None;
         for key in &mut dsi.tee.teeaiklist {
-            let spki = from_base64(&key.spaik).ok_or("a key that is none")?;
-            let listed = spki[spki.len() - 65..].to_vec();
+            let listed = from_base64(&key.spaik).ok_or("a key that is none")?;
             if !stored.contains(&listed) {
                 return Err(format!("the key of {} is listed and not there", key.spid));
             }
@@ -174,8 +195,8 @@ impl<P: Platform> Observer<P> {
         Ok(dsi)
     }
 
-    fn age(&self, point: &Vec<u8>) -> &'static str {
-        if self.old_keys.contains(point) { "old" } else { "new" }
+    fn age(&self, key: &Vec<u8>) -> &'static str {
+        if self.old_keys.contains(key) { "old" } else { "new" }
     }
 }
 
@@ -192,7 +213,7 @@ struct Trial<'c, P: Platform> {
 
 /// The first thing that is wrong with the way in which the engine on a platform meets faults.
 fn problem<P: Platform>(case: &Case, boot: fn(&World) -> Box<Engine<P>>) -> Option<String> {
-    let healthy = Observer::new(boot_simulator, &case.before);
+    let healthy = Observer::new(boot_simulator, case);
     let before = healthy.observe(&case.before).expect("a device without faults");
     let mut device = healthy.device(&case.before);
     let message = case.message();
@@ -201,7 +222,7 @@ fn problem<P: Platform>(case: &Case, boot: fn(&World) -> Box<Engine<P>>) -> Opti
     let after = healthy.observe(&device.world.snapshot()).expect("a device without faults");
     assert_ne!(before, after, "nothing to see");
 
-    let observer = Observer::new(boot, &case.before);
+    let observer = Observer::new(boot, case);
     let trial = Trial { case, message, observer, before, after, judged: RefCell::default() };
     trial.run().err()
 }
@@ -345,10 +366,17 @@ fn faults_of(operation: Operation) -> Vec<(Moment, Fault)> {
     faults
 }
 
-/// The public half of a stored key.
-fn point(key: &[u8]) -> Vec<u8> {
+/// The public half of a stored key, as it is listed.
+fn public(key: &[u8]) -> Vec<u8> {
+    if let Ok(key) = Rsa::private_key_from_der(key) {
+        return key.public_key_to_der_pkcs1().unwrap();
+    }
+    let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
     let key = SecretKey::from_slice(key).unwrap();
-    key.public_key().to_sec1_point(false).as_bytes().to_vec()
+    let point = key.public_key().to_sec1_point(false);
+    let context = &mut BigNumContext::new().unwrap();
+    let point = EcPoint::from_bytes(&group, point.as_bytes(), context).unwrap();
+    EcKey::from_public_key(&group, &point).unwrap().public_key_to_der().unwrap()
 }
 
 /// The state for a TAM; a device that does not give it is a finding, not a panic.
@@ -394,6 +422,72 @@ fn creating_the_first_domain_of_a_provider() {
 }
 
 #[test]
+fn creating_the_first_domain_of_a_provider_with_the_key_in_reserve() {
+    let certificate = &home().certificate;
+    let create = Command::CreateSd { spid: "new.example", name: "new", certificate };
+    assert_survives(&Case::with_reserve(create, SD_EXISTS));
+}
+
+#[test]
+fn giving_a_domain_to_a_new_provider_with_the_key_in_reserve() {
+    let changes = SdChanges { new_spid: Some("new.example"), ..SdChanges::default() };
+    let update = Command::UpdateSd { spid: SP, name: EMPTY_DOMAIN, changes };
+    assert_survives(&Case::with_reserve(update, SD_GONE));
+}
+
+#[test]
+fn filling_the_reserve() {
+    let certificate = &home().certificate;
+    with_each_fault(
+        &home().snapshot,
+        |device| {
+            device.world.key_type.set(KeyType::Rsa2048);
+            let _ = device.engine.prepare();
+        },
+        |device| {
+            assert!(device.records(Kind::SpareKey).len() <= 1);
+            device.engine.prepare().unwrap();
+            let spare = device.records(Kind::SpareKey);
+            assert_eq!(spare.len(), 1);
+            device.engine.prepare().unwrap();
+            assert_eq!(device.records(Kind::SpareKey), spare, "it is made once");
+            if device.records(Kind::Aik).len() == 2 {
+                let create = Command::CreateSd { spid: "new.example", name: "new", certificate };
+                device.carry_out(&pki().tam, create);
+                assert!(device.records(Kind::Aik).contains(&spare[0]), "it is used");
+                assert!(device.records(Kind::SpareKey).is_empty());
+            }
+        },
+    );
+}
+
+#[test]
+fn a_damaged_reserve_is_replaced() {
+    for prepared in [false, true] {
+        let mut device = Device::from(&home().snapshot);
+        device.world.key_type.set(KeyType::Rsa2048);
+        let spare = Name { kind: Kind::SpareKey, number: 0 };
+        device.world.records.borrow_mut().insert(spare, b"damaged".to_vec());
+        if prepared {
+            device.engine.prepare().unwrap();
+        }
+        let certificate = &home().certificate;
+        let create = Command::CreateSd { spid: "new.example", name: "new", certificate };
+        let passed = device.carry_out(&pki().tam, create);
+        assert_eq!(passed.attestation_key_type.as_deref(), Some("RSA"));
+        assert_eq!(device.records(Kind::Aik).len(), 3);
+    }
+}
+
+#[test]
+fn keys_on_a_curve_need_no_reserve() {
+    let mut device = Device::from(&home().snapshot);
+    device.engine.prepare().unwrap();
+    assert!(device.world.snapshot() == home().snapshot);
+    assert!(device.world.faults.operations().is_empty());
+}
+
+#[test]
 fn updating_a_domain() {
     assert_survives(&Case::at_home(Base::UpdateSd.command(), SD_GONE));
 }
@@ -431,6 +525,7 @@ fn deletion_of_the_last_domain() -> Case {
         target: home().other_target.clone(),
         command: Command::DeleteSd { spid: None, name: OTHER_DOMAIN, delete_tas: true },
         already: SD_GONE,
+        makes: KeyType::P256,
     }
 }
 

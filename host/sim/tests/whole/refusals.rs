@@ -170,7 +170,8 @@ fn signatures_and_algorithms() {
     for (what, code, text) in [
         ("alg none", UNSUPPORTED, r#"{"alg":"none"}"#),
         ("alg None", UNSUPPORTED, r#"{"alg":"None"}"#),
-        ("RS256", UNSUPPORTED, r#"{"alg":"RS256"}"#),
+        ("RS256 by a key on a curve", INVALID, r#"{"alg":"RS256"}"#),
+        ("PS256", UNSUPPORTED, r#"{"alg":"PS256"}"#),
         ("HS256", UNSUPPORTED, r#"{"alg":"HS256"}"#),
         ("ES384", UNSUPPORTED, r#"{"alg":"ES384"}"#),
         ("es256", UNSUPPORTED, r#"{"alg":"es256"}"#),
@@ -711,7 +712,7 @@ fn image_encryption_that_is_defective() {
         ("a key of zeros", TA_INVALID, TaEncryption::AesCbc, |parts| {
             parts["key"]["encrypted_key"] = base64url(&[0; 40]).into();
         }),
-        ("a bare key", INVALID, TaEncryption::AesCbc, |parts| {
+        ("a bare key for a key on a curve", UNSUPPORTED, TaEncryption::AesCbc, |parts| {
             parts["key"] = base64url(&[0; 256]).into();
         }),
         ("no key", INVALID, TaEncryption::AesCbc, |parts| {

@@ -3,7 +3,7 @@
 use super::{Context, Done, INVALID, sp_certificate};
 use crate::error::Error;
 use crate::message::Opened;
-use crate::platform::{Keys, Kind, Name, Platform, Storage};
+use crate::platform::{Kind, Name, Platform, Storage};
 
 /// Creates a security domain, and an attestation key for a new service provider.
 pub(super) fn run<P: Platform>(
@@ -26,11 +26,7 @@ pub(super) fn run<P: Platform>(
     context.registry.distrust();
     let record = Name { kind: Kind::SpCertificates, number };
     context.ports.storage.replace(record, opened.bytes(certificate))?;
-    let aik = if has_aik {
-        None
-    } else {
-        Some(context.ports.keys.generate(Name { kind: Kind::Aik, number })?)
-    };
+    let aik = if has_aik { None } else { Some(context.new_aik(number)?) };
     context.registry.change().create_sd(new, aik)?;
     let done = context.commit(opened)?;
     Ok(Done { sd_name: Some(name), aik, ..done })

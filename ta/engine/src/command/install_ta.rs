@@ -2,18 +2,19 @@
 
 use otrp_wire::base64::{Form, decode_in_place};
 use otrp_wire::id::TaId;
+use otrp_wire::jwe::WrappedKey;
 use otrp_wire::limits::PERSONALIZATION_LIMIT;
 use otrp_wire::request::EncryptedTa;
 use otrp_wire::{ErrorCode, Span};
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::{Context, Done, INVALID, sp_certificate};
 use crate::error::Error;
 use crate::image::{Image, SignedImage};
 use crate::jose::content::{DataAlgorithm, DataKey};
-use crate::message::{Opened, open_jwe, sha256};
+use crate::message::{Lock, Opened, open_bare, open_jwe, sha256};
 use crate::pki::Certificate;
-use crate::platform::{Keys, Kind, Name, Platform, RsaVerify, Storage, TaStore};
+use crate::platform::{Kind, Name, Platform, Ports, RsaPublic, Storage, TaStore};
 use crate::policy::Target;
 use crate::registry::Sd;
 use crate::sp_certificates::SpCertificates;
@@ -49,7 +50,7 @@ fn run<P: Platform>(
     let state = context.registry.state();
     let sd = context.owner.sd_for_image(state, sp, name)?.clone();
     target(state, &sd, id.clone())?;
-    let aik = state.aik(sd.tam, &sd.sp).ok_or(Error::Internal)?.number;
+    let aik = state.aik(sd.tam, &sd.sp).ok_or(Error::Internal)?;
     let number = state.next_number();
 
     let certificate = match opened.content().sp_certificate {
@@ -57,8 +58,8 @@ fn run<P: Platform>(
         None => None,
     };
     let (parts, payload) = opened.encrypted_ta()?;
-    let aik = Name { kind: Kind::Aik, number: aik };
-    let plain = decrypt(parts, payload, &mut context.ports.keys, aik)?;
+    let lock = Lock { pair: aik.key_pair(), rsa1_5: context.rsa1_5 };
+    let plain = decrypt(parts, payload, context.ports, lock)?;
 
     let mut certificates = SpCertificates::load(&mut context.ports.storage, &sd, context.scratch)?;
     let new_certificates = match certificate {
@@ -109,11 +110,11 @@ struct Plain {
     personalization: Option<Span>,
 }
 
-fn decrypt<K: Keys>(
+fn decrypt<P: Platform>(
     parts: &EncryptedTa,
     payload: &mut [u8],
-    keys: &mut K,
-    aik: Name,
+    ports: &mut Ports<P>,
+    aik: Lock<'_>,
 ) -> Result<Plain, Error> {
     let algorithm = DataAlgorithm::from_name(parts.algorithm.text(payload))
         .ok_or(Error::Refused(ErrorCode::UnsupportedCryptoAlg))?;
@@ -132,11 +133,7 @@ fn decrypt<K: Keys>(
         return Err(REFUSED);
     }
 
-    let (_, wrapped) = open_jwe(payload, &parts.key, keys, aik, ErrorCode::TaInvalid)?;
-    let bytes = wrapped.of_mut(payload);
-    let key = DataKey::from_bytes(bytes).map_err(|_| REFUSED);
-    bytes.zeroize();
-    let key = key?;
+    let key = data_key(&parts.key, payload, ports, aik)?;
     let mut open = |span: Option<Span>, iv: Iv| -> Result<Option<Span>, Error> {
         let Some(span) = span else { return Ok(None) };
         let ciphertext = decode_in_place(payload, span, Form::Any).map_err(|_| REFUSED)?;
@@ -152,6 +149,29 @@ fn decrypt<K: Keys>(
         return Err(ErrorCode::TeeResourceFull.into());
     }
     Ok(Plain { image, personalization })
+}
+
+/// Unwraps the key of the data.
+fn data_key<P: Platform>(
+    wrapped: &WrappedKey,
+    payload: &mut [u8],
+    ports: &mut Ports<P>,
+    aik: Lock<'_>,
+) -> Result<DataKey, Error> {
+    match wrapped {
+        WrappedKey::Jwe(jwe) => {
+            let plaintext = open_jwe(payload, jwe, ports, aik, REFUSED)?.plaintext;
+            let bytes = plaintext.of_mut(payload);
+            let key = DataKey::from_bytes(bytes).map_err(|_| REFUSED);
+            bytes.zeroize();
+            key
+        }
+        WrappedKey::Bare(text) => {
+            let mut bytes = Zeroizing::new([0; 32]);
+            open_bare(text.of(payload), ports, aik, bytes.as_mut_slice(), REFUSED)?;
+            DataKey::from_bytes(bytes.as_slice()).map_err(|_| REFUSED)
+        }
+    }
 }
 
 /// An initialization vector of the length that its algorithm has.
@@ -194,7 +214,7 @@ fn decode_hexadecimal(text: &str, bytes: &mut [u8]) -> bool {
 
 /// Checks an image against the certificates that its domain accepts; also the SHA-256 of the one
 /// that it is signed by.
-fn verify<'i, R: RsaVerify>(
+fn verify<'i, R: RsaPublic>(
     bytes: &'i [u8],
     certificates: &SpCertificates<'_>,
 ) -> Result<(SignedImage<'i>, [u8; 32]), Error> {

@@ -13,9 +13,10 @@ use crate::dsi::View;
 use crate::error::Error;
 use crate::message::Opened;
 use crate::pki;
-use crate::platform::{Platform, Point, Ports};
+use crate::platform::{Kind, Name, OwnPublicKey, Platform, Ports};
 use crate::policy::Owner;
 use crate::registry::Registry;
+use crate::reserve;
 
 /// What a command works on and with.
 pub struct Context<'e, P: Platform> {
@@ -27,6 +28,8 @@ pub struct Context<'e, P: Platform> {
     pub identity: Identity<'e>,
     /// The sender.
     pub owner: Owner,
+    /// Whether RSAES-PKCS1-v1_5 is accepted.
+    pub rsa1_5: bool,
     /// Working space of [`otrp_wire::limits::REPLY_LIMIT`] bytes.
     pub scratch: &'e mut [u8],
 }
@@ -37,7 +40,7 @@ pub struct Done {
     /// The name of a domain that was created.
     pub sd_name: Option<SdName>,
     /// An attestation key that was made.
-    pub aik: Option<Point>,
+    pub aik: Option<OwnPublicKey>,
     /// The generation of the device state that the answer is to carry.
     pub generation: Option<u64>,
 }
@@ -81,6 +84,11 @@ impl<P: Platform> Context<'_, P> {
         self.registry.change().give_dsi(tam, hash)?;
         self.registry.commit(self.ports, self.scratch)?;
         Ok(Done { generation: opened.next_dsi.then_some(generation), ..Done::default() })
+    }
+
+    /// Makes an attestation key pair under `number`.
+    fn new_aik(&mut self, number: u32) -> Result<OwnPublicKey, Error> {
+        Ok(reserve::draw(&mut self.ports.keys, Name { kind: Kind::Aik, number })?)
     }
 }
 

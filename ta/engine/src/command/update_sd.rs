@@ -5,7 +5,7 @@ use otrp_wire::base64::{Form, decode_array};
 use super::{Context, Done, INVALID, sp_certificate};
 use crate::error::Error;
 use crate::message::Opened;
-use crate::platform::{Keys, Kind, Name, Platform, Storage};
+use crate::platform::{Kind, Name, Platform, Storage};
 use crate::registry::SdUpdate;
 use crate::sp_certificates::SpCertificates;
 
@@ -50,11 +50,7 @@ pub(super) fn run<P: Platform>(
         let name = Name { kind: Kind::SpCertificates, number };
         context.ports.storage.replace(name, record)?;
     }
-    let aik = if renew {
-        Some(context.ports.keys.generate(Name { kind: Kind::Aik, number })?)
-    } else {
-        None
-    };
+    let aik = if renew { Some(context.new_aik(number)?) } else { None };
     context.registry.change().update_sd(update, aik)?;
     let done = context.commit(opened)?;
     Ok(Done { aik, ..done })

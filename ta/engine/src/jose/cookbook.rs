@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use otrp_wire::Span;
 use otrp_wire::json::{Malformed, Reader};
-use otrp_wire::jwe::{Header, Jwe};
+use otrp_wire::jwe::{Header, Jwe, WrappedKey};
 use std::string::String;
 use std::vec::Vec;
 use std::{format, vec};
@@ -318,7 +318,7 @@ fn contents_decrypt_and_encrypt() {
 
 fn read(text: &str) -> Result<Jwe, Malformed> {
     let mut reader = Reader::new(text.as_bytes());
-    let jwe = Jwe::read_any(&mut reader)?;
+    let WrappedKey::Jwe(jwe) = WrappedKey::read(&mut reader)? else { return Err(Malformed) };
     reader.end().map(|()| jwe)
 }
 

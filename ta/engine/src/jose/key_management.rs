@@ -1,39 +1,57 @@
-//! How a content encryption key reaches its recipient (RFC 7518, section 4.6; RFC 3394).
+//! How a content encryption key reaches its recipient (RFC 7518, section 4; RFC 3394).
 
 use aes::cipher::{
     BlockCipherDecrypt, BlockCipherEncrypt, Key, KeyInit, common::InnerInit, consts::U16,
 };
 use aes::{Aes128, Aes256};
 use aes_kw::AesKw;
+use p256::SecretKey;
 use p256::elliptic_curve::sec1::ToSec1Point;
-use p256::{PublicKey, SecretKey};
 use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::Error;
 use super::content::{ContentAlgorithm, ContentKey, LONGEST_KEY};
-use crate::platform::{Keys, Name, Point, PortError, Rng};
+use crate::pki::PublicKey;
+use crate::platform::{Keys, Modulus, Name, Point, PortError, Rng, RsaPublic};
+use crate::rsa::LONGEST_MODULUS;
+use crate::rsa::encryption::{self, Encryption};
 
-/// Octets in the longest wrapped content key: AES key wrap adds eight.
-pub const LONGEST_WRAPPED_KEY: usize = 72;
+/// Octets in the longest wrapped content key: one encrypted with an RSA-4096 key.
+pub const LONGEST_WRAPPED_KEY: usize = LONGEST_MODULUS;
+/// Octets that AES key wrap adds.
+const WRAP_OVERHEAD: usize = 8;
 /// Random scalars to try: one is out of range with a probability of 2^-32, so four in a row mean
 /// that the random number generator is broken.
 const EPHEMERAL_KEY_ATTEMPTS: usize = 4;
 
 /// A JWE `alg` algorithm (RFC 7518, section 4.1).
-///
-/// Those for RSA keys belong here; each function below then has to say what it does with them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyAlgorithm {
-    /// ECDH with an ephemeral key, then AES-128 key wrap.
-    EcdhEsA128Kw,
-    /// ECDH with an ephemeral key, then AES-256 key wrap.
-    EcdhEsA256Kw,
+    /// ECDH with an ephemeral key, then AES key wrap; for P-256 keys.
+    EcdhEs(KeyWrap),
+    /// Encryption with an RSA key.
+    Rsa(Encryption),
+}
+
+/// An AES key wrap under an agreed key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyWrap {
+    /// With AES-128.
+    A128,
+    /// With AES-256.
+    A256,
 }
 
 impl KeyAlgorithm {
     /// Every algorithm.
-    pub const ALL: [Self; 2] = [Self::EcdhEsA128Kw, Self::EcdhEsA256Kw];
+    pub const ALL: [Self; 5] = [
+        Self::EcdhEs(KeyWrap::A128),
+        Self::EcdhEs(KeyWrap::A256),
+        Self::Rsa(Encryption::Pkcs1),
+        Self::Rsa(Encryption::OaepSha1),
+        Self::Rsa(Encryption::OaepSha256),
+    ];
 
     /// The algorithm that `alg` names; `None` if it is not supported.
     #[must_use]
@@ -41,13 +59,63 @@ impl KeyAlgorithm {
         Self::ALL.into_iter().find(|known| known.name() == name)
     }
 
-    /// The value of `alg`, which is also what the derived key is bound to.
+    /// The value of `alg`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Self::EcdhEsA128Kw => "ECDH-ES+A128KW",
-            Self::EcdhEsA256Kw => "ECDH-ES+A256KW",
+            Self::EcdhEs(wrap) => wrap.name(),
+            Self::Rsa(Encryption::Pkcs1) => "RSA1_5",
+            Self::Rsa(Encryption::OaepSha1) => "RSA-OAEP",
+            Self::Rsa(Encryption::OaepSha256) => "RSA-OAEP-256",
         }
+    }
+}
+
+impl KeyWrap {
+    /// The value of `alg`, which is also what the derived key is bound to.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::A128 => "ECDH-ES+A128KW",
+            Self::A256 => "ECDH-ES+A256KW",
+        }
+    }
+}
+
+/// To whom an answer goes: a TAM's key, and how content keys are wrapped for it.
+#[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one a message, and it lives on the stack")]
+pub enum Recipient {
+    /// A key on P-256.
+    P256(Point, KeyWrap),
+    /// An RSA key.
+    Rsa {
+        /// Its modulus, as in [`PublicKey::Rsa`].
+        modulus: heapless::Vec<u8, LONGEST_MODULUS>,
+        /// Its exponent, as in [`PublicKey::Rsa`].
+        exponent: heapless::Vec<u8, 4>,
+        /// How it is used.
+        encryption: Encryption,
+    },
+}
+
+impl Recipient {
+    /// A TAM's key, used in the way in which the TAM used the TEE's, if that is one for this kind
+    /// of key; else as all implementations must be able to.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] for a key larger than any that [`PublicKey`] takes.
+    pub fn new(key: &PublicKey<'_>, used: Option<KeyAlgorithm>) -> Result<Self, Error> {
+        Ok(match key {
+            PublicKey::P256(point) => Self::P256(*point, KeyWrap::A128),
+            PublicKey::Rsa { modulus, exponent } => Self::Rsa {
+                modulus: heapless::Vec::from_slice(modulus).map_err(|_| Error::Internal)?,
+                exponent: heapless::Vec::from_slice(exponent).map_err(|_| Error::Internal)?,
+                encryption: match used {
+                    Some(KeyAlgorithm::Rsa(encryption)) => encryption,
+                    Some(KeyAlgorithm::EcdhEs(_)) | None => Encryption::OaepSha256,
+                },
+            },
+        })
     }
 }
 
@@ -65,13 +133,15 @@ pub struct Agreement<'a> {
 /// A content key on its way to a recipient.
 #[derive(Clone, Debug)]
 pub struct Wrapped {
-    /// The ephemeral public key, for `epk`.
-    pub ephemeral: Point,
+    /// How it is wrapped, for `alg`.
+    pub algorithm: KeyAlgorithm,
+    /// The ephemeral public key, for `epk`, where keys are agreed on.
+    pub ephemeral: Option<Point>,
     /// The wrapped key, for `encrypted_key`.
     pub key: heapless::Vec<u8, LONGEST_WRAPPED_KEY>,
 }
 
-/// Recovers a content key that was wrapped for the key pair `name`.
+/// Recovers a content key that was wrapped for the P-256 key pair `name`.
 ///
 /// # Errors
 /// [`Error::Crypto`] if the ephemeral key is not a point of P-256, or `wrapped` is not a key for
@@ -79,31 +149,69 @@ pub struct Wrapped {
 pub fn unwrap_content_key<K: Keys>(
     keys: &mut K,
     name: Name,
-    algorithm: KeyAlgorithm,
+    algorithm: KeyWrap,
     agreement: &Agreement<'_>,
     wrapped: &[u8],
     content: ContentAlgorithm,
 ) -> Result<ContentKey, Error> {
     // Checked here although the port checks it too: an off-curve point, which could reveal the
     // private key bit by bit, is the message's fault and never reaches the private key.
-    PublicKey::from_sec1_bytes(agreement.ephemeral).map_err(|_| Error::Crypto)?;
+    p256::PublicKey::from_sec1_bytes(agreement.ephemeral).map_err(|_| Error::Crypto)?;
     let secret = keys.agree(name, agreement.ephemeral)?;
     unwrap_with(secret.bytes(), algorithm, agreement, wrapped, content)
 }
 
-/// Wraps a content key for the holder of `recipient`, under a fresh ephemeral key pair. The
-/// parties' information (`apu`, `apv`) is empty.
+/// Recovers a content key that was encrypted for the RSA key pair `name`, whose modulus is
+/// `modulus`; a random one if `wrapped` decrypts to no key for `content`.
 ///
 /// # Errors
-/// [`Error::Crypto`] if `recipient` is not a point of P-256. [`Error::Port`] if there are no random
-/// bytes.
-pub fn wrap_content_key<R: Rng>(
+/// As [`encryption::decrypt`].
+pub fn decrypt_content_key<K: Keys, R: Rng>(
+    keys: &mut K,
     rng: &mut R,
-    recipient: &Point,
-    algorithm: KeyAlgorithm,
+    name: Name,
+    modulus: &Modulus,
+    algorithm: Encryption,
+    wrapped: &[u8],
+    content: ContentAlgorithm,
+) -> Result<ContentKey, Error> {
+    let mut buffer = Zeroizing::new([0; LONGEST_KEY]);
+    let key = buffer.get_mut(..content.key_length()).ok_or(Error::Internal)?;
+    encryption::decrypt(keys, rng, name, modulus, algorithm, wrapped, key)?;
+    ContentKey::from_bytes(content, key)
+}
+
+/// Wraps a content key for a recipient. The parties' information (`apu`, `apv`) is empty.
+///
+/// # Errors
+/// [`Error::Crypto`] if the recipient's key is not a point of P-256. [`Error::Port`] if there are
+/// no random bytes or RSA cannot be computed.
+pub fn wrap_content_key<P: RsaPublic, R: Rng>(
+    rng: &mut R,
+    recipient: &Recipient,
     key: &ContentKey,
 ) -> Result<Wrapped, Error> {
-    let recipient = PublicKey::from_sec1_bytes(recipient).map_err(|_| Error::Crypto)?;
+    match recipient {
+        Recipient::P256(point, algorithm) => agree_and_wrap(rng, point, *algorithm, key),
+        Recipient::Rsa { modulus, exponent, encryption } => {
+            let mut wrapped = heapless::Vec::new();
+            wrapped.resize(modulus.len(), 0).map_err(|_| Error::Internal)?;
+            let bytes = key.bytes();
+            encryption::encrypt::<P, R>(rng, modulus, exponent, *encryption, bytes, &mut wrapped)?;
+            let algorithm = KeyAlgorithm::Rsa(*encryption);
+            Ok(Wrapped { algorithm, ephemeral: None, key: wrapped })
+        }
+    }
+}
+
+/// Wraps a content key under a fresh ephemeral key pair.
+fn agree_and_wrap<R: Rng>(
+    rng: &mut R,
+    recipient: &Point,
+    algorithm: KeyWrap,
+    key: &ContentKey,
+) -> Result<Wrapped, Error> {
+    let recipient = p256::PublicKey::from_sec1_bytes(recipient).map_err(|_| Error::Crypto)?;
     let pair = ephemeral_key(rng)?;
     let ephemeral = pair
         .public_key()
@@ -114,7 +222,7 @@ pub fn wrap_content_key<R: Rng>(
     let agreement = Agreement { ephemeral: &ephemeral, party_u: &[], party_v: &[] };
     let secret = pair.diffie_hellman(&recipient);
     let key = wrap_with(secret.raw_secret_bytes(), algorithm, &agreement, key)?;
-    Ok(Wrapped { ephemeral, key })
+    Ok(Wrapped { algorithm: KeyAlgorithm::EcdhEs(algorithm), ephemeral: Some(ephemeral), key })
 }
 
 /// A fresh key pair, uniform over the scalars of P-256.
@@ -132,16 +240,16 @@ fn ephemeral_key<R: Rng>(rng: &mut R) -> Result<SecretKey, Error> {
 /// Unwraps a content key with the key that follows from the agreed `secret`.
 fn unwrap_with(
     secret: &[u8],
-    algorithm: KeyAlgorithm,
+    algorithm: KeyWrap,
     agreement: &Agreement<'_>,
     wrapped: &[u8],
     content: ContentAlgorithm,
 ) -> Result<ContentKey, Error> {
     match algorithm {
-        KeyAlgorithm::EcdhEsA128Kw => {
+        KeyWrap::A128 => {
             unwrap(&key_wrap::<Aes128>(secret, algorithm, agreement)?, wrapped, content)
         }
-        KeyAlgorithm::EcdhEsA256Kw => {
+        KeyWrap::A256 => {
             unwrap(&key_wrap::<Aes256>(secret, algorithm, agreement)?, wrapped, content)
         }
     }
@@ -150,20 +258,20 @@ fn unwrap_with(
 /// Wraps a content key with the key that follows from the agreed `secret`.
 fn wrap_with(
     secret: &[u8],
-    algorithm: KeyAlgorithm,
+    algorithm: KeyWrap,
     agreement: &Agreement<'_>,
     key: &ContentKey,
 ) -> Result<heapless::Vec<u8, LONGEST_WRAPPED_KEY>, Error> {
     match algorithm {
-        KeyAlgorithm::EcdhEsA128Kw => wrap(&key_wrap::<Aes128>(secret, algorithm, agreement)?, key),
-        KeyAlgorithm::EcdhEsA256Kw => wrap(&key_wrap::<Aes256>(secret, algorithm, agreement)?, key),
+        KeyWrap::A128 => wrap(&key_wrap::<Aes128>(secret, algorithm, agreement)?, key),
+        KeyWrap::A256 => wrap(&key_wrap::<Aes256>(secret, algorithm, agreement)?, key),
     }
 }
 
 /// The key wrap cipher that follows from an agreed secret.
 fn key_wrap<C: KeyInit>(
     secret: &[u8],
-    algorithm: KeyAlgorithm,
+    algorithm: KeyWrap,
     agreement: &Agreement<'_>,
 ) -> Result<AesKw<C>, Error> {
     let mut key = Zeroizing::new(Key::<C>::default());
@@ -222,7 +330,7 @@ fn wrap<C: BlockCipherEncrypt<BlockSize = U16>>(
     cipher: &AesKw<C>,
     key: &ContentKey,
 ) -> Result<heapless::Vec<u8, LONGEST_WRAPPED_KEY>, Error> {
-    let mut buffer = [0; LONGEST_WRAPPED_KEY];
+    let mut buffer = [0; LONGEST_KEY + WRAP_OVERHEAD];
     let wrapped = cipher.wrap_key(key.bytes(), &mut buffer).map_err(|_| Error::Internal)?;
     heapless::Vec::from_slice(wrapped).map_err(|_| Error::Internal)
 }
@@ -368,11 +476,20 @@ mod tests {
 
     #[test]
     fn names_are_those_of_the_registry() {
-        let names = ["ECDH-ES+A128KW", "ECDH-ES+A256KW"];
+        let names = ["ECDH-ES+A128KW", "ECDH-ES+A256KW", "RSA1_5", "RSA-OAEP", "RSA-OAEP-256"];
         assert_eq!(KeyAlgorithm::ALL.map(KeyAlgorithm::name), names);
         assert_eq!(names.map(KeyAlgorithm::from_name), KeyAlgorithm::ALL.map(Some));
-        for unknown in ["", "none", "dir", "A128KW", "ECDH-ES", "ECDH-ES+A192KW", "ecdh-es+a128kw"]
-        {
+        for unknown in [
+            "",
+            "none",
+            "dir",
+            "A128KW",
+            "ECDH-ES",
+            "ECDH-ES+A192KW",
+            "ecdh-es+a128kw",
+            "RSA-OAEP-512",
+            "rsa1_5",
+        ] {
             assert_eq!(KeyAlgorithm::from_name(unknown), None);
         }
     }

