@@ -12,7 +12,7 @@ DEVICE_CRATES := otrp-ta otrp-personal otrp-conformance otrp-signer-ta otrp-agen
 ARM64 := --target aarch64-unknown-linux-gnu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup keys image lab run shell test test-host test-device lint size bench clean
+.PHONY: help setup keys image lab rsa run shell test test-host test-device lint size bench clean
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory
 
@@ -27,7 +27,7 @@ run: image
 	@$(call PROGRAM,otrp-qemu) run
 
 ## test: all tests: host crates, then the adapters and the whole flow inside OP-TEE
-test: image lab test-host test-device
+test: image lab rsa test-host test-device
 
 ## test-host: the tests that need no emulator
 test-host: setup
@@ -39,7 +39,7 @@ test-host: setup
 	fi
 
 ## test-device: the tests that run inside OP-TEE under QEMU
-test-device: image lab
+test-device: image lab rsa
 	@$(SCRIPTS)/build-host.sh otrp-tam otrp-keys otrp-qemu
 	@$(CARGO) test --quiet --locked -p otrp-qemu -- --ignored --test-threads 1
 
@@ -76,6 +76,10 @@ image: keys
 ## lab: the same with what tests and benchmarks need (.cache/image/lab)
 lab: keys
 	@$(SCRIPTS)/build-image.sh lab
+
+## rsa: the product with RSA keys in the TEE (.cache/image/rsa); `otrp-qemu run --suite rsa` drives it
+rsa: keys
+	@$(SCRIPTS)/build-image.sh rsa
 
 ## setup: Debian packages and a Rust for host and device, where they are missing
 setup:

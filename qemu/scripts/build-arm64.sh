@@ -1,6 +1,7 @@
 #!/bin/bash
 # Builds what runs on the device: trusted applications and the programs of its Linux.
-#   build-arm64.sh tas VARIANT    into .cache/ta: the early TAs of the image, and the sample's versions
+#   build-arm64.sh tas VARIANT    into .cache/ta: the early TAs of the image, and the sample's versions;
+#                                 for "rsa" the broker with RSA keys alone, into .cache/ta/rsa
 #   build-arm64.sh programs       into .cache/programs; what only the lab has, into .cache/programs/lab
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
@@ -40,10 +41,14 @@ tas)
     inputs=$(key "$(sources "$ROOT/ta")" "$(cat "$CACHE/stamp/optee-devkit")" "$TRUST" "$(key_of_files "${anchors[@]}")" "${OTRP_TEE_NAME:-}" "${OTRP_KEY_TYPE:-}" "${OTRP_RSA1_5:-}")
     fresh "tas-$variant" "$inputs" && exit
     say "compiling the trusted applications ($variant), about a minute the first time"
-    mkdir -p "$CACHE/ta"
-    ta otrp-ta $BROKER_UUID
-    ta otrp-signer-ta signer-v1
-    ta otrp-signer-ta signer-v2 v2
+    mkdir -p "$CACHE/ta/rsa"
+    if [ "$variant" = rsa ]; then
+        OTRP_KEY_TYPE=rsa ta otrp-ta rsa/$BROKER_UUID
+    else
+        ta otrp-ta $BROKER_UUID
+        ta otrp-signer-ta signer-v1
+        ta otrp-signer-ta signer-v2 v2
+    fi
     if [ "$variant" = lab ]; then
         ta otrp-conformance $CONFORMANCE_UUID ta
     fi

@@ -4,7 +4,7 @@
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
-BROKER=$CACHE/ta/9e043ec0-1043-415e-853d-690a6d341054.stripped.elf
+BROKER=9e043ec0-1043-415e-853d-690a6d341054.stripped.elf
 CONFORMANCE=$CACHE/ta/7fc3b03e-d5b8-45c5-94cb-5b36ec23a5da.stripped.elf
 
 lock
@@ -14,8 +14,10 @@ lock
 "$SCRIPTS/build-arm64.sh" programs
 for variant; do
     "$SCRIPTS/build-arm64.sh" tas "$variant"
-    early=("$BROKER") programs=("$CACHE"/programs/otrp-*)
-    if [ "$variant" = lab ]; then
+    early=("$CACHE/ta/$BROKER") programs=("$CACHE"/programs/otrp-*)
+    if [ "$variant" = rsa ]; then
+        early=("$CACHE/ta/rsa/$BROKER")
+    elif [ "$variant" = lab ]; then
         early+=("$CONFORMANCE")
         programs+=("$CACHE"/programs/lab/*)
     fi

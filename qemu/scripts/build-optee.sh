@@ -3,6 +3,7 @@
 #   build-optee.sh devkit                 the TA dev kit, into .cache/optee/devkit
 #   build-optee.sh VARIANT EARLY_TA...    the core with these early TAs, into .cache/optee/VARIANT:
 #     product   the broker is the only way to install a TA
+#     rsa       the same; its broker has RSA keys
 #     lab       the same with what tests and benchmarks need; never for a device
 #
 # TA_SIGNING_KEY names the public key (PEM) of the image's own TA signing key.
@@ -59,7 +60,7 @@ COMMON=(
 
 flags() {
     case $VARIANT in
-    product)
+    product | rsa)
         # Neither files of the normal world nor the stock installer can bring a TA in, and nothing
         # is left that exists for tests alone.
         printf '%s\n' CFG_REE_FS_TA=n CFG_SECSTOR_TA=y CFG_SECSTOR_TA_MGMT_PTA=n CFG_OTRP_TA_STORE=y \

@@ -25,7 +25,7 @@ pub const SIGNER: &str = "com.example.signer";
 pub const SIGNER_UUID: &str = "7265664a-f108-4bd7-af1c-86d044babbac";
 
 /// The OCSP responses of the TAM and of its issuing CA.
-const OCSP_FILES: [&str; 2] = ["tam.ocsp", "tam-issuing-ca.ocsp"];
+const OCSP_FILES: [&str; 2] = ["tam.ocsp", "tam-ca.ocsp"];
 const TAM_START_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What the TAM is to want on the device.
@@ -45,9 +45,46 @@ pub enum Desired {
     },
 }
 
+/// The family of algorithms that a TAM and its devices have keys for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Suite {
+    /// P-256 throughout.
+    #[default]
+    Elliptic,
+    /// RSA throughout: the broker is built with `OTRP_KEY_TYPE=rsa`.
+    Rsa,
+}
+
+impl Suite {
+    /// The folder of the image to boot, in the cache.
+    pub const fn image(self) -> &'static str {
+        match self {
+            Self::Elliptic => "image/product",
+            Self::Rsa => "image/rsa",
+        }
+    }
+
+    /// The TAM, by the name of its files among the development keys.
+    pub const fn tam(self) -> &'static str {
+        match self {
+            Self::Elliptic => "tam",
+            Self::Rsa => "tam-rsa",
+        }
+    }
+
+    /// The TAM's identifier, which its certificate says.
+    pub const fn tam_id(self) -> &'static str {
+        match self {
+            Self::Elliptic => otrp_keys::development::TAM_ID,
+            Self::Rsa => otrp_keys::development::RSA_TAM_ID,
+        }
+    }
+}
+
 /// Keys, a TAM and what it wants.
 #[derive(Debug)]
 pub struct Deployment {
+    suite: Suite,
     keys: PathBuf,
     folder: PathBuf,
     tam: Option<Tam>,
@@ -70,11 +107,11 @@ impl Drop for Tam {
 
 impl Deployment {
     /// Signs the sample's versions, answers for the TAM and starts it; its files go to `folder`.
-    pub fn start(cache: &Path, folder: PathBuf) -> Result<Self> {
+    pub fn start(cache: &Path, folder: PathBuf, suite: Suite) -> Result<Self> {
         let keys = std::path::absolute(cache.join("keys/dev"))?;
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let folder = std::path::absolute(folder)?;
-        let mut deployment = Self { keys, folder, tam: None };
+        let mut deployment = Self { suite, keys, folder, tam: None };
         for version in [1, 2] {
             let elf = cache.join(format!("image/samples/signer-v{version}.elf"));
             deployment.sign_sample(&elf, version)?;
@@ -83,6 +120,11 @@ impl Deployment {
         deployment.desire(Desired::Nothing)?;
         deployment.tam = Some(deployment.start_tam()?);
         Ok(deployment)
+    }
+
+    /// The algorithms in use.
+    pub const fn suite(&self) -> Suite {
+        self.suite
     }
 
     /// The development keys.
@@ -120,7 +162,8 @@ impl Deployment {
     /// them: the guest's clock is the host's.
     fn answer_ocsp(&self) -> Result<()> {
         let period = Period::hours(OCSP_HOURS);
-        let responses = otrp_keys::development::responses(&self.keys, "tam", period)?;
+        let tam = self.suite.tam();
+        let responses = otrp_keys::development::responses(&self.keys, tam, period)?;
         for (name, response) in OCSP_FILES.into_iter().zip(responses) {
             let path = self.folder.join(name);
             fs::write(&path, response)
@@ -131,9 +174,9 @@ impl Deployment {
 
     /// Changes what the TAM wants. It reads the file anew for each message.
     pub fn desire(&self, desired: Desired) -> Result<()> {
-        let keys = self.keys.display();
+        let (keys, tam) = (self.keys.display(), self.suite.tam());
         let mut text = format!(
-            "[tam]\nkey = \"{keys}/tam.key.pem\"\nchain = \"{keys}/tam.chain.pem\"\n\
+            "[tam]\nkey = \"{keys}/{tam}.key.pem\"\nchain = \"{keys}/{tam}.chain.pem\"\n\
              tee_roots = [\"{keys}/tee-root.pem\"]\nocsp = {OCSP_FILES:?}\n\
              ta_encryption = \"A256GCM\"\n"
         );

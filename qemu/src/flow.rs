@@ -10,7 +10,7 @@ use openssl::ec::{EcGroup, EcKey, EcPoint};
 use openssl::ecdsa::EcdsaSig;
 use openssl::nid::Nid;
 
-use crate::deployment::{DOMAIN, Deployment, Desired, SERVICE_PROVIDER, SIGNER};
+use crate::deployment::{DOMAIN, Deployment, Desired, SERVICE_PROVIDER, SIGNER, Suite};
 use crate::device::Device;
 use crate::guest::Guest;
 use crate::image::Image;
@@ -27,7 +27,7 @@ const PERSONALIZATION: [&str; 2] =
 const DIGEST: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
 /// Runs the whole flow on a new device in `device` and reports a line for each step.
-pub fn run(cache: &Path, device: &Path, report: &mut dyn FnMut(&str)) -> Result<()> {
+pub fn run(cache: &Path, device: &Path, suite: Suite, report: &mut dyn FnMut(&str)) -> Result<()> {
     let start = Instant::now();
     let device = Device::open_or_create(device)?;
     device.wipe()?;
@@ -36,9 +36,9 @@ pub fn run(cache: &Path, device: &Path, report: &mut dyn FnMut(&str)) -> Result<
     let mut steps = Steps { report, count: 0 };
 
     let deployment = steps.step("TAM started, sample signed by its service provider", || {
-        Ok((Deployment::start(cache, folder)?, String::new()))
+        Ok((Deployment::start(cache, folder, suite)?, String::new()))
     })?;
-    let image = || Image::open(cache.join("image/product"));
+    let image = || Image::open(cache.join(suite.image()));
     let outcome = drive(&mut steps, &deployment, device, &image);
     if outcome.is_err() {
         let log = deployment.tam_log();
@@ -221,7 +221,7 @@ fn ta_information(deployment: &Deployment, guest: &mut Guest) -> Result<((), Str
     let path = deployment.folder().join("ta-information.json");
     std::fs::write(&path, message)?;
     let text = deployment.open(&path)?;
-    ensure!(text.contains(SIGNER) && text.contains("https://tam.example.org/otrp"), "{text}");
+    ensure!(text.contains(SIGNER) && text.contains(deployment.suite().tam_id()), "{text}");
     Ok(((), format!("{SIGNER} in {DOMAIN}")))
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
-use otrp_qemu::{device::Device, image::Image, machine::Machine};
+use otrp_qemu::{deployment::Suite, device::Device, image::Image, machine::Machine};
 
 /// Boots OP-TEE and Linux in QEMU with the OTrP broker in the secure world.
 #[derive(Parser)]
@@ -23,7 +23,11 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Has a TAM install, update and delete a trusted application on a new device.
-    Run,
+    Run {
+        /// Which keys TAM and TEE have; `make rsa` builds the image for RSA.
+        #[arg(long, value_enum, default_value_t = SuiteName::Ec)]
+        suite: SuiteName,
+    },
     /// Times installations through OTrP beside raw and stock ones, in the lab image.
     Bench,
     /// Measures the broker's stack and heap in an installation, in the lab image.
@@ -49,9 +53,28 @@ enum Command {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
+enum SuiteName {
+    /// P-256.
+    Ec,
+    /// RSA.
+    Rsa,
+}
+
+impl From<SuiteName> for Suite {
+    fn from(name: SuiteName) -> Self {
+        match name {
+            SuiteName::Ec => Self::Elliptic,
+            SuiteName::Rsa => Self::Rsa,
+        }
+    }
+}
+
+#[derive(Clone, Copy, ValueEnum)]
 enum Variant {
     /// What a device would carry.
     Product,
+    /// The same with RSA keys in the TEE.
+    Rsa,
     /// With what tests and benchmarks need.
     Lab,
 }
@@ -60,6 +83,7 @@ impl Variant {
     fn directory(self) -> &'static str {
         match self {
             Self::Product => "image/product",
+            Self::Rsa => "image/rsa",
             Self::Lab => "image/lab",
         }
     }
@@ -77,9 +101,9 @@ fn main() -> ExitCode {
 
 fn execute(Arguments { cache, command }: Arguments) -> Result<ExitCode> {
     match command {
-        Command::Run => {
+        Command::Run { suite } => {
             let device = cache.join("devices/run");
-            otrp_qemu::flow::run(&cache, &device, &mut |line| println!("{line}"))?;
+            otrp_qemu::flow::run(&cache, &device, suite.into(), &mut |line| println!("{line}"))?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Bench => {

@@ -4,15 +4,27 @@
 
 use std::path::Path;
 
-#[test]
-#[ignore = "needs the image: make image"]
-fn a_tam_provisions_an_application_and_takes_it_away() {
+use otrp_qemu::deployment::Suite;
+
+fn all_steps_pass(suite: Suite) {
     let cache = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache");
     let mut lines = Vec::new();
     let folder = tempfile::tempdir().unwrap();
-    let outcome =
-        otrp_qemu::flow::run(&cache, folder.path(), &mut |line| lines.push(line.to_owned()));
+    let report = &mut |line: &str| lines.push(line.to_owned());
+    let outcome = otrp_qemu::flow::run(&cache, folder.path(), suite, report);
     outcome.unwrap_or_else(|error| panic!("{}\n{error:#}", lines.join("\n")));
     let last = lines.last().expect("a summary");
     assert!(last.starts_with("all 14 steps passed"), "{last}");
+}
+
+#[test]
+#[ignore = "needs the image: make image"]
+fn a_tam_provisions_an_application_and_takes_it_away() {
+    all_steps_pass(Suite::Elliptic);
+}
+
+#[test]
+#[ignore = "needs the image: make rsa"]
+fn a_tam_does_the_same_with_rsa_keys_on_both_sides() {
+    all_steps_pass(Suite::Rsa);
 }

@@ -10,7 +10,7 @@ mod settings;
 
 use std::path::{Path, PathBuf};
 
-use otrp_qemu::deployment::{Deployment, Desired};
+use otrp_qemu::deployment::{Deployment, Desired, Suite};
 use otrp_qemu::device::Device;
 use otrp_qemu::flow::expect_messages;
 use otrp_qemu::guest::Guest;
@@ -56,7 +56,8 @@ impl Bench {
         let folder = tempfile::tempdir().unwrap();
         let device = Device::open_or_create(folder.path().join("device")).unwrap();
         let image = Image::open(cache().join("image/lab")).unwrap();
-        let deployment = Deployment::start(&cache(), folder.path().join("tam")).unwrap();
+        let deployment =
+            Deployment::start(&cache(), folder.path().join("tam"), Suite::Elliptic).unwrap();
         let mut guest = Machine::new(device, image).boot().unwrap();
         deployment.provision(&mut guest).unwrap();
         Self { guest, deployment, _folder: folder }
