@@ -79,6 +79,21 @@ enum Command {
         #[arg(long, value_name = "PEM")]
         ca_file: Option<PathBuf>,
     },
+    /// Ask a TAM for work because a trusted application is no longer needed here
+    ///
+    /// The counterpart of `request --ta`: whether the application is deleted is the TAM's decision,
+    /// and the command fails unless it was.
+    Unrequest {
+        /// The TAM's URL, http:// or https://
+        #[arg(value_name = "TAM URL")]
+        url: String,
+        /// The trusted application that nobody needs any more
+        #[arg(long, value_name = "UUID")]
+        ta: String,
+        /// The certificates to trust for https://, PEM, instead of the public ones
+        #[arg(long, value_name = "PEM")]
+        ca_file: Option<PathBuf>,
+    },
     /// Have the TEE process one message: standard input to standard output
     ///
     /// Where the TEE has no answer, the output is an OTrPBrokerError and the exit code is 1.
@@ -129,7 +144,20 @@ impl Arguments {
                 Ok(())
             }
             Command::Request { url, ta, ca_file } => {
-                request(&url, ca_file.as_deref(), ta.as_deref(), open, output)
+                let mut tee = request(&url, ca_file.as_deref(), open, output)?;
+                match ta {
+                    Some(uuid) if !tee.has_application(&uuid)? => bail!(
+                        "the TAM is done, and the trusted application {uuid} is not in the TEE"
+                    ),
+                    _ => Ok(()),
+                }
+            }
+            Command::Unrequest { url, ta, ca_file } => {
+                let mut tee = request(&url, ca_file.as_deref(), open, output)?;
+                if tee.has_application(&ta)? {
+                    bail!("the TAM is done, and the trusted application {ta} is still in the TEE");
+                }
+                Ok(())
             }
             Command::Process => process(&mut io::stdin().lock(), open, output),
             Command::TaInfo { spid, taid } => {
@@ -140,13 +168,13 @@ impl Arguments {
     }
 }
 
+/// Has the TEE do what a TAM wants, and returns the TEE to be asked about the outcome.
 fn request(
     url: &str,
     ca_file: Option<&Path>,
-    ta: Option<&str>,
     open: OpenTee<'_>,
     output: &mut dyn Write,
-) -> Result<()> {
+) -> Result<Box<dyn Tee>> {
     let roots = match ca_file {
         None => None,
         Some(file) => Some(pem::certificates(&read(file)?).context(file.display().to_string())?),
@@ -162,12 +190,7 @@ fn request(
     prepare(tee.as_mut());
     session?;
     written?;
-    match ta {
-        Some(uuid) if !tee.has_application(uuid)? => {
-            bail!("the TAM is done, and the trusted application {uuid} is not in the TEE")
-        }
-        _ => Ok(()),
-    }
+    Ok(tee)
 }
 
 /// Lets the TEE make what takes long, now that nobody waits. A failure costs a later request time

@@ -7,7 +7,7 @@ use crate::http::{Tam, TamError};
 use crate::message::{Outcome, broker_error, for_tam, outcome, request_name};
 use crate::tee::{Tee, TeeError};
 
-/// Most messages of a TAM in one session. A device has room for 32 security domains and 112
+/// Most messages of a TAM in one session. A device has room for 32 security domains and 128
 /// trusted applications; to fill and empty it takes fewer, and a TAM that never stops is stopped.
 pub const EXCHANGE_LIMIT: usize = 512;
 

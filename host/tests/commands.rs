@@ -206,6 +206,16 @@ fn a_request_prints_a_line_a_message_and_can_insist_on_an_application() {
 }
 
 #[test]
+fn an_application_that_is_not_needed_is_gone_or_the_user_is_told() {
+    let server = || Server::new(vec![message(br#"{"DeleteTARequest":{}}"#), nothing_more()]);
+    let (output, _) = run(&["unrequest", &server().url(), "--ta", UUID], ScriptedTee::default());
+    assert!(output.unwrap().starts_with("DeleteTA  "));
+    let tee = ScriptedTee { applications: vec![UUID], ..ScriptedTee::default() };
+    let (kept, _) = run(&["unrequest", &server().url(), "--ta", UUID], tee);
+    assert!(kept.unwrap_err().contains("is still in the TEE"));
+}
+
+#[test]
 fn output_that_cannot_be_written_is_a_failure() {
     let mut full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let error = Arguments::try_parse_from(["otrp-agent", "status"])
