@@ -55,7 +55,7 @@ size: image lab
 	@$(call PROGRAM,otrp-qemu) memory
 
 ## bench: the engine beside josekit on this machine, then install times inside OP-TEE beside raw and stock
-bench: image lab
+bench: image lab rsa
 	@$(SCRIPTS)/build-host.sh otrp-tam otrp-keys otrp-qemu
 	@$(CARGO) bench --quiet --locked -p otrp-sim --bench open
 	@$(call PROGRAM,otrp-qemu) bench
