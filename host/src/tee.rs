@@ -75,7 +75,9 @@ pub enum TeeError {
     #[error("the TEE's reply is longer than this agent accepts")]
     ReplyTooLong,
     /// The TEE's secure storage is damaged.
-    #[error("the TEE's secure storage is damaged")]
+    #[error(
+        "the TEE's secure storage is damaged, or is not the latest: put the latest back, or delete it as its maker says and have a new key certified"
+    )]
     Damaged,
     /// The TEE's secure storage has no room left, or cannot be written.
     #[error("the TEE's secure storage is full")]

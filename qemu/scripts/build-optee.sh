@@ -1,10 +1,12 @@
 #!/bin/bash
-# Builds OP-TEE from a copy of its source with our pseudo TA and the emulated device's key added.
+# Builds OP-TEE from a copy of its source with our pseudo TA and the emulated device's key and
+# monotonic counter added.
 #   build-optee.sh devkit                 the TA dev kit, into .cache/optee/devkit
 #   build-optee.sh VARIANT EARLY_TA...    the core with these early TAs, into .cache/optee/VARIANT:
 #     product   the broker is the only way to install a TA
 #     rsa       the same; its broker has RSA keys
-#     lab       the same with what tests and benchmarks need; never for a device
+#     lab       the same with what tests and benchmarks need; never for a device. It takes a deleted
+#               secure storage for a new one, as a vendor's service image would
 #
 # TA_SIGNING_KEY names the public key (PEM) of the image's own TA signing key.
 set -euo pipefail
@@ -30,10 +32,10 @@ prepare_source() {
         mkdir -p "$SOURCE/core/pta/otrp"
         # shellcheck disable=SC2016  # make expands them
         printf '\nsubdirs-$(CFG_OTRP_TA_STORE) += otrp\n' >>"$SOURCE/core/pta/sub.mk"
-        printf '\nsrcs-y += device_huk.c\nsrcs-$(CFG_LAB_STACK) += lab_stack.c\n' >>"$platform/sub.mk"
+        printf '\nsrcs-y += device_huk.c flash_counter.c\nsrcs-$(CFG_LAB_STACK) += lab_stack.c\n' >>"$platform/sub.mk"
         mark optee-source "$inputs"
     fi
-    for file in device_huk.c lab_stack.c; do
+    for file in device_huk.c flash_counter.c lab_stack.c; do
         copy_if_changed "$QEMU_DIR/optee/$file" "$platform/$file"
     done
     for file in "$ROOT"/ta/pta/*.[ch] "$ROOT/ta/pta/sub.mk"; do
@@ -68,7 +70,8 @@ flags() {
         ;;
     lab)
         printf '%s\n' CFG_REE_FS_TA=n CFG_SECSTOR_TA=y CFG_SECSTOR_TA_MGMT_PTA=y CFG_OTRP_TA_STORE=y \
-            CFG_OTRP_TA_STORE_TEST_CLIENT=y CFG_ENABLE_EMBEDDED_TESTS=n CFG_WITH_STATS=y CFG_TA_STATS=y CFG_LAB_STACK=y
+            CFG_OTRP_TA_STORE_TEST_CLIENT=y CFG_ENABLE_EMBEDDED_TESTS=n CFG_WITH_STATS=y CFG_TA_STATS=y CFG_LAB_STACK=y \
+            CFG_REE_FS_ALLOW_RESET=y
         ;;
     *) fail "unknown OP-TEE variant $VARIANT" ;;
     esac

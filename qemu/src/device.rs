@@ -1,14 +1,19 @@
-//! Emulated devices: a folder with a hardware key, secure storage and logs.
+//! Emulated devices: a folder with a hardware key, flash, secure storage and logs.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 /// The hardware unique key that the device's TEE derives all its keys from.
 pub type HardwareKey = [u8; 16];
+
+/// What QEMU's `virt` machine takes for the flash that only the secure world sees.
+const FLASH_SIZE: u64 = 64 << 20;
+/// The last two erase blocks hold the monotonic counter; see qemu/optee/flash_counter.c.
+const COUNTER_SIZE: u64 = 2 * (256 << 10);
 
 /// An emulated device, held exclusively: no two machines run on the same one.
 #[derive(Debug)]
@@ -44,15 +49,17 @@ impl Device {
         Ok(device)
     }
 
-    /// Makes a new device of it: another hardware key, nothing stored.
+    /// Makes a new device of it: another hardware key, its counter at zero, nothing stored.
     pub fn wipe(&self) -> Result<()> {
         let storage = self.storage();
         fs::remove_dir_all(&storage)
             .with_context(|| format!("cannot remove {}", storage.display()))?;
         fs::create_dir(&storage)?;
-        match fs::remove_file(self.hardware_key_path()) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
-            _ => {}
+        for file in [self.hardware_key_path(), self.flash_path()] {
+            match fs::remove_file(file) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+                _ => {}
+            }
         }
         self.make_hardware_key()
     }
@@ -72,6 +79,33 @@ impl Device {
         let path = self.hardware_key_path();
         let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         bytes.try_into().map_err(|_| anyhow::anyhow!("{} does not hold 16 octets", path.display()))
+    }
+
+    /// Writes what the device boots to its flash and returns the flash's file. The monotonic counter
+    /// that OP-TEE keeps in the same flash stays; in a new flash it is erased.
+    pub fn write_flash(&self, boot: &[u8]) -> Result<PathBuf> {
+        let path = self.flash_path();
+        self.open_flash(boot).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(path)
+    }
+
+    fn open_flash(&self, boot: &[u8]) -> Result<()> {
+        ensure!(
+            u64::try_from(boot.len())? <= FLASH_SIZE - COUNTER_SIZE,
+            "the image is too large for the flash"
+        );
+        let path = self.flash_path();
+        let mut flash = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+        if flash.metadata()?.len() != FLASH_SIZE {
+            flash.seek(SeekFrom::Start(FLASH_SIZE - COUNTER_SIZE))?;
+            flash.write_all(&vec![0xff; usize::try_from(COUNTER_SIZE)?])?;
+        }
+        flash.rewind()?;
+        Ok(flash.write_all(boot)?)
+    }
+
+    fn flash_path(&self) -> PathBuf {
+        self.directory.join("flash.bin")
     }
 
     fn hardware_key_path(&self) -> PathBuf {
@@ -111,6 +145,27 @@ mod tests {
         device.wipe().unwrap();
         assert_ne!(device.hardware_key().unwrap(), key);
         assert!(!device.storage().join("object").exists());
+    }
+
+    #[test]
+    fn keeps_the_counter_in_the_flash_until_wiped() {
+        let folder = tempfile::tempdir().unwrap();
+        let device = Device::open_or_create(folder.path()).unwrap();
+        let path = device.write_flash(b"one").unwrap();
+        let flash = fs::read(&path).unwrap();
+        assert_eq!(flash.len(), 64 << 20);
+        assert!(flash[(64 << 20) - (512 << 10)..].iter().all(|octet| *octet == 0xff));
+
+        let mut file = OpenOptions::new().write(true).open(&path).unwrap();
+        file.seek(SeekFrom::End(-8)).unwrap();
+        file.write_all(b"counted!").unwrap();
+        device.write_flash(b"other").unwrap();
+        let flash = fs::read(&path).unwrap();
+        assert!(flash.starts_with(b"other") && flash.ends_with(b"counted!"));
+
+        device.wipe().unwrap();
+        device.write_flash(b"other").unwrap();
+        assert!(fs::read(&path).unwrap().ends_with(&[0xff; 8]));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 
 use crate::device::Device;
 use crate::guest::Guest;
@@ -78,9 +78,8 @@ impl Machine {
     }
 
     fn command(&self) -> Result<Command> {
-        let flash = self.device.directory().join("flash.bin");
-        fs::write(&flash, self.image.flash(&self.device.hardware_key()?)?)
-            .with_context(|| format!("cannot write {}", flash.display()))?;
+        let boot = self.image.flash(&self.device.hardware_key()?)?;
+        let flash = self.device.write_flash(&boot)?;
         let (kernel, initrd) = (self.image.kernel(), self.image.initrd());
         let initrd_size = fs::metadata(&initrd)?.len();
         let log = |name| option("file:", &self.device.directory().join(name), "");
@@ -92,8 +91,9 @@ impl Machine {
             .args(["-machine", "virt,secure=on,gic-version=3,acpi=off"])
             .args(["-cpu", "cortex-a57", "-smp", &self.cpus.to_string(), "-m", "512"])
             .args(["-accel", "tcg,thread=multi"])
-            .arg("-bios")
-            .arg(&flash)
+            // The first bank, which the secure world alone sees and writes.
+            .arg("-drive")
+            .arg(option("if=pflash,unit=0,format=raw,file=", &flash, ""))
             // `-kernel` makes QEMU pass on the command line; the loader puts the kernel where TF-A
             // jumps to.
             .arg("-kernel")

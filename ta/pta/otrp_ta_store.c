@@ -26,6 +26,8 @@
 #include <string.h>
 #include <string_ext.h>
 #include <tee/tadb.h>
+#include <tee/tee_fs.h>
+#include <tee/tee_svc_storage.h>
 #include <tee/uuid.h>
 #include <tee_api_defines_extensions.h>
 #include <trace.h>
@@ -461,6 +463,40 @@ static TEE_Result cmd_query(uint32_t types, TEE_Param params[TEE_NUM_PARAMS])
 	return res;
 }
 
+static TEE_Result cmd_check(uint32_t types)
+{
+	const struct tee_file_operations *ops = NULL;
+	struct tee_fs_dir *dir = NULL;
+	TEE_Result res = TEE_SUCCESS;
+
+	if (types)
+		return TEE_ERROR_BAD_PARAMETERS;
+
+	ops = tee_svc_storage_file_ops(TEE_STORAGE_PRIVATE);
+	if (!ops)
+		return TEE_ERROR_STORAGE_NOT_AVAILABLE;
+
+	res = ops->opendir(&ts_get_calling_session()->ctx->uuid, &dir);
+	switch (res) {
+	case TEE_SUCCESS:
+		ops->closedir(dir);
+		return TEE_SUCCESS;
+	case TEE_ERROR_ITEM_NOT_FOUND:
+		/* The client has no object yet */
+		return TEE_SUCCESS;
+	case TEE_ERROR_SECURITY:
+	case TEE_ERROR_MAC_INVALID:
+	case TEE_ERROR_CORRUPT_OBJECT:
+	case TEE_ERROR_BAD_FORMAT:
+	case TEE_ERROR_NO_DATA:
+		EMSG("Secure storage is damaged or older than its counter: %#"
+		     PRIx32, res);
+		return TEE_ERROR_CORRUPT_OBJECT;
+	default:
+		return res;
+	}
+}
+
 static TEE_Result open_session(uint32_t types,
 			       TEE_Param params[TEE_NUM_PARAMS] __unused,
 			       void **sess_ctx)
@@ -513,6 +549,8 @@ static TEE_Result invoke_command(void *sess_ctx, uint32_t cmd, uint32_t types,
 		return cmd_delete(types, params);
 	case PTA_OTRP_TA_STORE_QUERY:
 		return cmd_query(types, params);
+	case PTA_OTRP_TA_STORE_CHECK:
+		return cmd_check(types);
 	default:
 		return TEE_ERROR_NOT_IMPLEMENTED;
 	}

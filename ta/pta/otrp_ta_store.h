@@ -120,4 +120,18 @@
  */
 #define PTA_OTRP_TA_STORE_QUERY		5
 
+/*
+ * CHECK - Whether secure storage can be opened
+ *
+ * A user TA that opens an object of a storage whose directory is older than
+ * the core's counter, or gone, is ended by libutee: GlobalPlatform's interface
+ * has no code for it. This command has.
+ *
+ * Return codes:
+ * TEE_SUCCESS
+ * TEE_ERROR_CORRUPT_OBJECT - The directory is damaged, missing or too old
+ * Any other - It cannot be told now
+ */
+#define PTA_OTRP_TA_STORE_CHECK		6
+
 #endif /* __OTRP_TA_STORE_H */

@@ -73,7 +73,7 @@ enum Slot {
 impl Slot {
     fn engine(&mut self) -> Result<&mut Engine<OpTee>> {
         if matches!(self, Self::Empty) {
-            *self = Self::Made(new_engine());
+            *self = Self::Made(new_engine()?);
         }
         match self {
             Self::Made(engine) => Ok(engine),
@@ -83,15 +83,18 @@ impl Slot {
     }
 }
 
-fn new_engine() -> Engine<OpTee> {
+fn new_engine() -> Result<Engine<OpTee>> {
+    let mut ta_store = PtaStore::new();
+    // Once: what an attacker does to it later ends this instance, and the next one finds it here.
+    ta_store.check_storage().map_err(port)?;
     let ports = Ports {
         storage: PrivateStorage,
-        ta_store: PtaStore::new(),
+        ta_store,
         keys: TeeKeys::new(trust::KEY_TYPE),
         clock: ReeClock,
         rng: TeeRng,
     };
-    Engine::new(ports, trust::TRUST)
+    Ok(Engine::new(ports, trust::TRUST))
 }
 
 const PROCESS: u32 = 0;

@@ -14,6 +14,7 @@ const COMMIT: u32 = 2;
 const ABORT: u32 = 3;
 const DELETE: u32 = 4;
 const QUERY: u32 = 5;
+const CHECK: u32 = 6;
 
 /// A session to the pseudo TA, opened at its first use.
 pub struct PtaStore {
@@ -31,6 +32,15 @@ impl PtaStore {
     #[must_use]
     pub const fn new() -> Self {
         Self { session: None }
+    }
+
+    /// Whether secure storage as a whole can be opened.
+    ///
+    /// # Errors
+    /// `Corrupt` if its directory is damaged, missing or older than the TEE's counter: to open an
+    /// object would end this TA then.
+    pub fn check_storage(&mut self) -> Result<(), PortError> {
+        self.invoke(CHECK, &mut TeeParams::new())
     }
 
     fn invoke(&mut self, command: u32, parameters: &mut TeeParams<'_>) -> Result<(), PortError> {

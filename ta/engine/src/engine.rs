@@ -288,9 +288,9 @@ impl<P: Platform> Engine<P> {
     /// Writes what anybody may know: name, version, whether there is a certificate, the limits.
     ///
     /// # Errors
-    /// A port's error; [`Error::Internal`] if `out` is shorter than [`REPLY_LIMIT`].
+    /// A port's error, also where what other commands need is damaged; [`Error::Internal`] if `out` is shorter than [`REPLY_LIMIT`].
     pub fn status<'o>(&mut self, out: &'o mut [u8]) -> Result<&'o [u8], Error> {
-        self.open_device(out)?;
+        self.open(out)?;
         let mut writer = Writer::new(out);
         writer.json(&Status {
             name: self.trust.tee_name,
