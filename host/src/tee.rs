@@ -76,7 +76,7 @@ pub enum TeeError {
     ReplyTooLong,
     /// The TEE's secure storage is damaged.
     #[error(
-        "the TEE's secure storage is damaged, or is not the latest: put the latest back, or delete it as its maker says and have a new key certified"
+        "the TEE's secure storage is damaged, or is not the latest; if the latest cannot be put back, the device starts over as its maker says: all of its storage deleted, a new key, a new certificate"
     )]
     Damaged,
     /// The TEE's secure storage has no room left, or cannot be written.

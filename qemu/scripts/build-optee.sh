@@ -24,11 +24,15 @@ TA_SIGNING_KEY=${TA_SIGNING_KEY:-$CACHE/keys/dev/ta-signing.pub.pem}
 prepare_source() {
     local upstream=${OPTEE_OS_DIR:-$CACHE/src/optee-os} platform=$SOURCE/core/arch/arm/plat-$BOARD_OPTEE_PLATFORM file
     local inputs
-    inputs=$(key "$upstream" "$(key_of_tree "$upstream")" "$(declare -f prepare_source)")
+    inputs=$(key "$upstream" "$(key_of_tree "$upstream")" "$(declare -f prepare_source)" "$(key_of_files "$QEMU_DIR/optee/fs_htree_reset.patch")")
     if ! fresh optee-source "$inputs"; then
         unmark optee-source
         rm -rf "$SOURCE"
         cp -a "$upstream" "$SOURCE"
+        # A tree that has the repair, or none to repair, stays as it is.
+        if grep -q 'rpc_write_head(\*ht_arg, 0, &dummy_head)' "$SOURCE/core/tee/fs_htree.c"; then
+            patch -s -p1 -d "$SOURCE" <"$QEMU_DIR/optee/fs_htree_reset.patch"
+        fi
         mkdir -p "$SOURCE/core/pta/otrp"
         # shellcheck disable=SC2016  # make expands them
         printf '\nsubdirs-$(CFG_OTRP_TA_STORE) += otrp\n' >>"$SOURCE/core/pta/sub.mk"

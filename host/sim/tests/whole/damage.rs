@@ -84,6 +84,8 @@ fn a_registry_that_is_damaged_or_lost_is_not_made_anew() {
         let corrupt = Error::Port(PortError::Corrupt);
         let asked = device.engine.ta_information(&ta_query(SP, TA), &mut device.reply);
         assert_eq!(asked, Err(QueryError::Failed(corrupt)));
+        // Certified and of no use: who looks at the device is to see it.
+        assert_eq!(device.engine.status(&mut device.reply), Err(corrupt));
         // The certificates are no secret: whoever brings them again must gain nothing.
         let chain = device.records(Kind::TeeChain).remove(0);
         let import = device.engine.import_certificates(&chain, &mut device.reply);
