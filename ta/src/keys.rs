@@ -3,7 +3,9 @@
 //! RustCrypto's P-256 arithmetic is constant time and, without a curve accelerator behind it, two
 //! orders of magnitude faster than the GlobalPlatform API. The price: a private key passes through
 //! this TA's memory while it is in use. It is wiped after each use and never leaves the two modules.
-//! Such a pair is a record of the private storage.
+//! That takes the stack, too: moved values leave copies there, and what is built on the same place
+//! next would carry them off in the unused part of a buffer. Such a pair is a record of the private
+//! storage.
 //!
 //! An RSA pair is a persistent key object. Its private half never comes out of the TEE core, which
 //! blinds its operations and checks their results: it may be used, and cannot be extracted.
@@ -28,7 +30,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     rng::TeeRng,
-    rsa,
+    rsa, stack,
     storage::{self, PrivateStorage, port_error},
 };
 
@@ -98,7 +100,7 @@ impl Keys for TeeKeys {
 
     fn generate(&mut self, name: Name) -> Result<OwnPublicKey, PortError> {
         match self.makes {
-            KeyType::P256 => self.generate_p256(name),
+            KeyType::P256 => and_wipe(|| self.generate_p256(name)),
             KeyType::Rsa2048 => {
                 let key = generate_rsa().map_err(|error| port_error(&error))?;
                 // Read before it is stored, so that a key which is none is not.
@@ -110,30 +112,21 @@ impl Keys for TeeKeys {
     }
 
     fn public(&mut self, name: Name) -> Result<Option<OwnPublicKey>, PortError> {
-        Ok(match self.load(name)? {
-            Some(Stored::P256(key)) => Some(OwnPublicKey::P256(public_point(&key)?)),
-            Some(Stored::Rsa(object)) => Some(OwnPublicKey::Rsa2048(modulus(&object)?)),
-            None => None,
+        and_wipe(|| {
+            Ok(match self.load(name)? {
+                Some(Stored::P256(key)) => Some(OwnPublicKey::P256(public_point(&key)?)),
+                Some(Stored::Rsa(object)) => Some(OwnPublicKey::Rsa2048(modulus(&object)?)),
+                None => None,
+            })
         })
     }
 
     fn sign(&mut self, name: Name, digest: &[u8; 32]) -> Result<[u8; 64], PortError> {
-        let key = self.p256(name)?;
-        // RFC 6979 with random bytes mixed in: neither a bad generator nor a fault that is
-        // repeated on the same digest gives the key away.
-        let signature: Signature =
-            key.sign_prehash_with_rng(&mut self.rng, digest).map_err(|_| PortError::Failed)?;
-        Ok(signature.to_bytes().into())
+        and_wipe(|| self.sign_with(name, digest))
     }
 
     fn agree(&mut self, name: Name, peer: &Point) -> Result<Seed, PortError> {
-        let key = self.p256(name)?;
-        // Refuses what is not a point of the curve.
-        let peer = PublicKey::from_sec1_bytes(peer).map_err(|_| PortError::Failed)?;
-        let shared = diffie_hellman(key.as_nonzero_scalar(), peer.as_affine());
-        let mut bytes = Zeroizing::new([0; 32]);
-        bytes.copy_from_slice(shared.raw_secret_bytes());
-        Ok(Seed::new(*bytes))
+        and_wipe(|| self.agree_with(name, peer))
     }
 
     fn rsa(&mut self, name: Name, number: &mut Modulus) -> Result<(), PortError> {
@@ -158,6 +151,40 @@ impl Keys for TeeKeys {
     fn destroy(&mut self, name: Name) -> Result<(), PortError> {
         self.storage.remove(name)
     }
+}
+
+impl TeeKeys {
+    fn sign_with(&mut self, name: Name, digest: &[u8; 32]) -> Result<[u8; 64], PortError> {
+        let key = self.p256(name)?;
+        // RFC 6979 with random bytes mixed in: neither a bad generator nor a fault that is
+        // repeated on the same digest gives the key away.
+        let signature: Signature =
+            key.sign_prehash_with_rng(&mut self.rng, digest).map_err(|_| PortError::Failed)?;
+        Ok(signature.to_bytes().into())
+    }
+
+    fn agree_with(&mut self, name: Name, peer: &Point) -> Result<Seed, PortError> {
+        let key = self.p256(name)?;
+        // Refuses what is not a point of the curve.
+        let peer = PublicKey::from_sec1_bytes(peer).map_err(|_| PortError::Failed)?;
+        let shared = diffie_hellman(key.as_nonzero_scalar(), peer.as_affine());
+        let mut bytes = Zeroizing::new([0; 32]);
+        bytes.copy_from_slice(shared.raw_secret_bytes());
+        Ok(Seed::new(*bytes))
+    }
+}
+
+/// Does what takes a private key, and wipes what it leaves on the stack.
+fn and_wipe<T>(operation: impl FnOnce() -> T) -> T {
+    let outcome = out_of_line(operation);
+    stack::wipe::<{ stack::KEY_OPERATION }>();
+    outcome
+}
+
+/// In a frame of its own, which lies where the wiping begins.
+#[inline(never)]
+fn out_of_line<T>(operation: impl FnOnce() -> T) -> T {
+    operation()
 }
 
 /// Makes an RSA key pair whose private half can be used and not be extracted. Takes seconds.

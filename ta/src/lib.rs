@@ -10,5 +10,6 @@ pub mod keys;
 pub mod rng;
 pub mod rsa;
 pub mod runtime;
+pub mod stack;
 pub mod storage;
 pub mod ta_store;

@@ -21,7 +21,7 @@ use otrp_engine::{
     platform::{Platform, PortError, Ports, UuidBytes},
 };
 use otrp_ta::{
-    client::Client, clock::ReeClock, inbox, keys::TeeKeys, rng::TeeRng, rsa::TeeRsa,
+    client::Client, clock::ReeClock, inbox, keys::TeeKeys, rng::TeeRng, rsa::TeeRsa, stack,
     storage::PrivateStorage, ta_store::PtaStore,
 };
 
@@ -129,6 +129,15 @@ fn destroy() {}
 /// the other's commands: an application does not need them, so they are no way in for one.
 #[ta_invoke_command]
 fn invoke_command(command: u32, parameters: &mut ParametersAny<'_>) -> Result<()> {
+    let outcome = carry_out(command, parameters);
+    // Keys are wiped where they lie, but not each place that the compiler has moved them through.
+    stack::wipe::<{ stack::COMMAND }>();
+    outcome
+}
+
+/// Out of line, so that its frame lies where [`stack::wipe`] wipes.
+#[inline(never)]
+fn carry_out(command: u32, parameters: &mut ParametersAny<'_>) -> Result<()> {
     match (Client::current()?, command) {
         (Client::Application(uuid), PERSONALIZATION) => personalization(&uuid, parameters),
         (Client::Application(_), _) | (Client::NormalWorld, PERSONALIZATION) => {
