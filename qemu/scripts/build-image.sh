@@ -20,6 +20,9 @@ for variant; do
     elif [ "$variant" = lab ]; then
         early+=("$CONFORMANCE")
         programs+=("$CACHE"/programs/lab/*)
+        # A test installs it under another UUID, too.
+        mkdir -p "$CACHE/image/samples"
+        copy_if_changed "$CONFORMANCE" "$CACHE/image/samples/conformance.elf"
     fi
     "$SCRIPTS/build-optee.sh" "$variant" "${early[@]}"
     "$SCRIPTS/build-guest.sh" "$variant" "${programs[@]}"

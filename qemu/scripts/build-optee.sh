@@ -36,10 +36,10 @@ prepare_source() {
         mkdir -p "$SOURCE/core/pta/otrp"
         # shellcheck disable=SC2016  # make expands them
         printf '\nsubdirs-$(CFG_OTRP_TA_STORE) += otrp\n' >>"$SOURCE/core/pta/sub.mk"
-        printf '\nsrcs-y += device_huk.c flash_counter.c\nsrcs-$(CFG_LAB_STACK) += lab_stack.c\n' >>"$platform/sub.mk"
+        printf '\nsrcs-y += device_huk.c flash_counter.c\nsrcs-$(CFG_LAB_MEMORY) += lab_memory.c\n' >>"$platform/sub.mk"
         mark optee-source "$inputs"
     fi
-    for file in device_huk.c flash_counter.c lab_stack.c; do
+    for file in device_huk.c flash_counter.c lab_memory.c; do
         copy_if_changed "$QEMU_DIR/optee/$file" "$platform/$file"
     done
     for file in "$ROOT"/ta/pta/*.[ch] "$ROOT/ta/pta/sub.mk"; do
@@ -74,7 +74,7 @@ flags() {
         ;;
     lab)
         printf '%s\n' CFG_REE_FS_TA=n CFG_SECSTOR_TA=y CFG_SECSTOR_TA_MGMT_PTA=y CFG_OTRP_TA_STORE=y \
-            CFG_OTRP_TA_STORE_TEST_CLIENT=y CFG_ENABLE_EMBEDDED_TESTS=n CFG_WITH_STATS=y CFG_TA_STATS=y CFG_LAB_STACK=y \
+            CFG_OTRP_TA_STORE_TEST_CLIENT=y CFG_ENABLE_EMBEDDED_TESTS=n CFG_WITH_STATS=y CFG_TA_STATS=y CFG_LAB_MEMORY=y \
             CFG_REE_FS_ALLOW_RESET=y
         ;;
     *) fail "unknown OP-TEE variant $VARIANT" ;;

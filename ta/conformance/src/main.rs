@@ -9,6 +9,7 @@
 
 extern crate alloc;
 
+mod door;
 mod oracle;
 mod times;
 
@@ -57,6 +58,16 @@ const TIMES: u32 = 4;
 const PERSONALIZATION: u32 = 5;
 /// p0 value input: a command of the broker. p1 output: what the broker gives, if it gives anything.
 const BROKER_COMMAND: u32 = 6;
+
+/// p0 input: the UUID of an application that this one opens a session to, and closes it.
+const OPEN: u32 = 7;
+/// p0 value input: 0 to close the session, 1 to panic, in the middle of an installation.
+const INTERRUPT: u32 = 8;
+
+/// What of an interrupted installation is written: more than the pseudo TA keeps in memory.
+const INTERRUPTED: usize = 200 * 1024;
+/// The code of the panic that [`INTERRUPT`] is asked for ("CUT!").
+const INTERRUPTED_PANIC: u32 = 0x4355_5421;
 
 /// UUID and digest before the ELF.
 const HEAD: usize = 48;
@@ -154,7 +165,23 @@ fn invoke_command(command: u32, parameters: &mut ParametersAny<'_>) -> Result<()
                 .invoke_command(command.get_a(), &mut parameters)?;
             inbox::send(output, parameters[ParamIndex::Arg0].written_slice().unwrap_or_default())
         }
-        (RUN..=BROKER_COMMAND, _) => Err(ErrorKind::BadParameters.into()),
+        (OPEN, (MemrefInput(input), None, None, None)) => {
+            let request = inbox::receive(input, size_of::<UuidBytes>())?;
+            let uuid: &UuidBytes =
+                request.as_slice().try_into().map_err(|_| ErrorKind::BadFormat)?;
+            TaSessionBuilder::new(Uuid::from_bytes(*uuid)).build().map(drop)
+        }
+        (INTERRUPT, (ValueInput(end), None, None, None)) => {
+            let part = inbox::reserve(INTERRUPTED)?;
+            let mut store = PtaStore::new();
+            door::begin_and_write(&mut store, &part).map_err(error_kind)?;
+            if end.get_a() != 0 {
+                // SAFETY: ends this TA instance and has no precondition.
+                unsafe { optee_utee::raw::TEE_Panic(INTERRUPTED_PANIC) };
+            }
+            Ok(())
+        }
+        (RUN..=INTERRUPT, _) => Err(ErrorKind::BadParameters.into()),
         _ => Err(ErrorKind::NotImplemented.into()),
     }
 }
@@ -178,6 +205,7 @@ fn run(text: &mut String) -> (u32, u32) {
     timed(&mut report, |report| {
         otrp_conformance::ta_store(&mut PtaStore::new(), &reserved, report);
     });
+    timed(&mut report, door::refusals);
     report.counts()
 }
 

@@ -1,7 +1,10 @@
-//! Drives the conformance application of the lab image.
+//! Drives the conformance application of the lab image, and is hostile to the broker.
 //!
 //! Exit codes: 0 done and as expected, 1 not, 2 usage, 4 there is no such trusted application.
 
+mod hostile;
+
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
@@ -20,17 +23,26 @@ const STOCK_INSTALLER: &str = "6e256cba-fc4d-4941-ad09-2ca1860342dd";
 /// `PTA_SECSTOR_TA_MGMT_BOOTSTRAP`.
 const STOCK_BOOTSTRAP: u32 = 0;
 
-/// `LAB_STACK_UUID` of qemu/optee/lab_stack.c, in the lab's core alone.
-const STACK: &str = "3a0dcf3c-8e0c-4f7b-9a0b-2d6b1c52771e";
-/// `LAB_STACK_PEAK`.
+/// `LAB_MEMORY_UUID` of qemu/optee/lab_memory.c, in the lab's core alone.
+const MEMORY: &str = "3a0dcf3c-8e0c-4f7b-9a0b-2d6b1c52771e";
+/// `LAB_MEMORY_PEAK`.
 const STACK_PEAK: u32 = 0;
+/// `LAB_MEMORY_READ`.
+const MEMORY_READ: u32 = 1;
 /// `STATS_UUID` of OP-TEE.
 const STATISTICS: &str = "d96a5b40-e2c7-b1af-8794-1002a5d5c61b";
+/// `STATS_CMD_ALLOC_STATS`, and the number of the core's heap there.
+const CORE_STATISTICS: u32 = 1;
+const CORE_HEAP: u32 = 1;
+/// Octets of a `struct pta_stats_alloc`, and where in it the octets are that are in use.
+const CORE_STATISTICS_LENGTH: usize = 64;
+const CORE_NOW: usize = 32 + 8;
 /// `STATS_CMD_TA_STATS`.
 const TA_STATISTICS: u32 = 3;
 /// Octets of a `struct pta_stats_ta`, and where in it the heap's numbers are.
 const TA_STATISTICS_LENGTH: usize = 88;
-const HEAP_PEAK: usize = 24 + 32 + 8 + 4;
+const HEAP_NOW: usize = 24 + 32 + 8;
+const HEAP_PEAK: usize = HEAP_NOW + 4;
 const HEAP_SIZE: usize = HEAP_PEAK + 4;
 
 const RUN: u32 = 0;
@@ -40,6 +52,8 @@ const RAW_QUERY: u32 = 3;
 const TIMES: u32 = 4;
 const PERSONALIZATION: u32 = 5;
 const BROKER_COMMAND: u32 = 6;
+const OPEN: u32 = 7;
+const INTERRUPT: u32 = 8;
 
 /// Room for a report in which everything failed, and for what the broker answers.
 const REPORT_LIMIT: usize = 64 * 1024;
@@ -52,11 +66,17 @@ const USAGE: &str = "usage: otrp-lab COMMAND
   query UUID                  print version, size, SHA-256 and milliseconds
   open UUID                   open a session and close it: is there such an application?
   times                       print what port operations cost, in microseconds
-  memory UUID                 print the peak and the size of its stack and its heap, in bytes
+  memory UUID                 print the peak and the size of its stack and its heap, in bytes, and
+                              what of its heap and of the core's is in use
+  dump UUID                   write out all memory that it can write to
+  open-from-ta CALLER UUID    let an application with the conformance tests' code open a session
+  interrupt close|panic       begin an installation, write a part, and end the session
+  abuse [all]                 call the broker with wrong types and memory; print how often
+  race FILE RUNS              let the broker process the message while another thread rewrites it
   personalization             let the application ask for its personalization data
   broker-from-ta COMMAND      let the application give the broker a command
   broker LOGIN COMMAND        give it from here, logged in with that method
-The last three print the TEE's result, 0x00000000 for success.";
+open-from-ta, interrupt and the last three print the TEE's result, 0x00000000 for success.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -113,6 +133,24 @@ fn run(arguments: &[&str]) -> Result<bool> {
             Ok(true)
         }
         ["memory", uuid] => memory(uuid),
+        ["dump", uuid] => dump(uuid),
+        ["open-from-ta", caller, uuid] => {
+            let uuid = octets(uuid)?;
+            let p0 = ParamTmpRef::new_input(&uuid);
+            let mut operation = Operation::new(0, p0, ParamNone, ParamNone, ParamNone);
+            print_result(invoke_in(caller, OPEN, &mut operation))
+        }
+        ["interrupt", end @ ("close" | "panic")] => {
+            let p0 = ParamValue::new(u32::from(*end == "panic"), 0, ParamType::ValueInput);
+            let mut operation = Operation::new(0, p0, ParamNone, ParamNone, ParamNone);
+            print_result(invoke(INTERRUPT, &mut operation))
+        }
+        ["abuse"] => hostile::abuse(false),
+        ["abuse", "all"] => hostile::abuse(true),
+        ["race", message, runs] => {
+            let message = std::fs::read(message).with_context(|| format!("no {message}"))?;
+            hostile::race(&message, runs.parse().context("the number of runs")?)
+        }
         ["personalization"] => {
             let mut answer = vec![0; REPORT_LIMIT];
             let p0 = ParamTmpRef::new_output(&mut answer);
@@ -206,7 +244,7 @@ fn memory(uuid: &str) -> Result<bool> {
     let p0 = ParamTmpRef::new_input(&octets);
     let p1 = ParamValue::new(0, 0, ParamType::ValueOutput);
     let mut operation = Operation::new(0, p0, p1, ParamNone, ParamNone);
-    invoke_in(STACK, STACK_PEAK, &mut operation)?;
+    invoke_in(MEMORY, STACK_PEAK, &mut operation)?;
     let (_, stack, _, _) = operation.parameters();
     println!("stack {} {}", stack.a(), stack.b());
 
@@ -224,7 +262,42 @@ fn memory(uuid: &str) -> Result<bool> {
     let row = rows.find(|row| row.starts_with(&wanted)).context("it is not loaded")?;
     let number = |at: usize| u32::from_le_bytes([row[at], row[at + 1], row[at + 2], row[at + 3]]);
     println!("heap {} {}", number(HEAP_PEAK), number(HEAP_SIZE));
+    println!("heap-in-use {} {}", number(HEAP_NOW), number(HEAP_SIZE));
+
+    let mut table = vec![0; CORE_STATISTICS_LENGTH];
+    let p0 = ParamValue::new(CORE_HEAP, 0, ParamType::ValueInput);
+    let p1 = ParamTmpRef::new_output(&mut table);
+    let mut operation = Operation::new(0, p0, p1, ParamNone, ParamNone);
+    invoke_in(STATISTICS, CORE_STATISTICS, &mut operation)?;
+    let number =
+        |at: usize| u32::from_le_bytes([table[at], table[at + 1], table[at + 2], table[at + 3]]);
+    println!("core-heap-in-use {} {}", number(CORE_NOW), number(CORE_NOW + 8));
     Ok(true)
+}
+
+/// Writes out what a trusted application has in the memory that it can write to, region by region.
+fn dump(uuid: &str) -> Result<bool> {
+    let uuid = octets(uuid)?;
+    let mut part = vec![0; 1 << 20];
+    let mut from = 0;
+    loop {
+        let p0 = ParamTmpRef::new_input(&uuid);
+        let p1 = ParamValue::new(from, 0, ParamType::ValueInput);
+        let p2 = ParamTmpRef::new_output(&mut part);
+        let p3 = ParamValue::new(0, 0, ParamType::ValueOutput);
+        let mut operation = Operation::new(0, p0, p1, p2, p3);
+        invoke_in(MEMORY, MEMORY_READ, &mut operation)?;
+        let (_, _, read, total) = operation.parameters();
+        let (length, total) = (read.updated_size(), total.a());
+        std::io::stdout().write_all(&part[..length])?;
+        from += u32::try_from(length)?;
+        if from >= total {
+            return Ok(true);
+        }
+        if length == 0 {
+            bail!("{from} octets of {total}");
+        }
+    }
 }
 
 fn invoke<A: Param, B: Param, C: Param, D: Param>(
