@@ -37,8 +37,8 @@ pub enum Desired {
     Domain,
     /// The security domain with the sample.
     Signer {
-        /// 1, signed by the provider's RSA key, or 2, signed by its elliptic one, whose certificate
-        /// joins the domain with it.
+        /// 1, signed by the provider's RSA key, or higher, signed by its elliptic one, whose
+        /// certificate joins the domain with it; the code is that of version 2 from there on.
         version: u32,
         /// What the provider sends with it.
         personalization: Option<&'static str>,
@@ -85,6 +85,7 @@ impl Suite {
 #[derive(Debug)]
 pub struct Deployment {
     suite: Suite,
+    cache: PathBuf,
     keys: PathBuf,
     folder: PathBuf,
     tam: Option<Tam>,
@@ -106,16 +107,12 @@ impl Drop for Tam {
 }
 
 impl Deployment {
-    /// Signs the sample's versions, answers for the TAM and starts it; its files go to `folder`.
+    /// Answers for the TAM and starts it; its files go to `folder`.
     pub fn start(cache: &Path, folder: PathBuf, suite: Suite) -> Result<Self> {
         let keys = std::path::absolute(cache.join("keys/dev"))?;
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let folder = std::path::absolute(folder)?;
-        let mut deployment = Self { suite, keys, folder, tam: None };
-        for version in [1, 2] {
-            let elf = cache.join(format!("image/samples/signer-v{version}.elf"));
-            deployment.sign_sample(&elf, version)?;
-        }
+        let mut deployment = Self { suite, cache: cache.to_owned(), keys, folder, tam: None };
         deployment.answer_ocsp()?;
         deployment.desire(Desired::Nothing)?;
         deployment.tam = Some(deployment.start_tam()?);
@@ -148,14 +145,25 @@ impl Deployment {
         fs::read_to_string(self.folder.join("tam.log")).unwrap_or_default()
     }
 
-    fn sign_sample(&self, elf: &Path, version: u32) -> Result<()> {
-        let elf = fs::read(elf)
-            .with_context(|| format!("cannot read {}; `make image` builds it", elf.display()))?;
-        let name = if version == 1 { "sp-rsa" } else { "sp-ec" };
-        let key = otrp_keys::file::read_key(&self.keys.join(format!("{name}.key.pem")))?;
-        let image = otrp_keys::image::sign(&key, None, SIGNER_UUID.parse()?, version, &elf)?;
-        let path = self.folder.join(format!("signer-v{version}.ta"));
-        fs::write(&path, image).with_context(|| format!("cannot write {}", path.display()))
+    /// The sample's program in a version.
+    pub fn sample(&self, version: u32) -> Result<Vec<u8>> {
+        let elf = self.cache.join(format!("image/samples/signer-v{}.elf", version.min(2)));
+        fs::read(&elf)
+            .with_context(|| format!("cannot read {}; `make image` builds it", elf.display()))
+    }
+
+    /// Has the service provider sign the sample in a version; the name of the file.
+    fn sign_sample(&self, version: u32) -> Result<String> {
+        let file = format!("signer-v{version}.ta");
+        let path = self.folder.join(&file);
+        if !path.exists() {
+            let name = if version == 1 { "sp-rsa" } else { "sp-ec" };
+            let key = otrp_keys::file::read_key(&self.keys.join(format!("{name}.key.pem")))?;
+            let elf = self.sample(version)?;
+            let image = otrp_keys::image::sign(&key, None, SIGNER_UUID.parse()?, version, &elf)?;
+            fs::write(&path, image).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        Ok(file)
     }
 
     /// Writes the OCSP responses that the TAM staples, as a deployment's responders would send
@@ -191,7 +199,8 @@ impl Deployment {
             );
         }
         if let Desired::Signer { version, personalization } = desired {
-            text += &format!("\n[[sd.ta]]\nid = \"{SIGNER}\"\nfile = \"signer-v{version}.ta\"\n");
+            let file = self.sign_sample(version)?;
+            text += &format!("\n[[sd.ta]]\nid = \"{SIGNER}\"\nfile = \"{file}\"\n");
             if let Some(data) = personalization {
                 // Named for its content: the TAM may be reading the one from before.
                 let name = format!("personalization-{}.txt", digest(data.as_bytes()));
@@ -238,9 +247,14 @@ impl Deployment {
         operator::provision(guest, &self.keys)
     }
 
+    /// The command in the guest that has the agent ask the TAM for work until there is none.
+    pub fn request(&self) -> Result<String> {
+        Ok(format!("otrp-agent request {}", self.url()?))
+    }
+
     /// Has the agent ask the TAM for work until there is none; the agent's lines, one a message.
     pub fn converge(&self, guest: &mut Guest) -> Result<Vec<String>> {
-        let output = guest.run(&format!("otrp-agent request {}", self.url()?))?.success()?;
+        let output = guest.run(&self.request()?)?.success()?;
         Ok(output.text().lines().map(str::to_owned).collect())
     }
 }

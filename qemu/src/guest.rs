@@ -20,6 +20,8 @@ const POWER_OFF_TIMEOUT: Duration = Duration::from_secs(30);
 /// An answer longer than this is a broken protocol, not a long output.
 const OUTPUT_LIMIT: u64 = 256 << 20;
 const LOG_TAIL_LINES: usize = 15;
+/// How often [`Guest::run_and_cut`] asks whether it is time.
+const CUT_INTERVAL: Duration = Duration::from_millis(2);
 
 /// What a command in the guest left behind.
 #[derive(Debug, Clone)]
@@ -106,6 +108,44 @@ impl Guest {
         }
     }
 
+    /// Runs a shell script and cuts the power as soon as `cut` says so, which is asked about every
+    /// two milliseconds with the time since the start; at the latest when the script has ended.
+    /// Hands the device back, with what the script left if it had ended.
+    pub fn run_and_cut(
+        mut self,
+        script: &str,
+        mut cut: impl FnMut(Duration) -> bool,
+    ) -> Result<(Option<Output>, Device)> {
+        ensure!(self.device.is_some(), "the guest is down");
+        let start = Instant::now();
+        self.control.get_mut().deadline = start + COMMAND_TIMEOUT;
+        let mut output = None;
+        let mut sent = self.send(script, &[]);
+        while sent.is_ok() && !cut(start.elapsed()) {
+            ensure!(start.elapsed() < COMMAND_TIMEOUT, "`{script}` takes too long");
+            self.control.get_mut().deadline = Instant::now() + CUT_INTERVAL;
+            match self.control.fill_buf() {
+                Err(error) if error.kind() == ErrorKind::TimedOut => continue,
+                Err(error) => sent = Err(error.into()),
+                Ok(_) => {
+                    self.control.get_mut().deadline = Instant::now() + COMMAND_TIMEOUT;
+                    match self.receive() {
+                        Ok((status, stdout, stderr)) => {
+                            let elapsed = start.elapsed();
+                            output = Some(Output { status, stdout, stderr, elapsed });
+                        }
+                        Err(error) => sent = Err(error),
+                    }
+                    break;
+                }
+            }
+        }
+        if let Err(error) = sent {
+            return Err(self.lost(error.context(format!("lost the guest during `{script}`"))));
+        }
+        Ok((output, self.kill()?))
+    }
+
     /// Writes a file in the guest.
     pub fn put(&mut self, path: &str, content: &[u8]) -> Result<()> {
         self.run_with(&format!("cat >{}", quoted(path)), content, COMMAND_TIMEOUT)
@@ -159,12 +199,20 @@ impl Guest {
     }
 
     fn exchange(&mut self, script: &str, input: &[u8]) -> Result<(i32, Vec<u8>, Vec<u8>)> {
+        self.send(script, input)?;
+        self.receive()
+    }
+
+    fn send(&mut self, script: &str, input: &[u8]) -> Result<()> {
         let mut request = format!("{} {}\n", script.len() + 1, input.len()).into_bytes();
         request.extend(script.as_bytes());
         // An empty script would have nothing to be read.
         request.push(b'\n');
         request.extend(input);
-        self.control.get_mut().write_all(&request)?;
+        Ok(self.control.get_mut().write_all(&request)?)
+    }
+
+    fn receive(&mut self) -> Result<(i32, Vec<u8>, Vec<u8>)> {
         let line = self.read_line()?;
         let mut numbers = line.split(' ').map(str::parse::<u64>);
         let (Some(Ok(status)), Some(Ok(stdout)), Some(Ok(stderr)), None) =

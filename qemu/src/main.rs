@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
@@ -32,6 +32,22 @@ enum Command {
     Bench,
     /// Measures the broker's stack and heap in an installation, in the lab image.
     Memory,
+    /// Cuts a device's power at random instants, installs and deletes many times, and has a program
+    /// be hostile to the broker, in the lab image; fails if anything is lost or let in.
+    Soak {
+        /// How often the power is cut.
+        #[arg(long, default_value_t = 100)]
+        kills: u32,
+        /// How often an application is installed and deleted.
+        #[arg(long, default_value_t = 200)]
+        cycles: u32,
+        /// How often the broker processes a message that is rewritten meanwhile.
+        #[arg(long, default_value_t = 5000)]
+        races: u32,
+        /// What the instants and the commands follow from; the time, if it is not given.
+        #[arg(long)]
+        seed: Option<u64>,
+    },
     /// Boots a device; runs a command in its Linux, or gives a shell there.
     Shell {
         /// The device; it is made when there is none of this name.
@@ -112,6 +128,21 @@ fn execute(Arguments { cache, command }: Arguments) -> Result<ExitCode> {
         }
         Command::Memory => {
             otrp_qemu::bench::memory(&cache, &mut |line| println!("{line}"))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Soak { kills, cycles, races, seed } => {
+            let now = || SystemTime::now().duration_since(UNIX_EPOCH).map(|time| time.as_secs());
+            let seed = seed.map_or_else(now, Ok)?;
+            let report = &mut |line: &str| println!("{line}");
+            if kills > 0 {
+                otrp_qemu::soak::cuts(&cache, kills, seed, report)?;
+            }
+            if cycles > 0 {
+                otrp_qemu::soak::cycles(&cache, cycles, report)?;
+            }
+            if races > 0 {
+                otrp_qemu::hostile::run(&cache, races, report)?;
+            }
             Ok(ExitCode::SUCCESS)
         }
         Command::Shell { device, wipe, image, timeout, script } => {

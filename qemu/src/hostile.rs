@@ -1,0 +1,120 @@
+//! A hostile program of the normal world at the broker's door: wrong calls, and memory that changes.
+//!
+//! The program is the lab's; here it is said what must have come of it: no effect but errors. That
+//! nothing changed is shown by the state's hash: a command is accepted that was made for the state of
+//! the beginning.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use otrp_keys::{file, image};
+use otrp_tam::message::{Application, Builder, Command, Request, Target};
+use otrp_tam::response::Outcome;
+
+use crate::deployment::{DOMAIN, SERVICE_PROVIDER};
+use crate::device::Device;
+use crate::guest::Guest;
+use crate::image::Image;
+use crate::machine::Machine;
+use crate::operator::{Operator, provision};
+
+const UUID: &str = "11111111-2222-3333-4444-999999999999";
+/// What a program in the guest may take.
+const TIMEOUT: Duration = Duration::from_secs(3600);
+/// Fewer calls than this are not all that there are.
+const CALLS: u32 = 600;
+
+/// Both, at length.
+pub fn run(cache: &Path, races: u32, report: &mut dyn FnMut(&str)) -> Result<()> {
+    abuse(cache, Device::open_or_create(cache.join("devices/soak"))?, true, report)?;
+    race(cache, Device::open_or_create(cache.join("devices/soak"))?, races, report)
+}
+
+/// Calls the broker with wrong types and wrong memory, `all` with every combination of four types.
+pub fn abuse(cache: &Path, device: Device, all: bool, report: &mut dyn FnMut(&str)) -> Result<()> {
+    let mut bench = Bench::boot(cache, device, 1)?;
+    let script = format!("otrp-lab abuse{}", if all { " all" } else { "" });
+    let text = bench.guest.run_with(&script, &[], TIMEOUT)?.success()?.text();
+    // Calls that are not made would pass for calls that are refused.
+    let calls = text.split(' ').next().and_then(|count| count.parse::<u32>().ok());
+    ensure!(calls.is_some_and(|calls| calls >= CALLS), "the lab says {text:?}");
+    report(&text);
+    bench.unchanged()
+}
+
+/// Has the broker process a message `runs` times while another thread rewrites it.
+pub fn race(cache: &Path, device: Device, runs: u32, report: &mut dyn FnMut(&str)) -> Result<()> {
+    let mut bench = Bench::boot(cache, device, 2)?;
+    // Nobody has a certificate of this signer: the broker does all its work, and then refuses.
+    let message = bench.install("ta-signing")?.message;
+    bench.guest.put("/tmp/message", &message)?;
+    let script = format!("otrp-lab race /tmp/message {runs}");
+    let text = bench.guest.run_with(&script, &[], TIMEOUT)?.success()?.text();
+    // Some are answered as if nobody had touched them, some as torn ones: else there is no race.
+    let mut counted = 0;
+    for line in text.lines() {
+        let count = line.rsplit(' ').next().context("no count")?;
+        counted += count.parse::<u32>()?;
+    }
+    ensure!(counted == runs && text.lines().count() > 1, "the lab says {text:?}");
+    report(&format!(
+        "a message processed {runs} times while it was rewritten: result, length, count"
+    ));
+    text.lines().for_each(|line| report(&format!("  {line}")));
+    bench.unchanged()
+}
+
+/// A certified device with a security domain.
+struct Bench {
+    guest: Guest,
+    keys: std::path::PathBuf,
+    tam: Operator,
+    target: Target,
+}
+
+impl Bench {
+    fn boot(cache: &Path, device: Device, cpus: u32) -> Result<Self> {
+        let keys = cache.join("keys/dev");
+        device.wipe()?;
+        let image = Image::open(cache.join("image/lab"))?;
+        let mut guest = Machine::new(device, image).cpus(cpus).boot()?;
+        provision(&mut guest, &keys)?;
+        let tam = Operator::read(&keys, "tam")?;
+        let certificate = std::fs::read(keys.join("sp-ec.der"))?;
+        let (spid, name) = (SERVICE_PROVIDER, DOMAIN);
+        tam.carry_out(&mut guest, Command::CreateSd { spid, name, certificate: &certificate })?;
+        let target = Target::from(&tam.state(&mut guest)?);
+        Ok(Self { guest, keys, tam, target })
+    }
+
+    /// A message that installs a small application, for the state of the beginning.
+    fn install(&self, signer: &str) -> Result<Request> {
+        let key = file::read_key(&self.keys.join(format!("{signer}.key.pem")))?;
+        let elf: Vec<u8> = b"\x7fELF".iter().copied().chain(0..=u8::MAX).collect();
+        let image = image::sign(&key, None, UUID.parse()?, 1, &elf)?;
+        let application = Application {
+            spid: SERVICE_PROVIDER,
+            domain: DOMAIN,
+            taid: "raced",
+            certificate: None,
+            image: Some(&image),
+            personalization: None,
+        };
+        let command = Command::InstallTa(application);
+        Builder::command(&self.tam.identity, &self.target, command).build()
+    }
+
+    /// Checks that the state is the one of the beginning, and that nothing has panicked.
+    fn unchanged(mut self) -> Result<()> {
+        let request = self.install("sp-ec")?;
+        match self.tam.send(&mut self.guest, &request, &self.target)? {
+            Outcome::Pass(_) => {}
+            Outcome::Fail(refusal) => bail!("a command for the state from before: {refusal:?}"),
+        }
+        let log = self.guest.secure_log()?;
+        ensure!(!log.to_lowercase().contains("panic"), "a panic in the secure world:\n{log}");
+        self.guest.power_off()?;
+        Ok(())
+    }
+}
