@@ -12,7 +12,7 @@ DEVICE_CRATES := otrp-ta otrp-personal otrp-conformance otrp-signer-ta otrp-agen
 ARM64 := --target aarch64-unknown-linux-gnu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup keys image lab rsa run shell test test-host test-device lint size bench clean
+.PHONY: help setup keys image lab rsa run shell test test-host test-device soak lint size bench clean
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory
 
@@ -42,6 +42,12 @@ test-host: setup
 test-device: image lab rsa
 	@$(SCRIPTS)/build-host.sh otrp-tam otrp-keys otrp-qemu
 	@$(CARGO) test --quiet --locked -p otrp-qemu -- --ignored --test-threads 1
+
+## soak: the long runs: every fault in the simulator, then power cuts and hostile clients in OP-TEE
+soak: image lab
+	@$(SCRIPTS)/build-host.sh otrp-tam otrp-keys otrp-qemu
+	@$(CARGO) test --quiet --locked -p otrp-sim -- --ignored
+	@$(call PROGRAM,otrp-qemu) soak
 
 ## lint: format, clippy, licences and sources, direction of dependencies, shell scripts
 lint: image lab

@@ -62,7 +62,7 @@ pub fn cuts_on(
     let _ = std::fs::remove_dir_all(&folder);
     let start = Instant::now();
     let mut soak = Soak {
-        deployment: Deployment::start(cache, folder)?,
+        deployment: Deployment::start(cache, folder, Suite::Elliptic)?,
         image: Image::open(cache.join("image/lab"))?,
         keys: cache.join("keys/dev"),
         random: Random::new(seed),

@@ -5,9 +5,16 @@
 use std::path::Path;
 use std::time::Duration;
 
-use otrp_qemu::{device::Device, guest::Guest, image::Image, machine::Machine};
+use otrp_keys::{file, image};
+use otrp_qemu::operator::{Operator, provision};
+use otrp_qemu::{device::Device, guest::Guest, image::Image, machine::Machine, storage::Listing};
+use otrp_tam::message::{Application, Command};
 
 const TA_STORE: &str = "6b6f0f23-8b46-4e9a-921a-c14b106fec81";
+const CONFORMANCE: &str = "7fc3b03e-d5b8-45c5-94cb-5b36ec23a5da";
+/// Under which the broker installs the conformance tests' program as anybody's application.
+const ANOTHER: &str = "11111111-2222-3333-4444-bbbbbbbbbbbb";
+const NOTHING: &str = "11111111-2222-3333-4444-cccccccccccc";
 
 fn boot(variant: &str) -> (tempfile::TempDir, Guest) {
     let folder = tempfile::tempdir().unwrap();
@@ -40,5 +47,86 @@ fn the_pseudo_ta_is_closed_to_the_normal_world() {
     // Denied, and not merely absent.
     let error = output.error_text().to_lowercase();
     assert!(error.contains("denied") || error.contains("0xffff0001"), "{error}");
+    guest.power_off().unwrap();
+}
+
+#[test]
+#[ignore = "needs the lab image: make lab"]
+fn the_pseudo_ta_is_closed_to_other_applications() {
+    let (_folder, mut guest) = boot("lab");
+    let cache = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache");
+    let keys = cache.join("keys/dev");
+    provision(&mut guest, &keys).unwrap();
+    let tam = Operator::read(&keys, "tam").unwrap();
+    let (spid, name) = ("com.example", "com.example.domain");
+    let certificate = std::fs::read(keys.join("sp-ec.der")).unwrap();
+    let create = Command::CreateSd { spid, name, certificate: &certificate };
+    tam.carry_out(&mut guest, create).unwrap();
+    let key = file::read_key(&keys.join("sp-ec.key.pem")).unwrap();
+    let elf = std::fs::read(cache.join("image/samples/conformance.elf")).unwrap();
+    let image = image::sign(&key, None, ANOTHER.parse().unwrap(), 1, &elf).unwrap();
+    let application = Application {
+        spid,
+        domain: name,
+        taid: "another",
+        certificate: None,
+        image: Some(&image),
+        personalization: None,
+    };
+    tam.carry_out(&mut guest, Command::InstallTa(application)).unwrap();
+
+    // The same program opens the same session, and only the UUID that it was loaded under differs.
+    let mut open = |caller: &str, uuid: &str| {
+        let command = format!("otrp-lab open-from-ta {caller} {uuid}");
+        guest.run(&command).unwrap().success().unwrap().text()
+    };
+    assert_eq!(open(CONFORMANCE, TA_STORE), "0x00000000");
+    assert_eq!(open(ANOTHER, TA_STORE), "0xffff0001", "denied");
+    // It can open sessions: with an application that may be called by others.
+    assert_eq!(open(ANOTHER, CONFORMANCE), "0x00000000");
+    assert_eq!(open(ANOTHER, NOTHING), "0xffff0008", "not found");
+    guest.power_off().unwrap();
+}
+
+#[test]
+#[ignore = "needs the lab image: make lab"]
+fn a_session_that_is_lost_in_the_middle_leaves_nothing() {
+    let (_folder, mut guest) = boot("lab");
+    // One installation first, so that the database itself is there.
+    guest.put("/tmp/small", b"\x7fELF").unwrap();
+    let run = |guest: &mut Guest, command: &str| guest.run(command).unwrap().success().unwrap();
+    run(&mut guest, &format!("otrp-lab install {NOTHING} 1 /tmp/small"));
+    run(&mut guest, &format!("otrp-lab remove {NOTHING}"));
+    let files = |guest: &Guest| Listing::of(&guest.device().unwrap().storage()).unwrap().lengths();
+    let before = files(&guest);
+    assert!(!before.is_empty());
+
+    for (end, result) in [("close", "0x00000000"), ("panic", "0xffff3024")] {
+        let said = run(&mut guest, &format!("otrp-lab interrupt {end}")).text();
+        assert_eq!(said, result, "{end}");
+        assert_eq!(files(&guest), before, "{end}");
+    }
+
+    // The client is killed while its application installs 2 MiB. tee-supplicant ends where it brings
+    // an answer that nobody waits for any more, so it is started again as a system would.
+    guest.put("/tmp/large", &vec![0x5a; 2 << 20]).unwrap();
+    let mut killed = 0;
+    for milliseconds in [20, 60, 100, 150, 200, 300] {
+        let script = format!(
+            "otrp-lab install {NOTHING} 1 /tmp/large & pid=$!; usleep {milliseconds}000; \
+             kill -9 $pid && echo killed; wait $pid; sleep 1; \
+             pidof tee-supplicant >/run/supplicant || tee-supplicant -d -f /var/lib/tee"
+        );
+        killed += u32::from(run(&mut guest, &script).text().contains("killed"));
+        // Whole or not at all.
+        let query = guest.run(&format!("otrp-lab query {NOTHING}")).unwrap();
+        assert!(matches!(query.status, 0 | 4), "{}", query.error_text());
+        run(&mut guest, &format!("otrp-lab remove {NOTHING}"));
+    }
+    assert!(killed > 0, "every client had ended before it was killed");
+    // A file that could not be removed without tee-supplicant is used again, and goes then.
+    run(&mut guest, &format!("otrp-lab install {NOTHING} 1 /tmp/small"));
+    run(&mut guest, &format!("otrp-lab remove {NOTHING}"));
+    assert_eq!(files(&guest), before, "after clients were killed");
     guest.power_off().unwrap();
 }

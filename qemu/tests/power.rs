@@ -1,0 +1,42 @@
+//! Power cuts at random instants, and installations in a row, in real OP-TEE: the short runs.
+//!
+//! `make soak` has the long ones. Needs `make lab`; run by `make test`.
+
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use otrp_qemu::{device::Device, soak};
+
+const KILLS: u32 = 20;
+const CYCLES: u32 = 20;
+
+fn cache() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache")
+}
+
+#[test]
+#[ignore = "needs the lab image: make lab"]
+fn a_device_comes_up_in_the_state_before_or_after_a_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let device = Device::open_or_create(folder.path()).unwrap();
+    // Another one each time; the first line tells it, and a failure shows all lines.
+    let seed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let mut lines = Vec::new();
+    let outcome =
+        soak::cuts_on(&cache(), device, KILLS, seed, &mut |line| lines.push(line.to_owned()));
+    let figures = outcome.unwrap_or_else(|error| panic!("{}\n{error:#}", lines.join("\n")));
+    assert_eq!(figures.cuts(), KILLS);
+    println!("{}", lines.join("\n"));
+}
+
+#[test]
+#[ignore = "needs the lab image: make lab"]
+fn installing_and_deleting_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let device = Device::open_or_create(folder.path()).unwrap();
+    let mut lines = Vec::new();
+    let outcome =
+        soak::cycles_on(&cache(), device, CYCLES, &mut |line| lines.push(line.to_owned()));
+    outcome.unwrap_or_else(|error| panic!("{}\n{error:#}", lines.join("\n")));
+    println!("{}", lines.join("\n"));
+}
