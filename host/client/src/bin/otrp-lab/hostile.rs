@@ -205,7 +205,7 @@ impl Tally {
 }
 
 /// Calls the broker with wrong types and wrong memory; whether each call was refused and the broker
-/// still lives. `all` tries every combination of four types.
+/// still lives. `all` gives the commands that there are every combination of four types.
 pub fn abuse(all: bool) -> Result<bool> {
     let mut client = Client::open()?;
     let block = Shared::allocate(&mut client, BLOCK)?;
@@ -256,7 +256,7 @@ fn types(client: &mut Client, block: &Shared, command: u32, all: bool, tally: &m
         } else {
             kinds[1..] == [0, 0, 0]
         };
-        if (kinds == right && command <= STATUS) || !(all || few) {
+        if (kinds == right && command <= STATUS) || !(few || (all && known)) {
             continue;
         }
         let parameters = kinds.map(|kind| match kind {
