@@ -1,8 +1,7 @@
 //! Base64 decoded where it stands, and strictly (RFC 4648, sections 4 and 5).
 
 use ::base64::Engine as _;
-use ::base64::alphabet;
-use ::base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use ::base64::engine::GeneralPurpose;
 
 use crate::Span;
 
@@ -11,10 +10,8 @@ pub const URL: GeneralPurpose = ::base64::engine::general_purpose::URL_SAFE_NO_P
 /// Standard base64 with padding, as OTrP emits its other binary members.
 pub const STANDARD: GeneralPurpose = ::base64::engine::general_purpose::STANDARD;
 
-const LENIENT: GeneralPurposeConfig =
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
-const STANDARD_LENIENT: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
-const URL_LENIENT: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
+const STANDARD_BARE: GeneralPurpose = ::base64::engine::general_purpose::STANDARD_NO_PAD;
+const URL_PADDED: GeneralPurpose = ::base64::engine::general_purpose::URL_SAFE;
 
 /// Text that is not base64 of the wanted form, or is longer than its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,17 +22,24 @@ pub struct NotBase64;
 pub enum Form {
     /// Members of JOSE: base64url without padding.
     Url,
-    /// Members of OTrP: either alphabet, with or without padding; the draft's samples use both.
+    /// Members of OTrP: either alphabet, with all its padding or none; the draft's samples use both.
     Any,
 }
 
 impl Form {
-    /// The decoder for `text`; a text keeps to one alphabet.
+    /// The decoder for `text`; a text keeps to one alphabet, and its padding is whole or absent.
     fn decoder(self, text: &[u8]) -> &'static GeneralPurpose {
         match self {
             Self::Url => &URL,
-            Self::Any if text.iter().any(|byte| matches!(byte, b'-' | b'_')) => &URL_LENIENT,
-            Self::Any => &STANDARD_LENIENT,
+            Self::Any => {
+                let url = text.iter().any(|byte| matches!(byte, b'-' | b'_'));
+                match (url, text.ends_with(b"=")) {
+                    (true, true) => &URL_PADDED,
+                    (true, false) => &URL,
+                    (false, true) => &STANDARD,
+                    (false, false) => &STANDARD_BARE,
+                }
+            }
         }
     }
 }
@@ -121,7 +125,9 @@ mod tests {
         {
             assert_eq!(in_place(text, Form::Url), None, "{text}");
         }
-        for text in ["Zh==", "Zm9v\n", "Z", "-_+/", "Zg==Zg==", "====", "Zm=v"] {
+        for text in
+            ["Zh==", "Zm9v\n", "Z", "-_+/", "Zg==Zg==", "====", "Zm=v", "Zg=", "-_-_Zg=", "Zm8=="]
+        {
             assert_eq!(in_place(text, Form::Any), None, "{text}");
         }
     }
