@@ -665,6 +665,14 @@ fn malformed_certificates_are_refused() {
         let value = element(0x04, value);
         element(0x30, &[&[0x06, 3, 0x55, 0x1d, id], flag, &value].concat())
     }
+    /// A Name of one set.
+    fn name(attributes: &[&[u8]]) -> Vec<u8> {
+        element(0x30, &element(0x31, &attributes.concat()))
+    }
+    /// A common name.
+    fn attribute(tag: u8, text: &[u8]) -> Vec<u8> {
+        element(0x30, &[&[6, 3, 0x55, 4, 3], &element(tag, text)[..]].concat())
+    }
     const CRITICAL: &[u8] = &[1, 1, 0xff];
     let rows: &[Row] = &[
         ("nothing changed", |_| (), Ok(())),
@@ -713,6 +721,40 @@ fn malformed_certificates_are_refused() {
         (
             "a third time",
             |parts| parts[4] = element(0x30, &contents(&parts[4]).repeat(2)),
+            Err(Error::Malformed),
+        ),
+        ("a subject without attributes", |parts| parts[5] = element(0x30, &[]), Ok(())),
+        (
+            "a name of two attributes at once",
+            |parts| parts[5] = name(&[&attribute(0x0c, b"a"), &attribute(0x0c, b"b")]),
+            Ok(()),
+        ),
+        ("an attribute of nothing", |parts| parts[5] = name(&[]), Err(Error::Malformed)),
+        (
+            "an attribute that is cut off in the subject",
+            |parts| parts[5] = name(&[&element(0x30, &[6, 3, 0x55, 4, 3, 0x0c, 2, b'a'])]),
+            Err(Error::Malformed),
+        ),
+        (
+            "an attribute that is cut off in the issuer",
+            |parts| parts[3] = name(&[&element(0x30, &[6, 3, 0x55, 4, 3, 0x0c, 2, b'a'])]),
+            Err(Error::Malformed),
+        ),
+        (
+            "an attribute with two values",
+            |parts| {
+                parts[5] = name(&[&element(0x30, &[6, 3, 0x55, 4, 3, 0x0c, 1, b'a', 0x0c, 0])]);
+            },
+            Err(Error::Malformed),
+        ),
+        (
+            "an attribute without a type",
+            |parts| parts[5] = name(&[&element(0x30, &[0x0c, 1, b'a', 0x0c, 1, b'a'])]),
+            Err(Error::Malformed),
+        ),
+        (
+            "a name without its set",
+            |parts| parts[5] = element(0x30, &attribute(0x0c, b"a")),
             Err(Error::Malformed),
         ),
         (

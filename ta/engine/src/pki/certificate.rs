@@ -126,9 +126,9 @@ impl<'a> Certificate<'a> {
                 if contents(reader, Tag::Sequence)? != signature_algorithm {
                     return Err(Error::Malformed);
                 }
-                let issuer = element(reader, Tag::Sequence)?;
+                let issuer = name(reader)?;
                 let validity = validity(reader)?;
-                let subject = element(reader, Tag::Sequence)?;
+                let subject = name(reader)?;
                 let spki = element(reader, Tag::Sequence)?;
                 // Unique identifiers would come here. Nobody has issued them since 1999.
                 let extensions = extensions(reader)?;
@@ -329,6 +329,32 @@ fn serial_number<'a>(reader: &mut SliceReader<'a>) -> Result<&'a [u8], Error> {
         [0, 0..=0x7f, ..] | [0x80..=0xff, ..] | [] => Err(Error::Malformed),
         _ if serial.len() > 20 => Err(Error::Malformed),
         _ => Ok(serial),
+    }
+}
+
+/// A Name (RFC 5280, section 4.1.2.4) with its tag and length. Names are compared octet by octet,
+/// but whoever is shown the certificate must be able to read it.
+fn name<'a>(reader: &mut SliceReader<'a>) -> der::Result<&'a [u8]> {
+    let name = element(reader, Tag::Sequence)?;
+    let sets = whole(name, |reader| contents(reader, Tag::Sequence))?;
+    whole(sets, |reader| {
+        while !reader.is_finished() {
+            whole(contents(reader, Tag::Set)?, attributes)?;
+        }
+        Ok(name)
+    })
+}
+
+/// One or more AttributeTypeAndValue.
+fn attributes(reader: &mut SliceReader<'_>) -> der::Result<()> {
+    loop {
+        reader.sequence(|reader| {
+            contents(reader, Tag::ObjectIdentifier)?;
+            reader.decode::<AnyRef<'_>>().map(drop)
+        })?;
+        if reader.is_finished() {
+            return Ok(());
+        }
     }
 }
 
