@@ -12,7 +12,7 @@ DEVICE_CRATES := otrp-ta otrp-personal otrp-conformance otrp-signer-ta otrp-agen
 ARM64 := --target aarch64-unknown-linux-gnu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup keys image lab rsa run shell test test-host test-device soak lint size bench clean
+.PHONY: help setup keys image lab rsa run shell test test-host test-device soak lint size bench fuzz clean
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory
 
@@ -65,6 +65,11 @@ bench: image lab rsa
 	@$(SCRIPTS)/build-host.sh otrp-tam otrp-keys otrp-qemu
 	@$(CARGO) bench --quiet --locked -p otrp-sim --bench open
 	@$(call PROGRAM,otrp-qemu) bench
+
+## fuzz: every fuzz target for SECONDS=60 each, or those that TARGETS names (ta/fuzz)
+fuzz: setup
+	@$(SCRIPTS)/host-packages.sh fuzz
+	@$(SCRIPTS)/fuzz.sh $(or $(SECONDS),60) $(TARGETS)
 
 ## shell: a shell in the device's Linux
 shell: image

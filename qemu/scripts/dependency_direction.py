@@ -19,6 +19,7 @@ MAY_USE = {
     "otrp-signer-client": set(),
     "otrp-tam": {"otrp-wire"},
     "otrp-keys": set(),
+    "otrp-fuzz": {"otrp-engine", "otrp-keys", "otrp-sim", "otrp-tam", "otrp-wire"},
     "otrp-sim": {"otrp-conformance", "otrp-engine", "otrp-keys", "otrp-tam", "otrp-wire"},
     "otrp-qemu": {"otrp-keys", "otrp-tam", "otrp-wire"},
 }

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Installs the Debian packages the build needs and the machine lacks; silent when there are none.
-#   host-packages.sh [lint]     "lint" adds what only `make lint` uses
+#   host-packages.sh [lint|fuzz]     adds what only `make lint` or `make fuzz` uses
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
@@ -26,6 +26,8 @@ ca-certificates         cargo's downloads
 LIST
     if [ "${1:-}" = lint ]; then
         echo "shellcheck              checks the shell scripts"
+    elif [ "${1:-}" = fuzz ]; then
+        echo "g++                     compiles LLVM's fuzzer, which libfuzzer-sys brings as source"
     fi
 }
 

@@ -1,0 +1,40 @@
+//! Signed images of trusted applications.
+
+use openssl::sha::{Sha256, sha256};
+use otrp_engine::image::Image;
+use otrp_engine::pki::{Certificate, PublicKey};
+
+use crate::pki::{ANCHORS, Credulous};
+
+/// Where the hash stands, and what comes after the signature.
+const HASH: std::ops::Range<usize> = 20..52;
+const IDENTITY: usize = 16 + 4;
+
+/// Takes an image apart, as it is and with the right hash in its header.
+pub fn image(data: &[u8]) {
+    check(data);
+    let mut repaired = data.to_vec();
+    let Some([low, high]) = data.get(18..20) else { return };
+    let signature = usize::from(u16::from_le_bytes([*low, *high]));
+    let Some(signed) = data.get(HASH.end + signature..) else { return };
+    let mut hash = Sha256::new();
+    hash.update(&data[..HASH.start]);
+    hash.update(signed);
+    repaired[HASH].copy_from_slice(&hash.finish());
+    check(&repaired);
+}
+
+fn check(data: &[u8]) {
+    let Ok(image) = Image::parse(data) else { return };
+    let [p256, rsa] = ANCHORS.map(|der| Certificate::parse(der).and_then(|it| it.public_key()));
+    let by = |key: &PublicKey<'_>| image.signed_by::<Credulous>(key);
+    assert!(by(&p256.expect("a P-256 key")).is_none(), "signed by a key that is thrown away");
+    let Some(signed) = by(&rsa.expect("an RSA key")) else { return };
+    // The last parts of the file, whatever the length of the signature.
+    let (head, elf) = data.split_at(data.len() - signed.elf().len());
+    let (_, identity) = head.split_at(head.len() - IDENTITY);
+    assert_eq!(signed.elf(), elf);
+    assert_eq!(signed.digest(), &sha256(elf));
+    assert_eq!(signed.uuid(), &identity[..16]);
+    assert_eq!(signed.version().to_le_bytes(), identity[16..]);
+}

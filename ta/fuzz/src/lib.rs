@@ -1,0 +1,55 @@
+//! Fuzz targets of the broker: what anybody can send it, and what can happen to it.
+//!
+//! A target is a function of bytes that panics where the broker is wrong. `targets/` makes a program
+//! for libFuzzer of each (`make fuzz`); `tests/smoke.rs` runs each a little, as ordinary tests.
+
+mod corpus;
+mod image;
+mod model;
+mod mutate;
+mod operations;
+mod pki;
+mod process;
+mod record;
+mod stage;
+mod wire;
+
+use arbitrary::Unstructured;
+
+pub use corpus::{Input, corpus};
+pub use image::image;
+pub use operations::operations;
+pub use pki::{certificate, ocsp, path};
+pub use process::process;
+pub use record::record;
+pub use wire::{base64, content, envelope, jose_header, jwe, ta_query, tbs};
+
+/// Judges the broker on some bytes; panics where it is wrong.
+pub type Target = fn(&[u8]);
+
+/// Every target, by the name of its program and of its folder in `corpus/`.
+pub const TARGETS: [(&str, Target); 14] = [
+    ("envelope", envelope),
+    ("jose_header", jose_header),
+    ("jwe", jwe),
+    ("tbs", tbs),
+    ("content", content),
+    ("ta_query", ta_query),
+    ("base64", base64),
+    ("certificate", certificate),
+    ("path", path),
+    ("ocsp", ocsp),
+    ("image", image),
+    ("record", record),
+    ("process", process),
+    ("operations", operations),
+];
+
+/// A change of `seed` that `choices` chooses.
+#[must_use]
+pub fn mutated(seed: &[u8], choices: &[u8]) -> Vec<u8> {
+    let mut changed = seed.to_vec();
+    // Bytes never run out: then they are zeros.
+    let _ = mutate::bytes(&mut Unstructured::new(choices), &mut changed);
+    changed
+}

@@ -1,0 +1,97 @@
+//! Certificates, paths and OCSP responses.
+//!
+//! A mutation breaks the signature over it. So each input is judged twice, with RSA checked and with
+//! every RSA signature taken for good: the corpus is signed with RSA, and a mutation of it gets to
+//! where only what is signed gets.
+
+use std::hint::black_box;
+
+use openssl::x509::X509;
+use otrp_engine::pki::{
+    Certificate, PublicKey, Role, Usage, chain_matches_key, check_sp_certificate, split_chain,
+    split_der, verify_path, verify_status, verify_tam,
+};
+use otrp_engine::platform::{RsaPadding, RsaVerify};
+use otrp_sim::SimRsa;
+
+/// The anchors of the corpus's paths, P-256 and RSA.
+pub const ANCHORS: [&[u8]; 2] =
+    [include_bytes!("../anchors/p256.der"), include_bytes!("../anchors/rsa.der")];
+
+/// Takes every RSA signature for good.
+pub(crate) struct Credulous;
+
+impl RsaVerify for Credulous {
+    fn verify(_: RsaPadding, _: &[u8], _: &[u8], _: &[u8; 32], _: &[u8]) -> bool {
+        true
+    }
+}
+
+/// Reads a certificate, and asks it everything.
+pub fn certificate(data: &[u8]) {
+    let _ = PublicKey::from_spki(data);
+    let provider = check_sp_certificate::<SimRsa>(data).is_ok();
+    let credulous = check_sp_certificate::<Credulous>(data).is_ok();
+    assert!(credulous || !provider, "only the signature is judged differently");
+    let Ok(certificate) = Certificate::parse(data) else {
+        assert!(!credulous, "a provider's certificate is a certificate");
+        return;
+    };
+    if let Err(error) = X509::from_der(data) {
+        // The characters of a name's texts are the only thing that OpenSSL alone looks at.
+        let characters = |error: &openssl::error::Error| {
+            error.function().is_some_and(|function| function.starts_with("ASN1_mbstring"))
+        };
+        assert!(error.errors().iter().any(characters), "OpenSSL does not read it: {error}");
+    }
+    for usage in
+        [Usage::DigitalSignature, Usage::KeyEncipherment, Usage::KeyAgreement, Usage::KeyCertSign]
+    {
+        black_box(certificate.allows(usage));
+    }
+    black_box((certificate.is_self_issued(), certificate.is_authority()));
+    black_box((certificate.path_length(), certificate.tam_id()));
+    assert_eq!(certificate.fingerprint(), openssl::sha::sha256(data));
+    if let Ok(key) = certificate.public_key() {
+        black_box(certificate.is_signed_by::<Credulous>(&key));
+    }
+    let point = [4; 65];
+    assert!(!certificate.is_for(&point) && !chain_matches_key(&certificate, &point));
+}
+
+/// Leads a chain to an anchor: four bytes of time, big-endian, then the certificates.
+pub fn path(data: &[u8]) {
+    let Some((now, rest)) = time(data) else { return };
+    let Ok(chain) = split_chain(rest) else { return };
+    let tam = verify_tam::<SimRsa>(&chain, &ANCHORS, now).is_ok();
+    let credulous = verify_tam::<Credulous>(&chain, &ANCHORS, now);
+    assert!(credulous.is_ok() || !tam, "only the signature is judged differently");
+    let any = verify_path::<Credulous>(&chain, &ANCHORS, now, Role::Tee);
+    assert!(any.is_ok() || credulous.is_err(), "a TAM is a party");
+    let Ok(path) = any else { return };
+    assert!(path.certificates().count() >= 2);
+    assert!(path.certificates().take(1).all(|leaf| leaf.allows(Usage::DigitalSignature)));
+    black_box(path.digest());
+}
+
+/// Asks a response for a certificate's standing: four bytes of time, the certificate, its issuer, the
+/// response.
+pub fn ocsp(data: &[u8]) {
+    let Some((now, rest)) = time(data) else { return };
+    let mut parts = split_der(rest);
+    let (Some(Ok(certificate)), Some(Ok(issuer))) = (parts.next(), parts.next()) else { return };
+    let response = rest.get(certificate.len() + issuer.len()..).unwrap_or_default();
+    let Ok(certificate) = Certificate::parse(certificate) else { return };
+    let Ok(issuer) = Certificate::parse(issuer) else { return };
+    let strict = verify_status::<SimRsa>(response, &certificate, &issuer, now);
+    let credulous = verify_status::<Credulous>(response, &certificate, &issuer, now);
+    assert!(strict.is_err() || strict == credulous, "only the signature is judged differently");
+    if let Ok(good) = credulous {
+        assert!(now < good.until(), "good although it has ended");
+    }
+}
+
+fn time(data: &[u8]) -> Option<(u64, &[u8])> {
+    let (time, rest) = data.split_first_chunk()?;
+    Some((u64::from(u32::from_be_bytes(*time)), rest))
+}
