@@ -753,6 +753,44 @@ fn malformed_certificates_are_refused() {
             Err(Error::Malformed),
         ),
         (
+            "an attribute whose type has no end",
+            |parts| parts[5] = name(&[&element(0x30, &[6, 3, 0x55, 4, 0x83, 0x0c, 1, b'a'])]),
+            Err(Error::Malformed),
+        ),
+        (
+            "an attribute whose type has zeros in front",
+            |parts| parts[5] = name(&[&element(0x30, &[6, 4, 0x55, 4, 0x80, 3, 0x0c, 1, b'a'])]),
+            Err(Error::Malformed),
+        ),
+        (
+            "an attribute whose type is empty",
+            |parts| parts[5] = name(&[&element(0x30, &[6, 0, 0x0c, 1, b'a'])]),
+            Err(Error::Malformed),
+        ),
+        (
+            "an algorithm without an identifier",
+            |parts| parts[2] = element(0x30, &[5, 0]),
+            Err(Error::Malformed),
+        ),
+        (
+            "an algorithm with two parameters",
+            |parts| parts[2] = element(0x30, &[6, 3, 0x55, 4, 3, 5, 0, 5, 0]),
+            Err(Error::Malformed),
+        ),
+        (
+            "an algorithm that is not known",
+            |parts| parts[2] = element(0x30, &[6, 3, 0x55, 4, 3, 5, 0]),
+            Ok(()),
+        ),
+        (
+            "an extension whose identifier has no end",
+            |parts| {
+                let value = element(4, &[5, 0]);
+                extensions(parts, &[element(0x30, &[&[6, 2, 0x55, 0x9d], &value[..]].concat())]);
+            },
+            Err(Error::Malformed),
+        ),
+        (
             "a name without its set",
             |parts| parts[5] = element(0x30, &attribute(0x0c, b"a")),
             Err(Error::Malformed),

@@ -27,6 +27,28 @@ pub(super) fn element<'a>(reader: &mut SliceReader<'a>, tag: Tag) -> der::Result
     reader.tlv_bytes()
 }
 
+/// The contents of the next element, which must be an OBJECT IDENTIFIER (X.690, section 8.19).
+pub(super) fn identifier<'a>(reader: &mut SliceReader<'a>) -> der::Result<&'a [u8]> {
+    let contents = contents(reader, Tag::ObjectIdentifier)?;
+    // Each arc ends with an octet below 128, and none begins with a zero.
+    let arcs = contents.split_inclusive(|octet| *octet < 0x80);
+    let whole = contents.last().is_some_and(|octet| *octet < 0x80);
+    if !whole || arcs.into_iter().any(|arc| arc.first() == Some(&0x80)) {
+        return Err(Tag::ObjectIdentifier.value_error().into());
+    }
+    Ok(contents)
+}
+
+/// The contents of the next AlgorithmIdentifier (RFC 5280, section 4.1.1.2).
+pub(super) fn algorithm<'a>(reader: &mut SliceReader<'a>) -> der::Result<&'a [u8]> {
+    let algorithm = contents(reader, Tag::Sequence)?;
+    whole(algorithm, |reader| {
+        identifier(reader)?;
+        reader.decode::<Option<AnyRef<'_>>>()?;
+        Ok(algorithm)
+    })
+}
+
 /// r and s of a DER signature (RFC 5480, appendix A), each padded to half of `N` octets.
 pub(super) fn fixed_signature<const N: usize>(signature: &[u8]) -> der::Result<[u8; N]> {
     let integers = whole(signature, |reader| {

@@ -9,7 +9,7 @@ use otrp_wire::limits::{CERTIFICATE_LIMIT, TAM_ID_LIMIT};
 use rustls_pki_types::DnsName;
 use sha2::{Digest, Sha256};
 
-use super::asn1::{contents, element, whole};
+use super::asn1::{algorithm, contents, element, identifier, whole};
 use super::key::verify_signed;
 use super::{Error, PublicKey, Scheme};
 use crate::platform::{OwnPublicKey, RsaPublic};
@@ -112,7 +112,7 @@ impl<'a> Certificate<'a> {
         let (tbs, signature_algorithm, signature) = whole(der, |reader| {
             reader.sequence(|reader| {
                 let tbs = element(reader, Tag::Sequence)?;
-                let algorithm = contents(reader, Tag::Sequence)?;
+                let algorithm = algorithm(reader)?;
                 let signature = reader.decode::<BitStringRef<'a>>()?;
                 der::Result::Ok((tbs, algorithm, signature))
             })
@@ -349,7 +349,7 @@ fn name<'a>(reader: &mut SliceReader<'a>) -> der::Result<&'a [u8]> {
 fn attributes(reader: &mut SliceReader<'_>) -> der::Result<()> {
     loop {
         reader.sequence(|reader| {
-            contents(reader, Tag::ObjectIdentifier)?;
+            identifier(reader)?;
             reader.decode::<AnyRef<'_>>().map(drop)
         })?;
         if reader.is_finished() {
@@ -398,7 +398,7 @@ fn extension<'a>(
     reader: &mut SliceReader<'a>,
     extensions: &mut Extensions<'a>,
 ) -> Result<(), Error> {
-    let identifier = contents(reader, Tag::ObjectIdentifier)?;
+    let identifier = identifier(reader)?;
     let critical = boolean_default_false(reader)?;
     let value = contents(reader, Tag::OctetString)?;
     match identifier.strip_prefix(&STANDARD_EXTENSION) {
