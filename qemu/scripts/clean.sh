@@ -1,10 +1,11 @@
 #!/bin/bash
-# Removes what was built, the development keys and the emulated devices; downloads and tools stay.
+# Removes what was built, the development keys and the emulated devices; downloads, tools and what the
+# fuzzer collected stay.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
 [ -d "$CACHE" ] || exit 0
 lock
 cd "$CACHE"
-rm -rf devices image keys log optee programs src ta target tf-a guest/*.cpio
+rm -rf devices fuzz/target fuzz/log image keys log optee programs src ta target tf-a guest/*.cpio
 find stamp -type f ! -name guest -delete 2>/dev/null || true

@@ -58,18 +58,18 @@ macro_rules! smoke {
 
 // The last two take milliseconds for each.
 smoke! {
-    envelope: 5000
-    jose_header: 5000
-    jwe: 5000
-    tbs: 5000
-    content: 5000
-    ta_query: 5000
-    base64: 5000
-    certificate: 5000
+    envelope: 20000
+    jose_header: 20000
+    jwe: 20000
+    tbs: 20000
+    content: 20000
+    ta_query: 20000
+    base64: 20000
+    certificate: 20000
     path: 2000
     ocsp: 2000
     image: 2000
     record: 2000
     process: 2000
-    operations: 100
+    operations: 60
 }
