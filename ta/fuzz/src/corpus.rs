@@ -173,12 +173,76 @@ fn pki(inputs: &mut Vec<Input>, kind: &str, key: fn() -> PKey<Private>) -> Vec<u
 /// Bytes for the targets that take theirs as choices.
 fn choices(inputs: &mut Vec<Input>) {
     for number in 0..8_u8 {
-        let random: Vec<u8> = (0..4).flat_map(|part| sha256(&[number, part])).collect();
-        inputs.push(("operations", format!("{number}"), random.clone()));
-        let mut command = random;
+        let mut command: Vec<u8> = (0..4).flat_map(|part| sha256(&[number, part])).collect();
         // The request as it is, of each name in turn.
         command[..COMMAND_CHOICE].fill(0);
         command[COMMAND_CHOICE] = number;
         inputs.push(("process", format!("{number}"), command));
     }
+    for (name, life) in LIVES {
+        let steps = life.iter().flat_map(|step| match step {
+            // The third kind of step is a command of this TAM, with the new state and without a fault.
+            [tam, command @ ..] => [&[3, *tam], command, &[1, 0, 0, 0, 0]].concat(),
+            [] => Vec::new(),
+        });
+        inputs.push(("operations", (*name).into(), steps.collect()));
+    }
+    for place in (0..32).step_by(4) {
+        // An installation that is cut there, restarted and done.
+        let install = [0, 0, 4, 0, 0, 1];
+        let create = [3, 0, 0, 0, 0, 1, 0, 0, 0, 0];
+        let cut = [&[3, 0], &install[..], &[1, 4, place, 0, 0]].concat();
+        let again = [&[3, 0], &install[..], &[1, 0, 0, 0, 0]].concat();
+        let life = [&create[..], &cut, &[0], &again, &[2, 0]].concat();
+        inputs.push(("operations", format!("cut-{place}"), life));
+    }
 }
+
+/// Lives by their steps: the TAM, the provider, the domain, the command and what it has besides.
+const LIVES: [(&str, &[&[u8]]); 3] = [
+    // Version 2 is installed and deleted: 1 is refused, 2 and 3 are not, back to 2 is.
+    (
+        "versions",
+        &[
+            &[0, 0, 0, 0],
+            &[0, 0, 0, 4, 0, 0, 2],
+            &[0, 0, 0, 9, 0],
+            &[0, 0, 0, 4, 0, 0, 1],
+            &[0, 0, 0, 4, 0, 0, 2],
+            &[0, 0, 0, 7, 0, 0, 3],
+            &[0, 0, 0, 7, 0, 0, 2],
+        ],
+    ),
+    // A deleted application's UUID is refused to another provider and to another TAM.
+    (
+        "owners",
+        &[
+            &[0, 0, 0, 0],
+            &[0, 1, 1, 0],
+            &[1, 0, 0, 0],
+            &[0, 0, 0, 4, 0, 0, 1],
+            &[1, 0, 0, 4, 0, 0, 1],
+            &[0, 0, 0, 9, 0],
+            &[0, 1, 1, 4, 0, 0, 1],
+            &[1, 0, 0, 4, 0, 0, 1],
+            &[0, 0, 0, 4, 1, 0, 1],
+        ],
+    ),
+    // Created twice, renamed, given to another provider, kept while it is not empty, deleted with
+    // what is in it.
+    (
+        "domains",
+        &[
+            &[0, 0, 0, 0],
+            &[0, 0, 0, 0],
+            &[0, 0, 0, 4, 0, 0, 1],
+            &[0, 0, 0, 2, 0, 1, 0],
+            &[0, 0, 0, 0],
+            &[0, 0, 0, 2, 0, 1, 0],
+            &[0, 0, 1, 2, 1, 1, 1],
+            &[0, 1, 1, 3, 0],
+            &[0, 1, 1, 3, 1],
+            &[0, 0, 0, 3, 0],
+        ],
+    ),
+];

@@ -11,6 +11,7 @@ use otrp_tam::dsi::DeviceState;
 use otrp_tam::message::{self, Builder, Command, SdChanges, Target};
 
 use crate::model::{Model, Operation};
+use crate::mutate::once_in;
 use crate::stage::{Device, STAPLED_HOURS, program, stage};
 
 const PROVIDERS: [&str; 2] = ["first-sp.example", "second-sp.example"];
@@ -26,18 +27,27 @@ const MOST_PORT_OPERATIONS: usize = 40;
 /// Lives the life that the bytes choose.
 pub fn operations(data: &[u8]) {
     let mut u = Unstructured::new(data);
-    let mut life =
-        Life { device: Device::provisioned(), model: Model::default(), sent: Vec::new() };
+    let mut life = Life {
+        device: Device::provisioned(),
+        model: Model::default(),
+        seen: None,
+        sent: Vec::new(),
+    };
     for _ in 0..LONGEST_LIFE {
         if u.is_empty() || life.step(&mut u).is_err() {
             break;
         }
+    }
+    for tam in 0..=1 {
+        life.look(tam);
     }
 }
 
 struct Life {
     device: Device,
     model: Model,
+    /// The state that a TAM saw last, if nothing has changed since.
+    seen: Option<(u8, DeviceState)>,
     /// Commands that were carried out; none is ever again.
     sent: Vec<(u8, message::Request)>,
 }
@@ -97,8 +107,12 @@ impl Life {
         };
         let place = u.int_in_range(0..=MOST_PORT_OPERATIONS)?;
         let moment = *u.choose(&[Moment::Before, Moment::After])?;
+        let both = once_in(u, 4)?;
 
-        let state = self.look(tam);
+        let state = match self.seen.take() {
+            Some((owner, state)) if owner == tam => state,
+            _ => self.look(tam),
+        };
         let Some(request) = build(tam, operation, next_dsi, &Target::from(&state)) else {
             return Ok(());
         };
@@ -118,8 +132,10 @@ impl Life {
             (Err(_), Err(_), Some(_)) => {}
             other => panic!("{operation:?}: {other:?}"),
         }
-        self.look(tam);
-        self.look(1 - tam);
+        if both {
+            self.look(1 - tam);
+        }
+        self.seen = Some((tam, self.look(tam)));
         Ok(())
     }
 
