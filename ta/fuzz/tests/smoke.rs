@@ -70,6 +70,6 @@ smoke! {
     ocsp: 2000
     image: 2000
     record: 2000
-    process: 1000
-    operations: 60
+    process: 500
+    operations: 20
 }
