@@ -18,7 +18,9 @@ use otrp_keys::device::Authority;
 use otrp_keys::{file, image};
 use otrp_tam::message::{Application, Command};
 
-use crate::deployment::{DOMAIN, Deployment, Desired, SERVICE_PROVIDER, SIGNER, SIGNER_UUID};
+use crate::deployment::{
+    DOMAIN, Deployment, Desired, SERVICE_PROVIDER, SIGNER, SIGNER_UUID, Suite,
+};
 use crate::device::Device;
 use crate::guest::{Guest, Output};
 use crate::image::Image;

@@ -4,11 +4,14 @@ use openssl::sha::{Sha256, sha256};
 use otrp_engine::image::Image;
 use otrp_engine::pki::{Certificate, PublicKey};
 
-use crate::pki::{ANCHORS, Credulous};
+use crate::credulous::{Credulous, Encoding};
+use crate::pki::ANCHORS;
 
 /// Where the hash stands, and what comes after the signature.
 const HASH: std::ops::Range<usize> = 20..52;
 const IDENTITY: usize = 16 + 4;
+/// `TEE_ALG_RSASSA_PKCS1_PSS_MGF1_SHA256` as it stands in a header.
+const PSS: [u8; 4] = 0x7041_4930_u32.to_le_bytes();
 
 /// Takes an image apart, as it is and with the right hash in its header.
 pub fn image(data: &[u8]) {
@@ -26,6 +29,7 @@ pub fn image(data: &[u8]) {
 
 fn check(data: &[u8]) {
     let Ok(image) = Image::parse(data) else { return };
+    believe(data);
     let [p256, rsa] = ANCHORS.map(|der| Certificate::parse(der).and_then(|it| it.public_key()));
     let by = |key: &PublicKey<'_>| image.signed_by::<Credulous>(key);
     assert!(by(&p256.expect("a P-256 key")).is_none(), "signed by a key that is thrown away");
@@ -37,4 +41,16 @@ fn check(data: &[u8]) {
     assert_eq!(signed.digest(), &sha256(elf));
     assert_eq!(signed.uuid(), &identity[..16]);
     assert_eq!(signed.version().to_le_bytes(), identity[16..]);
+}
+
+/// Takes the signature for one over the hash in the header, in the algorithm that the header names.
+fn believe(data: &[u8]) {
+    Credulous::forget();
+    let (Some(algorithm), Some(hash)) = (data.get(12..16), data.get(HASH)) else { return };
+    let encoding = if algorithm == PSS { Encoding::Pss } else { Encoding::Pkcs1 };
+    let length = data
+        .get(18..20)
+        .map_or(0, |length| usize::from(u16::from_le_bytes([length[0], length[1]])));
+    let Some(signature) = data.get(HASH.end..HASH.end + length) else { return };
+    Credulous::vouch(signature, hash.try_into().expect("32 octets"), encoding);
 }

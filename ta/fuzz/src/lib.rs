@@ -4,6 +4,7 @@
 //! for libFuzzer of each (`make fuzz`); `tests/smoke.rs` runs each a little, as ordinary tests.
 
 mod corpus;
+mod credulous;
 mod image;
 mod model;
 mod mutate;

@@ -8,27 +8,21 @@ use std::hint::black_box;
 
 use openssl::x509::X509;
 use otrp_engine::pki::{
-    Certificate, PublicKey, Role, Usage, chain_matches_key, check_sp_certificate, split_chain,
-    split_der, verify_path, verify_status, verify_tam,
+    Certificate, PublicKey, Role, Usage, check_sp_certificate, split_chain, split_der, verify_path,
+    verify_status, verify_tam,
 };
-use otrp_engine::platform::{RsaPadding, RsaVerify};
+use otrp_engine::platform::OwnPublicKey;
 use otrp_sim::SimRsa;
+
+use crate::credulous::Credulous;
 
 /// The anchors of the corpus's paths, P-256 and RSA.
 pub const ANCHORS: [&[u8]; 2] =
     [include_bytes!("../anchors/p256.der"), include_bytes!("../anchors/rsa.der")];
 
-/// Takes every RSA signature for good.
-pub(crate) struct Credulous;
-
-impl RsaVerify for Credulous {
-    fn verify(_: RsaPadding, _: &[u8], _: &[u8], _: &[u8; 32], _: &[u8]) -> bool {
-        true
-    }
-}
-
 /// Reads a certificate, and asks it everything.
 pub fn certificate(data: &[u8]) {
+    believe(data);
     let _ = PublicKey::from_spki(data);
     let provider = check_sp_certificate::<SimRsa>(data).is_ok();
     let credulous = check_sp_certificate::<Credulous>(data).is_ok();
@@ -50,8 +44,13 @@ pub fn certificate(data: &[u8]) {
         readable(data);
         black_box(certificate.is_signed_by::<Credulous>(&key));
     }
-    let point = [4; 65];
-    assert!(!certificate.is_for(&point) && !chain_matches_key(&certificate, &point));
+    assert!(!certificate.is_for(&OwnPublicKey::P256([4; 65])));
+}
+
+/// Takes every RSA signature in the input for good, and those of no input before.
+fn believe(data: &[u8]) {
+    Credulous::forget();
+    Credulous::vouch_for(data);
 }
 
 /// OpenSSL must read what the broker uses, and shows to others. It alone looks into the values in names,
@@ -71,6 +70,7 @@ fn readable(der: &[u8]) {
 pub fn path(data: &[u8]) {
     let Some((now, rest)) = time(data) else { return };
     let Ok(chain) = split_chain(rest) else { return };
+    believe(rest);
     let tam = verify_tam::<SimRsa>(&chain, &ANCHORS, now).is_ok();
     let credulous = verify_tam::<Credulous>(&chain, &ANCHORS, now);
     assert!(credulous.is_ok() || !tam, "only the signature is judged differently");
@@ -86,6 +86,7 @@ pub fn path(data: &[u8]) {
 /// response.
 pub fn ocsp(data: &[u8]) {
     let Some((now, rest)) = time(data) else { return };
+    believe(rest);
     let mut parts = split_der(rest);
     let (Some(Ok(certificate)), Some(Ok(issuer))) = (parts.next(), parts.next()) else { return };
     let response = rest.get(certificate.len() + issuer.len()..).unwrap_or_default();

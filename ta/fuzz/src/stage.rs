@@ -54,6 +54,7 @@ impl Stage {
             tam_anchors: vec![anchor(&root)].leak(),
             tee_anchor: anchor(&tee_root),
             tee_name: TEE_NAME,
+            rsa1_5: true,
             built_at: now - 60,
         };
 

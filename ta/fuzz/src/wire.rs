@@ -4,7 +4,7 @@
 use otrp_wire::base64::{Form, decode, decode_array, decode_in_place};
 use otrp_wire::envelope::Envelope;
 use otrp_wire::json::Reader;
-use otrp_wire::jwe::{EcPublicKey, Header, Jwe};
+use otrp_wire::jwe::{EcPublicKey, Header, Jwe, WrappedKey};
 use otrp_wire::request::{Content, EncryptedTa, TaQuery, Tbs};
 use otrp_wire::{RequestName, Span};
 use serde_json::Value;
@@ -33,12 +33,12 @@ pub fn jose_header(data: &[u8]) {
     same_header(data, &header, &parsed(data));
 }
 
-/// Reads a JWE in any serialization.
+/// Reads a JWE in any serialization, or a bare key.
 pub fn jwe(data: &[u8]) {
     let mut reader = Reader::new(data);
-    let Ok(jwe) = Jwe::read_any(&mut reader) else { return };
+    let Ok(key) = WrappedKey::read(&mut reader) else { return };
     if reader.end().is_ok() {
-        same_jwe(data, &jwe, &parsed(data));
+        same_key(data, &key, &parsed(data));
     }
 }
 
@@ -227,8 +227,15 @@ fn same_jwe(text: &[u8], jwe: &Jwe, json: &Value) {
     same_header(text, &jwe.header, &recipient["header"]);
 }
 
+fn same_key(text: &[u8], key: &WrappedKey, json: &Value) {
+    match key {
+        WrappedKey::Jwe(jwe) => same_jwe(text, jwe, json),
+        WrappedKey::Bare(span) => same(text, *span, json),
+    }
+}
+
 fn same_image(text: &[u8], parts: &EncryptedTa, json: &Value) {
-    same_jwe(text, &parts.key, &json["key"]);
+    same_key(text, &parts.key, &json["key"]);
     same(text, parts.iv, &json["iv"]);
     same(text, parts.algorithm, &json["alg"]);
     same_optional(text, parts.personalization_iv, &json["ivp"]);
