@@ -41,7 +41,7 @@ test-host: setup
 ## test-device: the tests that run inside OP-TEE under QEMU
 test-device: image lab rsa
 	@$(SCRIPTS)/build-host.sh otrp-tam otrp-keys otrp-qemu
-	@$(CARGO) test --quiet --locked -p otrp-qemu -- --ignored --test-threads 1
+	@$(CARGO) test --quiet --locked --no-fail-fast -p otrp-qemu -- --ignored --test-threads 1
 
 ## soak: the long runs: every fault in the simulator, then power cuts and hostile clients in OP-TEE
 soak: image lab

@@ -36,6 +36,7 @@ prepare_source() {
         mkdir -p "$SOURCE/core/pta/otrp"
         # shellcheck disable=SC2016  # make expands them
         printf '\nsubdirs-$(CFG_OTRP_TA_STORE) += otrp\n' >>"$SOURCE/core/pta/sub.mk"
+        # shellcheck disable=SC2016
         printf '\nsrcs-y += device_huk.c flash_counter.c\nsrcs-$(CFG_LAB_MEMORY) += lab_memory.c\n' >>"$platform/sub.mk"
         mark optee-source "$inputs"
     fi

@@ -73,7 +73,7 @@ fn begin(store: &mut TaSession, report: &mut Report<'_>) {
 }
 
 fn unknown_commands(store: &mut TaSession, report: &mut Report<'_>) {
-    for command in [6, 7, 8, 0x100, 0x7fff_ffff, 0x8000_0000, u32::MAX] {
+    for command in [7, 8, 9, 0x100, 0x7fff_ffff, 0x8000_0000, u32::MAX] {
         report.equal(
             "an unknown command is refused",
             outcome(store, command, TeeParams::new()),
