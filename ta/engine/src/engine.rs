@@ -110,9 +110,8 @@ impl<P: Platform> Engine<P> {
         let answer = self.handle(received, &mut transaction, out);
         // After a failure in the middle of a change find out at once which side of it we are on.
         let reopened = self.registry.open(&mut self.ports, out);
-        if answer.is_ok() {
-            reopened?;
-        }
+        // Where that fails too, say what is wrong: the key that signs is not in the registry.
+        let answer = answer.and_then(|answer| reopened.map(|()| answer));
         self.reply(name, &transaction, answer, out)
     }
 
