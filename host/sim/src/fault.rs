@@ -35,6 +35,7 @@ pub struct Faults(Rc<RefCell<Plan>>);
 struct Plan {
     operations: Vec<Operation>,
     planned: Option<(usize, Moment, Fault)>,
+    full_from: Option<usize>,
 }
 
 /// Something that a port was asked to do.
@@ -50,7 +51,13 @@ impl Faults {
     /// Plans a fault at the `operation`th operation from now, counted from 0.
     pub fn plan(&self, operation: usize, moment: Moment, fault: Fault) {
         let planned = Some((operation, moment, fault));
-        *self.0.borrow_mut() = Plan { operations: Vec::new(), planned };
+        *self.0.borrow_mut() = Plan { planned, ..Plan::default() };
+    }
+
+    /// Plans that storage is full from the `operation`th operation on, counted from 0: until the
+    /// plan is cleared only what is removed can be.
+    pub fn fill(&self, operation: usize) {
+        *self.0.borrow_mut() = Plan { full_from: Some(operation), ..Plan::default() };
     }
 
     /// Forgets the plan and counts from 0 again.
@@ -97,7 +104,17 @@ impl Faults {
         let mut plan = self.0.borrow_mut();
         let number = plan.operations.len();
         plan.operations.push(operation);
+        if operation.takes_room() && plan.full_from.is_some_and(|first| first <= number) {
+            return Some((Moment::Before, Fault::Error(PortError::Full)));
+        }
         plan.planned.filter(|(at, ..)| *at == number).map(|(_, moment, fault)| (moment, fault))
+    }
+}
+
+impl Operation {
+    fn takes_room(self) -> bool {
+        let frees = ["storage.remove", "ta_store.remove", "keys.destroy"].contains(&self.name);
+        self.changes && !frees
     }
 }
 

@@ -13,7 +13,6 @@ use otrp_engine::secret::Seed;
 use p256::SecretKey;
 use p256::ecdsa::SigningKey;
 use p256::ecdsa::signature::hazmat::PrehashSigner;
-use p256::elliptic_curve::Generate;
 use p256::elliptic_curve::sec1::ToSec1Point;
 
 use crate::world::{Image, World};
@@ -74,75 +73,75 @@ impl Storage for SimStorage {
 
 /// A TA database in memory.
 #[derive(Debug)]
-pub struct SimTaStore {
-    world: World,
-    open: Option<(UuidBytes, Image)>,
-}
+pub struct SimTaStore(World);
 
 impl SimTaStore {
-    /// The TA database of a world.
+    /// A session with the TA database of a world, without a transaction.
     #[must_use]
-    pub const fn new(world: World) -> Self {
-        Self { world, open: None }
+    pub fn new(world: World) -> Self {
+        *world.transaction.borrow_mut() = None;
+        Self(world)
     }
 }
 
 impl TaStore for SimTaStore {
     fn begin(&mut self, uuid: &UuidBytes, ta: &StoredTa) -> Result<(), PortError> {
-        self.open = None;
-        self.world.faults.clone().run("ta_store.begin", || {
-            if self.world.reserved.borrow().contains(uuid) {
+        self.abort();
+        self.0.faults.run("ta_store.begin", || {
+            if self.0.reserved.borrow().contains(uuid) {
                 return Err(PortError::Denied);
             }
             if ta.size == 0 {
                 return Err(PortError::Failed);
             }
-            self.open = Some((*uuid, Image { stored: *ta, elf: Vec::new() }));
+            let image = Image { stored: *ta, elf: Vec::new() };
+            *self.0.transaction.borrow_mut() = Some((*uuid, image));
             Ok(())
         })
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), PortError> {
-        let result = self.world.faults.clone().run("ta_store.write", || {
-            let (_, image) = self.open.as_mut().ok_or(PortError::Failed)?;
+        let result = self.0.faults.run("ta_store.write", || {
+            let mut transaction = self.0.transaction.borrow_mut();
+            let (_, image) = transaction.as_mut().ok_or(PortError::Failed)?;
             image.elf.extend_from_slice(bytes);
             let length = u32::try_from(image.elf.len()).map_err(|_| PortError::Failed)?;
             if length > image.stored.size { Err(PortError::Failed) } else { Ok(()) }
         });
         if result.is_err() {
-            self.open = None;
+            self.abort();
         }
         result
     }
 
     fn commit(&mut self) -> Result<(), PortError> {
-        let open = self.open.take();
-        self.world.faults.run("ta_store.commit", || {
-            let (uuid, image) = open.ok_or(PortError::Failed)?;
+        let transaction = self.0.transaction.borrow_mut().take();
+        self.0.faults.run("ta_store.commit", || {
+            let (uuid, image) = transaction.ok_or(PortError::Failed)?;
             let whole = u32::try_from(image.elf.len()) == Ok(image.stored.size)
                 && openssl::sha::sha256(&image.elf) == image.stored.digest;
             if !whole {
                 return Err(PortError::Failed);
             }
-            self.world.images.borrow_mut().insert(uuid, image);
+            self.0.images.borrow_mut().insert(uuid, image);
             Ok(())
         })
     }
 
     fn abort(&mut self) {
-        self.open = None;
+        *self.0.transaction.borrow_mut() = None;
     }
 
     fn remove(&mut self, uuid: &UuidBytes) -> Result<(), PortError> {
-        self.world.faults.run("ta_store.remove", || {
-            self.world.images.borrow_mut().remove(uuid);
+        self.0.faults.run("ta_store.remove", || {
+            self.0.images.borrow_mut().remove(uuid);
             Ok(())
         })
     }
 
     fn query(&mut self, uuid: &UuidBytes) -> Result<Option<StoredTa>, PortError> {
-        self.world.faults.ask("ta_store.query")?;
-        Ok(self.world.images.borrow().get(uuid).map(|image| image.stored))
+        self.0.faults.ask("ta_store.query")?;
+        Ok(self.0.images.borrow().get(uuid).map(|image| image.stored))
     }
 }
 
@@ -178,13 +177,6 @@ enum Pair {
 }
 
 impl Pair {
-    fn generate(kind: KeyType) -> Self {
-        match kind {
-            KeyType::P256 => Self::P256(SecretKey::generate()),
-            KeyType::Rsa2048 => Self::Rsa2048(Rsa::generate(2048).expect("an RSA key pair")),
-        }
-    }
-
     fn read(record: &[u8]) -> Option<Self> {
         // The library takes shorter scalars as well, with zeros in front.
         if let Ok(scalar) = <&[u8; 32]>::try_from(record) {
@@ -219,8 +211,11 @@ impl Keys for SimKeys {
     }
 
     fn generate(&mut self, name: Name) -> Result<OwnPublicKey, PortError> {
-        let pair = Pair::generate(self.makes());
         self.0.faults.run("keys.generate", || {
+            let pair = match self.makes() {
+                KeyType::P256 => Pair::P256(self.0.make_key(name.kind)),
+                KeyType::Rsa2048 => Pair::Rsa2048(Rsa::generate(2048).expect("an RSA key pair")),
+            };
             self.0.records.borrow_mut().insert(name, pair.record());
             Ok(pair.public())
         })

@@ -4,8 +4,10 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use otrp_engine::platform::{KeyType, Name, Ports, StoredTa, UuidBytes};
+use otrp_engine::platform::{KeyType, Kind, Name, Ports, StoredTa, UuidBytes};
 use otrp_engine::{Engine, Trust};
+use p256::SecretKey;
+use p256::elliptic_curve::Generate;
 
 use crate::fault::Faults;
 use crate::platform::{SimClock, SimKeys, SimPlatform, SimRng, SimStorage, SimTaStore};
@@ -26,6 +28,8 @@ pub struct World {
     pub records: Rc<RefCell<BTreeMap<Name, Vec<u8>>>>,
     /// Installed trusted applications.
     pub images: Rc<RefCell<BTreeMap<UuidBytes, Image>>>,
+    /// The open transaction of the TA database; it ends with the power.
+    pub transaction: Rc<RefCell<Option<(UuidBytes, Image)>>>,
     /// UUIDs that belong to the TEE's image.
     pub reserved: Rc<RefCell<Vec<UuidBytes>>>,
     /// Planned faults.
@@ -34,6 +38,7 @@ pub struct World {
     pub key_type: Rc<Cell<KeyType>>,
     /// The normal world's clock, in seconds since 1970.
     pub clock: Rc<RefCell<u64>>,
+    keys_made: Rc<Cell<u64>>,
 }
 
 /// Everything that a power cut leaves, for comparison.
@@ -65,6 +70,24 @@ impl World {
             rng: SimRng::new(self.clone()),
         };
         Box::new(Engine::new(ports, trust))
+    }
+
+    /// A new key pair. An attestation key follows from everything that is stored, the random TEE key
+    /// among it, and from how many were made before: so equal lives of one device leave equal
+    /// snapshots, and what thousands of faults leave needs to be looked at a few times only.
+    pub(crate) fn make_key(&self, kind: Kind) -> SecretKey {
+        if kind == Kind::TeeKey {
+            return SecretKey::generate();
+        }
+        let made = self.keys_made.get() + 1;
+        self.keys_made.set(made);
+        let mut hash = openssl::sha::Sha256::new();
+        hash.update(&made.to_be_bytes());
+        for (name, record) in self.records.borrow().iter() {
+            hash.update(&name.identifier());
+            hash.update(record);
+        }
+        SecretKey::from_slice(&hash.finish()).expect("a scalar, but for one hash in 2^128")
     }
 
     /// What is stored now.

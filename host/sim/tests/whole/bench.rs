@@ -1,6 +1,7 @@
 //! A device, its TAMs and its service providers, ready for a test.
 
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -172,11 +173,14 @@ pub fn der(certificate: &X509) -> Vec<u8> {
     certificate.to_der().unwrap()
 }
 
+/// How the engine of a platform starts on a world.
+pub type Boot<P> = Rc<dyn Fn(&World) -> Box<Engine<P>>>;
+
 /// The engine on a world, as long as the power stays on.
 pub struct Device<P: Platform = SimPlatform> {
     pub world: World,
     pub engine: Box<Engine<P>>,
-    boot: fn(&World) -> Box<Engine<P>>,
+    boot: Boot<P>,
     pub reply: Vec<u8>,
 }
 
@@ -187,7 +191,7 @@ pub fn boot_simulator(world: &World) -> Box<Engine<SimPlatform>> {
 impl Device {
     /// As it leaves the factory: no key, no certificate.
     pub fn blank() -> Self {
-        Self::on(World::new(now()), boot_simulator)
+        Self::on(World::new(now()), Rc::new(boot_simulator))
     }
 
     /// Certified by its maker.
@@ -205,12 +209,12 @@ impl Device {
     pub fn from(snapshot: &Snapshot) -> Self {
         let world = World::new(now());
         world.restore(snapshot);
-        Self::on(world, boot_simulator)
+        Self::on(world, Rc::new(boot_simulator))
     }
 }
 
 impl<P: Platform> Device<P> {
-    pub fn on(world: World, boot: fn(&World) -> Box<Engine<P>>) -> Self {
+    pub fn on(world: World, boot: Boot<P>) -> Self {
         let engine = boot(&world);
         Self { world, engine, boot, reply: vec![0; REPLY_LIMIT] }
     }

@@ -9,6 +9,7 @@ use otrp_tam::message::{Application, Builder, Command, Request, SdChanges, Targe
 use otrp_tam::response::Outcome;
 
 use crate::bench::{Device, Refused, base64, der, pki, sha256, signed, uuid};
+use crate::model::Model;
 
 /// The provider of `tam`, and its domains: one with an application, one without.
 pub const SP: &str = "acme-bank.example";
@@ -30,6 +31,8 @@ pub const FREE_UUID: [u8; 16] = uuid(5);
 /// The device, what its TAMs know of it, and what they could send.
 pub struct Home {
     pub snapshot: Snapshot,
+    /// What `snapshot` holds.
+    pub model: Model,
     pub target: Target,
     pub other_target: Target,
     pub certificate: Vec<u8>,
@@ -46,31 +49,37 @@ pub fn home() -> &'static Home {
         let mut device = Device::provisioned();
         device.world.reserved.borrow_mut().push(RESERVED_UUID);
         let (tam, other) = (&pki().tam, &pki().other_tam);
+        let mut model = Model::default();
+        let mut carry_out = |tam: &Identity, command: Command<'_>| {
+            model = model.clone().met(tam).after(tam, &command).expect("it makes sense");
+            device.carry_out(tam, command);
+        };
         let certificate = der(&pki().sp_ec.certificate);
         for name in [DOMAIN, EMPTY_DOMAIN] {
-            device.carry_out(tam, Command::CreateSd { spid: SP, name, certificate: &certificate });
+            carry_out(tam, Command::CreateSd { spid: SP, name, certificate: &certificate });
         }
         let create = Command::CreateSd {
             spid: OTHER_SP,
             name: OTHER_DOMAIN,
             certificate: &der(&pki().sp_rsa.certificate),
         };
-        device.carry_out(other, create);
+        carry_out(other, create);
         let image = signed(&pki().sp_ec, uuid(1), 5);
         let wallet = Application { personalization: Some(b"secret"), ..application(TA, &image) };
-        device.carry_out(tam, Command::InstallTa(wallet));
+        carry_out(tam, Command::InstallTa(wallet));
         let image = signed(&pki().sp_ec, DELETED_UUID, 9);
-        device.carry_out(tam, Command::InstallTa(application("deleted", &image)));
+        carry_out(tam, Command::InstallTa(application("deleted", &image)));
         let delete = Command::DeleteTa { spid: None, name: DOMAIN, taid: "deleted" };
-        device.carry_out(tam, delete);
+        carry_out(tam, delete);
         let image = signed(&pki().sp_rsa, uuid(2), 1);
         let points =
             Application { spid: OTHER_SP, domain: OTHER_DOMAIN, ..application(OTHER_TA, &image) };
-        device.carry_out(other, Command::InstallTa(points));
+        carry_out(other, Command::InstallTa(points));
         Home {
             target: Target::from(&device.state(tam)),
             other_target: Target::from(&device.state(other)),
             snapshot: device.world.snapshot(),
+            model: model.aged(),
             certificate,
             rsa_certificate: der(&pki().sp_rsa.certificate),
             new_image: signed(&pki().sp_ec, FREE_UUID, 1),

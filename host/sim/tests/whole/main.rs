@@ -11,6 +11,8 @@ mod forms;
 mod home;
 mod limits;
 mod members;
+mod model;
+mod mutants;
 mod ocsp;
 mod order;
 mod personalization;

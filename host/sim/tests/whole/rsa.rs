@@ -3,6 +3,8 @@
 //! The messages are josekit's and OpenSSL's, put together here and not by `otrp-tam`: so each
 //! combination of keys and algorithms is chosen freely, also those that no TAM would choose.
 
+use std::rc::Rc;
+
 use josekit::jwe::{
     ECDH_ES_A128KW, JweContentEncryption, JweDecrypter, JweEncrypter, JweHeader, RSA_OAEP,
     RSA_OAEP_256, enc,
@@ -253,7 +255,7 @@ impl Life {
     fn begin(keys: KeyType, tam: Tam) -> Self {
         let world = World::new(now());
         world.key_type.set(keys);
-        let mut device = Device::on(world, boot_simulator);
+        let mut device = Device::on(world, Rc::new(boot_simulator));
         device.provision();
         device.engine.prepare().unwrap();
         let certificate = device.certificate();
