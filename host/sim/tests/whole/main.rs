@@ -5,7 +5,9 @@
 
 mod attacks;
 mod bench;
+mod clock;
 mod damage;
+mod exhaustion;
 mod flow;
 mod forms;
 mod home;
@@ -19,6 +21,7 @@ mod personalization;
 mod power_cuts;
 mod refusals;
 mod renewal;
+mod replay;
 mod rsa;
 mod samples;
 mod update;
