@@ -24,4 +24,5 @@ mod renewal;
 mod replay;
 mod rsa;
 mod samples;
+mod secrets;
 mod update;
