@@ -59,6 +59,8 @@ enum Mutation {
     Torn,
     /// It commits as soon as it begins.
     Eager,
+    /// It uses the key in reserve and keeps it in reserve.
+    KeepsTheReserve,
 }
 
 /// Each mistake, with requests of which one at least must show it.
@@ -90,6 +92,7 @@ const MUTANTS: &[(Mutation, &[&str])] = &[
     (Mutation::AlwaysUndoes, &["image and data"]),
     (Mutation::Torn, &["a name"]),
     (Mutation::Eager, INSTALLS),
+    (Mutation::KeepsTheReserve, &["a domain of a new provider"]),
 ];
 
 const INSTALLS: &[&str] = &["an application", "image and data"];
@@ -319,7 +322,12 @@ impl Keys for Port {
     fn rename(&mut self, name: Name, to: Name) -> Result<Option<OwnPublicKey>, PortError> {
         let mut mutant = self.0.borrow_mut();
         let (place, to) = (mutant.place(name), mutant.place(to));
-        mutant.keys.rename(place, to)
+        let kept = mutant.world.records.borrow().get(&place).cloned();
+        let renamed = mutant.keys.rename(place, to);
+        if mutant.mutation == Mutation::KeepsTheReserve {
+            mutant.world.records.borrow_mut().extend(kept.map(|key| (place, key)));
+        }
+        renamed
     }
 
     fn destroy(&mut self, name: Name) -> Result<(), PortError> {
@@ -371,7 +379,11 @@ fn every_mutant_is_found_out() {
         let mutation = *mutation;
         let found = requests.iter().find_map(|what| {
             let boot = Rc::new(move |world: &World| boot(mutation, world));
-            search(&Case::at_home(what), boot, Effort::Start).err().map(|problem| (what, problem))
+            let case = match mutation {
+                Mutation::KeepsTheReserve => Case::with_reserve(what),
+                _ => Case::at_home(what),
+            };
+            search(&case, boot, Effort::Start).err().map(|problem| (what, problem))
         });
         match found {
             Some((what, problem)) => {

@@ -193,7 +193,7 @@ impl Case {
     }
 
     /// The device at home, which makes RSA key pairs from now on and has one in reserve.
-    fn with_reserve(what: &str) -> Self {
+    pub fn with_reserve(what: &str) -> Self {
         let mut device = Device::from(&home().snapshot);
         device.world.key_type.set(KeyType::Rsa2048);
         device.engine.prepare().unwrap();
