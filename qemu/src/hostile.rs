@@ -21,7 +21,7 @@ use crate::operator::{Operator, provision};
 
 const UUID: &str = "11111111-2222-3333-4444-999999999999";
 /// What a program in the guest may take.
-const TIMEOUT: Duration = Duration::from_secs(3600);
+const TIMEOUT: Duration = Duration::from_secs(1800);
 /// Fewer calls than this are not all that there are.
 const CALLS: u32 = 600;
 

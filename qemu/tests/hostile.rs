@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use otrp_qemu::{device::Device, hostile};
 
 /// How often a message is raced for.
-const RUNS: u32 = 400;
+const RUNS: u32 = 60;
 
 fn cache() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache")
