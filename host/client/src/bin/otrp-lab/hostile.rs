@@ -21,6 +21,7 @@ const TA_INFORMATION: u32 = 1;
 const EXPORT_CSR: u32 = 2;
 const IMPORT_CERTIFICATES: u32 = 3;
 const STATUS: u32 = 4;
+const PREPARE: u32 = 5;
 const PERSONALIZATION: u32 = 6;
 /// Commands that the broker has, with the numbers between and behind, and some far away.
 const COMMANDS: [u32; 13] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0x100, 0x8000_0000, u32::MAX];
@@ -235,6 +236,7 @@ const fn right(command: u32) -> [u32; 4] {
     match command {
         PROCESS | TA_INFORMATION => [INPUT, OUTPUT, 0, 0],
         IMPORT_CERTIFICATES => [INPUT, 0, 0, 0],
+        PREPARE => [0; 4],
         _ => [OUTPUT, 0, 0, 0],
     }
 }
@@ -243,20 +245,20 @@ const fn right(command: u32) -> [u32; 4] {
 fn types(client: &mut Client, block: &Shared, command: u32, all: bool, tally: &mut Tally) {
     let right = right(command);
     let expected = match command {
-        ..=STATUS => raw::TEEC_ERROR_BAD_PARAMETERS,
+        ..=PREPARE => raw::TEEC_ERROR_BAD_PARAMETERS,
         PERSONALIZATION => raw::TEEC_ERROR_ACCESS_DENIED,
         _ => raw::TEEC_ERROR_NOT_IMPLEMENTED,
     };
     for number in 0..TYPES.len().pow(4) {
         let kinds = [1, 7, 49, 343].map(|power| TYPES[number / power % TYPES.len()]);
         // What no command is has no types that could be nearly right.
-        let known = command <= STATUS || command == PERSONALIZATION;
+        let known = command <= PERSONALIZATION;
         let few = if known {
             kinds[2..] == [0, 0] || kinds[..2] == right[..2]
         } else {
             kinds[1..] == [0, 0, 0]
         };
-        if (kinds == right && command <= STATUS) || !(few || (all && known)) {
+        if (kinds == right && command <= PREPARE) || !(few || (all && known)) {
             continue;
         }
         let parameters = kinds.map(|kind| match kind {
