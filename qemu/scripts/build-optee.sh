@@ -1,6 +1,6 @@
 #!/bin/bash
-# Builds OP-TEE from a copy of its source with our pseudo TA and the emulated device's key and
-# monotonic counter added.
+# Builds OP-TEE from a copy of its source with our pseudo TA and the emulated device's key, monotonic
+# counter and entropy added.
 #   build-optee.sh devkit                 the TA dev kit, into .cache/optee/devkit
 #   build-optee.sh VARIANT EARLY_TA...    the core with these early TAs, into .cache/optee/VARIANT:
 #     product   the broker is the only way to install a TA
@@ -37,10 +37,10 @@ prepare_source() {
         # shellcheck disable=SC2016  # make expands them
         printf '\nsubdirs-$(CFG_OTRP_TA_STORE) += otrp\n' >>"$SOURCE/core/pta/sub.mk"
         # shellcheck disable=SC2016
-        printf '\nsrcs-y += device_huk.c flash_counter.c\nsrcs-$(CFG_LAB_MEMORY) += lab_memory.c\n' >>"$platform/sub.mk"
+        printf '\nsrcs-y += device_huk.c device_entropy.c flash_counter.c\nsrcs-$(CFG_LAB_MEMORY) += lab_memory.c\n' >>"$platform/sub.mk"
         mark optee-source "$inputs"
     fi
-    for file in device_huk.c flash_counter.c lab_memory.c; do
+    for file in device_huk.c device_entropy.c flash_counter.c lab_memory.c; do
         copy_if_changed "$QEMU_DIR/optee/$file" "$platform/$file"
     done
     for file in "$ROOT"/ta/pta/*.[ch] "$ROOT/ta/pta/sub.mk"; do
@@ -63,6 +63,8 @@ COMMON=(
     CFG_TEE_CORE_LOG_LEVEL=2
     CFG_TEE_TA_LOG_LEVEL=2
     CFG_DT_DRIVER_EMBEDDED_TEST=n
+    # No stand-in for what a board must have: key, counter and entropy are ours, or it does not link.
+    CFG_INSECURE=n
 )
 
 flags() {

@@ -53,6 +53,8 @@ fn the_tee_is_up_and_nothing_but_the_image_feeds_it() {
         .unwrap();
     let log = guest.secure_log().unwrap();
     assert!(log.contains("OP-TEE version: 4."), "{log}");
+    // What OP-TEE says of a build in which something stands in for a key, a counter or entropy.
+    assert!(!log.to_lowercase().contains("insecure"), "{log}");
     assert_eq!(guest.run("find / -xdev -name '*.ta'").unwrap().success().unwrap().text(), "");
 
     // Certificates are judged by this clock.
@@ -60,6 +62,28 @@ fn the_tee_is_up_and_nothing_but_the_image_feeds_it() {
     let here = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64;
     assert!((there - here).abs() <= 2, "guest {there}, host {here}");
     guest.power_off().unwrap();
+}
+
+#[test]
+#[ignore = "needs the image: make image"]
+fn the_secure_world_alone_knows_what_its_keys_are_made_of() {
+    let public_key = || {
+        let (_folder, device) = new_device();
+        let mut guest = boot(device);
+        // Linux sees the node that the seeds came in, without them.
+        let left = guest.run("ls /proc/device-tree/secure-chosen").unwrap().text();
+        assert_eq!(left, "name\nstdout-path");
+        let csr = guest.run("otrp-agent csr").unwrap().success().unwrap().stdout;
+        guest.power_off().unwrap();
+        openssl::x509::X509Req::from_pem(&csr)
+            .unwrap()
+            .public_key()
+            .unwrap()
+            .public_key_to_pem()
+            .unwrap()
+    };
+    let keys: std::collections::BTreeSet<_> = (0..3).map(|_| public_key()).collect();
+    assert_eq!(keys.len(), 3, "new devices have the same key");
 }
 
 #[test]
