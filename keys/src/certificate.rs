@@ -32,6 +32,8 @@ pub struct Identity {
 pub enum Purpose {
     /// A self-signed trust anchor.
     Root,
+    /// An authority above other authorities.
+    Authority,
     /// An authority directly above the leaves.
     IssuingAuthority,
     /// A party of the protocol, a TAM or a TEE: it signs messages and receives wrapped keys.
@@ -134,7 +136,7 @@ impl Template<'_> {
         let mut usage = KeyUsage::new();
         usage.critical();
         match self.purpose {
-            Purpose::Root => {
+            Purpose::Root | Purpose::Authority => {
                 constraints.ca();
                 usage.key_cert_sign().crl_sign();
             }

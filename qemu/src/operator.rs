@@ -5,9 +5,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use otrp_keys::development;
+use otrp_keys::certificate::{self, Identity as KeyPair, Purpose, Template, Validity};
 use otrp_keys::device::Authority;
-use otrp_keys::ocsp::Period;
+use otrp_keys::ocsp::{Period, Statement, Status};
+use otrp_keys::{development, file};
 use otrp_tam::certificate::TeeRoots;
 use otrp_tam::dsi::DeviceState;
 use otrp_tam::identity::Identity;
@@ -41,15 +42,43 @@ pub struct Carried {
 impl Operator {
     /// The TAM `name` of the development keys, with new OCSP responses.
     pub fn read(keys: &Path, name: &str) -> Result<Self> {
-        let file = |suffix: &str| keys.join(format!("{name}{suffix}"));
-        let root = otrp_keys::file::read_certificates(&keys.join("tee-root.pem"))?;
-        let identity = Identity::read(&file(".key.pem"), &file(".chain.pem"), None)?;
+        let path = |suffix: &str| keys.join(format!("{name}{suffix}"));
+        let root = file::read_certificates(&keys.join("tee-root.pem"))?;
+        let identity = Identity::read(&path(".key.pem"), &path(".chain.pem"), None)?;
         // The rogue TAM's root has no responder, and no device asks for it.
         let responses = match name {
             "rogue-tam" => Vec::new(),
             _ => development::responses(keys, name, Period::hours(OCSP_HOURS))?.into(),
         };
         Ok(Self { identity: identity.staple(responses), roots: TeeRoots::new(root)? })
+    }
+
+    /// A new TAM under the development root with one more authority in between, so that its chain
+    /// is three certificates and the root, and each of the three has a delegated responder's answer.
+    pub fn below_two_authorities(keys: &Path) -> Result<Self> {
+        let period = Period::hours(OCSP_HOURS);
+        let mut issuer = KeyPair {
+            key: file::read_key(&keys.join("tam-root.key.pem"))?,
+            certificate: file::read_certificates(&keys.join("tam-root.pem"))?.remove(0),
+        };
+        let mut chain = vec![issuer.certificate.clone()];
+        let mut responses = Vec::new();
+        for (common_name, purpose, uri) in [
+            ("OTrP development TAM policy CA", Purpose::Authority, None),
+            ("OTrP development TAM lower CA", Purpose::IssuingAuthority, None),
+            ("OTrP development TAM far down", Purpose::Party, Some("https://deep.tam.example")),
+        ] {
+            let below = issued(common_name, purpose, uri, &issuer)?;
+            let responder = issued("OTrP development OCSP", Purpose::OcspResponder, None, &issuer)?;
+            let (certificate, above) = (&below.certificate, &issuer.certificate);
+            let good = Statement { certificate, issuer: above, status: Status::Good, period };
+            responses.insert(0, good.sign(&responder)?);
+            chain.insert(0, below.certificate.clone());
+            issuer = below;
+        }
+        let identity = Identity::new(issuer.key, chain, None)?.staple(responses);
+        let root = file::read_certificates(&keys.join("tee-root.pem"))?;
+        Ok(Self { identity, roots: TeeRoots::new(root)? })
     }
 
     /// The device's state for this TAM, verified.
@@ -81,11 +110,26 @@ impl Operator {
     }
 }
 
+/// A new P-256 key and its certificate by `issuer`.
+fn issued(
+    common_name: &str,
+    purpose: Purpose,
+    uri: Option<&str>,
+    issuer: &KeyPair,
+) -> Result<KeyPair> {
+    let key = certificate::generate_p256()?;
+    let validity = Validity::years(1);
+    let template =
+        Template { organization: "OTrP development", common_name, purpose, validity, uri };
+    let certificate = template.issue(&key, issuer)?;
+    Ok(KeyPair { key, certificate })
+}
+
 /// Gives the device's TEE its certificate: request out, certified by the maker, chain in.
 pub fn provision(guest: &mut Guest, keys: &Path) -> Result<()> {
     let request = guest.run("otrp-agent csr")?.success()?.stdout;
     let chain = Authority::read(&keys.join("tee-ca"))?.certify(&request)?;
-    guest.put("/tmp/tee.chain.pem", &otrp_keys::file::chain_pem(&chain)?)?;
+    guest.put("/tmp/tee.chain.pem", &file::chain_pem(&chain)?)?;
     guest.run("otrp-agent import-cert /tmp/tee.chain.pem")?.success()?;
     Ok(())
 }
