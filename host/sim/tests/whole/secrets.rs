@@ -12,12 +12,14 @@ use std::rc::Rc;
 
 use openssl::pkey::{PKeyRef, Public};
 use openssl::symm::{Cipher, encrypt_aead};
-use otrp_engine::platform::Kind;
+use otrp_engine::Engine;
+use otrp_engine::platform::{Kind, Platform, PortError, Ports, Rng};
+use otrp_sim::{SimClock, SimKeys, SimRng, SimRsa, SimStorage, SimTaStore, World};
 use otrp_tam::jose::{ContentEncryption, ContentKey, Jwe, KeyManagement};
 use otrp_tam::message::{Application, Command, SdChanges, TaEncryption};
 use serde_json::Value;
 
-use crate::bench::{Device, base64, pki};
+use crate::bench::{Device, base64, now, pki};
 use crate::home::*;
 
 /// How much is compared at once.
@@ -162,28 +164,30 @@ fn sealed(command: Command<'static>, encryption: ContentEncryption, key: Vec<u8>
     Sealed { message: builder.build().unwrap().message, needles }
 }
 
-/// Processes a request, and tells where a secret is left.
-fn remains(
-    command: Command<'static>,
-    encryption: ContentEncryption,
-    accepted: bool,
-) -> Vec<String> {
+/// A command at home with keys of its own.
+fn sealed_at_random(command: Command<'static>, encryption: ContentEncryption) -> Sealed {
     let length = match encryption {
         ContentEncryption::A128Gcm => 16,
         ContentEncryption::A128CbcHs256 | ContentEncryption::A256Gcm => 32,
         ContentEncryption::A256CbcHs512 => 64,
     };
-    let Sealed { mut message, mut needles } = sealed(command, encryption, random(length));
-    let mut device = Device::from(&home().snapshot);
+    sealed(command, encryption, random(length))
+}
+
+/// The private keys of a device.
+fn private_keys<P: Platform>(device: &Device<P>) -> Vec<Needle> {
+    let own = device.records(Kind::TeeKey).into_iter().map(|key| ("the TEE's key", key));
+    let aiks = device.records(Kind::Aik).into_iter().map(|key| ("an attestation key", key));
+    own.chain(aiks).collect()
+}
+
+/// Processes a request, and tells where a secret is left.
+fn remains<P: Platform>(device: &mut Device<P>, sealed: Sealed, accepted: bool) -> Vec<String> {
+    let Sealed { mut message, mut needles } = sealed;
     let _ = device.process(b"{}");
-    let keys = |device: &Device| {
-        let secret = |kind| device.records(kind).into_iter();
-        let own = secret(Kind::TeeKey).map(|key| ("the TEE's key", key));
-        own.chain(secret(Kind::Aik).map(|key| ("an attestation key", key))).collect::<Vec<_>>()
-    };
     // What the simulated store gives back of its own stands for its disk.
     NEEDLES.set(needles.clone());
-    needles.extend(keys(&device));
+    needles.extend(private_keys(device));
     FREED_WITH.set(None);
     FREED.set(0);
     let reply = device.engine.process(&mut message, &mut device.reply).expect("an answer").len();
@@ -191,7 +195,14 @@ fn remains(
     assert!(FREED.get() > 0, "nothing was given back, so nothing was looked at");
     let text = String::from_utf8_lossy(&device.reply[..reply]);
     assert_eq!(device.world.snapshot() != home().snapshot, accepted, "{text}");
-    needles.extend(keys(&device));
+    needles.extend(private_keys(device));
+    PLANTED.with_borrow(|planted| match planted {
+        Some((Place::Message, piece)) => message[77..][..piece.len()].copy_from_slice(piece),
+        Some((Place::Reply, piece)) => {
+            device.reply[reply + 77..][..piece.len()].copy_from_slice(piece);
+        }
+        _ => {}
+    });
     let mut remains = Vec::new();
     if message.iter().any(|byte| *byte != 0) {
         remains.push("the message".into());
@@ -205,23 +216,20 @@ fn remains(
     remains
 }
 
+/// An image of a new application, signed, and data for it.
+fn new_application() -> Application<'static> {
+    let elf = [b"\x7fELF", &random(4000)[..]].concat();
+    let uuid = otrp_keys::Uuid(FREE_UUID);
+    let image = otrp_keys::image::sign(&pki().sp_ec.key, None, uuid, 1, &elf).unwrap().leak();
+    Application { personalization: Some(random(100).leak()), ..application("new", image) }
+}
+
 #[test]
 fn no_secret_outlives_its_message() {
-    let image: &'static [u8] = otrp_keys::image::sign(
-        &pki().sp_ec.key,
-        None,
-        otrp_keys::Uuid(FREE_UUID),
-        1,
-        &[b"\x7fELF", &random(4000)[..]].concat(),
-    )
-    .unwrap()
-    .leak();
-    let data: &'static [u8] = random(100).leak();
-    let install = Command::InstallTa(Application {
-        personalization: Some(data),
-        ..application("new", image)
-    });
-    let refused = Command::InstallTa(Application { domain: "absent", ..application("new", image) });
+    let application = new_application();
+    let install = Command::InstallTa(application.clone());
+    let refused =
+        Command::InstallTa(Application { domain: "absent", personalization: None, ..application });
     let renew = Command::UpdateSd {
         spid: SP,
         name: DOMAIN,
@@ -236,7 +244,102 @@ fn no_secret_outlives_its_message() {
     ];
     rows.extend(others.map(|other| ("an installation", install.clone(), other, true)));
     for (what, command, encryption, accepted) in rows {
-        let remains = remains(command, encryption, accepted);
+        let mut device = Device::from(&home().snapshot);
+        let remains = remains(&mut device, sealed_at_random(command, encryption), accepted);
         assert!(remains.is_empty(), "{what} with {}: {remains:?}", encryption.name());
     }
+}
+
+/// Where a secret can be left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Message,
+    Reply,
+    Engine,
+    Heap,
+}
+
+thread_local! {
+    /// What is to be left where, by [`remains`] or by [`LeakyRng`].
+    static PLANTED: RefCell<Option<(Place, Vec<u8>)>> = const { RefCell::new(None) };
+}
+
+/// Random numbers from a port that keeps a secret, or gives it back on the heap.
+struct LeakyRng {
+    numbers: SimRng,
+    kept: [u8; 16],
+}
+
+impl Rng for LeakyRng {
+    fn fill(&mut self, buffer: &mut [u8]) -> Result<(), PortError> {
+        PLANTED.with_borrow(|planted| match planted {
+            Some((Place::Engine, piece)) => self.kept.copy_from_slice(piece),
+            Some((Place::Heap, piece)) => {
+                drop(std::hint::black_box([&[1; 77], &piece[..]].concat()))
+            }
+            _ => {}
+        });
+        self.numbers.fill(buffer)
+    }
+}
+
+/// The simulated machine with such a port in it.
+struct LeakyPlatform;
+
+impl Platform for LeakyPlatform {
+    type Storage = SimStorage;
+    type TaStore = SimTaStore;
+    type Keys = SimKeys;
+    type Clock = SimClock;
+    type Rng = LeakyRng;
+    type Rsa = SimRsa;
+}
+
+fn leaky_device() -> Device<LeakyPlatform> {
+    let world = World::new(now());
+    world.restore(&home().snapshot);
+    let boot = |world: &World| {
+        let ports = Ports {
+            storage: SimStorage::new(world.clone()),
+            ta_store: SimTaStore::new(world.clone()),
+            keys: SimKeys::new(world.clone()),
+            clock: SimClock::new(world.clone()),
+            rng: LeakyRng { numbers: SimRng::new(world.clone()), kept: [0; 16] },
+        };
+        Box::new(Engine::new(ports, pki().trust))
+    };
+    Device::on(world, Rc::new(boot))
+}
+
+/// The search itself: it finds 16 bytes of any secret at each place, and names both.
+#[test]
+fn a_secret_that_is_left_anywhere_is_found() {
+    let install = Command::InstallTa(new_application());
+    let sealed = || sealed_at_random(install.clone(), ContentEncryption::A128CbcHs256);
+    assert_eq!(remains(&mut leaky_device(), sealed(), true), [""; 0]);
+
+    let mut found = 0;
+    for place in [Place::Message, Place::Reply, Place::Engine, Place::Heap] {
+        for index in 0.. {
+            let (mut device, sealed) = (leaky_device(), sealed());
+            let mut secrets = sealed.needles.clone();
+            if place != Place::Heap {
+                secrets.extend(private_keys(&device));
+            }
+            let Some((name, secret)) = secrets.get(index) else { break };
+            let piece = secret.chunks_exact(16).next_back().expect("16 bytes").to_vec();
+            PLANTED.set(Some((place, piece)));
+            let remains = remains(&mut device, sealed, true);
+            PLANTED.set(None);
+            let expected = match place {
+                Place::Message => "the message".into(),
+                Place::Reply => format!("{name} in the reply's buffer"),
+                Place::Engine => format!("{name} in the engine"),
+                Place::Heap => format!("{name} on the heap"),
+            };
+            assert_eq!(remains, [expected], "{name} at {place:?}");
+            found += 1;
+        }
+    }
+    println!("{found} secrets were left, and found");
 }
