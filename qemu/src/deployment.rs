@@ -85,6 +85,8 @@ impl Suite {
 #[derive(Debug)]
 pub struct Deployment {
     suite: Suite,
+    /// The TAM's name among the development keys.
+    name: &'static str,
     cache: PathBuf,
     keys: PathBuf,
     folder: PathBuf,
@@ -109,10 +111,21 @@ impl Drop for Tam {
 impl Deployment {
     /// Answers for the TAM and starts it; its files go to `folder`.
     pub fn start(cache: &Path, folder: PathBuf, suite: Suite) -> Result<Self> {
+        Self::start_as(suite.tam(), cache, folder, suite)
+    }
+
+    /// The same with the TAM of this name among the development keys, whose keys are of `suite`.
+    pub fn start_as(
+        name: &'static str,
+        cache: &Path,
+        folder: PathBuf,
+        suite: Suite,
+    ) -> Result<Self> {
         let keys = std::path::absolute(cache.join("keys/dev"))?;
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let folder = std::path::absolute(folder)?;
-        let mut deployment = Self { suite, cache: cache.to_owned(), keys, folder, tam: None };
+        let cache = cache.to_owned();
+        let mut deployment = Self { suite, name, cache, keys, folder, tam: None };
         deployment.answer_ocsp()?;
         deployment.desire(Desired::Nothing)?;
         deployment.tam = Some(deployment.start_tam()?);
@@ -170,8 +183,7 @@ impl Deployment {
     /// them: the guest's clock is the host's.
     fn answer_ocsp(&self) -> Result<()> {
         let period = Period::hours(OCSP_HOURS);
-        let tam = self.suite.tam();
-        let responses = otrp_keys::development::responses(&self.keys, tam, period)?;
+        let responses = otrp_keys::development::responses(&self.keys, self.name, period)?;
         for (name, response) in OCSP_FILES.into_iter().zip(responses) {
             let path = self.folder.join(name);
             fs::write(&path, response)
@@ -182,7 +194,7 @@ impl Deployment {
 
     /// Changes what the TAM wants. It reads the file anew for each message.
     pub fn desire(&self, desired: Desired) -> Result<()> {
-        let (keys, tam) = (self.keys.display(), self.suite.tam());
+        let (keys, tam) = (self.keys.display(), self.name);
         let mut text = format!(
             "[tam]\nkey = \"{keys}/{tam}.key.pem\"\nchain = \"{keys}/{tam}.chain.pem\"\n\
              tee_roots = [\"{keys}/tee-root.pem\"]\nocsp = {OCSP_FILES:?}\n\

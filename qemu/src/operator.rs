@@ -12,7 +12,7 @@ use otrp_keys::{development, file};
 use otrp_tam::certificate::TeeRoots;
 use otrp_tam::dsi::DeviceState;
 use otrp_tam::identity::Identity;
-use otrp_tam::message::{Builder, Command, Request, Target};
+use otrp_tam::message::{Builder, Command, Exchange, Request, Target};
 use otrp_tam::response::{Outcome, Passed, Reply, StateAnswer};
 use serde_json::Value;
 
@@ -85,8 +85,13 @@ impl Operator {
     pub fn state(&self, guest: &mut Guest) -> Result<DeviceState> {
         let request = Builder::device_state(&self.identity).build()?;
         let reply = carry(guest, &request.message)?;
-        let Reply::Answer(answer) = Reply::read(&reply.answer)? else { bail!("an agent's error") };
-        match answer.device_state(Some(&request.exchange), &self.identity, &self.roots)? {
+        self.read_state(&reply.answer, &request.exchange)
+    }
+
+    /// The state of which `answer` tells, verified.
+    pub fn read_state(&self, answer: &[u8], exchange: &Exchange) -> Result<DeviceState> {
+        let Reply::Answer(answer) = Reply::read(answer)? else { bail!("an agent's error") };
+        match answer.device_state(Some(exchange), &self.identity, &self.roots)? {
             StateAnswer::State { state, .. } => Ok(*state),
             StateAnswer::Refused(refusal) => bail!("refused: {refusal:?}"),
         }

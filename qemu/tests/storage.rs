@@ -426,6 +426,32 @@ fn storage_of_one_device_does_not_open_on_another() {
     guest.power_off().unwrap();
 }
 
+/// A power cut in the first write of all is no damage, as long as the counter has not moved.
+#[test]
+#[ignore = "needs the image: make image"]
+fn a_first_start_that_was_cut_off_is_a_first_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let device = Device::open_or_create(folder.path()).unwrap();
+    let mut device = Some(device);
+    for content in [&b""[..], &[0; 30], &[0; 700], &[0xa5; 700]] {
+        let cut = device.take().unwrap();
+        cut.wipe().unwrap();
+        fs::write(cut.storage().join("dirf.db"), content).unwrap();
+        let mut guest = boot(cut);
+        assert_eq!([status(&mut guest), status(&mut guest)], [Status::Unprovisioned; 2]);
+        let key = tee_key(&mut guest).unwrap();
+        let cut = guest.power_off().unwrap();
+
+        // From then on it is damage.
+        fs::write(cut.storage().join("dirf.db"), content).unwrap();
+        let mut guest = boot(cut);
+        assert_eq!([status(&mut guest), status(&mut guest)], [Status::Damaged; 2]);
+        assert!(tee_key(&mut guest).is_none_or(|found| found == key));
+        assert_no_panic(&guest);
+        device = Some(guest.power_off().unwrap());
+    }
+}
+
 /// The largest value of any whole record in one of the counter's blocks.
 fn counted(counter: &[u8], block: usize) -> Option<u32> {
     let block = &counter[block * BLOCK_SIZE..(block + 1) * BLOCK_SIZE];

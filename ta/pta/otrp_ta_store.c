@@ -18,6 +18,7 @@
 #include <crypto/crypto.h>
 #include <initcall.h>
 #include <kernel/early_ta.h>
+#include <kernel/nv_counter.h>
 #include <kernel/pseudo_ta.h>
 #include <kernel/ts_manager.h>
 #include <kernel/user_access.h>
@@ -463,38 +464,68 @@ static TEE_Result cmd_query(uint32_t types, TEE_Param params[TEE_NUM_PARAMS])
 	return res;
 }
 
-static TEE_Result cmd_check(uint32_t types)
+/* Opens the storage's directory; for its client, which may have no object yet */
+static TEE_Result open_storage(void)
 {
 	const struct tee_file_operations *ops = NULL;
 	struct tee_fs_dir *dir = NULL;
 	TEE_Result res = TEE_SUCCESS;
-
-	if (types)
-		return TEE_ERROR_BAD_PARAMETERS;
 
 	ops = tee_svc_storage_file_ops(TEE_STORAGE_PRIVATE);
 	if (!ops)
 		return TEE_ERROR_STORAGE_NOT_AVAILABLE;
 
 	res = ops->opendir(&ts_get_calling_session()->ctx->uuid, &dir);
-	switch (res) {
-	case TEE_SUCCESS:
+	if (!res)
 		ops->closedir(dir);
-		return TEE_SUCCESS;
-	case TEE_ERROR_ITEM_NOT_FOUND:
-		/* The client has no object yet */
-		return TEE_SUCCESS;
+	else if (res == TEE_ERROR_ITEM_NOT_FOUND)
+		res = TEE_SUCCESS;
+
+	return res;
+}
+
+static bool is_damage(TEE_Result res)
+{
+	switch (res) {
 	case TEE_ERROR_SECURITY:
 	case TEE_ERROR_MAC_INVALID:
 	case TEE_ERROR_CORRUPT_OBJECT:
 	case TEE_ERROR_BAD_FORMAT:
 	case TEE_ERROR_NO_DATA:
-		EMSG("Secure storage is damaged or older than its counter: %#"
-		     PRIx32, res);
-		return TEE_ERROR_CORRUPT_OBJECT;
+		return true;
 	default:
-		return res;
+		return false;
 	}
+}
+
+/* The counter rises with the first directory that is whole */
+static bool nothing_was_stored(void)
+{
+	uint32_t counter = 0;
+
+	return !nv_counter_get_ree_fs(&counter) && !counter;
+}
+
+static TEE_Result cmd_check(uint32_t types)
+{
+	TEE_Result res = TEE_SUCCESS;
+
+	if (types)
+		return TEE_ERROR_BAD_PARAMETERS;
+
+	res = open_storage();
+	/*
+	 * A power cut in the first write of all leaves a directory that is not
+	 * whole. Nothing is lost with it, and the core has just removed it.
+	 */
+	if (is_damage(res) && nothing_was_stored())
+		res = open_storage();
+	if (!is_damage(res))
+		return res;
+
+	EMSG("Secure storage is damaged or older than its counter: %#" PRIx32,
+	     res);
+	return TEE_ERROR_CORRUPT_OBJECT;
 }
 
 static TEE_Result open_session(uint32_t types,
