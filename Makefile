@@ -14,6 +14,9 @@ ARM64 := --target aarch64-unknown-linux-gnu
 .DEFAULT_GOAL := help
 .PHONY: help setup keys image lab rsa run shell test test-host test-device soak lint size bench fuzz clean
 .NOTPARALLEL:
+# What these build is for QEMU and carries the development keys that `make keys` makes, so they ask for
+# them. `make image` does not: it wants the maker's own.
+run test test-device soak lint size bench shell lab rsa: export ALLOW_DEV_KEYS := 1
 MAKEFLAGS += --no-print-directory
 
 ## help: this list
@@ -80,16 +83,17 @@ shell: image
 keys: setup
 	@$(SCRIPTS)/keys.sh
 
-## image: what a device boots: TF-A, OP-TEE with the broker, Linux (.cache/image/product)
-image: keys
+## image: what a device boots: TF-A, OP-TEE with the broker, Linux (.cache/image/product), with your
+##        own OTRP_TRUST_DIR and TA_SIGNING_KEY; with ALLOW_DEV_KEYS=1 for QEMU
+image: setup
 	@$(SCRIPTS)/build-image.sh product
 
 ## lab: the same with what tests and benchmarks need (.cache/image/lab)
-lab: keys
+lab: setup
 	@$(SCRIPTS)/build-image.sh lab
 
 ## rsa: the product with RSA keys in the TEE (.cache/image/rsa); `otrp-qemu run --suite rsa` drives it
-rsa: keys
+rsa: setup
 	@$(SCRIPTS)/build-image.sh rsa
 
 ## setup: Debian packages and a Rust for host and device, where they are missing

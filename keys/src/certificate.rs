@@ -208,6 +208,14 @@ pub fn generate_rsa(bits: u32) -> Result<PKey<Private>> {
     Ok(PKey::from_rsa(Rsa::generate(bits)?)?)
 }
 
+/// A new RSA key pair of so many bits with this public exponent, which must be odd.
+///
+/// # Errors
+/// OpenSSL's.
+pub fn generate_rsa_with_exponent(bits: u32, exponent: u32) -> Result<PKey<Private>> {
+    Ok(PKey::from_rsa(Rsa::generate_with_e(bits, &*BigNum::from_u32(exponent)?)?)?)
+}
+
 /// The digest that a key signs: for P-384 the one of its own strength, else SHA-256.
 pub(crate) fn digest_for(key: &PKeyRef<Private>) -> MessageDigest {
     match (key.id(), key.bits()) {

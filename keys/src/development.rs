@@ -8,13 +8,18 @@ use std::process;
 use openssl::pkey::{PKey, Private};
 use openssl::x509::X509;
 
-use crate::certificate::{Identity, Purpose, Template, Validity, generate_p256, generate_rsa};
+use crate::certificate::{
+    Identity, Purpose, Template, Validity, generate_p256, generate_rsa, generate_rsa_with_exponent,
+};
 use crate::file::{beside, chain_pem, read_certificates, write, write_identity, write_secret};
 use crate::ocsp::{Period, Responder, Status};
 use crate::{Error, Result};
 
-/// The organization in every subject.
-pub const ORGANIZATION: &str = "OTrP development PKI (not for production)";
+/// The organization in every subject, by which a product's build knows and refuses the anchors.
+pub const ORGANIZATION: &str = otrp_trust::DEVELOPMENT_ORGANIZATION;
+/// The public exponent of `ta-signing`: "dev1", a prime. A public key has no subject that could say
+/// what it is, so the key itself does.
+pub const TA_SIGNING_EXPONENT: u32 = u32::from_be_bytes(*b"dev1");
 /// The TAM ID of `tam`, and of `rogue-tam`, which claims it under a root nobody trusts.
 pub const TAM_ID: &str = "https://tam.example.org/otrp";
 /// The TAM ID of `other-tam`.
@@ -27,6 +32,7 @@ const MARKER: &str = "DEVELOPMENT-KEYS.txt";
 const MARKER_TEXT: &str = "\
 Development keys of OTrP, made by `otrp-keys init`. Not for production.
 Whoever reads this folder can impersonate the TAM, the device maker and both service providers.
+A build without ALLOW_DEV_KEYS=1 refuses its anchors and its TA signing key, wherever they are copied.
 Made anew with: otrp-keys init --force --out THIS-FOLDER
 ";
 
@@ -157,7 +163,8 @@ enum NewKey {
 }
 
 const P256: NewKey = NewKey::P256;
-const RSA_2048: NewKey = NewKey::Rsa(2048);
+const RSA_2048_BITS: u32 = 2048;
+const RSA_2048: NewKey = NewKey::Rsa(RSA_2048_BITS);
 /// Larger than what it issues, and half as long to make as one of 4096 bits.
 const RSA_3072: NewKey = NewKey::Rsa(3072);
 
@@ -249,7 +256,7 @@ impl Folder<'_> {
     }
 
     fn ta_signing_key(&mut self, file: &str) -> Result<()> {
-        let key = RSA_2048.generate()?;
+        let key = generate_rsa_with_exponent(RSA_2048_BITS, TA_SIGNING_EXPONENT)?;
         let stem = self.stem(file);
         write_secret(&beside(&stem, ".key.pem"), &key.private_key_to_pem_pkcs8()?)?;
         write(&beside(&stem, ".pub.pem"), &key.public_key_to_pem()?)?;

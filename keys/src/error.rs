@@ -104,6 +104,17 @@ pub enum Error {
     /// The text is not a UUID.
     #[error("'{0}' is not a UUID like 7265664a-f108-4bd7-af1c-86d044babbac")]
     Uuid(String),
+    /// The folder of a broker's anchors cannot be read as one, or has anchors for no product.
+    #[error("{0}")]
+    Trust(#[from] otrp_trust::Error),
+    /// A TA signing key's private half is in other hands than the maker's.
+    #[error("{}: {why}. Whoever has the private half could sign for the image. Set TA_SIGNING_KEY to the public half of a key of your own (keys/CEREMONY.md), or ALLOW_DEV_KEYS=1 for an emulated device", path.display())]
+    SigningKeyOfOthers {
+        /// The file of the public key.
+        path: PathBuf,
+        /// What key it is.
+        why: &'static str,
+    },
     /// OpenSSL refused an operation.
     #[error("OpenSSL: {0}")]
     OpenSsl(#[from] ErrorStack),

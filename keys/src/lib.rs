@@ -13,6 +13,7 @@ pub mod factory;
 pub mod file;
 pub mod image;
 pub mod ocsp;
+pub mod product;
 pub mod show;
 mod uuid;
 

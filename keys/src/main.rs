@@ -10,7 +10,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use otrp_keys::factory::{self, Device, Outcome, Progress};
 use otrp_keys::image::{self, Algorithm};
 use otrp_keys::ocsp::{self, Period, Responder, Status};
-use otrp_keys::{Uuid, development, device, file, show};
+use otrp_keys::{Uuid, development, device, file, product, show};
 
 /// Makes and uses the keys and certificates of an OTrP deployment.
 #[derive(Parser)]
@@ -115,6 +115,20 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
     },
+    /// Refuse what no product may be built with, before it is built.
+    ///
+    /// That is an anchor of a development PKI, and a TA signing key whose private half others have: the
+    /// development PKI's, or the one that OP-TEE publishes with its source.
+    #[command(after_help = "Example:
+  otrp-keys vet --trust trust --ta-signing-key ta-signing.pub.pem")]
+    Vet {
+        /// The folder of the anchors: tam-roots/*.der and tee-root.der.
+        #[arg(long, value_name = "DIR")]
+        trust: PathBuf,
+        /// The public key that OP-TEE is built with as its TA key, PEM.
+        #[arg(long, value_name = "PEM")]
+        ta_signing_key: PathBuf,
+    },
     /// Describe a certificate, request, key or signed application.
     Show {
         /// The file.
@@ -213,6 +227,13 @@ fn run(command: Command) -> Result<()> {
                 .with_context(|| format!("cannot answer for {}", cert.display()))?;
             file::write(&out, &response)?;
             println!("{}: {} bytes", out.display(), response.len());
+        }
+        Command::Vet { trust, ta_signing_key } => {
+            let refusals = product::refusals(&trust, &ta_signing_key);
+            for refusal in &refusals {
+                eprintln!("otrp-keys: {refusal}");
+            }
+            ensure!(refusals.is_empty(), "not for a product");
         }
         Command::Show { file } => print!("{}", show::describe(&file)?),
     }

@@ -1,12 +1,33 @@
 #!/bin/bash
 # Builds all that a device boots from, from nothing; does what is not yet done.
 #   build-image.sh VARIANT...    into .cache/image/VARIANT, and .cache/image/samples
+#
+# The image trusts the anchors in OTRP_TRUST_DIR, and TA_SIGNING_KEY (the public half, PEM) is OP-TEE's
+# own TA key. With ALLOW_DEV_KEYS=1 they may be development keys, and are those of `make keys` where they
+# are not given; without it such keys are refused.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
 BROKER=9e043ec0-1043-415e-853d-690a6d341054.stripped.elf
 CONFORMANCE=$CACHE/ta/7fc3b03e-d5b8-45c5-94cb-5b36ec23a5da.stripped.elf
 
+keys_given() { [ -n "${OTRP_TRUST_DIR:-}" ] && [ -n "${TA_SIGNING_KEY:-}" ]; }
+
+# Before all that takes time, and also where an image with other keys is up to date.
+vet_keys() {
+    if [ "${ALLOW_DEV_KEYS:-}" = 1 ]; then
+        "$SCRIPTS/keys.sh"
+        keys_given || say "$* with development keys (ALLOW_DEV_KEYS=1), for an emulated device and for no other"
+        return
+    fi
+    keys_given ||
+        fail "an image needs keys: set OTRP_TRUST_DIR to the folder of its anchors and TA_SIGNING_KEY to the public half of its TA key (keys/CEREMONY.md), or ALLOW_DEV_KEYS=1 to use development keys on an emulated device"
+    "$SCRIPTS/build-host.sh" otrp-keys
+    "$CACHE/target/debug/otrp-keys" vet --trust "$OTRP_TRUST_DIR" --ta-signing-key "$TA_SIGNING_KEY" ||
+        fail "nothing was built"
+}
+
+vet_keys "$@"
 lock
 "$SCRIPTS/fetch.sh"
 "$SCRIPTS/build-tf-a.sh"

@@ -43,6 +43,7 @@ struct Status {
     name: &'static str,
     version: &'static str,
     provisioned: bool,
+    development: bool,
     message_limit: usize,
     reply_limit: usize,
 }
@@ -284,7 +285,8 @@ impl<P: Platform> Engine<P> {
         Ok(reserve::fill(&mut self.ports.keys)?)
     }
 
-    /// Writes what anybody may know: name, version, whether there is a certificate, the limits.
+    /// Writes what anybody may know: name, version, whether there is a certificate, whether
+    /// the anchors are a development PKI's, the limits.
     ///
     /// # Errors
     /// A port's error, also where what other commands need is damaged; [`Error::Internal`] if `out` is shorter than [`REPLY_LIMIT`].
@@ -295,6 +297,7 @@ impl<P: Platform> Engine<P> {
             name: self.trust.tee_name,
             version: TEE_VERSION,
             provisioned: self.device.is_provisioned(),
+            development: self.trust.development,
             message_limit: MESSAGE_LIMIT,
             reply_limit: REPLY_LIMIT,
         })?;

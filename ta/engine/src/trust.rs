@@ -7,6 +7,8 @@ pub struct Trust {
     pub tam_anchors: &'static [&'static [u8]],
     /// DER certificate of the manufacturer's root that the TEE's certificate must lead to.
     pub tee_anchor: &'static [u8],
+    /// Whether one of the anchors is a development PKI's, whose private keys anybody may have.
+    pub development: bool,
     /// The TEE's name in messages; at most 64 plain characters.
     pub tee_name: &'static str,
     /// Whether keys may be wrapped with RSAES-PKCS1-v1_5 (`RSA1_5`): OTrP wants it of everybody, and

@@ -53,6 +53,7 @@ impl Stage {
         let trust = Trust {
             tam_anchors: vec![anchor(&root)].leak(),
             tee_anchor: anchor(&tee_root),
+            development: false,
             tee_name: TEE_NAME,
             rsa1_5: true,
             built_at: now - 60,

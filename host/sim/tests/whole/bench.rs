@@ -109,6 +109,7 @@ impl Pki {
             trust: Trust {
                 tam_anchors: vec![leak(&tam_root.certificate)].leak(),
                 tee_anchor: leak(&tee_root),
+                development: true,
                 tee_name: TEE_NAME,
                 rsa1_5: true,
                 built_at: now() - 60,

@@ -5,6 +5,7 @@ use josekit::jwe::{ECDH_ES_A128KW, ECDH_ES_A256KW, JweHeader};
 use openssl::pkey::{PKey, PKeyRef, Public};
 use openssl::symm::{Cipher, encrypt};
 use openssl::x509::{X509, X509Req};
+use otrp_engine::Trust;
 use otrp_engine::device::ImportError;
 use otrp_engine::platform::Kind;
 use otrp_keys::certificate::{Identity as Signer, Purpose, Template, Validity, generate_p256};
@@ -30,6 +31,9 @@ fn a_device_starts_blank_and_is_certified() {
     let mut device = Device::blank();
     let before = status(&mut device);
     assert_eq!((&before["name"], &before["provisioned"]), (&json!(TEE_NAME), &json!(false)));
+    assert_eq!(before["development"], json!(true));
+    device.engine = device.world.boot(Trust { development: false, ..pki().trust });
+    assert_eq!(status(&mut device)["development"], json!(false));
 
     // Asked too early it says so, and can sign that already.
     let request = device.engine.certification_request(&mut device.reply).unwrap().to_vec();
