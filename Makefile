@@ -12,17 +12,17 @@ DEVICE_CRATES := otrp-ta otrp-personal otrp-conformance otrp-signer-ta otrp-agen
 ARM64 := --target aarch64-unknown-linux-gnu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup keys image lab rsa run shell test test-host test-device soak lint size bench fuzz clean
+.PHONY: help setup keys image lab rsa run shell test test-host test-device test-32 ports reproducible soak lint size bench fuzz clean
 .NOTPARALLEL:
 # What these build is for QEMU and carries the development keys that `make keys` makes, so they ask for
 # them. `make image` does not: it wants the maker's own.
-run test test-device soak lint size bench shell lab rsa: export ALLOW_DEV_KEYS := 1
+run test test-device ports reproducible soak lint size bench shell lab rsa: export ALLOW_DEV_KEYS := 1
 MAKEFLAGS += --no-print-directory
 
 ## help: this list
 help:
 	@echo 'An OTrP broker for OP-TEE. Targets:'
-	@sed -n 's/^## \([a-z-]*\): /  \1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^## \([a-z0-9-]*\): /  \1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 ## run: a TAM installs, updates and deletes a trusted application in OP-TEE under QEMU
 run: image
@@ -46,8 +46,20 @@ test-device: image lab rsa
 	@$(SCRIPTS)/build-host.sh otrp-tam otrp-keys otrp-qemu
 	@$(CARGO) test --quiet --locked --no-fail-fast -p otrp-qemu -- --ignored --test-threads 1
 
-## soak: the long runs: every fault in the simulator, then power cuts and hostile clients in OP-TEE
-soak: image lab
+## test-32: the tests of the platform-free crates on 32-bit ARM, under emulation
+test-32: setup
+	@$(SCRIPTS)/test-32.sh otrp-wire otrp-engine
+
+## ports: links the broker with the TA dev kits of other platforms
+ports: keys
+	@$(SCRIPTS)/ports.sh
+
+## reproducible: builds the images again in another folder, and compares
+reproducible: image rsa
+	@$(SCRIPTS)/reproducible.sh product rsa
+
+## soak: the long runs: a second build, other platforms, all faults, power cuts, hostile clients
+soak: image lab test-32 ports reproducible
 	@$(SCRIPTS)/build-host.sh otrp-tam otrp-keys otrp-qemu
 	@$(CARGO) test --quiet --locked -p otrp-sim -- --ignored
 	@$(call PROGRAM,otrp-qemu) soak
@@ -83,8 +95,7 @@ shell: image
 keys: setup
 	@$(SCRIPTS)/keys.sh
 
-## image: what a device boots: TF-A, OP-TEE with the broker, Linux (.cache/image/product), with your
-##        own OTRP_TRUST_DIR and TA_SIGNING_KEY; with ALLOW_DEV_KEYS=1 for QEMU
+## image: what a device boots, with your OTRP_TRUST_DIR and TA_SIGNING_KEY (.cache/image/product)
 image: setup
 	@$(SCRIPTS)/build-image.sh product
 

@@ -12,7 +12,7 @@ TARGET=aarch64-unknown-linux-gnu
 BROKER_UUID=9e043ec0-1043-415e-853d-690a6d341054
 CONFORMANCE_UUID=7fc3b03e-d5b8-45c5-94cb-5b36ec23a5da
 BUILT=$CACHE/target/$TARGET/release
-TRUST=${OTRP_TRUST_DIR:-$CACHE/keys/dev/trust}
+TRUST=$(realpath -m "${OTRP_TRUST_DIR:-$CACHE/keys/dev/trust}")
 
 # compile PACKAGE PROGRAM [FEATURE]: cargo decides what there is to do. The crates are built one by one, so
 # that none gets a feature of a dependency because another asks for it.
@@ -38,7 +38,7 @@ tas)
     variant=${2:?a variant}
     [ -d "$TRUST" ] || fail "$TRUST is missing; make it with: make keys"
     mapfile -t anchors < <(find "$TRUST" -type f | LC_ALL=C sort)
-    inputs=$(key "$(sources "$ROOT/ta")" "$(cat "$CACHE/stamp/optee-devkit")" "$TRUST" "$(key_of_files "${anchors[@]}")" "${OTRP_TEE_NAME:-}" "${OTRP_KEY_TYPE:-}" "${OTRP_RSA1_5:-}")
+    inputs=$(key "$(sources "$ROOT/ta")" "$(cat "$CACHE/stamp/optee-devkit")" "$TRUST" "$(key_of_files "${anchors[@]}")" "${OTRP_TEE_NAME:-}" "${OTRP_KEY_TYPE:-}" "${OTRP_RSA1_5:-}" "$(source_date)")
     fresh "tas-$variant" "$inputs" && exit
     say "compiling the trusted applications ($variant), about a minute the first time"
     mkdir -p "$CACHE/ta/rsa"

@@ -12,6 +12,8 @@ VARIANT=${1:?a variant}
 shift
 MODULES=(optee 9pnet_virtio 9p virtio_net)
 
+# The files' modes are the guest's, not the builder's.
+umask 022
 lock
 inputs=$(key "$(cat "$CACHE/stamp/guest")" "$(key_of_files "$0" "$QEMU_DIR/guest/init" "$@")")
 fresh "guest-$VARIANT" "$inputs" && exit
@@ -55,6 +57,7 @@ done | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' | while read -r file; do
     echo "${name%.xz}" >>"$root/modules/order"
 done
 chmod 755 "$root/init" "$root/bin/busybox"
-(cd "$root" && find . | LC_ALL=C sort | cpio -o -H newc -R 0:0 --quiet) >"$GUEST/$VARIANT.cpio"
+find "$root" -exec touch -h -d @0 {} +
+(cd "$root" && find . | LC_ALL=C sort | cpio -o -H newc -R 0:0 --reproducible --quiet) >"$GUEST/$VARIANT.cpio"
 rm -rf "$root"
 mark "guest-$VARIANT" "$inputs"

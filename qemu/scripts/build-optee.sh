@@ -17,7 +17,7 @@ set -euo pipefail
 SOURCE=$CACHE/src/optee-core
 VARIANT=${1:?devkit or a variant}
 shift
-TA_SIGNING_KEY=${TA_SIGNING_KEY:-$CACHE/keys/dev/ta-signing.pub.pem}
+TA_SIGNING_KEY=$(realpath -m "${TA_SIGNING_KEY:-$CACHE/keys/dev/ta-signing.pub.pem}")
 
 # prepare_source: .cache/src/optee-core is the upstream tree plus our files. Ours are copied only when
 # they differ, so that a change to the pseudo TA compiles that file and not everything.
@@ -54,6 +54,7 @@ prepare_source() {
 # What all variants share.
 COMMON=(
     CROSS_COMPILE64=aarch64-linux-gnu-
+    CFLAGS="$(prefix_maps -ffile-prefix-map)"
     PYTHON3="$PYTHON3"
     DEBUG=0
     "${BOARD_OPTEE_FLAGS[@]}"
@@ -87,12 +88,15 @@ flags() {
 build() {
     local name=$1
     shift
+    # The core says how often it was built in this folder.
+    rm -f "$CACHE/optee/$name/core/.buildcount"
     # Without a limit, OP-TEE's make would take this repository's commit for its own version.
-    logged "optee-$name" env GIT_CEILING_DIRECTORIES="$CACHE" make -j"$JOBS" -C "$SOURCE" O="$CACHE/optee/$name" "${COMMON[@]}" "$@"
+    logged "optee-$name" env GIT_CEILING_DIRECTORIES="$CACHE" SOURCE_DATE_EPOCH="$date" make -j"$JOBS" -C "$SOURCE" O="$CACHE/optee/$name" "${COMMON[@]}" "$@"
 }
 
 lock
 prepare_source
+date=$(source_date)
 COMMON+=(TEE_IMPL_VERSION="$(sed -n 's/^CFG_OPTEE_REVISION_\(MAJOR\|MINOR\) ?= //p' "$SOURCE/mk/config.mk" | paste -sd .)")
 if [ "$VARIANT" = devkit ]; then
     # With the statistics of the heap, which cost nothing until a core asks: so what the lab measures is
@@ -111,7 +115,7 @@ else
     [ -e "$TA_SIGNING_KEY" ] || fail "$TA_SIGNING_KEY is missing; make it with: make keys"
     mapfile -t variant_flags < <(flags)
     own=("$QEMU_DIR"/optee/*.c "$ROOT"/ta/pta/*.[ch] "$ROOT/ta/pta/sub.mk")
-    inputs=$(key "$(cat "$CACHE/stamp/optee-source")" "${COMMON[*]}" "${variant_flags[*]}" "$(key_of_files "${own[@]}" "$TA_SIGNING_KEY" "$@")")
+    inputs=$(key "$(cat "$CACHE/stamp/optee-source")" "${COMMON[*]}" "${variant_flags[*]}" "$date" "$(key_of_files "${own[@]}" "$TA_SIGNING_KEY" "$@")")
     fresh "optee-$VARIANT" "$inputs" && exit
     unmark "optee-$VARIANT"
     say "building OP-TEE core ($VARIANT), $([ -d "$CACHE/optee/$VARIANT" ] && echo "about 10 s when little changed" || echo "about 40 s")"

@@ -6,13 +6,14 @@ set -euo pipefail
 . "$QEMU_DIR/boards/$BOARD.conf"
 
 source=${TF_A_DIR:-$CACHE/src/arm-trusted-firmware}
-inputs=$(key "${BOARD_TF_A_FLAGS[*]}" "$(key_of_tree "$source")")
+inputs=$(key "${BOARD_TF_A_FLAGS[*]}" "$(key_of_files "$0")" "$(key_of_tree "$source")")
 
 lock
 fresh tf-a "$inputs" && exit
 unmark tf-a
 say "building TF-A, about 10 s"
 rm -rf "$CACHE/tf-a"
-logged tf-a make -j"$JOBS" -C "$source" CROSS_COMPILE=aarch64-linux-gnu- DEBUG=0 LOG_LEVEL=10 \
-    BUILD_BASE="$CACHE/tf-a" "${BOARD_TF_A_FLAGS[@]}" bl1 bl2 bl31
+# It needs no time of its own, and this repository's commit is not its version.
+logged tf-a env GIT_CEILING_DIRECTORIES="$CACHE" CPPFLAGS="$(prefix_maps -ffile-prefix-map)" make -j"$JOBS" -C "$source" CROSS_COMPILE=aarch64-linux-gnu- DEBUG=0 LOG_LEVEL=10 \
+    BUILD_BASE="$CACHE/tf-a" BUILD_MESSAGE_TIMESTAMP='"reproducibly"' "${BOARD_TF_A_FLAGS[@]}" bl1 bl2 bl31
 mark tf-a "$inputs"

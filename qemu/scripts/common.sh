@@ -22,6 +22,22 @@ fail() {
     exit 1
 }
 
+# What is built is the same wherever and whenever it is built: it names no folder of the machine, and the
+# one time in it is that of the source.
+
+# prefix_maps OPTION: OPTION=FOLDER=NAME for the folders that a compiler would name.
+prefix_maps() { printf '%s=%s ' "$1" "$ROOT=/otrp" "$1" "${CARGO_HOME:-${HOME:-}/.cargo}=/cargo"; }
+
+# source_date: SOURCE_DATE_EPOCH, or else the time of the commit that a checkout or an archive of git is
+# from, in seconds since 1970.
+source_date() {
+    local date=${SOURCE_DATE_EPOCH:-}
+    [ -n "$date" ] || date=$(grep -x '[0-9]*' "$QEMU_DIR/source-date") ||
+        date=$(GIT_CEILING_DIRECTORIES=$(dirname "$ROOT") git -C "$ROOT" log -1 --format=%ct 2>/dev/null) ||
+        fail "this is neither a git checkout nor an archive of one; set SOURCE_DATE_EPOCH to the time that the source is from, in seconds since 1970"
+    printf '%s\n' "$date"
+}
+
 # key WORD...: one word for the given words.
 key() { printf '%s\0' "$@" | sha256sum | cut -c1-64; }
 
