@@ -1,6 +1,6 @@
 #!/bin/bash
 # Installs the Debian packages the build needs and the machine lacks; silent when there are none.
-#   host-packages.sh [lint|fuzz]     adds what only `make lint` or `make fuzz` uses
+#   host-packages.sh [lint|fuzz|32]     adds what only `make lint`, `make fuzz` or `make test-32` uses
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
@@ -28,6 +28,10 @@ LIST
         echo "shellcheck              checks the shell scripts"
     elif [ "${1:-}" = fuzz ]; then
         echo "g++                     compiles LLVM's fuzzer, which libfuzzer-sys brings as source"
+    elif [ "${1:-}" = 32 ]; then
+        echo "gcc-arm-linux-gnueabihf links the tests for 32-bit ARM"
+        echo "libc6-dev-armhf-cross   C library to link them with"
+        echo "qemu-user               runs them"
     fi
 }
 
