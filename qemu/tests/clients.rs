@@ -13,7 +13,7 @@ use otrp_qemu::device::Device;
 use otrp_qemu::guest::{Guest, HOST};
 use otrp_qemu::image::Image;
 use otrp_qemu::machine::Machine;
-use otrp_qemu::operator::{Operator, provision};
+use otrp_qemu::operator::{Operator, carry, provision};
 use otrp_qemu::storage::Listing;
 use otrp_tam::message::{Application, Builder, Command, Target};
 
@@ -248,7 +248,10 @@ fn again<T>(what: &str, mut attempt: impl FnMut() -> Result<T>) -> T {
     for _ in 0..ATTEMPTS {
         match attempt() {
             Ok(value) => return value,
-            Err(problem) => problems.push(format!("{problem:#}")),
+            Err(problem) => {
+                println!("{what}: {problem:#}");
+                problems.push(problem);
+            }
         }
     }
     panic!("{what}: no service after {ATTEMPTS} attempts: {problems:#?}")
@@ -295,8 +298,13 @@ fn a_client_that_is_killed_takes_at_most_the_next_call_with_it() {
         personalization: Some(b"something of its own"),
     });
     let delete = Command::DeleteTa { spid: None, name, taid };
-    tam.carry_out(&mut guest, install.clone()).unwrap();
-    tam.carry_out(&mut guest, delete.clone()).unwrap();
+    let time = [&install, &delete].map(|command| {
+        let target = Target::from(&tam.state(&mut guest).unwrap());
+        let request = Builder::command(&tam.identity, &target, command.clone()).build().unwrap();
+        let carried = carry(&mut guest, &request.message).unwrap();
+        assert_eq!(carried.status, 0);
+        carried.elapsed.as_micros()
+    });
     let files = |guest: &Guest| Listing::of(&guest.device().unwrap().storage()).unwrap();
     let before = files(&guest);
 
@@ -306,8 +314,9 @@ fn a_client_that_is_killed_takes_at_most_the_next_call_with_it() {
         let command = if installed { delete.clone() } else { install.clone() };
         let request = Builder::command(&tam.identity, &target, command).build().unwrap();
         guest.put("/tmp/message", &request.message).unwrap();
-        // An installation takes most of a second, a deletion half of that.
-        let microseconds = 20_000 + kill * 900_000 / KILLS / if installed { 2 } else { 1 };
+        // Spread over the time that the command takes and a little more, in no order of it.
+        let place = u128::from(kill * 7 % KILLS) * 115 / u128::from(KILLS);
+        let microseconds = time[usize::from(installed)] * place / 100;
         let script = format!(
             "otrp-agent process </tmp/message >/tmp/answer 2>/tmp/error & client=$!; \
              usleep {microseconds}; kill -9 $client; wait $client; echo $?"

@@ -1,5 +1,6 @@
 //! The broker: one entry, bytes to bytes.
 
+use otrp_wire::copy::copy;
 use otrp_wire::envelope::EnvelopeError;
 use otrp_wire::limits::{CHAIN_BYTES_LIMIT, MESSAGE_LIMIT, REPLY_LIMIT};
 use otrp_wire::response::Writer;
@@ -354,7 +355,8 @@ impl<P: Platform> StateQuery<'_, P> {
             if end > CHAIN_BYTES_LIMIT {
                 return Err(PortError::Full.into());
             }
-            self.scratch.get_mut(length..end).ok_or(Error::Internal)?.copy_from_slice(der);
+            let place = self.scratch.get_mut(length..end).ok_or(Error::Internal)?;
+            copy(place, der).ok_or(Error::Internal)?;
             length = end;
         }
         let chain = self.scratch.get(..length).ok_or(Error::Internal)?;

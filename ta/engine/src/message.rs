@@ -4,6 +4,7 @@
 //! and decryption happens in the one buffer that the message arrived in.
 
 use otrp_wire::base64::{Form, decode, decode_array, decode_in_place};
+use otrp_wire::copy::copy;
 use otrp_wire::envelope::{Envelope, EnvelopeError};
 use otrp_wire::jwe::{EcPublicKey, Header, Jwe};
 use otrp_wire::limits::{JOSE_HEADER_LIMIT, OCSP_LIMIT, PARTY_LIMIT, TRANSACTION_ID_LIMIT};
@@ -445,7 +446,7 @@ pub fn open_jwe<P: Platform>(
 ) -> Result<Unlocked, Error> {
     let mut aad = [0; HEADER_TEXT_LIMIT];
     let aad = aad.get_mut(..jwe.protected.len()).ok_or(refused)?;
-    aad.copy_from_slice(jwe.protected.of(buffer));
+    copy(aad, jwe.protected.of(buffer)).ok_or(Error::Internal)?;
     let mut room = [0; JOSE_HEADER_LIMIT];
     let text = decode(aad, Form::Url, &mut room).map_err(|_| refused)?;
     let header = Headers {

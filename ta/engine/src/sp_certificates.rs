@@ -7,6 +7,7 @@
 //! until the record is written again.
 
 use otrp_wire::ErrorCode;
+use otrp_wire::copy::copy;
 use otrp_wire::limits::{
     CERTIFICATE_LIMIT, REPLY_LIMIT, RETIRED_CERTIFICATE_LIMIT, SP_CERTIFICATE_LIMIT,
 };
@@ -88,7 +89,7 @@ impl<'b> SpCertificates<'b> {
                 let start = self.length;
                 self.length = start.saturating_add(length);
                 let room = self.buffer.get_mut(start..self.length).ok_or(Error::Internal)?;
-                room.copy_from_slice(certificate);
+                copy(room, certificate).ok_or(Error::Internal)?;
                 start
             }
         };

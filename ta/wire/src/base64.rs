@@ -4,6 +4,7 @@ use ::base64::Engine as _;
 use ::base64::engine::GeneralPurpose;
 
 use crate::Span;
+use crate::copy::copy;
 
 /// base64url without padding, as JOSE wants it: no padding, no white space, no stray bits.
 pub const URL: GeneralPurpose = ::base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -68,7 +69,7 @@ pub fn decode_in_place(buffer: &mut [u8], span: Span, form: Form) -> Result<Span
         }
         let end = written.saturating_add(length);
         let target = text.get_mut(written..end).ok_or(NotBase64)?;
-        target.copy_from_slice(block.get(..length).unwrap_or_default());
+        copy(target, block.get(..length).unwrap_or_default()).ok_or(NotBase64)?;
         written = end;
         read = next;
     }
