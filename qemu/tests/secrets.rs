@@ -51,6 +51,12 @@ fn find(memory: &[u8], pattern: &[u8]) -> Option<usize> {
     memory.windows(pattern.len()).position(|window| window == pattern)
 }
 
+/// The secrets that are there, each with the place where it is first.
+fn left<'n>(memory: &[u8], secrets: &[(&'n str, &[u8])]) -> Vec<(&'n str, usize)> {
+    let found = secrets.iter().map(|(what, secret)| Some((*what, find(memory, secret)?)));
+    found.flatten().collect()
+}
+
 /// Where 32 bytes, in either order, are first the private key of one of `points` on P-256.
 fn find_private_key(memory: &[u8], points: &HashSet<Vec<u8>>) -> Option<usize> {
     let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
@@ -88,6 +94,22 @@ fn x_coordinate(key: &PKey<Public>) -> Vec<u8> {
     let mut context = BigNumContext::new().unwrap();
     key.public_key().affine_coordinates(key.group(), &mut x, &mut y, &mut context).unwrap();
     x.to_vec_padded(32).unwrap()
+}
+
+/// The search itself: it finds each secret at an odd place, and none where none is.
+#[test]
+fn secrets_in_memory_are_found() {
+    let [one, other] = [random(16), random(64)];
+    let secrets = [("one", &one[..]), ("the other", &other[..])];
+    let mut memory = random(100_000);
+    assert_eq!(left(&memory, &secrets), []);
+    memory[77_777..][..16].copy_from_slice(&one);
+    assert_eq!(left(&memory, &secrets), [("one", 77_777)]);
+    memory[99_936..].copy_from_slice(&other);
+    assert_eq!(left(&memory, &secrets), [("one", 77_777), ("the other", 99_936)]);
+    memory[77_793] ^= 1;
+    memory[99_936] ^= 1;
+    assert_eq!(left(&memory, &secrets), [("one", 77_777)]);
 }
 
 /// The search itself: it finds a key at an odd place, in either order, and none where none is.
@@ -190,10 +212,7 @@ fn an_installation_leaves_no_secret_in_memory() {
         ("the other half of the image's key", &image_key[16..]),
         ("the middle of the message", &request.message[200_000..200_064]),
     ];
-    let left: Vec<_> = secrets
-        .into_iter()
-        .filter_map(|(what, secret)| Some((what, find(&memory, secret)?)))
-        .collect();
+    let left = left(&memory, &secrets);
     assert!(left.is_empty(), "in the broker's {} bytes, with offsets: {left:?}", memory.len());
     for (whose, key) in [("the provider's", &attestation_key), ("the TEE's", &tee_key)] {
         let found = find_private_key(&memory, &HashSet::from([x_coordinate(key)]));
