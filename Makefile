@@ -12,7 +12,7 @@ DEVICE_CRATES := otrp-ta otrp-personal otrp-conformance otrp-signer-ta otrp-agen
 ARM64 := --target aarch64-unknown-linux-gnu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup keys image lab rsa run shell test test-host test-device test-32 ports reproducible soak lint size bench fuzz clean
+.PHONY: help setup keys product image lab rsa run shell test test-host test-device test-32 ports reproducible soak lint size bench fuzz clean
 .NOTPARALLEL:
 # What these build is for QEMU and carries the development keys that `make keys` makes, so they ask for
 # them. `make image` does not: it wants the maker's own.
@@ -25,7 +25,7 @@ help:
 	@sed -n 's/^## \([a-z0-9-]*\): /  \1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 ## run: a TAM installs, updates and deletes a trusted application in OP-TEE under QEMU
-run: image
+run: product
 	@$(SCRIPTS)/build-host.sh otrp-tam otrp-keys otrp-qemu
 	@$(call PROGRAM,otrp-qemu) run
 
@@ -87,7 +87,7 @@ fuzz: setup
 	@$(SCRIPTS)/fuzz.sh $(or $(SECONDS),60) $(TARGETS)
 
 ## shell: a shell in the device's Linux
-shell: image
+shell: product
 	@$(SCRIPTS)/build-host.sh otrp-qemu
 	@$(call PROGRAM,otrp-qemu) shell
 
@@ -95,9 +95,14 @@ shell: image
 keys: setup
 	@$(SCRIPTS)/keys.sh
 
-## image: what a device boots, with your OTRP_TRUST_DIR and TA_SIGNING_KEY (.cache/image/product)
-image: setup
+# What a device boots: TF-A, OP-TEE with the broker, Linux (.cache/image/product)
+product: setup
 	@$(SCRIPTS)/build-image.sh product
+
+## image: the product to give away: a folder that runs in QEMU, or with BOARD=rpi3 an SD card
+image: product
+	@$(SCRIPTS)/build-host.sh otrp-qemu
+	@$(SCRIPTS)/release.sh
 
 ## lab: the same with what tests and benchmarks need (.cache/image/lab)
 lab: setup

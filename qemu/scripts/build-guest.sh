@@ -1,26 +1,28 @@
 #!/bin/bash
 # Packs the guest's file system: busybox, tee-supplicant, kernel modules and our programs.
-#   build-guest.sh VARIANT PROGRAM...    into .cache/guest/VARIANT.cpio; PROGRAMs go to /usr/bin
+#   build-guest.sh VARIANT PROGRAM...    into guest/VARIANT.cpio; PROGRAMs go to /usr/bin
 #
 # No trusted application is in it: whatever runs in the TEE came through the broker or the image.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
+# shellcheck source=../boards/qemu.conf
+. "$QEMU_DIR/boards/$BOARD.conf"
 
 GUEST=$CACHE/guest
 LIBRARIES=usr/lib/aarch64-linux-gnu
 VARIANT=${1:?a variant}
 shift
-MODULES=(optee 9pnet_virtio 9p virtio_net)
+STAMPS=$BUILD/stamp
 
 # The files' modes are the guest's, not the builder's.
 umask 022
 lock
-inputs=$(key "$(cat "$CACHE/stamp/guest")" "$(key_of_files "$0" "$QEMU_DIR/guest/init" "$@")")
+inputs=$(key "$(cat "$CACHE/stamp/guest")" "${BOARD_MODULES[*]}" "$(key_of_files "$0" "$QEMU_DIR"/guest/* "$@")")
 fresh "guest-$VARIANT" "$inputs" && exit
 unmark "guest-$VARIANT"
 say "packing the guest's file system ($VARIANT), about 2 s"
 
-root=$GUEST/$VARIANT
+root=$BUILD/guest/$VARIANT
 rm -rf "$root"
 mkdir -p "$root"/{bin,usr/bin,usr/sbin,$LIBRARIES,etc,root,modules}
 ln -s usr/lib "$root/lib"
@@ -31,6 +33,8 @@ cp "$GUEST/root/usr/sbin/tee-supplicant" "$root/usr/sbin/"
 for library in ld-linux-aarch64.so.1 libc.so.6 libm.so.6 libgcc_s.so.1 libteec.so.2; do
     cp -L "$GUEST/root/$LIBRARIES/$library" "$root/$LIBRARIES/"
 done
+cp "$QEMU_DIR/guest/dhcp" "$root/etc/dhcp"
+chmod 755 "$root/etc/dhcp"
 echo 'root:x:0:0:root:/root:/bin/sh' >"$root/etc/passwd"
 echo 'root:x:0:' >"$root/etc/group"
 for program; do
@@ -46,7 +50,7 @@ for program in "$root"/usr/{bin,sbin}/*; do
 done
 
 kernel=$(basename "$GUEST"/kernel/lib/modules/*)
-for module in "${MODULES[@]}"; do
+for module in "${BOARD_MODULES[@]}"; do
     modprobe -d "$GUEST/kernel" -S "$kernel" --show-depends "$module"
 done | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' | while read -r file; do
     name=${file##*/}
@@ -58,6 +62,6 @@ done | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' | while read -r file; do
 done
 chmod 755 "$root/init" "$root/bin/busybox"
 find "$root" -exec touch -h -d @0 {} +
-(cd "$root" && find . | LC_ALL=C sort | cpio -o -H newc -R 0:0 --reproducible --quiet) >"$GUEST/$VARIANT.cpio"
+(cd "$root" && find . | LC_ALL=C sort | cpio -o -H newc -R 0:0 --reproducible --quiet) >"$BUILD/guest/$VARIANT.cpio"
 rm -rf "$root"
 mark "guest-$VARIANT" "$inputs"

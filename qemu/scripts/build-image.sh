@@ -1,6 +1,6 @@
 #!/bin/bash
 # Builds all that a device boots from, from nothing; does what is not yet done.
-#   build-image.sh VARIANT...    into .cache/image/VARIANT, and .cache/image/samples
+#   build-image.sh VARIANT...    for the board, into image/VARIANT, and image/samples
 #
 # The image trusts the anchors in OTRP_TRUST_DIR, and TA_SIGNING_KEY (the public half, PEM) is OP-TEE's
 # own TA key. With ALLOW_DEV_KEYS=1 they may be development keys, and are those of `make keys` where they
@@ -9,7 +9,7 @@ set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
 BROKER=9e043ec0-1043-415e-853d-690a6d341054.stripped.elf
-CONFORMANCE=$CACHE/ta/7fc3b03e-d5b8-45c5-94cb-5b36ec23a5da.stripped.elf
+CONFORMANCE=$BUILD/ta/7fc3b03e-d5b8-45c5-94cb-5b36ec23a5da.stripped.elf
 
 keys_given() { [ -n "${OTRP_TRUST_DIR:-}" ] && [ -n "${TA_SIGNING_KEY:-}" ]; }
 
@@ -35,21 +35,21 @@ lock
 "$SCRIPTS/build-arm64.sh" programs
 for variant; do
     "$SCRIPTS/build-arm64.sh" tas "$variant"
-    early=("$CACHE/ta/$BROKER") programs=("$CACHE"/programs/otrp-*)
+    early=("$BUILD/ta/$BROKER") programs=("$BUILD"/programs/otrp-*)
     if [ "$variant" = rsa ]; then
-        early=("$CACHE/ta/rsa/$BROKER")
+        early=("$BUILD/ta/rsa/$BROKER")
     elif [ "$variant" = lab ]; then
         early+=("$CONFORMANCE")
-        programs+=("$CACHE"/programs/lab/*)
+        programs+=("$BUILD"/programs/lab/*)
         # A test installs it under another UUID, too.
-        mkdir -p "$CACHE/image/samples"
-        copy_if_changed "$CONFORMANCE" "$CACHE/image/samples/conformance.elf"
+        mkdir -p "$BUILD/image/samples"
+        copy_if_changed "$CONFORMANCE" "$BUILD/image/samples/conformance.elf"
     fi
     "$SCRIPTS/build-optee.sh" "$variant" "${early[@]}"
     "$SCRIPTS/build-guest.sh" "$variant" "${programs[@]}"
     "$SCRIPTS/assemble-image.sh" "$variant"
 done
-mkdir -p "$CACHE/image/samples"
+mkdir -p "$BUILD/image/samples"
 for sample in signer-v1 signer-v2; do
-    copy_if_changed "$CACHE/ta/$sample.stripped.elf" "$CACHE/image/samples/$sample.elf"
+    copy_if_changed "$BUILD/ta/$sample.stripped.elf" "$BUILD/image/samples/$sample.elf"
 done

@@ -1,8 +1,8 @@
 #!/bin/bash
-# Builds OP-TEE from a copy of its source with our pseudo TA and the emulated device's key, monotonic
-# counter and entropy added.
-#   build-optee.sh devkit                 the TA dev kit, into .cache/optee/devkit
-#   build-optee.sh VARIANT EARLY_TA...    the core with these early TAs, into .cache/optee/VARIANT:
+# Builds OP-TEE from a copy of its source with our pseudo TA and the board's key, monotonic counter and
+# entropy added.
+#   build-optee.sh devkit                 the TA dev kit, into optee/devkit
+#   build-optee.sh VARIANT EARLY_TA...    the core with these early TAs, into optee/VARIANT:
 #     product   the broker is the only way to install a TA
 #     rsa       the same; its broker has RSA keys
 #     lab       the same with what tests and benchmarks need; never for a device. It takes a deleted
@@ -14,20 +14,22 @@ set -euo pipefail
 # shellcheck source=../boards/qemu.conf
 . "$QEMU_DIR/boards/$BOARD.conf"
 
-SOURCE=$CACHE/src/optee-core
+SOURCE=$BUILD/src/optee-core
+STAMPS=$BUILD/stamp
 VARIANT=${1:?devkit or a variant}
 shift
 TA_SIGNING_KEY=$(realpath -m "${TA_SIGNING_KEY:-$CACHE/keys/dev/ta-signing.pub.pem}")
 
-# prepare_source: .cache/src/optee-core is the upstream tree plus our files. Ours are copied only when
+# prepare_source: src/optee-core is the upstream tree plus our files. Ours are copied only when
 # they differ, so that a change to the pseudo TA compiles that file and not everything.
 prepare_source() {
     local upstream=${OPTEE_OS_DIR:-$CACHE/src/optee-os} platform=$SOURCE/core/arch/arm/plat-$BOARD_OPTEE_PLATFORM file
     local inputs
-    inputs=$(key "$upstream" "$(key_of_tree "$upstream")" "$(declare -f prepare_source)" "$(key_of_files "$QEMU_DIR/optee/fs_htree_reset.patch")")
+    inputs=$(key "$upstream" "$(key_of_tree "$upstream")" "$(declare -f prepare_source)" "${BOARD_OPTEE_FILES[*]}" "$(key_of_files "$QEMU_DIR/optee/fs_htree_reset.patch")")
     if ! fresh optee-source "$inputs"; then
         unmark optee-source
         rm -rf "$SOURCE"
+        mkdir -p "${SOURCE%/*}"
         cp -a "$upstream" "$SOURCE"
         # A tree that has the repair, or none to repair, stays as it is.
         if grep -q 'rpc_write_head(\*ht_arg, 0, &dummy_head)' "$SOURCE/core/tee/fs_htree.c"; then
@@ -37,11 +39,11 @@ prepare_source() {
         # shellcheck disable=SC2016  # make expands them
         printf '\nsubdirs-$(CFG_OTRP_TA_STORE) += otrp\n' >>"$SOURCE/core/pta/sub.mk"
         # shellcheck disable=SC2016
-        printf '\nsrcs-y += device_huk.c device_entropy.c flash_counter.c\nsrcs-$(CFG_LAB_MEMORY) += lab_memory.c\n' >>"$platform/sub.mk"
+        printf '\nsrcs-y += %s\nsrcs-$(CFG_LAB_MEMORY) += lab_memory.c\n' "${BOARD_OPTEE_FILES[*]##*/}" >>"$platform/sub.mk"
         mark optee-source "$inputs"
     fi
-    for file in device_huk.c device_entropy.c flash_counter.c lab_memory.c; do
-        copy_if_changed "$QEMU_DIR/optee/$file" "$platform/$file"
+    for file in "${BOARD_OPTEE_FILES[@]}" optee/lab_memory.c; do
+        copy_if_changed "$QEMU_DIR/$file" "$platform/${file##*/}"
     done
     for file in "$ROOT"/ta/pta/*.[ch] "$ROOT/ta/pta/sub.mk"; do
         copy_if_changed "$file" "$SOURCE/core/pta/otrp/${file##*/}"
@@ -89,9 +91,9 @@ build() {
     local name=$1
     shift
     # The core says how often it was built in this folder.
-    rm -f "$CACHE/optee/$name/core/.buildcount"
+    rm -f "$BUILD/optee/$name/core/.buildcount"
     # Without a limit, OP-TEE's make would take this repository's commit for its own version.
-    logged "optee-$name" env GIT_CEILING_DIRECTORIES="$CACHE" SOURCE_DATE_EPOCH="$date" make -j"$JOBS" -C "$SOURCE" O="$CACHE/optee/$name" "${COMMON[@]}" "$@"
+    logged "optee-$name" env GIT_CEILING_DIRECTORIES="$BUILD" SOURCE_DATE_EPOCH="$date" make -j"$JOBS" -C "$SOURCE" O="$BUILD/optee/$name" "${COMMON[@]}" "$@"
 }
 
 lock
@@ -102,23 +104,23 @@ if [ "$VARIANT" = devkit ]; then
     # With the statistics of the heap, which cost nothing until a core asks: so what the lab measures is
     # the product's broker and no other.
     COMMON+=(CFG_WITH_STATS=y CFG_TA_STATS=y)
-    inputs=$(key "$(cat "$CACHE/stamp/optee-source")" "${COMMON[*]}")
+    inputs=$(key "$(cat "$STAMPS/optee-source")" "${COMMON[*]}")
     fresh optee-devkit "$inputs" && exit
     unmark optee-devkit
     say "building OP-TEE's TA dev kit, about 15 s"
-    rm -rf "$CACHE/optee/devkit"
+    rm -rf "$BUILD/optee/devkit"
     build devkit ta_dev_kit
     # The private key everybody has must not be at hand.
-    rm -f "$CACHE/optee/devkit/export-ta_arm64/keys/default_ta.pem"
+    rm -f "$BUILD/optee/devkit/export-ta_arm64/keys/default_ta.pem"
     mark optee-devkit "$inputs"
 else
     [ -e "$TA_SIGNING_KEY" ] || fail "$TA_SIGNING_KEY is missing; make it with: make keys"
     mapfile -t variant_flags < <(flags)
-    own=("$QEMU_DIR"/optee/*.c "$ROOT"/ta/pta/*.[ch] "$ROOT/ta/pta/sub.mk")
-    inputs=$(key "$(cat "$CACHE/stamp/optee-source")" "${COMMON[*]}" "${variant_flags[*]}" "$date" "$(key_of_files "${own[@]}" "$TA_SIGNING_KEY" "$@")")
+    own=("${BOARD_OPTEE_FILES[@]/#/$QEMU_DIR/}" "$QEMU_DIR/optee/lab_memory.c" "$ROOT"/ta/pta/*.[ch] "$ROOT/ta/pta/sub.mk")
+    inputs=$(key "$(cat "$STAMPS/optee-source")" "${COMMON[*]}" "${variant_flags[*]}" "$date" "$(key_of_files "${own[@]}" "$TA_SIGNING_KEY" "$@")")
     fresh "optee-$VARIANT" "$inputs" && exit
     unmark "optee-$VARIANT"
-    say "building OP-TEE core ($VARIANT), $([ -d "$CACHE/optee/$VARIANT" ] && echo "about 10 s when little changed" || echo "about 40 s")"
+    say "building OP-TEE core ($VARIANT), $([ -d "$BUILD/optee/$VARIANT" ] && echo "about 10 s when little changed" || echo "about 40 s")"
     build "$VARIANT" "${variant_flags[@]}" TA_PUBLIC_KEY="$TA_SIGNING_KEY" EARLY_TA_PATHS="$*" all
     mark "optee-$VARIANT" "$inputs"
 fi

@@ -13,14 +13,14 @@ set -euo pipefail
 export CARGO_TARGET_DIR=${OTRP_TARGET_DIR:-$CACHE/target}
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
 # A toolchain with the standard library's source names that by its own place.
-CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS="-C target-feature=$BOARD_RUST_FEATURES $(prefix_maps --remap-path-prefix)\
+CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS="${BOARD_RUST_FEATURES:+-C target-feature=$BOARD_RUST_FEATURES }$(prefix_maps --remap-path-prefix)\
 --remap-path-prefix=$(rustc --print sysroot)/lib/rustlib/src=/rust"
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS
 CFLAGS_aarch64_unknown_linux_gnu=$(prefix_maps -ffile-prefix-map)
 SOURCE_DATE_EPOCH=$(source_date)
 export CFLAGS_aarch64_unknown_linux_gnu SOURCE_DATE_EPOCH
 export OTRP_HWCAP=$BOARD_HWCAP
-export TA_DEV_KIT_DIR=${OTRP_DEV_KIT:-$CACHE/optee/devkit/export-ta_arm64}
+export TA_DEV_KIT_DIR=${OTRP_DEV_KIT:-$BUILD/optee/devkit/export-ta_arm64}
 export OPTEE_CLIENT_EXPORT=$CACHE/guest/client
 OTRP_TRUST_DIR=$(realpath -m "${OTRP_TRUST_DIR:-$CACHE/keys/dev/trust}")
 export OTRP_TRUST_DIR

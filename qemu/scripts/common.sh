@@ -11,10 +11,24 @@ QEMU_DIR=$(dirname "$SCRIPTS")
 ROOT=$(dirname "$QEMU_DIR")
 CACHE=$ROOT/.cache
 BOARD=${BOARD:-qemu}
+# What is built for a board: the emulated one has .cache itself, any other a folder of its own.
+if [ "$BOARD" = qemu ]; then
+    BUILD=$CACHE
+else
+    BUILD=$CACHE/boards/$BOARD
+fi
+# A script whose steps are a board's sets this to $BUILD/stamp.
+STAMPS=$CACHE/stamp
 # Python tools of OP-TEE need the distribution's modules, whatever python3 a user has first in PATH.
 PYTHON3=/usr/bin/python3
 JOBS=$(nproc)
 export PATH=$PATH:/usr/sbin:/sbin
+
+# Stops with a list where there are no settings for the board.
+[ -e "$QEMU_DIR/boards/$BOARD.conf" ] || {
+    printf 'error: there is no board %s; there are: %s\n' "$BOARD" "$(cd "$QEMU_DIR/boards" && echo *.conf | sed 's/\.conf//g')" >&2
+    exit 1
+}
 
 say() { printf '%s\n' "$*" >&2; }
 fail() {
@@ -49,12 +63,12 @@ key_of_tree() {
     find "$@" -name .git -prune -o \( -type f -o -type l \) -printf '%p %s %T@\n' | LC_ALL=C sort | sha256sum | cut -c1-64
 }
 
-fresh() { [ -e "$CACHE/stamp/$1" ] && [ "$(cat "$CACHE/stamp/$1")" = "$2" ]; }
+fresh() { [ -e "$STAMPS/$1" ] && [ "$(cat "$STAMPS/$1")" = "$2" ]; }
 mark() {
-    mkdir -p "$CACHE/stamp"
-    printf '%s\n' "$2" >"$CACHE/stamp/$1"
+    mkdir -p "$STAMPS"
+    printf '%s\n' "$2" >"$STAMPS/$1"
 }
-unmark() { rm -f "$CACHE/stamp/$1"; }
+unmark() { rm -f "$STAMPS/$1"; }
 
 # logged NAME COMMAND...: run quietly; a failure shows the end of the log and ends the script.
 logged() {

@@ -6,6 +6,8 @@
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 . "$SCRIPTS/private-apt.sh"
+# shellcheck source=../boards/qemu.conf
+. "$QEMU_DIR/boards/$BOARD.conf"
 
 OPTEE_OS_VERSION=4.10.0-2
 TF_A_VERSION=2.12.1+dfsg-1
@@ -96,6 +98,22 @@ fetch_guest() {
     mark guest "$1"
 }
 
+# fetch_firmware: what the board's maker has for its boot partition, and Debian beside `main`.
+fetch_firmware() {
+    local package=$BOARD_FIRMWARE_PACKAGE STAMPS=$BUILD/stamp
+    fresh firmware "$(key "$GUEST_SUITE" "$package")" && return
+    unmark firmware
+    say "downloading the board's boot firmware, about 10 s"
+    # Lists of its own, that cost nothing: those of `main` may be in use.
+    private_apt "$CACHE/apt-firmware" arm64 arm64 <<<"deb [signed-by=$DEBIAN_KEYRING] $(mirror) $GUEST_SUITE non-free-firmware"
+    rm -rf "$BUILD/firmware"
+    mkdir -p "$BUILD/firmware/root"
+    download "$BUILD/firmware" "$package/$GUEST_SUITE"
+    dpkg-deb -x "$BUILD"/firmware/*.deb "$BUILD/firmware/root"
+    unset APT_CONFIG
+    mark firmware "$(key "$GUEST_SUITE" "$package")"
+}
+
 lock
 if [ -z "${OPTEE_OS_DIR:-}" ]; then
     fetch_source optee-os "$OPTEE_OS_VERSION" "$OPTEE_OS_FILES" OPTEE_OS_DIR
@@ -110,3 +128,4 @@ elif [ ! -e "$TF_A_DIR/bl31/bl31.mk" ]; then
     fail "TF_A_DIR=$TF_A_DIR is no TF-A source tree"
 fi
 fetch_guest "$(key "$GUEST_SUITE" "${GUEST_PACKAGES[@]}" "${CLIENT_PACKAGES[@]}")"
+[ -z "${BOARD_FIRMWARE_PACKAGE:-}" ] || fetch_firmware

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Installs the Debian packages the build needs and the machine lacks; silent when there are none.
-#   host-packages.sh [lint|fuzz|32]     adds what only `make lint`, `make fuzz` or `make test-32` uses
+#   host-packages.sh [lint|fuzz|32|card]    adds what only `make lint`, `make fuzz`, `make test-32` or an
+#                                           image of a card needs
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
@@ -13,7 +14,8 @@ gcc                     links the host programs
 libc6-dev               C library to link the host programs with
 make                    builds TF-A and OP-TEE
 patch                   applies the distribution's security fixes to OP-TEE and TF-A
-device-tree-compiler    OP-TEE's build
+device-tree-compiler    OP-TEE's build; changes the device trees of boards
+e2fsprogs               makes the disks of boards
 python3                 OP-TEE's build
 python3-pyelftools      OP-TEE's build
 python3-cryptography    OP-TEE's build
@@ -26,6 +28,10 @@ ca-certificates         cargo's downloads
 LIST
     if [ "${1:-}" = lint ]; then
         echo "shellcheck              checks the shell scripts"
+    elif [ "${1:-}" = card ]; then
+        echo "fdisk                   partitions the image of a card"
+        echo "dosfstools              makes its boot partition"
+        echo "mtools                  writes its boot partition"
     elif [ "${1:-}" = fuzz ]; then
         echo "g++                     compiles LLVM's fuzzer, which libfuzzer-sys brings as source"
     elif [ "${1:-}" = 32 ]; then

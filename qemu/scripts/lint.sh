@@ -53,4 +53,4 @@ else
 fi
 
 say "shell scripts"
-shellcheck qemu/scripts/*.sh qemu/boards/*.conf qemu/guest/init .ci/run
+shellcheck qemu/scripts/*.sh qemu/boards/*.conf qemu/guest/* .ci/run

@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use otrp_keys::ocsp::Period;
 
 use crate::guest::{Guest, HOST};
+use crate::image::Builds;
 use crate::operator::{self, OCSP_HOURS};
 
 /// The security domain of the sample.
@@ -56,11 +57,11 @@ pub enum Suite {
 }
 
 impl Suite {
-    /// The folder of the image to boot, in the cache.
+    /// The variant of the image to boot.
     pub const fn image(self) -> &'static str {
         match self {
-            Self::Elliptic => "image/product",
-            Self::Rsa => "image/rsa",
+            Self::Elliptic => "product",
+            Self::Rsa => "rsa",
         }
     }
 
@@ -87,7 +88,7 @@ pub struct Deployment {
     suite: Suite,
     /// The TAM's name among the development keys.
     name: &'static str,
-    cache: PathBuf,
+    builds: Builds,
     keys: PathBuf,
     folder: PathBuf,
     tam: Option<Tam>,
@@ -110,22 +111,21 @@ impl Drop for Tam {
 
 impl Deployment {
     /// Answers for the TAM and starts it; its files go to `folder`.
-    pub fn start(cache: &Path, folder: PathBuf, suite: Suite) -> Result<Self> {
-        Self::start_as(suite.tam(), cache, folder, suite)
+    pub fn start(builds: &Builds, folder: PathBuf, suite: Suite) -> Result<Self> {
+        Self::start_as(suite.tam(), builds, folder, suite)
     }
 
     /// The same with the TAM of this name among the development keys, whose keys are of `suite`.
     pub fn start_as(
         name: &'static str,
-        cache: &Path,
+        builds: &Builds,
         folder: PathBuf,
         suite: Suite,
     ) -> Result<Self> {
-        let keys = std::path::absolute(cache.join("keys/dev"))?;
+        let keys = std::path::absolute(builds.keys())?;
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let folder = std::path::absolute(folder)?;
-        let cache = cache.to_owned();
-        let mut deployment = Self { suite, name, cache, keys, folder, tam: None };
+        let mut deployment = Self { suite, name, builds: builds.clone(), keys, folder, tam: None };
         deployment.answer_ocsp()?;
         deployment.desire(Desired::Nothing)?;
         deployment.tam = Some(deployment.start_tam()?);
@@ -160,9 +160,7 @@ impl Deployment {
 
     /// The sample's program in a version.
     pub fn sample(&self, version: u32) -> Result<Vec<u8>> {
-        let elf = self.cache.join(format!("image/samples/signer-v{}.elf", version.min(2)));
-        fs::read(&elf)
-            .with_context(|| format!("cannot read {}; `make image` builds it", elf.display()))
+        self.builds.sample(&format!("signer-v{}.elf", version.min(2)))
     }
 
     /// Has the service provider sign the sample in a version; the name of the file.

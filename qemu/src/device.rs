@@ -1,19 +1,23 @@
-//! Emulated devices: a folder with a hardware key, flash, secure storage and logs.
+//! Emulated devices: a folder with a hardware key, boot file, secure storage and logs.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::board::{Board, Flash};
+
 /// The hardware unique key that the device's TEE derives all its keys from.
 pub type HardwareKey = [u8; 16];
 
-/// What QEMU's `virt` machine takes for the flash that only the secure world sees.
-const FLASH_SIZE: u64 = 64 << 20;
-/// The last two erase blocks hold the monotonic counter; see qemu/optee/flash_counter.c.
-const COUNTER_SIZE: u64 = 2 * (256 << 10);
+/// What a new device has of the image's disk, where its board has one.
+const DISK: &str = "disk.img";
+/// Its hardware key.
+const KEY: &str = "huk";
+/// What keeps others from the device.
+const LOCK: &str = "lock";
 
 /// An emulated device, held exclusively: no two machines run on the same one.
 #[derive(Debug)]
@@ -32,7 +36,7 @@ impl Device {
         let storage = directory.join("storage");
         fs::create_dir_all(&storage)
             .with_context(|| format!("cannot make {}", storage.display()))?;
-        let lock_path = directory.join("lock");
+        let lock_path = directory.join(LOCK);
         let lock = File::create(&lock_path)
             .with_context(|| format!("cannot make {}", lock_path.display()))?;
         match lock.try_lock() {
@@ -55,10 +59,11 @@ impl Device {
         fs::remove_dir_all(&storage)
             .with_context(|| format!("cannot remove {}", storage.display()))?;
         fs::create_dir(&storage)?;
-        for file in [self.hardware_key_path(), self.flash_path()] {
-            match fs::remove_file(file) {
-                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
-                _ => {}
+        // Key, disk, boot files with a counter, and the logs of what it was.
+        for entry in fs::read_dir(&self.directory)? {
+            let entry = entry?;
+            if entry.file_type()?.is_file() && entry.file_name() != LOCK {
+                fs::remove_file(entry.path())?;
             }
         }
         self.make_hardware_key()
@@ -81,40 +86,28 @@ impl Device {
         bytes.try_into().map_err(|_| anyhow::anyhow!("{} does not hold 16 octets", path.display()))
     }
 
-    /// Writes what the device boots to its flash and returns the flash's file. The monotonic counter
-    /// that OP-TEE keeps in the same flash stays; in a new flash it is erased.
-    pub fn write_flash(&self, boot: &[u8]) -> Result<PathBuf> {
-        let path = self.flash_path();
-        self.open_flash(boot).with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(path)
+    /// Writes what the device boots from.
+    pub fn write_boot_file(&self, board: &Board, boot: &[u8]) -> Result<()> {
+        write_boot_file(&self.directory.join(&board.boot_file), board, boot)
     }
 
-    fn open_flash(&self, boot: &[u8]) -> Result<()> {
-        ensure!(
-            u64::try_from(boot.len())? <= FLASH_SIZE - COUNTER_SIZE,
-            "the image is too large for the flash"
-        );
-        let path = self.flash_path();
-        let mut flash = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
-        if flash.metadata()?.len() != FLASH_SIZE {
-            flash.seek(SeekFrom::Start(FLASH_SIZE - COUNTER_SIZE))?;
-            flash.write_all(&vec![0xff; usize::try_from(COUNTER_SIZE)?])?;
+    /// Gives a device that has no disk a copy of this one.
+    pub fn make_disk(&self, disk: &Path) -> Result<()> {
+        let own = self.directory.join(DISK);
+        if own.exists() {
+            return Ok(());
         }
-        flash.rewind()?;
-        Ok(flash.write_all(boot)?)
-    }
-
-    fn flash_path(&self) -> PathBuf {
-        self.directory.join("flash.bin")
+        let copy = || fs::copy(disk, &own);
+        copy().with_context(|| format!("cannot copy {}", disk.display()))?;
+        Ok(())
     }
 
     fn hardware_key_path(&self) -> PathBuf {
-        self.directory.join("huk")
+        self.directory.join(KEY)
     }
 
     fn make_hardware_key(&self) -> Result<()> {
-        let mut key = HardwareKey::default();
-        File::open("/dev/urandom")?.read_exact(&mut key)?;
+        let key = random_key()?;
         let path = self.hardware_key_path();
         OpenOptions::new()
             .write(true)
@@ -124,6 +117,35 @@ impl Device {
             .and_then(|mut file| file.write_all(&key))
             .with_context(|| format!("cannot write {}", path.display()))
     }
+}
+
+/// A new device's hardware key.
+pub fn random_key() -> Result<HardwareKey> {
+    let mut key = HardwareKey::default();
+    File::open("/dev/urandom")?.read_exact(&mut key)?;
+    Ok(key)
+}
+
+/// Writes a boot file. Where it is a flash, the monotonic counter that OP-TEE keeps in it stays; in
+/// a new flash it is erased.
+pub fn write_boot_file(path: &Path, board: &Board, boot: &[u8]) -> Result<()> {
+    let written = match board.flash {
+        Some(flash) => write_flash(path, flash, boot),
+        None => fs::write(path, boot).map_err(Into::into),
+    };
+    written.with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn write_flash(path: &Path, Flash { size, counter_size }: Flash, boot: &[u8]) -> Result<()> {
+    let counter = size.checked_sub(counter_size).context("the counter is larger than its flash")?;
+    ensure!(u64::try_from(boot.len())? <= counter, "the image is too large for the flash");
+    let mut flash = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+    if flash.metadata()?.len() != size {
+        flash.seek(SeekFrom::Start(counter))?;
+        flash.write_all(&vec![0xff; usize::try_from(counter_size)?])?;
+    }
+    flash.rewind()?;
+    Ok(flash.write_all(boot)?)
 }
 
 #[cfg(test)]
@@ -151,7 +173,11 @@ mod tests {
     fn keeps_the_counter_in_the_flash_until_wiped() {
         let folder = tempfile::tempdir().unwrap();
         let device = Device::open_or_create(folder.path()).unwrap();
-        let path = device.write_flash(b"one").unwrap();
+        let path = device.directory().join("flash.bin");
+        let write = |boot: &[u8]| {
+            write_flash(&path, Flash { size: 64 << 20, counter_size: 512 << 10 }, boot).unwrap();
+        };
+        write(b"one");
         let flash = fs::read(&path).unwrap();
         assert_eq!(flash.len(), 64 << 20);
         assert!(flash[(64 << 20) - (512 << 10)..].iter().all(|octet| *octet == 0xff));
@@ -159,12 +185,12 @@ mod tests {
         let mut file = OpenOptions::new().write(true).open(&path).unwrap();
         file.seek(SeekFrom::End(-8)).unwrap();
         file.write_all(b"counted!").unwrap();
-        device.write_flash(b"other").unwrap();
+        write(b"other");
         let flash = fs::read(&path).unwrap();
         assert!(flash.starts_with(b"other") && flash.ends_with(b"counted!"));
 
         device.wipe().unwrap();
-        device.write_flash(b"other").unwrap();
+        write(b"other");
         assert!(fs::read(&path).unwrap().ends_with(&[0xff; 8]));
     }
 

@@ -13,7 +13,7 @@ use openssl::nid::Nid;
 use crate::deployment::{DOMAIN, Deployment, Desired, SERVICE_PROVIDER, SIGNER, Suite};
 use crate::device::Device;
 use crate::guest::Guest;
-use crate::image::Image;
+use crate::image::{Builds, Image};
 use crate::machine::Machine;
 
 /// The exit code of the client when there is no trusted application of that UUID.
@@ -27,7 +27,12 @@ const PERSONALIZATION: [&str; 2] =
 const DIGEST: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
 /// Runs the whole flow on a new device in `device` and reports a line for each step.
-pub fn run(cache: &Path, device: &Path, suite: Suite, report: &mut dyn FnMut(&str)) -> Result<()> {
+pub fn run(
+    builds: &Builds,
+    device: &Path,
+    suite: Suite,
+    report: &mut dyn FnMut(&str),
+) -> Result<()> {
     let start = Instant::now();
     let device = Device::open_or_create(device)?;
     device.wipe()?;
@@ -36,9 +41,9 @@ pub fn run(cache: &Path, device: &Path, suite: Suite, report: &mut dyn FnMut(&st
     let mut steps = Steps { report, count: 0 };
 
     let deployment = steps.step("TAM started, sample signed by its service provider", || {
-        Ok((Deployment::start(cache, folder, suite)?, String::new()))
+        Ok((Deployment::start(builds, folder, suite)?, String::new()))
     })?;
-    let image = || Image::open(cache.join(suite.image()));
+    let image = || builds.image(suite.image());
     let outcome = drive(&mut steps, &deployment, device, &image);
     if outcome.is_err() {
         let log = deployment.tam_log();

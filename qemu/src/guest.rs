@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::process::Child;
 use std::time::{Duration, Instant};
@@ -20,6 +21,8 @@ const POWER_OFF_TIMEOUT: Duration = Duration::from_secs(30);
 /// An answer longer than this is a broken protocol, not a long output.
 const OUTPUT_LIMIT: u64 = 256 << 20;
 const LOG_TAIL_LINES: usize = 15;
+/// How often a guest is looked for that is to open its connection.
+const CONNECTION_INTERVAL: Duration = Duration::from_millis(20);
 /// How often [`Guest::run_and_cut`] asks whether it is time.
 const CUT_INTERVAL: Duration = Duration::from_millis(2);
 
@@ -72,12 +75,17 @@ pub struct Guest {
 impl Guest {
     /// Waits until `process` says on `control` that it takes commands.
     pub(crate) fn wait_for(
-        process: Child,
-        control: UnixStream,
+        mut process: Child,
+        link: Link,
         device: Device,
         timeout: Duration,
     ) -> Result<Self> {
-        let control = Deadlined { stream: control, deadline: Instant::now() + timeout };
+        let deadline = Instant::now() + timeout;
+        let stream = link.open(&mut process, deadline).map_err(|error| {
+            end(&mut process);
+            with_logs(&device, &error.context("the guest does not boot"))
+        })?;
+        let control = Deadlined { stream, deadline };
         let mut guest = Self { process, control: BufReader::new(control), device: Some(device) };
         let greeting = guest.read_line();
         match greeting {
@@ -181,7 +189,7 @@ impl Guest {
     /// Shuts down in order, and hands the device back.
     pub fn power_off(mut self) -> Result<Device> {
         ensure!(self.device.is_some(), "the guest is down");
-        self.control.get_ref().stream.shutdown(std::net::Shutdown::Both)?;
+        self.control.get_ref().stream.close()?;
         let deadline = Instant::now() + POWER_OFF_TIMEOUT;
         while self.process.try_wait()?.is_none() {
             if Instant::now() > deadline {
@@ -243,30 +251,45 @@ impl Guest {
     /// Ends a guest that cannot be talked to any more; adds the ends of its logs to the error.
     fn lost(&mut self, error: anyhow::Error) -> anyhow::Error {
         self.cut_power();
-        let mut report = format!("{error:#}");
-        for name in ["qemu.log", "console.log", "secure.log"] {
-            let log = self.log(name).unwrap_or_default();
-            let lines: Vec<_> = log.lines().collect();
-            if !lines.is_empty() {
-                let tail = &lines[lines.len().saturating_sub(LOG_TAIL_LINES)..];
-                report += &format!("\n--- end of {name}\n{}", tail.join("\n"));
-            }
+        match self.device.take() {
+            Some(device) => with_logs(&device, &error),
+            None => error,
         }
-        self.device = None;
-        anyhow!(report)
     }
 
     fn log(&self, name: &str) -> Result<String> {
-        let path = self.device()?.directory().join(name);
-        let octets = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        Ok(String::from_utf8_lossy(&octets).into_owned())
+        log(self.device()?, name)
     }
 
     fn cut_power(&mut self) {
-        // Fails only when the process has ended already.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        end(&mut self.process);
     }
+}
+
+fn end(process: &mut Child) {
+    // Fails only when the process has ended already.
+    let _ = process.kill();
+    let _ = process.wait();
+}
+
+fn log(device: &Device, name: &str) -> Result<String> {
+    let path = device.directory().join(name);
+    let octets = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(String::from_utf8_lossy(&octets).into_owned())
+}
+
+/// The error with the ends of the device's logs.
+fn with_logs(device: &Device, error: &anyhow::Error) -> anyhow::Error {
+    let mut report = format!("{error:#}");
+    for name in ["qemu.log", "console.log", "secure.log"] {
+        let log = log(device, name).unwrap_or_default();
+        let lines: Vec<_> = log.lines().collect();
+        if !lines.is_empty() {
+            let tail = &lines[lines.len().saturating_sub(LOG_TAIL_LINES)..];
+            report += &format!("\n--- end of {name}\n{}", tail.join("\n"));
+        }
+    }
+    anyhow!(report)
 }
 
 impl Drop for Guest {
@@ -281,10 +304,89 @@ impl fmt::Debug for Guest {
     }
 }
 
+/// Where the guest is driven through.
+#[derive(Debug)]
+pub(crate) enum Link {
+    /// One end of what QEMU has the other end of.
+    Open(UnixStream),
+    /// Where the guest is going to connect to.
+    Expected(TcpListener),
+}
+
+impl Link {
+    /// Waits for the guest's connection where it has to make one.
+    fn open(self, process: &mut Child, deadline: Instant) -> Result<Stream> {
+        let listener = match self {
+            Self::Open(stream) => return Ok(Stream::Local(stream)),
+            Self::Expected(listener) => listener,
+        };
+        listener.set_nonblocking(true)?;
+        loop {
+            match listener.accept() {
+                Ok((stream, _)) => {
+                    stream.set_nonblocking(false)?;
+                    // A request is written at once and waited for.
+                    stream.set_nodelay(true)?;
+                    return Ok(Stream::Network(stream));
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error.into()),
+            }
+            if let Some(status) = process.try_wait()? {
+                bail!("QEMU ended with {status}");
+            }
+            ensure!(Instant::now() < deadline, timed_out());
+            std::thread::sleep(CONNECTION_INTERVAL);
+        }
+    }
+}
+
+/// An open [`Link`].
+#[derive(Debug)]
+enum Stream {
+    Local(UnixStream),
+    Network(TcpStream),
+}
+
+impl Stream {
+    fn read_within(&mut self, time: Duration, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Local(stream) => {
+                stream.set_read_timeout(Some(time))?;
+                stream.read(buffer)
+            }
+            Self::Network(stream) => {
+                stream.set_read_timeout(Some(time))?;
+                stream.read(buffer)
+            }
+        }
+    }
+
+    fn write_within(&mut self, time: Duration, buffer: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Local(stream) => {
+                stream.set_write_timeout(Some(time))?;
+                stream.write(buffer)
+            }
+            Self::Network(stream) => {
+                stream.set_write_timeout(Some(time))?;
+                stream.write(buffer)
+            }
+        }
+    }
+
+    fn close(&self) -> io::Result<()> {
+        match self {
+            Self::Local(stream) => stream.shutdown(Shutdown::Both),
+            Self::Network(stream) => stream.shutdown(Shutdown::Both),
+        }
+    }
+}
+
 /// A stream whose reads and writes end at a deadline.
 #[derive(Debug)]
 struct Deadlined {
-    stream: UnixStream,
+    stream: Stream,
     deadline: Instant,
 }
 
@@ -299,15 +401,15 @@ impl Deadlined {
 
 impl Read for Deadlined {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.stream.set_read_timeout(Some(self.remaining()?))?;
-        self.stream.read(buffer).map_err(would_block_is_timed_out)
+        let remaining = self.remaining()?;
+        self.stream.read_within(remaining, buffer).map_err(would_block_is_timed_out)
     }
 }
 
 impl Write for Deadlined {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        self.stream.set_write_timeout(Some(self.remaining()?))?;
-        self.stream.write(buffer).map_err(would_block_is_timed_out)
+        let remaining = self.remaining()?;
+        self.stream.write_within(remaining, buffer).map_err(would_block_is_timed_out)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -324,7 +426,7 @@ fn timed_out() -> io::Error {
 }
 
 /// A word for the shell.
-fn quoted(word: &str) -> String {
+pub(crate) fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 

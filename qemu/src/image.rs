@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
+use crate::board::Board;
 use crate::device::HardwareKey;
 
 /// BL2, BL31 and OP-TEE's two parts with the names TF-A's BL1 and BL2 find them by: the UUIDs of
@@ -18,15 +19,71 @@ const PACKAGED: [(&str, [u8; 16]); 4] = [
 const OPTEE: &str = "tee-pager_v2.bin";
 /// Stands before the place of the hardware key in OP-TEE; see qemu/optee/device_huk.c.
 const KEY_MARKER: &[u8] = b"@@DEVICE-HUK-01@";
-/// Where TF-A's platform `qemu` looks for the package in the flash (PLAT_QEMU_FIP_BASE).
-const PACKAGE_OFFSET: usize = 0x4_0000;
-/// The secure ROM that BL1 runs from (BL1_RO_SIZE).
+/// The secure ROM that BL1 runs from (BL1_RO_SIZE), the same on all boards.
 const BL1_SIZE_MAX: usize = 0x2_0000;
+
+/// The board that is meant where none is named.
+pub const DEFAULT_BOARD: &str = "qemu";
+
+/// What `make` has built for a board.
+#[derive(Debug, Clone)]
+pub struct Builds {
+    cache: PathBuf,
+    board: String,
+}
+
+impl Builds {
+    /// For QEMU's own board, in this cache.
+    pub fn new(cache: impl Into<PathBuf>) -> Self {
+        Self { cache: cache.into(), board: DEFAULT_BOARD.to_owned() }
+    }
+
+    /// For another board.
+    pub fn board(self, board: &str) -> Self {
+        Self { board: board.to_owned(), ..self }
+    }
+
+    /// The folder of the development keys, which all boards share.
+    pub fn keys(&self) -> PathBuf {
+        self.cache.join("keys/dev")
+    }
+
+    /// The image that a variant's device boots: `product`, `rsa` or `lab`.
+    pub fn image(&self, variant: &str) -> Result<Image> {
+        Image::open(self.images().join(variant))
+            .with_context(|| format!("there is no image {variant} for the board {}", self.board))
+    }
+
+    /// The program of a sample, by its file's name.
+    pub fn sample(&self, name: &str) -> Result<Vec<u8>> {
+        let path = self.images().join("samples").join(name);
+        fs::read(&path)
+            .with_context(|| format!("cannot read {}; `make image` builds it", path.display()))
+    }
+
+    /// The folder of the emulated device of this name.
+    pub fn device(&self, name: &str) -> PathBuf {
+        self.folder().join("devices").join(name)
+    }
+
+    fn images(&self) -> PathBuf {
+        self.folder().join("image")
+    }
+
+    fn folder(&self) -> PathBuf {
+        if self.board == DEFAULT_BOARD {
+            self.cache.clone()
+        } else {
+            self.cache.join("boards").join(&self.board)
+        }
+    }
+}
 
 /// A folder that `make image` has filled.
 #[derive(Debug, Clone)]
 pub struct Image {
     directory: PathBuf,
+    board: Board,
 }
 
 impl Image {
@@ -40,21 +97,27 @@ impl Image {
                 directory.join(file).display()
             );
         }
-        Ok(Self { directory })
+        let board = Board::read(&directory.join("board"))?;
+        Ok(Self { directory, board })
     }
 
-    /// Linux, uncompressed.
-    pub fn kernel(&self) -> PathBuf {
-        self.directory.join("kernel")
+    /// The board it is for.
+    pub const fn board(&self) -> &Board {
+        &self.board
     }
 
-    /// The guest's file system.
-    pub fn initrd(&self) -> PathBuf {
-        self.directory.join("initrd.cpio")
+    /// The folder it lies in.
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
 
-    /// The boot flash of the device with this hardware key.
-    pub fn flash(&self, key: &HardwareKey) -> Result<Vec<u8>> {
+    /// One of its files.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// What the device with this hardware key boots from: the first stage, and TF-A's package.
+    pub fn boot_file(&self, key: &HardwareKey) -> Result<Vec<u8>> {
         let first_stage = read(&self.directory, "bl1.bin")?;
         ensure!(first_stage.len() <= BL1_SIZE_MAX, "bl1.bin is too large for the boot ROM");
         let mut parts = Vec::new();
@@ -65,10 +128,15 @@ impl Image {
             }
             parts.push((uuid, content));
         }
-        let mut flash = first_stage;
-        flash.resize(PACKAGE_OFFSET, 0);
-        flash.extend(package(&parts));
-        Ok(flash)
+        let package = package(&parts);
+        ensure!(
+            package.len() <= self.board.package_limit,
+            "the package is too large for the board"
+        );
+        let mut boot = first_stage;
+        boot.resize(self.board.package_offset, 0);
+        boot.extend(package);
+        Ok(boot)
     }
 }
 

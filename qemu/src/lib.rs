@@ -20,6 +20,7 @@
 //! Servers on the host's loopback are reached from the guest at [`guest::HOST`].
 
 pub mod bench;
+pub mod board;
 pub mod deployment;
 pub mod device;
 pub mod flow;

@@ -1,27 +1,37 @@
-//! The QEMU command line: ARMv8 `virt` with the secure world, one device, one image.
+//! The QEMU command line: what the board says, for one device and one image.
 
-use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 
+use crate::board::{Control, Words};
 use crate::device::Device;
-use crate::guest::Guest;
+use crate::guest::{Guest, HOST, Link, quoted};
 use crate::image::Image;
 
+/// What is the same for all boards.
+const GENERAL: [&str; 8] = [
+    "-nodefaults",
+    "-display",
+    "none",
+    "-monitor",
+    "none",
+    "-no-reboot",
+    "-accel",
+    "tcg,thread=multi",
+];
 const QEMU: &str = "qemu-system-aarch64";
-/// TF-A is built to jump here (PRELOADED_BL33_BASE in the board's settings).
-const KERNEL_ADDRESS: u64 = 0x4400_0000;
-/// Behind the largest kernel, within the smallest memory.
-const INITRD_ADDRESS: u64 = 0x4800_0000;
-/// A boot takes 3 s; a busy machine may need a multiple of it.
-const BOOT_TIMEOUT: Duration = Duration::from_secs(120);
+/// Changes device trees; a package that the build needs has it.
+const FDTPUT: &str = "fdtput";
+/// A boot takes 3 s, that of a Raspberry Pi 40 s; a busy machine may need a multiple of it.
+const BOOT_TIMEOUT: Duration = Duration::from_secs(240);
 
 /// A device with an image to boot.
 #[derive(Debug)]
@@ -50,106 +60,134 @@ impl Machine {
 
     /// Boots and waits until the guest takes commands.
     pub fn boot(self) -> Result<Guest> {
-        let (ours, theirs) = UnixStream::pair()?;
         let messages = File::create(self.device.directory().join("qemu.log"))?;
-        let mut qemu = self.command()?;
-        // QEMU's standard input is its end of the control port: no socket file, and an orphaned
-        // guest sees the port close and powers off.
-        qemu.args(["-chardev", "socket,id=control,fd=0"])
-            .args(["-device", "virtserialport,chardev=control,name=control"])
-            .stdin(OwnedFd::from(theirs))
-            .stdout(messages.try_clone()?)
+        let driven = &self.image.board().driven;
+        let (mut qemu, link) = match self.image.board().control {
+            Control::Descriptor => {
+                let (ours, theirs) = UnixStream::pair()?;
+                let mut qemu = self.command(driven, "")?;
+                // QEMU's standard input is its end of the control port: no socket file, and an
+                // orphaned guest sees the port close and powers off.
+                qemu.stdin(OwnedFd::from(theirs));
+                (qemu, Link::Open(ours))
+            }
+            Control::Network => {
+                let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+                let control = format!("otrp.control={HOST}:{}", listener.local_addr()?.port());
+                let mut qemu = self.command(driven, &control)?;
+                qemu.stdin(Stdio::null());
+                (qemu, Link::Expected(listener))
+            }
+        };
+        qemu.stdout(messages.try_clone()?)
             .stderr(messages)
             // Ctrl-C at the terminal is for us; the guest is powered off in order.
             .process_group(0);
-        let process = qemu.spawn().map_err(cannot_start)?;
+        let process = qemu.spawn().map_err(|error| cannot_start(QEMU, error))?;
         drop(qemu);
-        Guest::wait_for(process, ours, self.device, self.boot_timeout)
+        Guest::wait_for(process, link, self.device, self.boot_timeout)
     }
 
     /// Boots to a shell at this terminal; returns when the shell ends.
     pub fn interactive(self) -> Result<ExitStatus> {
-        self.command()?
-            .args(["-chardev", "stdio,id=terminal,signal=off"])
-            .args(["-device", "virtconsole,chardev=terminal"])
+        self.command(&self.image.board().terminal, "")?
             .stdin(Stdio::inherit())
             .status()
-            .map_err(cannot_start)
+            .map_err(|error| cannot_start(QEMU, error))
     }
 
-    fn command(&self) -> Result<Command> {
-        let boot = self.image.flash(&self.device.hardware_key()?)?;
-        let flash = self.device.write_flash(&boot)?;
-        let (kernel, initrd) = (self.image.kernel(), self.image.initrd());
-        let initrd_size = fs::metadata(&initrd)?.len();
-        let log = |name| option("file:", &self.device.directory().join(name), "");
-        let load = |file: &Path, address| {
-            option("loader,file=", file, &format!(",addr={address:#x},force-raw=on"))
-        };
+    /// QEMU with the board's arguments and `more` of them; `control` goes to the guest.
+    fn command(&self, more: &[String], control: &str) -> Result<Command> {
+        let board = self.image.board();
+        let boot = self.image.boot_file(&self.device.hardware_key()?)?;
+        self.device.write_boot_file(board, &boot)?;
+        if let Some(disk) = &board.disk {
+            self.device.make_disk(&self.image.file(disk))?;
+        }
+        let initrd_size = initrd_size(&self.image)?;
+        let words = words(&self.image, self.cpus, initrd_size)
+            .word("control", control)
+            .word("time", SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs())
+            .path("device", self.device.directory())?
+            .path("image", self.image.directory())?;
+        let command_line = words.fill(&board.command_line)?;
+        if let Some(tree) = &board.device_tree {
+            let place = board.initrd_address..board.initrd_address + initrd_size;
+            let copy = self.device.directory().join(tree);
+            fs::copy(self.image.file(tree), &copy)?;
+            set_chosen(&copy, &command_line, place)?;
+        }
+        // A comma in it would end an option, but it is an argument of its own.
+        let words = words.word("command-line", command_line);
         let mut qemu = Command::new(QEMU);
-        qemu.args(["-nodefaults", "-display", "none", "-monitor", "none", "-no-reboot"])
-            .args(["-machine", "virt,secure=on,gic-version=3,acpi=off"])
-            .args(["-cpu", "cortex-a57", "-smp", &self.cpus.to_string(), "-m", "512"])
-            .args(["-accel", "tcg,thread=multi"])
-            // The first bank, which the secure world alone sees and writes.
-            .arg("-drive")
-            .arg(option("if=pflash,unit=0,format=raw,file=", &flash, ""))
-            // `-kernel` makes QEMU pass on the command line; the loader puts the kernel where TF-A
-            // jumps to.
-            .arg("-kernel")
-            .arg(&kernel)
-            .arg("-device")
-            .arg(load(&kernel, KERNEL_ADDRESS))
-            .arg("-device")
-            .arg(load(&initrd, INITRD_ADDRESS))
-            .arg("-append")
-            .arg(format!("console=ttyAMA0 panic=-1 quiet initrd={INITRD_ADDRESS:#x},{initrd_size}"))
-            .arg("-serial")
-            .arg(log("console.log"))
-            .arg("-serial")
-            .arg(log("secure.log"))
-            .args(["-netdev", "user,id=network"])
-            .args(["-device", "virtio-net-pci,netdev=network,romfile="])
-            .arg("-virtfs")
-            .arg(option(
-                "local,path=",
-                &self.device.storage(),
-                ",mount_tag=storage,security_model=none",
-            ))
-            .args(["-device", "virtio-serial-pci"]);
+        qemu.args(GENERAL);
+        for argument in board.arguments.iter().chain(more) {
+            qemu.arg(words.fill(argument)?);
+        }
         Ok(qemu)
     }
 }
 
-/// A QEMU option with a path in it; commas in the path are doubled.
-fn option(before: &str, path: &Path, after: &str) -> OsString {
-    use std::os::unix::ffi::{OsStrExt, OsStringExt};
-    let mut option = before.as_bytes().to_vec();
-    for &octet in path.as_os_str().as_bytes() {
-        option.push(octet);
-        if octet == b',' {
-            option.push(octet);
-        }
+/// A shell script that starts the image, to a shell at the terminal, from a folder that holds its
+/// kernel and file system, and the device's files in `device`.
+pub fn script(image: &Image) -> Result<String> {
+    let board = image.board();
+    ensure!(board.device_tree.is_none(), "the board's device tree changes at each start");
+    let words = words(image, 1, initrd_size(image)?)
+        .word("control", "")
+        .path("device", Path::new("device"))?
+        .path("image", Path::new("."))?;
+    let words = words.clone().word("command-line", words.fill(&board.command_line)?);
+    let mut script = String::from(
+        "#!/bin/sh\n# Boots OP-TEE with the OTrP broker, and Linux with a shell at this terminal.\n\
+         set -e\ncd \"$(dirname \"$0\")\"\nexec ",
+    );
+    script.push_str(QEMU);
+    let general = GENERAL.map(str::to_owned);
+    for argument in general.iter().chain(&board.arguments).chain(&board.terminal) {
+        script.push_str(" \\\n    ");
+        script.push_str(&quoted(&words.fill(argument)?));
     }
-    option.extend(OsStr::new(after).as_bytes());
-    OsString::from_vec(option)
+    script.push('\n');
+    Ok(script)
 }
 
-fn cannot_start(error: std::io::Error) -> anyhow::Error {
+fn initrd_size(image: &Image) -> Result<u64> {
+    Ok(fs::metadata(image.file("initrd.cpio"))?.len())
+}
+
+/// The words of an image, without those that only a start knows.
+fn words(image: &Image, cpus: u32, initrd_size: u64) -> Words {
+    Words::default()
+        .word("cpus", cpus)
+        .word("initrd-address", format_args!("{:#x}", image.board().initrd_address))
+        .word("initrd-size", initrd_size)
+}
+
+/// Tells the kernel its command line and where its first file system is, as a board's boot firmware
+/// does.
+fn set_chosen(tree: &Path, command_line: &str, initrd: std::ops::Range<u64>) -> Result<()> {
+    let put = |kind: &str, name: &str, value: &str| {
+        let status = Command::new(FDTPUT)
+            .args(["-t", kind])
+            .arg(tree)
+            .args(["/chosen", name, value])
+            .status()
+            .map_err(|error| cannot_start(FDTPUT, error))?;
+        ensure!(status.success(), "{FDTPUT} cannot set {name}");
+        Ok(())
+    };
+    put("s", "bootargs", command_line)?;
+    put("x", "linux,initrd-start", &format!("{:x}", initrd.start))?;
+    put("x", "linux,initrd-end", &format!("{:x}", initrd.end))
+        .with_context(|| format!("cannot change {}", tree.display()))
+}
+
+fn cannot_start(program: &str, error: std::io::Error) -> anyhow::Error {
     match error.kind() {
         std::io::ErrorKind::NotFound => {
-            anyhow!("{QEMU} is not installed; `make image` installs what is missing")
+            anyhow!("{program} is not installed; `make image` installs what is missing")
         }
-        _ => anyhow!(error).context(format!("cannot start {QEMU}")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn commas_in_paths_are_doubled() {
-        assert_eq!(option("file:", Path::new("/a,b/c"), ",x=y"), "file:/a,,b/c,x=y");
+        _ => anyhow!(error).context(format!("cannot start {program}")),
     }
 }

@@ -7,7 +7,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
-use otrp_qemu::{deployment::Suite, device::Device, image::Image, machine::Machine};
+use otrp_qemu::deployment::Suite;
+use otrp_qemu::device::{self, Device};
+use otrp_qemu::image::{Builds, DEFAULT_BOARD};
+use otrp_qemu::machine::{self, Machine};
 
 /// Boots OP-TEE and Linux in QEMU with the OTrP broker in the secure world.
 #[derive(Parser)]
@@ -16,6 +19,9 @@ struct Arguments {
     /// Where `make image` has built.
     #[arg(long, default_value = ".cache", value_name = "DIR")]
     cache: PathBuf,
+    /// What it was built for: the name of a file in qemu/boards.
+    #[arg(long, env = "BOARD", default_value = DEFAULT_BOARD)]
+    board: String,
     #[command(subcommand)]
     command: Command,
 }
@@ -48,6 +54,13 @@ enum Command {
         #[arg(long)]
         seed: Option<u64>,
     },
+    /// Writes what a device boots from, with a new hardware key that is kept nowhere else.
+    BootFile {
+        /// The Raspberry Pi's `armstub8.bin`, or the flash of QEMU's machine.
+        file: PathBuf,
+    },
+    /// Prints a script that starts the product without this program.
+    Script,
     /// Boots a device; runs a command in its Linux, or gives a shell there.
     Shell {
         /// The device; it is made when there is none of this name.
@@ -96,11 +109,11 @@ enum Variant {
 }
 
 impl Variant {
-    fn directory(self) -> &'static str {
+    fn name(self) -> &'static str {
         match self {
-            Self::Product => "image/product",
-            Self::Rsa => "image/rsa",
-            Self::Lab => "image/lab",
+            Self::Product => "product",
+            Self::Rsa => "rsa",
+            Self::Lab => "lab",
         }
     }
 }
@@ -115,11 +128,12 @@ fn main() -> ExitCode {
     }
 }
 
-fn execute(Arguments { cache, command }: Arguments) -> Result<ExitCode> {
+fn execute(Arguments { cache, board, command }: Arguments) -> Result<ExitCode> {
+    let builds = Builds::new(&cache).board(&board);
     match command {
         Command::Run { suite } => {
-            let device = cache.join("devices/run");
-            otrp_qemu::flow::run(&cache, &device, suite.into(), &mut |line| println!("{line}"))?;
+            let device = builds.device("run");
+            otrp_qemu::flow::run(&builds, &device, suite.into(), &mut |line| println!("{line}"))?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Bench => {
@@ -145,9 +159,20 @@ fn execute(Arguments { cache, command }: Arguments) -> Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
+        Command::BootFile { file } => {
+            let image = builds.image(Variant::Product.name())?;
+            let boot = image.boot_file(&device::random_key()?)?;
+            device::write_boot_file(&file, image.board(), &boot)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Script => {
+            let script = machine::script(&builds.image(Variant::Product.name())?)?;
+            io::stdout().write_all(script.as_bytes())?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Shell { device, wipe, image, timeout, script } => {
-            let image = Image::open(cache.join(image.directory()))?;
-            let device = Device::open_or_create(cache.join("devices").join(device))?;
+            let image = builds.image(image.name())?;
+            let device = Device::open_or_create(builds.device(&device))?;
             if wipe {
                 device.wipe()?;
             }

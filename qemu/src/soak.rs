@@ -23,7 +23,7 @@ use crate::deployment::{
 };
 use crate::device::Device;
 use crate::guest::{Guest, Output};
-use crate::image::Image;
+use crate::image::{Builds, Image};
 use crate::machine::Machine;
 use crate::operator::{Operator, provision};
 use crate::storage::Listing;
@@ -64,7 +64,7 @@ pub fn cuts_on(
     let _ = std::fs::remove_dir_all(&folder);
     let start = Instant::now();
     let mut soak = Soak {
-        deployment: Deployment::start(cache, folder, Suite::Elliptic)?,
+        deployment: Deployment::start(&Builds::new(cache), folder, Suite::Elliptic)?,
         image: Image::open(cache.join("image/lab"))?,
         keys: cache.join("keys/dev"),
         random: Random::new(seed),

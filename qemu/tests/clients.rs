@@ -11,7 +11,7 @@ use otrp_keys::{file, image};
 use otrp_qemu::deployment::{DOMAIN, Deployment, Desired, SERVICE_PROVIDER, Suite};
 use otrp_qemu::device::Device;
 use otrp_qemu::guest::{Guest, HOST};
-use otrp_qemu::image::Image;
+use otrp_qemu::image::{Builds, Image};
 use otrp_qemu::machine::Machine;
 use otrp_qemu::operator::{Operator, carry, provision};
 use otrp_qemu::storage::Listing;
@@ -151,7 +151,7 @@ fn clients_at_the_same_time_get_their_answers_and_an_idle_session_stops_nobody()
     let folder = tempfile::tempdir().unwrap();
     let start = |name: &'static str| {
         let folder = folder.path().join(name);
-        Deployment::start_as(name, &cache(), folder, Suite::Elliptic).unwrap()
+        Deployment::start_as(name, &Builds::new(cache()), folder, Suite::Elliptic).unwrap()
     };
     let (one, two) = (start("tam"), start("other-tam"));
     let device = Device::open_or_create(folder.path().join("device")).unwrap();

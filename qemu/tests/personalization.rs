@@ -14,7 +14,7 @@ use otrp_qemu::deployment::{Deployment, Desired, Suite};
 use otrp_qemu::device::Device;
 use otrp_qemu::flow::expect_messages;
 use otrp_qemu::guest::Guest;
-use otrp_qemu::image::Image;
+use otrp_qemu::image::{Builds, Image};
 use otrp_qemu::machine::Machine;
 use otrp_wire::limits::PERSONALIZATION_LIMIT;
 
@@ -57,7 +57,8 @@ impl Bench {
         let device = Device::open_or_create(folder.path().join("device")).unwrap();
         let image = Image::open(cache().join("image/lab")).unwrap();
         let deployment =
-            Deployment::start(&cache(), folder.path().join("tam"), Suite::Elliptic).unwrap();
+            Deployment::start(&Builds::new(cache()), folder.path().join("tam"), Suite::Elliptic)
+                .unwrap();
         let mut guest = Machine::new(device, image).boot().unwrap();
         deployment.provision(&mut guest).unwrap();
         Self { guest, deployment, _folder: folder }

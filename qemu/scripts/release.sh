@@ -1,0 +1,87 @@
+#!/bin/bash
+# Makes of the product image what is given away: release/ in the board's part of .cache.
+#   release.sh
+#
+# Each time it is made anew it has a hardware key of its own, that nobody else knows but who reads the
+# file. Needs no root: the tools write into the image file.
+set -euo pipefail
+. "$(dirname "$0")/common.sh"
+# shellcheck source=../boards/qemu.conf
+. "$QEMU_DIR/boards/$BOARD.conf"
+
+STAMPS=$BUILD/stamp
+IMAGE=$BUILD/image/product
+RELEASE=$BUILD/release
+PROGRAM=$CACHE/target/debug/otrp-qemu
+# Sectors of 512 octets: the first MiB is left to the table, as partitioning tools do.
+BOOT_START=2048
+BOOT_SECTORS=$((96 << 11))
+DATA_SECTORS=$((64 << 11))
+
+# firmware FILE: one of the files of the board's firmware package.
+firmware() { printf '%s\n' "$BUILD/firmware/root/$1"; }
+
+# card: an image file with a boot partition (FAT) and one for secure storage (ext4, empty).
+card() {
+    local work=$RELEASE/new card=$RELEASE/new/card.img file offset=$((BOOT_START * 512))
+    local data_start=$((BOOT_START + BOOT_SECTORS))
+    "$PROGRAM" --board "$BOARD" boot-file "$work/$BOARD_BOOT_FILE"
+    truncate -s $(((data_start + DATA_SECTORS) * 512)) "$card"
+    # The identifier would be random, and nothing asks for it.
+    sfdisk -q "$card" <<TABLE
+label: dos
+label-id: 0x4f547250
+start=$BOOT_START, size=$BOOT_SECTORS, type=c, bootable
+start=$data_start, size=$DATA_SECTORS, type=83
+TABLE
+    mkfs.vfat -F 32 -n OTRP-BOOT --offset $BOOT_START "$card" $((BOOT_SECTORS / 2)) >/dev/null
+    for file in "${BOARD_FIRMWARE_FILES[@]}"; do
+        mcopy -i "$card@@$offset" "$(firmware "$file")" "::$(basename "$file")"
+    done
+    for file in "${BOARD_CARD_FILES[@]}"; do
+        mcopy -i "$card@@$offset" "$QEMU_DIR/$file" "::$(basename "$file")"
+    done
+    mcopy -i "$card@@$offset" "$work/$BOARD_BOOT_FILE" ::
+    mcopy -i "$card@@$offset" "$IMAGE/device-tree.dtb" "$IMAGE/initrd.cpio" ::
+    mcopy -i "$card@@$offset" "$IMAGE/kernel" ::kernel8.img
+    mke2fs -q -t ext4 -L "$BOARD_DATA_LABEL" -E offset=$((data_start * 512)) "$card" $((DATA_SECTORS / 2))
+    rm "$work/$BOARD_BOOT_FILE"
+}
+
+# folder: what QEMU needs, and a script that starts it.
+folder() {
+    local folder=$RELEASE/new/otrp-$BOARD
+    mkdir -p "$folder/device/storage"
+    cp "$IMAGE/kernel" "$IMAGE/initrd.cpio" "$folder/"
+    "$PROGRAM" --board "$BOARD" boot-file "$folder/device/$BOARD_BOOT_FILE"
+    "$PROGRAM" --board "$BOARD" script >"$folder/run.sh"
+    chmod 755 "$folder/run.sh"
+    # Sparse: most of a flash is nothing.
+    tar -C "$RELEASE/new" -cSzf "$RELEASE/new/otrp-$BOARD.tar.gz" "otrp-$BOARD"
+    rm -r "$folder"
+}
+
+lock
+# The product's files, and what is put beside them.
+mapfile -t files < <(find "$IMAGE" "$QEMU_DIR/boards" -type f | LC_ALL=C sort)
+inputs=$(key "$(key_of_files "$0" "$PROGRAM" "${files[@]}")" "$(cat "$STAMPS/firmware" 2>/dev/null)")
+fresh release "$inputs" && [ -d "$RELEASE" ] && exit
+unmark release
+"$SCRIPTS/host-packages.sh" "$BOARD_RELEASE"
+rm -rf "$RELEASE"
+mkdir -p "$RELEASE/new"
+case $BOARD_RELEASE in
+card)
+    say "making the card's image, about 5 s"
+    card
+    ;;
+folder)
+    say "packing what runs without this tree, about 5 s"
+    folder
+    ;;
+*) fail "nobody knows how to make a $BOARD_RELEASE" ;;
+esac
+mv "$RELEASE"/new/* "$RELEASE/"
+rmdir "$RELEASE/new"
+mark release "$inputs"
+say "made: $(find "$RELEASE" -type f -printf "${RELEASE#"$ROOT/"}/%f\n")"
