@@ -12,11 +12,11 @@ DEVICE_CRATES := otrp-ta otrp-personal otrp-conformance otrp-signer-ta otrp-agen
 ARM64 := --target aarch64-unknown-linux-gnu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup keys product image lab rsa run shell test test-host test-device test-32 ports reproducible soak lint size bench fuzz clean
+.PHONY: help setup keys product image lab rsa rpi3 run shell test test-host test-device test-32 ports reproducible soak lint size bench fuzz clean
 .NOTPARALLEL:
 # What these build is for QEMU and carries the development keys that `make keys` makes, so they ask for
 # them. `make image` does not: it wants the maker's own.
-run test test-device ports reproducible soak lint size bench shell lab rsa: export ALLOW_DEV_KEYS := 1
+run test test-device ports reproducible soak lint size bench shell lab rsa rpi3: export ALLOW_DEV_KEYS := 1
 MAKEFLAGS += --no-print-directory
 
 ## help: this list
@@ -24,13 +24,13 @@ help:
 	@echo 'An OTrP broker for OP-TEE. Targets:'
 	@sed -n 's/^## \([a-z0-9-]*\): /  \1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
-## run: a TAM installs, updates and deletes a trusted application in OP-TEE under QEMU
+## run: a TAM installs, updates and deletes a trusted application in OP-TEE under QEMU; BOARD=rpi3 for the other board
 run: product
 	@$(SCRIPTS)/build-host.sh otrp-tam otrp-keys otrp-qemu
 	@$(call PROGRAM,otrp-qemu) run
 
 ## test: all tests: host crates, then the adapters and the whole flow inside OP-TEE
-test: image lab rsa test-host test-device
+test: image lab rsa rpi3 test-host test-device
 
 ## test-host: the tests that need no emulator
 test-host: setup
@@ -42,7 +42,7 @@ test-host: setup
 	fi
 
 ## test-device: the tests that run inside OP-TEE under QEMU
-test-device: image lab rsa
+test-device: image lab rsa rpi3
 	@$(SCRIPTS)/build-host.sh otrp-tam otrp-keys otrp-qemu
 	@$(CARGO) test --quiet --locked --no-fail-fast -p otrp-qemu -- --ignored --test-threads 1
 
@@ -55,14 +55,15 @@ ports: keys
 	@$(SCRIPTS)/ports.sh
 
 ## reproducible: builds the images again in another folder, and compares
-reproducible: image rsa
+reproducible: product rsa
 	@$(SCRIPTS)/reproducible.sh product rsa
 
-## soak: the long runs: a second build, other platforms, all faults, power cuts, hostile clients
-soak: image lab test-32 ports reproducible
+## soak: the long runs: a second build, other platforms, all faults, power cuts, hostile clients, the Raspberry Pi
+soak: image lab rpi3 test-32 ports reproducible
 	@$(SCRIPTS)/build-host.sh otrp-tam otrp-keys otrp-qemu
 	@$(CARGO) test --quiet --locked -p otrp-sim -- --ignored
 	@$(call PROGRAM,otrp-qemu) soak
+	@$(call PROGRAM,otrp-qemu) --board rpi3 run
 
 ## lint: format, clippy, licences and sources, direction of dependencies, shell scripts
 lint: image lab
@@ -111,6 +112,10 @@ lab: setup
 ## rsa: the product with RSA keys in the TEE (.cache/image/rsa); `otrp-qemu run --suite rsa` drives it
 rsa: setup
 	@$(SCRIPTS)/build-image.sh rsa
+
+# The same as `make image BOARD=rpi3` with development keys, for those that need both.
+rpi3: setup
+	@$(MAKE) image BOARD=rpi3
 
 ## setup: Debian packages and a Rust for host and device, where they are missing
 setup:

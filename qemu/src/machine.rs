@@ -17,16 +17,7 @@ use crate::guest::{Guest, HOST, Link, quoted};
 use crate::image::Image;
 
 /// What is the same for all boards.
-const GENERAL: [&str; 8] = [
-    "-nodefaults",
-    "-display",
-    "none",
-    "-monitor",
-    "none",
-    "-no-reboot",
-    "-accel",
-    "tcg,thread=multi",
-];
+const GENERAL: [&str; 6] = ["-nodefaults", "-display", "none", "-monitor", "none", "-no-reboot"];
 const QEMU: &str = "qemu-system-aarch64";
 /// Changes device trees; a package that the build needs has it.
 const FDTPUT: &str = "fdtput";

@@ -1,0 +1,169 @@
+//! The Raspberry Pi 3: its firmware, OP-TEE and device tree in QEMU's `raspi3b`, and its SD card.
+//!
+//! Needs `make image BOARD=rpi3`; run by `make test`. The whole flow is `make run BOARD=rpi3`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command as Process;
+
+use otrp_keys::{file, image};
+use otrp_qemu::deployment::SIGNER_UUID;
+use otrp_qemu::device::Device;
+use otrp_qemu::guest::Guest;
+use otrp_qemu::image::Builds;
+use otrp_qemu::machine::Machine;
+use otrp_qemu::operator::{Operator, provision};
+use otrp_tam::message::{Application, Command};
+
+const SP: &str = "com.example";
+const SD: &str = "com.example.domain";
+const LARGE_UUID: &str = "11111111-2222-3333-4444-777777777777";
+/// Where the card's boot partition begins, for mtools.
+const BOOT_PARTITION: u64 = 2048 * 512;
+
+fn cache() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache")
+}
+
+fn builds() -> Builds {
+    Builds::new(cache()).board("rpi3")
+}
+
+/// A program signed by the service provider.
+fn signed(uuid: &str, elf: &[u8]) -> Vec<u8> {
+    let key = file::read_key(&cache().join("keys/dev/sp-ec.key.pem")).unwrap();
+    image::sign(&key, None, uuid.parse().unwrap(), 1, elf).unwrap()
+}
+
+fn install(tam: &Operator, guest: &mut Guest, taid: &str, image: &[u8]) {
+    let application = Application {
+        spid: SP,
+        domain: SD,
+        taid,
+        certificate: None,
+        image: Some(image),
+        personalization: None,
+    };
+    tam.carry_out(guest, Command::InstallTa(application)).unwrap();
+}
+
+#[test]
+#[ignore = "needs the image: make image BOARD=rpi3"]
+fn applications_are_installed_and_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let boot = |device| Machine::new(device, builds().image("product").unwrap()).boot().unwrap();
+    let mut guest = boot(Device::open_or_create(folder.path()).unwrap());
+
+    let log = guest.secure_log().unwrap();
+    assert!(log.contains("OP-TEE version: 4."), "{log}");
+    // It says what this board lacks, and nothing but that stands in for anything.
+    assert!(log.contains("no monotonic counter"), "{log}");
+    assert!(!log.to_lowercase().contains("insecure"), "{log}");
+
+    let keys = cache().join("keys/dev");
+    provision(&mut guest, &keys).unwrap();
+    let tam = Operator::read(&keys, "tam").unwrap();
+    let certificate = fs::read(keys.join("sp-ec.der")).unwrap();
+    let create = Command::CreateSd { spid: SP, name: SD, certificate: &certificate };
+    tam.carry_out(&mut guest, create).unwrap();
+
+    let sample = builds().sample("signer-v1.elf").unwrap();
+    install(&tam, &mut guest, "signer", &signed(SIGNER_UUID, &sample));
+    let version = guest.run("otrp-signer-client version").unwrap().success().unwrap();
+    assert_eq!(version.text(), "1");
+
+    let filler = (0..=u8::MAX).cycle();
+    let large: Vec<u8> = b"\x7fELF".iter().copied().chain(filler).take(1 << 20).collect();
+    install(&tam, &mut guest, "large", &signed(LARGE_UUID, &large));
+
+    // The disk, and not the memory, has it all.
+    let mut guest = boot(guest.power_off().unwrap());
+    let version = guest.run("otrp-signer-client version").unwrap().success().unwrap();
+    assert_eq!(version.text(), "1");
+    let state = tam.state(&mut guest).unwrap();
+    assert_eq!(state.dsi.tee.sdlist.sd[0].talist.len(), 2);
+    guest.power_off().unwrap();
+}
+
+/// What a program prints, which has to succeed.
+fn output(process: &mut Process) -> Vec<u8> {
+    let output = process.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+#[test]
+#[ignore = "needs the image: make image BOARD=rpi3"]
+fn the_card_has_what_a_board_boots_from() {
+    let card = cache().join("boards/rpi3/release/card.img");
+    let content = fs::read(&card).unwrap();
+
+    // The table: a FAT partition that is booted from, then one for Linux, and nothing else.
+    assert_eq!(content[510..512], [0x55, 0xaa]);
+    let entry = |n: usize| &content[446 + 16 * n..462 + 16 * n];
+    let number = |bytes: &[u8]| u64::from(u32::from_le_bytes(bytes.try_into().unwrap()));
+    let partition = |n: usize| (entry(n)[4], number(&entry(n)[8..12]), number(&entry(n)[12..16]));
+    let ((boot, start, length), (data, next, rest)) = (partition(0), partition(1));
+    assert_eq!((entry(0)[0], boot, data), (0x80, 0x0c, 0x83));
+    assert_eq!((start * 512, start + length), (BOOT_PARTITION, next));
+    assert_eq!((next + rest) * 512, content.len() as u64);
+    assert!(entry(2).iter().chain(entry(3)).all(|byte| *byte == 0));
+
+    let partition = format!("{}@@{BOOT_PARTITION}", card.display());
+    let listing = output(Process::new("mdir").args(["-b", "-i", &partition, "::"]));
+    let mut names: Vec<_> = std::str::from_utf8(&listing).unwrap().lines().collect();
+    names.sort_unstable();
+    assert_eq!(
+        names,
+        [
+            "::/armstub8.bin",
+            "::/bootcode.bin",
+            "::/cmdline.txt",
+            "::/config.txt",
+            "::/copyright",
+            "::/device-tree.dtb",
+            "::/fixup.dat",
+            "::/initrd.cpio",
+            "::/kernel8.img",
+            "::/start.elf",
+        ]
+    );
+
+    // The same as the emulated board boots, but for the key.
+    let file =
+        |name: &str| output(Process::new("mtype").args(["-i", &partition, &format!("::{name}")]));
+    let image = builds().image("product").unwrap();
+    for (name, on_card) in [
+        ("kernel", "kernel8.img"),
+        ("initrd.cpio", "initrd.cpio"),
+        ("device-tree.dtb", "device-tree.dtb"),
+    ] {
+        assert!(fs::read(image.file(name)).unwrap() == file(on_card), "{name} differs");
+    }
+    let stub = file("armstub8.bin");
+    let mut marker = stub.windows(16).enumerate().filter(|(_, at)| at == b"@@DEVICE-HUK-01@");
+    let place = marker.next().unwrap().0 + 16;
+    assert!(marker.next().is_none());
+    let key = <[u8; 16]>::try_from(&stub[place..place + 16]).unwrap();
+    assert_ne!(key, [0; 16]);
+    assert!(image.boot_file(&key).unwrap() == stub);
+
+    // The file that the boot firmware reads names the files that are there.
+    let config = String::from_utf8(file("config.txt")).unwrap();
+    for line in [
+        "armstub=armstub8.bin",
+        "kernel=kernel8.img",
+        "device_tree=device-tree.dtb",
+        "initramfs initrd.cpio 0x12000000",
+    ] {
+        assert!(config.lines().any(|there| there == line), "{line}");
+    }
+    let command_line = String::from_utf8(file("cmdline.txt")).unwrap();
+    assert!(command_line.contains("otrp.storage=LABEL=otrp-data"));
+    assert!(!command_line.contains("otrp.control"), "anybody could drive the board");
+
+    // ext4 (its magic number), with that label and nothing in it.
+    let data = &content[usize::try_from(next * 512).unwrap()..];
+    assert_eq!(data[1024 + 56..1024 + 58], [0x53, 0xef]);
+    assert!(data[1024 + 120..].starts_with(b"otrp-data\0"));
+}
