@@ -18,14 +18,20 @@ BOOT_START=2048
 BOOT_SECTORS=$((96 << 11))
 DATA_SECTORS=$((64 << 11))
 
-# firmware FILE: one of the files of the board's firmware package.
-firmware() { printf '%s\n' "$BUILD/firmware/root/$1"; }
-
 # card: an image file with a boot partition (FAT) and one for secure storage (ext4, empty).
 card() {
-    local work=$RELEASE/new card=$RELEASE/new/card.img file offset=$((BOOT_START * 512))
-    local data_start=$((BOOT_START + BOOT_SECTORS))
+    local work=$RELEASE/new file data_start=$((BOOT_START + BOOT_SECTORS))
+    local card=$work/card.img boot=$work/boot data=$work/data
+    mkfs.vfat -F 32 -n OTRP-BOOT -C "$boot" $((BOOT_SECTORS / 2)) >/dev/null
+    for file in "${BOARD_FIRMWARE_FILES[@]/#/$BUILD/firmware/root/}" "${BOARD_CARD_FILES[@]/#/$QEMU_DIR/}" \
+        "$IMAGE/device-tree.dtb" "$IMAGE/initrd.cpio"; do
+        mcopy -i "$boot" "$file" ::
+    done
+    mcopy -i "$boot" "$IMAGE/kernel" ::kernel8.img
     "$PROGRAM" --board "$BOARD" boot-file "$work/$BOARD_BOOT_FILE"
+    mcopy -i "$boot" "$work/$BOARD_BOOT_FILE" ::
+    mke2fs -q -t ext4 -L "$BOARD_DATA_LABEL" "$data" $((DATA_SECTORS / 2)) >/dev/null
+
     truncate -s $(((data_start + DATA_SECTORS) * 512)) "$card"
     # The identifier would be random, and nothing asks for it.
     sfdisk -q "$card" <<TABLE
@@ -34,18 +40,9 @@ label-id: 0x4f547250
 start=$BOOT_START, size=$BOOT_SECTORS, type=c, bootable
 start=$data_start, size=$DATA_SECTORS, type=83
 TABLE
-    mkfs.vfat -F 32 -n OTRP-BOOT --offset $BOOT_START "$card" $((BOOT_SECTORS / 2)) >/dev/null
-    for file in "${BOARD_FIRMWARE_FILES[@]}"; do
-        mcopy -i "$card@@$offset" "$(firmware "$file")" "::$(basename "$file")"
-    done
-    for file in "${BOARD_CARD_FILES[@]}"; do
-        mcopy -i "$card@@$offset" "$QEMU_DIR/$file" "::$(basename "$file")"
-    done
-    mcopy -i "$card@@$offset" "$work/$BOARD_BOOT_FILE" ::
-    mcopy -i "$card@@$offset" "$IMAGE/device-tree.dtb" "$IMAGE/initrd.cpio" ::
-    mcopy -i "$card@@$offset" "$IMAGE/kernel" ::kernel8.img
-    mke2fs -q -t ext4 -L "$BOARD_DATA_LABEL" -E offset=$((data_start * 512)) "$card" $((DATA_SECTORS / 2))
-    rm "$work/$BOARD_BOOT_FILE"
+    dd if="$boot" of="$card" seek=$BOOT_START conv=notrunc,sparse status=none
+    dd if="$data" of="$card" seek=$data_start conv=notrunc,sparse status=none
+    rm "$boot" "$data" "$work/$BOARD_BOOT_FILE"
 }
 
 # folder: what QEMU needs, and a script that starts it.
