@@ -1,5 +1,7 @@
-//! An image is built with its maker's keys, or not at all.
+//! An image is built with its maker's keys, or not at all, and does not tell where.
 
+use std::env;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -60,4 +62,32 @@ fn development_keys_make_no_image_where_they_are_not_allowed() {
         "error: nothing was built",
     ];
     refused(&variables, &reasons);
+}
+
+/// What differs between two folders would be seen in `make reproducible`, after minutes.
+#[test]
+#[ignore = "needs the images: make test-device"]
+fn images_name_no_folder_of_the_machine() {
+    let cache = root().join(".cache");
+    let cargo = env::var_os("CARGO_HOME")
+        .map_or_else(|| Path::new(&env::var_os("HOME").unwrap()).join(".cargo"), PathBuf::from);
+    let names = [cache.clone(), root().join("ta/"), cargo];
+    let mut seen = 0;
+    for folder in ["image/product", "image/rsa", "ta", "ta/rsa"] {
+        for file in fs::read_dir(cache.join(folder)).unwrap() {
+            let path = file.unwrap().path();
+            // The kernel is the distribution's.
+            if path.is_dir() || path.ends_with("kernel") {
+                continue;
+            }
+            let bytes = fs::read(&path).unwrap();
+            for name in &names {
+                let name = name.as_os_str().as_encoded_bytes();
+                let named = bytes.windows(name.len()).any(|octets| octets == name);
+                assert!(!named, "{} names {}", path.display(), name.escape_ascii());
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen > 10, "{seen} files");
 }
