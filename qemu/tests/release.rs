@@ -2,11 +2,12 @@
 //!
 //! Needs `make image`; run by `make test`.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A boot takes 3 s, on a busy machine a multiple of it.
 const TIMEOUT: Duration = Duration::from_secs(180);
@@ -27,19 +28,35 @@ fn the_packed_folder_boots_to_a_shell() {
         .spawn()
         .unwrap();
     let mut terminal = guest.stdin.take().unwrap();
-    terminal.write_all(b"otrp-agent status\nexit\n").unwrap();
-    let start = Instant::now();
-    while guest.try_wait().unwrap().is_none() {
-        if start.elapsed() > TIMEOUT {
-            guest.kill().unwrap();
-            panic!("the guest does not end");
+    let mut screen = guest.stdout.take().unwrap();
+    let (shown, output) = mpsc::channel();
+    thread::spawn(move || {
+        let mut buffer = [0; 1024];
+        while let Ok(length @ 1..) = screen.read(&mut buffer) {
+            let _ = shown.send(buffer[..length].to_vec());
         }
-        thread::sleep(Duration::from_millis(50));
-    }
-    drop(terminal);
-    let output = guest.wait_with_output().unwrap();
-    let shown = String::from_utf8_lossy(&output.stdout);
-    assert!(shown.contains("\"provisioned\":false"), "{shown}");
+    });
+    // What the guest shows until it shows `awaited`, or ends if that is nothing.
+    let mut read_to = |awaited: &str| {
+        let mut text = String::new();
+        while awaited.is_empty() || !text.contains(awaited) {
+            match output.recv_timeout(TIMEOUT) {
+                Ok(octets) => text.push_str(&String::from_utf8_lossy(&octets)),
+                Err(mpsc::RecvTimeoutError::Disconnected) if awaited.is_empty() => break,
+                Err(error) => {
+                    guest.kill().unwrap();
+                    panic!("{error} after {text}");
+                }
+            }
+        }
+        text
+    };
+    // Before there is a shell, nobody listens.
+    read_to("/ # ");
+    terminal.write_all(b"otrp-agent status\nexit\n").unwrap();
+    let text = read_to("");
+    assert!(text.contains("\"provisioned\":false"), "{text}");
+    assert!(guest.wait().unwrap().success());
     // Secure storage is in the folder.
     let storage = folder.path().join("otrp-qemu/device/storage");
     assert!(storage.read_dir().unwrap().next().is_some());
