@@ -159,8 +159,8 @@ impl Template {
         builder.set_serial_number(&Asn1Integer::from_bn(&serial).unwrap()).unwrap();
         builder.set_subject_name(&name(self.subject)).unwrap();
         builder.set_issuer_name(&name(self.issuer)).unwrap();
-        builder.set_not_before(&Asn1Time::from_unix(self.not_before).unwrap()).unwrap();
-        builder.set_not_after(&Asn1Time::from_unix(self.not_after).unwrap()).unwrap();
+        builder.set_not_before(&asn1_time(self.not_before)).unwrap();
+        builder.set_not_after(&asn1_time(self.not_after)).unwrap();
         builder.set_pubkey(&self.key).unwrap();
         for (identifier, critical, value) in &self.extensions {
             let identifier = Asn1Object::from_str(identifier).unwrap();
@@ -177,4 +177,10 @@ fn name(common_name: &str) -> X509Name {
     let mut builder: X509NameBuilder = X509Name::builder().unwrap();
     builder.append_entry_by_nid(Nid::COMMONNAME, common_name).unwrap();
     builder.build()
+}
+
+/// Seconds since 1970, which OpenSSL counts in the target's `time_t`: 32 bits on 32-bit ARM.
+#[allow(clippy::useless_conversion, reason = "it is none where time_t has 32 bits")]
+fn asn1_time(seconds: i64) -> Asn1Time {
+    Asn1Time::from_unix(seconds.try_into().unwrap()).unwrap()
 }
