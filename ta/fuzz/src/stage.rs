@@ -71,7 +71,7 @@ impl Stage {
 
         Self {
             tams: ["https://tam.example", "https://other.example"]
-                .map(|uri| tam(uri, &issuer, &root)),
+                .map(|uri| tam(uri, &issuer, &root, now)),
             provider: Template { purpose: Purpose::TaSigning, ..template("SP") }
                 .self_sign(key())
                 .expect("a certificate"),
@@ -223,11 +223,12 @@ fn below(issuer: &Signer, name: &str, purpose: Purpose, uri: Option<&str>) -> Si
     Signer { key, certificate: certificate.expect("a certificate") }
 }
 
-/// A TAM with OCSP responses for itself and its CA.
-fn tam(uri: &str, issuer: &Signer, root: &Signer) -> Identity {
+/// A TAM with OCSP responses for itself and its CA, that begin at the time `now`.
+fn tam(uri: &str, issuer: &Signer, root: &Signer, now: u64) -> Identity {
     let leaf = below(issuer, uri, Purpose::Party, Some(uri));
+    let now = i64::try_from(now).expect("a time of this era");
     let good = |certificate: &X509, issuer: &Signer| {
-        let (status, period) = (Status::Good, Period::hours(STAPLED_HOURS));
+        let (status, period) = (Status::Good, Period::hours_from(now, STAPLED_HOURS));
         let statement = Statement { certificate, issuer: &issuer.certificate, status, period };
         statement.sign(issuer).expect("a response")
     };
