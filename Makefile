@@ -38,7 +38,7 @@ test-host: setup
 		$(CARGO) nextest run --locked --workspace $(DEVICE_CRATES:%=--exclude %) --no-tests pass && \
 		$(CARGO) test --quiet --locked --doc --workspace $(DEVICE_CRATES:%=--exclude %); \
 	else \
-		$(CARGO) test --quiet --locked --workspace $(DEVICE_CRATES:%=--exclude %); \
+		$(CARGO) test --quiet --locked --no-fail-fast --workspace $(DEVICE_CRATES:%=--exclude %); \
 	fi
 
 ## test-device: the tests that run inside OP-TEE under QEMU
