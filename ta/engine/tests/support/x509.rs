@@ -179,8 +179,25 @@ fn name(common_name: &str) -> X509Name {
     builder.build()
 }
 
-/// Seconds since 1970, which OpenSSL counts in the target's `time_t`: 32 bits on 32-bit ARM.
-#[allow(clippy::useless_conversion, reason = "it is none where time_t has 32 bits")]
+/// Seconds since 1970, by way of a date: OpenSSL counts seconds in the target's `time_t`, which ends
+/// in 2038 where it has 32 bits.
 fn asn1_time(seconds: i64) -> Asn1Time {
-    Asn1Time::from_unix(seconds.try_into().unwrap()).unwrap()
+    let is_leap = |year: i64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let (mut year, mut month, mut day) = (1970, 1, seconds / 86_400);
+    while day >= 365 + i64::from(is_leap(year)) {
+        day -= 365 + i64::from(is_leap(year));
+        year += 1;
+    }
+    let february = 28 + i64::from(is_leap(year));
+    for days in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30] {
+        if day < days {
+            break;
+        }
+        day -= days;
+        month += 1;
+    }
+    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    let day = day + 1;
+    let text = format!("{year:04}{month:02}{day:02}{hour:02}{minute:02}{second:02}Z");
+    Asn1Time::from_str_x509(&text).unwrap()
 }
