@@ -58,9 +58,8 @@ pub struct Board {
 impl Board {
     /// Reads the settings in `path`.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = fs::read_to_string(path).with_context(|| {
-            format!("{} is not there; build it with: make image", path.display())
-        })?;
+        let text = fs::read_to_string(path)
+            .with_context(|| format!("{} is not there; `make run` builds it", path.display()))?;
         Self::parse(&text).with_context(|| format!("{} is damaged", path.display()))
     }
 

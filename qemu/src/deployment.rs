@@ -307,5 +307,5 @@ pub fn beside_this_program(name: &str) -> Result<PathBuf> {
     // A test's program lies one folder deeper.
     let found = this.ancestors().skip(1).take(2).map(|folder| folder.join(name));
     let found = found.into_iter().find(|path| path.is_file());
-    found.with_context(|| format!("{name} is not built; `make image` builds it"))
+    found.with_context(|| format!("{name} is not built; `make run` builds it"))
 }

@@ -58,7 +58,7 @@ impl Builds {
     pub fn sample(&self, name: &str) -> Result<Vec<u8>> {
         let path = self.images().join("samples").join(name);
         fs::read(&path)
-            .with_context(|| format!("cannot read {}; `make image` builds it", path.display()))
+            .with_context(|| format!("cannot read {}; `make run` builds it", path.display()))
     }
 
     /// The folder of the emulated device of this name.
@@ -79,7 +79,7 @@ impl Builds {
     }
 }
 
-/// A folder that `make image` has filled.
+/// A folder that `qemu/scripts/build-image.sh` has filled.
 #[derive(Debug, Clone)]
 pub struct Image {
     directory: PathBuf,
@@ -93,7 +93,7 @@ impl Image {
         for file in ["bl1.bin", "kernel", "initrd.cpio"].into_iter().chain(PACKAGED.map(|p| p.0)) {
             ensure!(
                 directory.join(file).is_file(),
-                "{} is not there; build the image with: make image",
+                "{} is not there; build the images with: make product lab rsa ALLOW_DEV_KEYS=1",
                 directory.join(file).display()
             );
         }

@@ -177,7 +177,7 @@ fn set_chosen(tree: &Path, command_line: &str, initrd: std::ops::Range<u64>) -> 
 fn cannot_start(program: &str, error: std::io::Error) -> anyhow::Error {
     match error.kind() {
         std::io::ErrorKind::NotFound => {
-            anyhow!("{program} is not installed; `make image` installs what is missing")
+            anyhow!("{program} is not installed; `make setup` installs what is missing")
         }
         _ => anyhow!(error).context(format!("cannot start {program}")),
     }

@@ -16,7 +16,7 @@ use otrp_qemu::machine::{self, Machine};
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
-    /// Where `make image` has built.
+    /// Where `make` has built.
     #[arg(long, default_value = ".cache", value_name = "DIR")]
     cache: PathBuf,
     /// What it was built for: the name of a file in qemu/boards.

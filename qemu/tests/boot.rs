@@ -1,6 +1,6 @@
 //! Boots the product image: what every other test in the guest builds upon.
 //!
-//! Needs `make image`; run by `make test`.
+//! Needs the images; run by `make test`, and alone by `make test-device`.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -19,7 +19,7 @@ fn new_device() -> (tempfile::TempDir, Device) {
 }
 
 #[test]
-#[ignore = "needs the image: make image"]
+#[ignore = "needs the images: make test-device"]
 fn a_guest_takes_commands_and_files() {
     let (_folder, device) = new_device();
     let mut guest = boot(device);
@@ -41,7 +41,7 @@ fn a_guest_takes_commands_and_files() {
 }
 
 #[test]
-#[ignore = "needs the image: make image"]
+#[ignore = "needs the images: make test-device"]
 fn the_tee_is_up_and_nothing_but_the_image_feeds_it() {
     let (_folder, device) = new_device();
     let mut guest = boot(device);
@@ -65,7 +65,7 @@ fn the_tee_is_up_and_nothing_but_the_image_feeds_it() {
 }
 
 #[test]
-#[ignore = "needs the image: make image"]
+#[ignore = "needs the images: make test-device"]
 fn the_secure_world_alone_knows_what_its_keys_are_made_of() {
     let public_key = || {
         let (_folder, device) = new_device();
@@ -87,7 +87,7 @@ fn the_secure_world_alone_knows_what_its_keys_are_made_of() {
 }
 
 #[test]
-#[ignore = "needs the image: make image"]
+#[ignore = "needs the images: make test-device"]
 fn the_guest_reaches_a_server_on_the_host() {
     use std::io::{Read, Write};
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -111,7 +111,7 @@ fn the_guest_reaches_a_server_on_the_host() {
 }
 
 #[test]
-#[ignore = "needs the image: make image"]
+#[ignore = "needs the images: make test-device"]
 fn storage_survives_power_off_and_power_cut() {
     let (_folder, device) = new_device();
     let mut guest = boot(device);
@@ -124,7 +124,7 @@ fn storage_survives_power_off_and_power_cut() {
 }
 
 #[test]
-#[ignore = "needs the image: make image"]
+#[ignore = "needs the images: make test-device"]
 fn a_lost_guest_is_an_error_with_its_logs() {
     let (_folder, device) = new_device();
     let mut guest = boot(device);

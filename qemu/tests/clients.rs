@@ -1,6 +1,6 @@
 //! Clients beside each other, and clients that are killed, in real OP-TEE.
 //!
-//! Needs `make image lab`; run by `make test`.
+//! Needs the images; run by `make test`, and alone by `make test-device`.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -146,7 +146,7 @@ fn clients_that_got_no_answer_are_told_from_others() {
 }
 
 #[test]
-#[ignore = "needs the image: make image"]
+#[ignore = "needs the images: make test-device"]
 fn clients_at_the_same_time_get_their_answers_and_an_idle_session_stops_nobody() {
     let folder = tempfile::tempdir().unwrap();
     let start = |name: &'static str| {
@@ -274,7 +274,7 @@ fn is_installed(guest: &mut Guest, tam: &Operator) -> (bool, Target) {
 }
 
 #[test]
-#[ignore = "needs the lab image: make lab"]
+#[ignore = "needs the images: make test-device"]
 fn a_client_that_is_killed_takes_at_most_the_next_call_with_it() {
     let folder = tempfile::tempdir().unwrap();
     let device = Device::open_or_create(folder.path()).unwrap();

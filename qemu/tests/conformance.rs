@@ -1,6 +1,6 @@
 //! The ports' conformance inside OP-TEE, and who may use the pseudo TA.
 //!
-//! Needs `make lab`; run by `make test`.
+//! Needs the images; run by `make test`, and alone by `make test-device`.
 
 use std::path::Path;
 use std::time::Duration;
@@ -24,7 +24,7 @@ fn boot(variant: &str) -> (tempfile::TempDir, Guest) {
 }
 
 #[test]
-#[ignore = "needs the lab image: make lab"]
+#[ignore = "needs the images: make test-device"]
 fn the_ports_keep_their_contracts_in_op_tee() {
     let (_folder, mut guest) = boot("lab");
     // It makes four RSA key pairs, each of which may take a minute under emulation.
@@ -39,7 +39,7 @@ fn the_ports_keep_their_contracts_in_op_tee() {
 }
 
 #[test]
-#[ignore = "needs the lab image: make lab"]
+#[ignore = "needs the images: make test-device"]
 fn the_pseudo_ta_is_closed_to_the_normal_world() {
     let (_folder, mut guest) = boot("lab");
     let output = guest.run(&format!("otrp-lab open {TA_STORE}")).unwrap();
@@ -51,7 +51,7 @@ fn the_pseudo_ta_is_closed_to_the_normal_world() {
 }
 
 #[test]
-#[ignore = "needs the lab image: make lab"]
+#[ignore = "needs the images: make test-device"]
 fn the_pseudo_ta_is_closed_to_other_applications() {
     let (_folder, mut guest) = boot("lab");
     let cache = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache");
@@ -89,7 +89,7 @@ fn the_pseudo_ta_is_closed_to_other_applications() {
 }
 
 #[test]
-#[ignore = "needs the lab image: make lab"]
+#[ignore = "needs the images: make test-device"]
 fn a_session_that_is_lost_in_the_middle_leaves_nothing() {
     let (_folder, mut guest) = boot("lab");
     // One installation first, so that the database itself is there.

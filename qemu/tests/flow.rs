@@ -1,6 +1,6 @@
 //! The whole flow of `make run`, as a test.
 //!
-//! Needs `make image`; run by `make test`.
+//! Needs the images; run by `make test`, and alone by `make test-device`.
 
 use std::path::Path;
 
@@ -19,7 +19,7 @@ fn all_steps_pass(suite: Suite) {
 }
 
 #[test]
-#[ignore = "needs the image: make image"]
+#[ignore = "needs the images: make test-device"]
 fn a_tam_provisions_an_application_and_takes_it_away() {
     all_steps_pass(Suite::Elliptic);
 }

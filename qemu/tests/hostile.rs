@@ -18,7 +18,7 @@ fn report(line: &str) {
 }
 
 #[test]
-#[ignore = "needs the lab image: make lab"]
+#[ignore = "needs the images: make test-device"]
 fn wrong_types_and_wrong_memory_are_refused_and_change_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let device = Device::open_or_create(folder.path()).unwrap();
@@ -26,7 +26,7 @@ fn wrong_types_and_wrong_memory_are_refused_and_change_nothing() {
 }
 
 #[test]
-#[ignore = "needs the lab image: make lab"]
+#[ignore = "needs the images: make test-device"]
 fn a_message_that_is_rewritten_meanwhile_has_no_effect() {
     let folder = tempfile::tempdir().unwrap();
     let device = Device::open_or_create(folder.path()).unwrap();

@@ -1,6 +1,6 @@
 //! The largest application, and a disk that is full, in real OP-TEE.
 //!
-//! Needs `make image`; run by `make test`.
+//! Needs the images; run by `make test`, and alone by `make test-device`.
 
 use std::path::{Path, PathBuf};
 
@@ -63,7 +63,7 @@ fn begin(guest: &mut Guest) -> (Operator, Target) {
 }
 
 #[test]
-#[ignore = "needs the image: make image"]
+#[ignore = "needs the images: make test-device"]
 fn an_application_of_two_mebibytes_is_installed_and_updated() {
     let folder = tempfile::tempdir().unwrap();
     let mut guest = boot(Device::open_or_create(folder.path()).unwrap());
@@ -83,7 +83,7 @@ fn an_application_of_two_mebibytes_is_installed_and_updated() {
 }
 
 #[test]
-#[ignore = "needs the image: make image"]
+#[ignore = "needs the images: make test-device"]
 fn a_full_disk_is_told_and_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let mut guest = boot(Device::open_or_create(folder.path()).unwrap());

@@ -84,7 +84,7 @@ fn signer(personalization: Option<&'static str>) -> Desired {
 }
 
 #[test]
-#[ignore = "needs the lab image: make lab"]
+#[ignore = "needs the images: make test-device"]
 fn nobody_but_the_application_gets_its_data() {
     let mut bench = Bench::boot();
     let done = |result: &str| (0, result.to_owned());
@@ -119,7 +119,7 @@ fn nobody_but_the_application_gets_its_data() {
 }
 
 #[test]
-#[ignore = "needs the lab image: make lab"]
+#[ignore = "needs the images: make test-device"]
 fn new_data_show_in_the_next_session_and_go_with_the_application() {
     let mut bench = Bench::boot();
     let digest = "00".repeat(32);

@@ -15,7 +15,7 @@ fn cache() -> PathBuf {
 }
 
 #[test]
-#[ignore = "needs the lab image: make lab"]
+#[ignore = "needs the images: make test-device"]
 fn a_device_comes_up_in_the_state_before_or_after_a_command() {
     let folder = tempfile::tempdir().unwrap();
     let device = Device::open_or_create(folder.path()).unwrap();
@@ -30,7 +30,7 @@ fn a_device_comes_up_in_the_state_before_or_after_a_command() {
 }
 
 #[test]
-#[ignore = "needs the lab image: make lab"]
+#[ignore = "needs the images: make test-device"]
 fn installing_and_deleting_leaves_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();
     let device = Device::open_or_create(folder.path()).unwrap();

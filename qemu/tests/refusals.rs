@@ -4,7 +4,7 @@
 //! driver and the TEE. That nothing changed is shown by the state's hash: it is good for one more
 //! command only as long as no command before it was carried out.
 //!
-//! Needs `make image`; run by `make test`.
+//! Needs the images; run by `make test`, and alone by `make test-device`.
 
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -127,7 +127,7 @@ fn flip(member: &mut Value) {
 }
 
 #[test]
-#[ignore = "needs the image: make image"]
+#[ignore = "needs the images: make test-device"]
 fn each_refusal_has_its_code_and_changes_nothing() {
     let mut bench = Bench::boot();
     let (rsa, ec) = (certificate("sp-rsa"), certificate("sp-ec"));
@@ -311,7 +311,7 @@ fn create_with(bench: &mut Bench, others: &Target, certificate: &[u8]) -> Target
 }
 
 #[test]
-#[ignore = "needs the image: make image"]
+#[ignore = "needs the images: make test-device"]
 fn a_device_without_a_certificate_serves_nobody() {
     let folder = tempfile::tempdir().unwrap();
     let device = Device::open_or_create(folder.path()).unwrap();

@@ -1,6 +1,6 @@
 //! What `make image` packs runs by itself, without this tree.
 //!
-//! Needs `make image`; run by `make test`.
+//! Needs the images; run by `make test`, and alone by `make test-device`.
 
 use std::io::{Read, Write};
 use std::path::Path;
@@ -13,7 +13,7 @@ use std::time::Duration;
 const TIMEOUT: Duration = Duration::from_secs(180);
 
 #[test]
-#[ignore = "needs the image: make image"]
+#[ignore = "needs the images: make test-device"]
 fn the_packed_folder_boots_to_a_shell() {
     let archive = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache/release/otrp-qemu.tar.gz");
     let folder = tempfile::tempdir().unwrap();

@@ -1,6 +1,6 @@
 //! The Raspberry Pi 3: its firmware, OP-TEE and device tree in QEMU's `raspi3b`, and its SD card.
 //!
-//! Needs `make image BOARD=rpi3`; run by `make test`. The whole flow is `make run BOARD=rpi3`.
+//! Needs the images; run by `make test`, and alone by `make test-device`. The whole flow is `make run BOARD=rpi3`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -48,7 +48,7 @@ fn install(tam: &Operator, guest: &mut Guest, taid: &str, image: &[u8]) {
 }
 
 #[test]
-#[ignore = "needs the image: make image BOARD=rpi3"]
+#[ignore = "needs the images: make test-device"]
 fn applications_are_installed_and_stay() {
     let folder = tempfile::tempdir().unwrap();
     let boot = |device| Machine::new(device, builds().image("product").unwrap()).boot().unwrap();
@@ -93,7 +93,7 @@ fn output(process: &mut Process) -> Vec<u8> {
 }
 
 #[test]
-#[ignore = "needs the image: make image BOARD=rpi3"]
+#[ignore = "needs the images: make test-device"]
 fn the_card_has_what_a_board_boots_from() {
     let card = cache().join("boards/rpi3/release/card.img");
     let content = fs::read(&card).unwrap();

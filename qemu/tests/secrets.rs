@@ -1,7 +1,7 @@
 //! What is left in the broker's memory after an installation, in real OP-TEE.
 //!
 //! The lab's core gives out all memory that the broker can write to: its data, its heap, its stack.
-//! Needs `make lab`; run by `make test`.
+//! Needs the images; run by `make test`, and alone by `make test-device`.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -129,7 +129,7 @@ fn a_private_key_in_memory_is_found() {
 }
 
 #[test]
-#[ignore = "needs the lab image: make lab"]
+#[ignore = "needs the images: make test-device"]
 fn an_installation_leaves_no_secret_in_memory() {
     let folder = tempfile::tempdir().unwrap();
     let device = Device::open_or_create(folder.path()).unwrap();

@@ -5,7 +5,7 @@
 //! where a certified one was, takes no recorded message, and gives no application away. With
 //! `OTRP_SOAK` set each file is damaged in each way; without, each file in one way.
 //!
-//! Needs `make image lab`; run by `make test`.
+//! Needs the images; run by `make test`, and alone by `make test-device`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -300,7 +300,7 @@ impl Damage {
 }
 
 #[test]
-#[ignore = "needs the image: make image"]
+#[ignore = "needs the images: make test-device"]
 fn damaged_files_are_reported_and_gain_nothing() {
     let (life, mut device) = Life::live();
     let names: Vec<_> = life.new.files.keys().cloned().collect();
@@ -338,7 +338,7 @@ fn damaged_files_are_reported_and_gain_nothing() {
 }
 
 #[test]
-#[ignore = "needs the image: make image lab"]
+#[ignore = "needs the images: make test-device"]
 fn storage_of_an_earlier_moment_does_not_open_and_a_deleted_one_is_no_new_device() {
     let (life, device) = Life::live();
 
@@ -395,7 +395,7 @@ fn storage_of_an_earlier_moment_does_not_open_and_a_deleted_one_is_no_new_device
 }
 
 #[test]
-#[ignore = "needs the image: make image"]
+#[ignore = "needs the images: make test-device"]
 fn storage_of_one_device_does_not_open_on_another() {
     let folder = tempfile::tempdir().unwrap();
     let mut devices = ["one", "two"].map(|name| {
@@ -428,7 +428,7 @@ fn storage_of_one_device_does_not_open_on_another() {
 
 /// A power cut in the first write of all is no damage, as long as the counter has not moved.
 #[test]
-#[ignore = "needs the image: make image"]
+#[ignore = "needs the images: make test-device"]
 fn a_first_start_that_was_cut_off_is_a_first_start() {
     let folder = tempfile::tempdir().unwrap();
     let device = Device::open_or_create(folder.path()).unwrap();
@@ -468,7 +468,7 @@ fn counted(counter: &[u8], block: usize) -> Option<u32> {
 }
 
 #[test]
-#[ignore = "needs the image: make image"]
+#[ignore = "needs the images: make test-device"]
 fn the_counter_survives_power_cuts_and_goes_on_when_its_log_is_full() {
     let folder = tempfile::tempdir().unwrap();
     let mut guest = boot(Device::open_or_create(folder.path()).unwrap());

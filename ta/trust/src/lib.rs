@@ -22,11 +22,11 @@ pub const DIRECTORY: &str = "OTRP_TRUST_DIR";
 const TEE_NAME: &str = "OTRP_TEE_NAME";
 const KEY_TYPE: &str = "OTRP_KEY_TYPE";
 const RSA1_5: &str = "OTRP_RSA1_5";
-const BUILT_AT: [&str; 2] = ["SOURCE_DATE_EPOCH", "OTRP_BUILT_AT"];
+const BUILT_AT: &str = "SOURCE_DATE_EPOCH";
 
 /// The environment variables that a [`Build`] depends on.
-pub const VARIABLES: [&str; 7] =
-    [ALLOW_DEVELOPMENT, DIRECTORY, TEE_NAME, KEY_TYPE, RSA1_5, BUILT_AT[0], BUILT_AT[1]];
+pub const VARIABLES: [&str; 6] =
+    [ALLOW_DEVELOPMENT, DIRECTORY, TEE_NAME, KEY_TYPE, RSA1_5, BUILT_AT];
 
 /// Whether a DER certificate names a development PKI, as its subject or its issuer.
 ///
@@ -179,12 +179,8 @@ fn choice<T: Copy>(
 
 /// The build time in seconds since 1970: the floor under the normal world's clock.
 fn built_at(environment: impl Fn(&str) -> Option<String>) -> Result<Option<u64>, Error> {
-    for name in BUILT_AT {
-        if let Some(text) = environment(name) {
-            return text.parse().map(Some).map_err(|_| Error::Time { name, text });
-        }
-    }
-    Ok(None)
+    let Some(text) = environment(BUILT_AT) else { return Ok(None) };
+    text.parse().map(Some).map_err(|_| Error::Time { name: BUILT_AT, text })
 }
 
 /// Why there is nothing to build.
