@@ -20,21 +20,30 @@ VARIANT=${1:?devkit or a variant}
 shift
 TA_SIGNING_KEY=$(realpath -m "${TA_SIGNING_KEY:-$CACHE/keys/dev/ta-signing.pub.pem}")
 
+# repair PATCH: a tree that has the repair already stays as it is.
+repair() {
+    local patch=(patch -s -f -p1 -d "$SOURCE" -i "$1")
+    if "${patch[@]}" --dry-run >/dev/null; then
+        "${patch[@]}"
+    elif ! "${patch[@]}" -R --dry-run >/dev/null; then
+        fail "${1##*/} does not fit to this OP-TEE; what it repairs stands at its top"
+    fi
+}
+
 # prepare_source: src/optee-core is the upstream tree plus our files. Ours are copied only when
 # they differ, so that a change to the pseudo TA compiles that file and not everything.
 prepare_source() {
     local upstream=${OPTEE_OS_DIR:-$CACHE/src/optee-os} platform=$SOURCE/core/arch/arm/plat-$BOARD_OPTEE_PLATFORM file
     local inputs
-    inputs=$(key "$upstream" "$(key_of_tree "$upstream")" "$(declare -f prepare_source)" "${BOARD_OPTEE_FILES[*]}" "$(key_of_files "$QEMU_DIR/optee/fs_htree_reset.patch")")
+    inputs=$(key "$upstream" "$(key_of_tree "$upstream")" "$(declare -f prepare_source repair)" "${BOARD_OPTEE_FILES[*]}" "$(key_of_files "$QEMU_DIR"/optee/*.patch)")
     if ! fresh optee-source "$inputs"; then
         unmark optee-source
         rm -rf "$SOURCE"
         mkdir -p "${SOURCE%/*}"
         cp -a "$upstream" "$SOURCE"
-        # A tree that has the repair, or none to repair, stays as it is.
-        if grep -q 'rpc_write_head(\*ht_arg, 0, &dummy_head)' "$SOURCE/core/tee/fs_htree.c"; then
-            patch -s -p1 -d "$SOURCE" <"$QEMU_DIR/optee/fs_htree_reset.patch"
-        fi
+        for file in "$QEMU_DIR"/optee/*.patch; do
+            repair "$file"
+        done
         mkdir -p "$SOURCE/core/pta/otrp"
         # shellcheck disable=SC2016  # make expands them
         printf '\nsubdirs-$(CFG_OTRP_TA_STORE) += otrp\n' >>"$SOURCE/core/pta/sub.mk"

@@ -91,7 +91,9 @@ impl Operator {
     /// The state of which `answer` tells, verified.
     pub fn read_state(&self, answer: &[u8], exchange: &Exchange) -> Result<DeviceState> {
         let Reply::Answer(answer) = Reply::read(answer)? else { bail!("an agent's error") };
-        match answer.device_state(Some(exchange), &self.identity, &self.roots)? {
+        let claimed = answer.claimed_refusal();
+        let judged = answer.device_state(Some(exchange), &self.identity, &self.roots);
+        match judged.with_context(|| format!("the answer claims {claimed:?}"))? {
             StateAnswer::State { state, .. } => Ok(*state),
             StateAnswer::Refused(refusal) => bail!("refused: {refusal:?}"),
         }
