@@ -52,10 +52,11 @@ for part in tee-header_v2.bin tee-pager_v2.bin; do
 done
 copy_if_changed "$CACHE"/guest/kernel/boot/vmlinuz-* "$image/kernel"
 copy_if_changed "$BUILD/guest/$VARIANT.cpio" "$image/initrd.cpio"
+[ -z "${BOARD_ROOT_LABEL:-}" ] || copy_if_changed "$BUILD/guest/$VARIANT.img" "$image/root.img"
 settings >"$image/board"
 if [ -n "${BOARD_DEVICE_TREE:-}" ]; then
     device_tree "$image/device-tree.dtb"
 fi
-if [ -n "${BOARD_DISK:-}" ] && [ ! -e "$image/$BOARD_DISK" ]; then
-    mke2fs -q -t ext4 -L "$BOARD_DATA_LABEL" "$image/$BOARD_DISK" $DATA_SIZE >/dev/null
+if [ -n "${BOARD_DISK:-}" ]; then
+    "$SCRIPTS/ext4.sh" "$image/$BOARD_DISK" $DATA_SIZE "$BOARD_DATA_LABEL"
 fi

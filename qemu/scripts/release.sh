@@ -18,9 +18,12 @@ BOOT_START=2048
 BOOT_SECTORS=$((96 << 11))
 DATA_SECTORS=$((64 << 11))
 
-# card: an image file with a boot partition (FAT) and one for secure storage (ext4, empty).
+# card: an image file with a boot partition (FAT), one with the programs (ext4, mounted read-only) and one
+# for secure storage (ext4, empty).
 card() {
-    local work=$RELEASE/new file data_start=$((BOOT_START + BOOT_SECTORS))
+    local work=$RELEASE/new file root_start=$((BOOT_START + BOOT_SECTORS)) root_sectors data_start
+    root_sectors=$(($(stat -c %s "$IMAGE/root.img") / 512))
+    data_start=$((root_start + root_sectors))
     local card=$work/card.img boot=$work/boot data=$work/data
     mkfs.vfat -F 32 -n OTRP-BOOT -C "$boot" $((BOOT_SECTORS / 2)) >/dev/null
     for file in "${BOARD_FIRMWARE_FILES[@]/#/$BUILD/firmware/root/}" "${BOARD_CARD_FILES[@]/#/$QEMU_DIR/}" \
@@ -30,7 +33,7 @@ card() {
     mcopy -i "$boot" "$IMAGE/kernel" ::kernel8.img
     "$PROGRAM" --board "$BOARD" boot-file "$work/$BOARD_BOOT_FILE"
     mcopy -i "$boot" "$work/$BOARD_BOOT_FILE" ::
-    mke2fs -q -t ext4 -L "$BOARD_DATA_LABEL" "$data" $((DATA_SECTORS / 2)) >/dev/null
+    "$SCRIPTS/ext4.sh" "$data" $((DATA_SECTORS / 2)) "$BOARD_DATA_LABEL"
 
     truncate -s $(((data_start + DATA_SECTORS) * 512)) "$card"
     # The identifier would be random, and nothing asks for it.
@@ -38,9 +41,11 @@ card() {
 label: dos
 label-id: 0x4f547250
 start=$BOOT_START, size=$BOOT_SECTORS, type=c, bootable
+start=$root_start, size=$root_sectors, type=83
 start=$data_start, size=$DATA_SECTORS, type=83
 TABLE
     dd if="$boot" of="$card" seek=$BOOT_START conv=notrunc,sparse status=none
+    dd if="$IMAGE/root.img" of="$card" seek=$root_start conv=notrunc,sparse status=none
     dd if="$data" of="$card" seek=$data_start conv=notrunc,sparse status=none
     rm "$boot" "$data" "$work/$BOARD_BOOT_FILE"
 }

@@ -12,9 +12,10 @@ set -euo pipefail
 ELSEWHERE=$CACHE/elsewhere/another-folder
 INPUTS=(download guest keys rust.env stamp/guest)
 BUILT=(image/samples ta programs)
+AGAIN=$ELSEWHERE/.cache${BUILD#"$CACHE"}
 
 lock
-say "building $* in another folder, five minutes or more"
+say "building $* for $BOARD in another folder, five minutes or more"
 rm -rf "$CACHE/elsewhere"
 mkdir -p "$ELSEWHERE/.cache/stamp" "$CACHE/elsewhere/cargo"
 tar c -C "$ROOT" --exclude=./.cache --exclude=./.git . | tar x -C "$ELSEWHERE"
@@ -32,13 +33,13 @@ date=$(source_date)
 differing=0
 for folder in "${BUILT[@]}" "${@/#/image/}"; do
     while read -r file; do
-        if cmp -s "$CACHE/$file" "$ELSEWHERE/.cache/$file"; then
-            printf '%s  %s\n' "$(sha256sum <"$CACHE/$file" | cut -c1-64)" "$file"
+        if cmp -s "$BUILD/$file" "$AGAIN/$file"; then
+            printf '%s  %s\n' "$(sha256sum <"$BUILD/$file" | cut -c1-64)" "$file"
         else
             say "differs: $file"
             differing=$((differing + 1))
         fi
-    done < <(cd "$ELSEWHERE/.cache" && find "$folder" -type f | LC_ALL=C sort)
+    done < <(cd "$AGAIN" && find "$folder" -type f | LC_ALL=C sort)
 done
 [ "$differing" = 0 ] || fail "$differing files depend on more than the source; the other build is in .cache/elsewhere"
 rm -rf "$CACHE/elsewhere"

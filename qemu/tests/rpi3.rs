@@ -98,16 +98,17 @@ fn the_card_has_what_a_board_boots_from() {
     let card = cache().join("boards/rpi3/release/card.img");
     let content = fs::read(&card).unwrap();
 
-    // The table: a FAT partition that is booted from, then one for Linux, and nothing else.
+    // The table: a FAT partition that is booted from, then two for Linux, and nothing else.
     assert_eq!(content[510..512], [0x55, 0xaa]);
     let entry = |n: usize| &content[446 + 16 * n..462 + 16 * n];
     let number = |bytes: &[u8]| u64::from(u32::from_le_bytes(bytes.try_into().unwrap()));
-    let partition = |n: usize| (entry(n)[4], number(&entry(n)[8..12]), number(&entry(n)[12..16]));
-    let ((boot, start, length), (data, next, rest)) = (partition(0), partition(1));
-    assert_eq!((entry(0)[0], boot, data), (0x80, 0x0c, 0x83));
-    assert_eq!((start * 512, start + length), (BOOT_PARTITION, next));
-    assert_eq!((next + rest) * 512, content.len() as u64);
-    assert!(entry(2).iter().chain(entry(3)).all(|byte| *byte == 0));
+    assert_eq!([0, 1, 2].map(|n| (entry(n)[0], entry(n)[4])), [(0x80, 0x0c), (0, 0x83), (0, 0x83)]);
+    assert!(entry(3).iter().all(|byte| *byte == 0));
+    let start = |n: usize| number(&entry(n)[8..12]);
+    let end = |n: usize| start(n) + number(&entry(n)[12..16]);
+    assert_eq!(start(0) * 512, BOOT_PARTITION);
+    assert_eq!([end(0), end(1), end(2) * 512], [start(1), start(2), content.len() as u64]);
+    let from = |sector: u64| &content[usize::try_from(sector * 512).unwrap()..];
 
     let partition = format!("{}@@{BOOT_PARTITION}", card.display());
     let listing = output(Process::new("mdir").args(["-b", "-i", &partition, "::"]));
@@ -140,6 +141,9 @@ fn the_card_has_what_a_board_boots_from() {
     ] {
         assert!(fs::read(image.file(name)).unwrap() == file(on_card), "{name} differs");
     }
+    let programs = fs::read(image.file("root.img")).unwrap();
+    assert_eq!(programs.len() as u64, (end(1) - start(1)) * 512);
+    assert!(from(start(1)).starts_with(&programs), "the root file system differs");
     let stub = file("armstub8.bin");
     let mut marker = stub.windows(16).enumerate().filter(|(_, at)| at == b"@@DEVICE-HUK-01@");
     let place = marker.next().unwrap().0 + 16;
@@ -159,11 +163,66 @@ fn the_card_has_what_a_board_boots_from() {
         assert!(config.lines().any(|there| there == line), "{line}");
     }
     let command_line = String::from_utf8(file("cmdline.txt")).unwrap();
-    assert!(command_line.contains("otrp.storage=LABEL=otrp-data"));
     assert!(!command_line.contains("otrp.control"), "anybody could drive the board");
 
-    // ext4 (its magic number), with that label and nothing in it.
-    let data = &content[usize::try_from(next * 512).unwrap()..];
-    assert_eq!(data[1024 + 56..1024 + 58], [0x53, 0xef]);
-    assert!(data[1024 + 120..].starts_with(b"otrp-data\0"));
+    // ext4 (its magic number), with the labels that they are looked for by.
+    for (word, label, sector) in
+        [("root", "otrp-root", start(1)), ("storage", "otrp-data", start(2))]
+    {
+        let word = format!("otrp.{word}=LABEL={label}");
+        assert!(command_line.split_whitespace().any(|there| there == word), "{word}");
+        let partition = from(sector);
+        assert_eq!(partition[1024 + 56..1024 + 58], [0x53, 0xef]);
+        assert!(partition[1024 + 120..].starts_with(format!("{label}\0").as_bytes()));
+    }
+}
+
+/// The files below a folder of a file system, each with its mode; all belong to root.
+fn list(image: &Path, folder: &str, files: &mut Vec<String>) {
+    let command = format!("ls -p {folder}/");
+    let listing = output(Process::new("debugfs").args(["-R", &command]).arg(image));
+    for line in std::str::from_utf8(&listing).unwrap().lines().filter(|line| !line.is_empty()) {
+        // "/<inode>/<mode>/<user>/<group>/<name>/<size>/", without the size of a folder.
+        let [_, _, mode, user, group, name, ..] = line.split('/').collect::<Vec<_>>()[..] else {
+            panic!("{line}")
+        };
+        assert_eq!((user, group), ("0", "0"), "{folder}/{name}");
+        let path = format!("{folder}/{name}");
+        match mode {
+            _ if [".", "..", "lost+found"].contains(&name) => {}
+            "040755" => list(image, &path, files),
+            _ => files.push(format!("{mode} {path}")),
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs the images: make test-device"]
+fn the_root_file_system_has_the_programs_and_no_application() {
+    let mut files = Vec::new();
+    list(&builds().image("product").unwrap().file("root.img"), "", &mut files);
+    files.sort_unstable();
+    assert_eq!(
+        files,
+        [
+            "100644 /etc/group",
+            "100644 /etc/passwd",
+            "100644 /usr/lib/aarch64-linux-gnu/libgcc_s.so.1",
+            "100644 /usr/lib/aarch64-linux-gnu/libm.so.6",
+            "100644 /usr/lib/aarch64-linux-gnu/libteec.so.2",
+            "100644 /usr/lib/otrp/functions",
+            "100755 /bin/busybox",
+            "100755 /usr/bin/otrp-agent",
+            "100755 /usr/bin/otrp-signer-client",
+            "100755 /usr/lib/aarch64-linux-gnu/ld-linux-aarch64.so.1",
+            "100755 /usr/lib/aarch64-linux-gnu/libc.so.6",
+            "100755 /usr/lib/otrp/dhcp",
+            "100755 /usr/sbin/start",
+            "100755 /usr/sbin/tee-supplicant",
+            "120777 /bin/sh",
+            "120777 /etc/resolv.conf",
+            "120777 /lib",
+            "120777 /usr/lib/ld-linux-aarch64.so.1",
+        ]
+    );
 }
