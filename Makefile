@@ -54,7 +54,7 @@ test-32: setup
 ports: keys
 	@$(SCRIPTS)/ports.sh
 
-## reproducible: builds the images again in another folder, and compares
+## reproducible: builds the images again in another folder, and compares; BOARD=rpi3 for the other board
 reproducible: product rsa
 	@$(SCRIPTS)/reproducible.sh product rsa
 
@@ -62,6 +62,8 @@ reproducible: product rsa
 soak: image lab rpi3 test-32 ports reproducible
 	@$(SCRIPTS)/build-host.sh otrp-tam otrp-keys otrp-qemu
 	@$(CARGO) test --quiet --locked -p otrp-sim -- --ignored
+	@$(MAKE) reproducible BOARD=rpi3
+	@OTRP_SOAK=1 $(CARGO) test --quiet --locked -p otrp-qemu --test storage --test interrupted -- --ignored --test-threads 1
 	@$(call PROGRAM,otrp-qemu) soak
 	@$(call PROGRAM,otrp-qemu) --board rpi3 run
 

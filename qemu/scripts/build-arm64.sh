@@ -57,7 +57,7 @@ tas)
     mark "tas-$variant" "$inputs"
     ;;
 programs)
-    inputs=$(key "$(sources "$ROOT/host" "$ROOT/ta/wire")" "$(cat "$CACHE/stamp/guest")")
+    inputs=$(key "$(sources "$ROOT/host" "$ROOT/ta/wire")" "$(key_of_files "$0" "$QEMU_DIR/lab/failing_calls.c")" "$(cat "$CACHE/stamp/guest")")
     fresh programs "$inputs" && exit
     say "compiling the programs of the device's Linux, about half a minute the first time"
     mkdir -p "$BUILD/programs/lab"
@@ -67,6 +67,7 @@ programs)
     done
     compile otrp-signer-client otrp-lab
     copy_if_changed "$BUILT/otrp-lab" "$BUILD/programs/lab/otrp-lab"
+    aarch64-linux-gnu-gcc -O2 -Wall -Wextra -Werror -shared -fPIC -o "$BUILD/programs/lab/failing_calls.so" "$QEMU_DIR/lab/failing_calls.c"
     mark programs "$inputs"
     ;;
 *) fail "usage: build-arm64.sh tas VARIANT | programs" ;;

@@ -26,7 +26,7 @@ repair() {
     if "${patch[@]}" --dry-run >/dev/null; then
         "${patch[@]}"
     elif ! "${patch[@]}" -R --dry-run >/dev/null; then
-        fail "${1##*/} does not fit to this OP-TEE; what it repairs stands at its top"
+        fail "${1#"$ROOT/"} does not fit this OP-TEE: adapt it, or drop it if its first lines tell of no fault that is left"
     fi
 }
 
@@ -38,7 +38,9 @@ prepare_source() {
     inputs=$(key "$upstream" "$(key_of_tree "$upstream")" "$(declare -f prepare_source repair)" "${BOARD_OPTEE_FILES[*]}" "$(key_of_files "$QEMU_DIR"/optee/*.patch)")
     if ! fresh optee-source "$inputs"; then
         unmark optee-source
-        rm -rf "$SOURCE"
+        # What was built from it goes too: make believes in times, and a file that is as upstream again has
+        # its old one.
+        rm -rf "$SOURCE" "$BUILD/optee"
         mkdir -p "${SOURCE%/*}"
         cp -a "$upstream" "$SOURCE"
         for file in "$QEMU_DIR"/optee/*.patch; do

@@ -91,9 +91,12 @@ impl Operator {
     /// The state of which `answer` tells, verified.
     pub fn read_state(&self, answer: &[u8], exchange: &Exchange) -> Result<DeviceState> {
         let Reply::Answer(answer) = Reply::read(answer)? else { bail!("an agent's error") };
-        let claimed = answer.claimed_refusal();
+        let claimed = match answer.claimed_refusal() {
+            Some(refusal) => format!("an answer that claims {refusal:?}"),
+            None => "an answer that claims success".to_owned(),
+        };
         let judged = answer.device_state(Some(exchange), &self.identity, &self.roots);
-        match judged.with_context(|| format!("the answer claims {claimed:?}"))? {
+        match judged.context(claimed)? {
             StateAnswer::State { state, .. } => Ok(*state),
             StateAnswer::Refused(refusal) => bail!("refused: {refusal:?}"),
         }
@@ -102,8 +105,18 @@ impl Operator {
     /// The outcome of a command, verified.
     pub fn send(&self, guest: &mut Guest, request: &Request, target: &Target) -> Result<Outcome> {
         let reply = carry(guest, &request.message)?;
-        let Reply::Answer(answer) = Reply::read(&reply.answer)? else { bail!("an agent's error") };
-        Ok(answer.outcome(Some(&request.exchange), &self.identity, &target.certificate)?)
+        self.read_outcome(&reply.answer, &request.exchange, target)
+    }
+
+    /// The outcome of which `answer` tells, verified.
+    pub fn read_outcome(
+        &self,
+        answer: &[u8],
+        exchange: &Exchange,
+        target: &Target,
+    ) -> Result<Outcome> {
+        let Reply::Answer(answer) = Reply::read(answer)? else { bail!("an agent's error") };
+        Ok(answer.outcome(Some(exchange), &self.identity, &target.certificate)?)
     }
 
     /// Asks for the state, and gives a command that must pass.

@@ -1,4 +1,4 @@
-//! Clients beside each other, and clients and tee-supplicants that are killed, in real OP-TEE.
+//! Clients beside each other, in real OP-TEE.
 //!
 //! Needs the images; run by `make test`, and alone by `make test-device`.
 
@@ -7,15 +7,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
-use otrp_keys::{file, image};
-use otrp_qemu::deployment::{DOMAIN, Deployment, Desired, SERVICE_PROVIDER, Suite};
+use otrp_qemu::deployment::{DOMAIN, Deployment, Desired, Suite};
 use otrp_qemu::device::Device;
 use otrp_qemu::guest::{Guest, HOST};
 use otrp_qemu::image::{Builds, Image};
 use otrp_qemu::machine::Machine;
-use otrp_qemu::operator::{Operator, carry, provision};
-use otrp_qemu::storage::Listing;
-use otrp_tam::message::{Application, Builder, Command, Target};
+use otrp_qemu::operator::{Operator, provision};
+use otrp_tam::message::Builder;
 
 /// What the clients of one crowd may take together.
 const TIMEOUT: Duration = Duration::from_secs(300);
@@ -230,146 +228,5 @@ fn clients_at_the_same_time_get_their_answers_and_an_idle_session_stops_nobody()
     assert_eq!(guest.run(end).unwrap().success().unwrap().text(), "1");
     let log = guest.secure_log().unwrap();
     assert!(!log.to_lowercase().contains("panic"), "a panic in the secure world:\n{log}");
-    guest.power_off().unwrap();
-}
-
-/// A client that comes after one that was killed may be the one that ends with it, and the next one
-/// may find the broker starting again.
-const ATTEMPTS: u32 = 5;
-/// Files that lost transactions may leave until the next one takes their places.
-const LEFT_BEHIND: usize = 2;
-const APPLICATION: (&str, &str) = ("com.example.killed", "11111111-2222-3333-4444-bbbbbbbbbbbb");
-
-/// Does something as often as it needs after a client was killed.
-fn again<T>(what: &str, mut attempt: impl FnMut() -> Result<T>) -> T {
-    let mut problems = Vec::new();
-    for _ in 0..ATTEMPTS {
-        match attempt() {
-            Ok(value) => return value,
-            Err(problem) => {
-                println!("{what}: {problem:#}");
-                problems.push(problem);
-            }
-        }
-    }
-    panic!("{what}: no service after {ATTEMPTS} attempts: {problems:#?}")
-}
-
-/// What the broker tells the TAM and what the core's database holds; they must agree.
-fn is_installed(guest: &mut Guest, tam: &Operator) -> (bool, Target) {
-    let state = again("the state", || tam.state(guest));
-    let listed = state.dsi.tee.sdlist.sd.iter().any(|domain| !domain.talist.is_empty());
-    let stored = again("the database", || {
-        let output = guest.run(&format!("otrp-lab query {}", APPLICATION.1))?;
-        match output.status {
-            0 => Ok(true),
-            4 => Ok(false),
-            _ => bail!("{}", output.error_text()),
-        }
-    });
-    assert_eq!(listed, stored, "the broker and the database disagree");
-    (listed, Target::from(&state))
-}
-
-/// What is killed in the middle of a command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Victim {
-    Client,
-    Supplicant,
-}
-
-#[test]
-#[ignore = "needs the images: make test-device"]
-fn a_client_that_is_killed_takes_at_most_the_next_call_with_it() {
-    kill_in_commands(Victim::Client, 24);
-}
-
-#[test]
-#[ignore = "needs the images: make test-device"]
-fn a_supplicant_that_is_killed_and_started_again_costs_at_most_a_call() {
-    // Fewer: each time a second passes before there is another one.
-    kill_in_commands(Victim::Supplicant, 12);
-}
-
-/// Kills it at so many instants of installations and deletions.
-fn kill_in_commands(victim: Victim, kills: u32) {
-    let folder = tempfile::tempdir().unwrap();
-    let device = Device::open_or_create(folder.path()).unwrap();
-    let image = Image::open(cache().join("image/lab")).unwrap();
-    let mut guest = Machine::new(device, image).boot().unwrap();
-    provision(&mut guest, &keys()).unwrap();
-    let tam = Operator::read(&keys(), "tam").unwrap();
-    let certificate = std::fs::read(keys().join("sp-ec.der")).unwrap();
-    let (spid, name, (taid, uuid)) = (SERVICE_PROVIDER, DOMAIN, APPLICATION);
-    tam.carry_out(&mut guest, Command::CreateSd { spid, name, certificate: &certificate }).unwrap();
-    let key = file::read_key(&keys().join("sp-ec.key.pem")).unwrap();
-    let elf: Vec<u8> =
-        b"\x7fELF".iter().copied().chain((0..=u8::MAX).cycle().take(300_000)).collect();
-    let image = image::sign(&key, None, uuid.parse().unwrap(), 1, &elf).unwrap();
-    let install = Command::InstallTa(Application {
-        spid,
-        domain: name,
-        taid,
-        certificate: None,
-        image: Some(&image),
-        personalization: Some(b"something of its own"),
-    });
-    let delete = Command::DeleteTa { spid: None, name, taid };
-    let time = [&install, &delete].map(|command| {
-        let target = Target::from(&tam.state(&mut guest).unwrap());
-        let request = Builder::command(&tam.identity, &target, command.clone()).build().unwrap();
-        let carried = carry(&mut guest, &request.message).unwrap();
-        assert_eq!(carried.status, 0);
-        carried.elapsed.as_micros()
-    });
-    let files = |guest: &Guest| Listing::of(&guest.device().unwrap().storage()).unwrap();
-    let before = files(&guest);
-
-    let (mut ended, mut done) = (0, 0);
-    for kill in 0..kills {
-        let (installed, target) = is_installed(&mut guest, &tam);
-        let command = if installed { delete.clone() } else { install.clone() };
-        let request = Builder::command(&tam.identity, &target, command).build().unwrap();
-        guest.put("/tmp/message", &request.message).unwrap();
-        // Spread over the time that the command takes and a little more, in no order of it.
-        let place = u128::from(kill * 7 % kills) * 115 / u128::from(kills);
-        let microseconds = time[usize::from(installed)] * place / 100;
-        let victim = match victim {
-            Victim::Client => "$client",
-            Victim::Supplicant => "$(pidof tee-supplicant)",
-        };
-        let script = format!(
-            "otrp-agent process </tmp/message >/tmp/answer 2>/tmp/error & client=$!; \
-             usleep {microseconds}; kill -9 {victim}; wait $client; echo $?"
-        );
-        let status = guest.run(&script).unwrap().success().unwrap().text();
-        let (now, _) = is_installed(&mut guest, &tam);
-        if status == "0" {
-            assert_ne!(now, installed, "the client had its answer, and nothing was done");
-        } else {
-            ended += 1;
-            done += u32::from(now != installed);
-        }
-    }
-    println!("{victim:?}: {ended} of {kills} commands were ended; {done} of these carried out");
-    assert!(ended >= kills / 2, "most commands had ended before: {ended} of {kills}");
-    let log = guest.secure_log().unwrap();
-    assert!(!log.contains("orrupt"), "what failed was taken for damage:\n{log}");
-
-    // All of it works as before, and can be taken away again.
-    for command in [&install, &delete] {
-        let wanted = matches!(command, Command::InstallTa(_));
-        if is_installed(&mut guest, &tam).0 != wanted {
-            again("a command", || tam.carry_out(&mut guest, command.clone()));
-        }
-        assert_eq!(is_installed(&mut guest, &tam).0, wanted);
-    }
-    let after = files(&guest);
-    assert!(
-        after.count() <= before.count() + LEFT_BEHIND,
-        "{:?} became {:?}",
-        before.lengths(),
-        after.lengths()
-    );
     guest.power_off().unwrap();
 }

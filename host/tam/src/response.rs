@@ -236,7 +236,9 @@ impl Refusal {
 pub enum Outcome {
     /// Done.
     Pass(Box<Passed>),
-    /// Refused; the device's state is as it was.
+    /// Refused; the device's state is as it was. After `ERR_TEE_FAIL` it may be the one that was wanted:
+    /// the TEE's storage can fail once the command is sure to be carried out, and it is at the next
+    /// request. The next state tells.
     Fail(Refusal),
 }
 
