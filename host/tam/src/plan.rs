@@ -78,6 +78,27 @@ pub enum Step {
     },
 }
 
+impl Step {
+    /// Whether it only removes one signer: that it is none can be the only reason to refuse it as
+    /// invalid.
+    #[must_use]
+    pub fn is_lone_removal(&self) -> bool {
+        matches!(self, Self::UpdateSd { add, remove, .. } if add.is_empty() && remove.len() == 1)
+    }
+
+    /// Whether without an answer it leaves a doubt that the device's state does not resolve.
+    #[must_use]
+    pub const fn leaves_doubt(&self) -> bool {
+        matches!(
+            self,
+            Self::CreateSd { .. }
+                | Self::UpdateSd { .. }
+                | Self::InstallTa { personalization: Some(_), .. }
+                | Self::UpdateTa { personalization: Some(_), .. }
+        )
+    }
+}
+
 impl fmt::Display for Step {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -128,9 +149,8 @@ fn plan_deletions(
     let domain = DomainName { spid: found.spid.clone(), name: found.name.clone() };
     for installed in &found.talist {
         let wanted = wanted.and_then(|wanted| wanted.application(&installed.taid));
-        let remembered = memory.application(&domain.spid, &domain.name, &installed.taid);
         // An update can replace personalization data but not take them away.
-        let must_lose_data = remembered.is_some_and(|it| it.personalization.is_some())
+        let must_lose_data = memory.may_have_data(&domain.spid, &domain.name, &installed.taid)
             && wanted.is_some_and(|it| it.personalization.is_none());
         if wanted.is_none() || must_lose_data {
             let taid = installed.taid.clone();
@@ -157,7 +177,19 @@ fn plan_domain(
                 .push(Step::CreateSd { domain: domain.clone(), certificate: certificate.clone() });
             vec![certificate]
         }
-        Some(_) => memory.certificates(&domain.spid, &domain.name),
+        Some(_) => {
+            let known = memory.domain(&domain.spid, &domain.name);
+            let (certificates, doubtful) = known
+                .map(|known| (known.certificates.clone(), known.doubtful.clone()))
+                .unwrap_or_default();
+            // One that may not be there is refused as invalid, as is a new one that is not good: so that
+            // the answer tells which, it is alone. First, because there is a limit.
+            for digest in doubtful.into_iter().filter(|it| wanted.certificate(it).is_none()) {
+                let (add, remove) = (Vec::new(), vec![digest]);
+                plan.steps.push(Step::UpdateSd { domain: domain.clone(), add, remove });
+            }
+            certificates
+        }
     };
     let add: Vec<String> = digests().filter(|digest| !known.contains(digest)).collect();
     let remove: Vec<String> =
@@ -283,14 +315,21 @@ mod tests {
         DesiredState { domains: domains.collect() }
     }
 
-    /// What the TAM remembers after having brought a device to a desired state.
+    /// What the TAM remembers after having brought a device to a desired state; a signer with a
+    /// question mark is doubtful.
     fn memory(text: &str) -> Memory {
         let mut memory = Memory::default();
         for domain in desired(text).domains {
+            let digests = domain.certificates.iter().map(|it| it.digest.as_str());
             memory.domains.push(KnownDomain {
                 spid: domain.spid.clone(),
                 name: domain.name.clone(),
-                certificates: domain.certificates.iter().map(|it| it.digest.clone()).collect(),
+                certificates: digests
+                    .clone()
+                    .filter(|it| !it.starts_with('?'))
+                    .map(String::from)
+                    .collect(),
+                doubtful: digests.filter_map(|it| it.strip_prefix('?')).map(String::from).collect(),
             });
             for application in domain.applications {
                 memory.applications.push(KnownTa {
@@ -351,6 +390,16 @@ mod tests {
             ("sp/a c2:", "sp/a:", "sp/a c1:", "UpdateSD sp/a +c2 -c1"),
             ("sp/a c1 c2:", "sp/a:", "sp/a c1:", "UpdateSD sp/a +c2 -"),
             ("sp/a c1:", "sp/a:", "sp/a c1 c2:", "UpdateSD sp/a + -c2"),
+            // Those that may be there or not.
+            ("sp/a c1:", "sp/a:", "sp/a c1 ?c2:", "UpdateSD sp/a + -c2"),
+            ("sp/a c1 c2:", "sp/a:", "sp/a c1 ?c2:", "UpdateSD sp/a +c2 -"),
+            (
+                "sp/a c3:",
+                "sp/a:",
+                "sp/a c1 ?c2 ?c4:",
+                "UpdateSD sp/a + -c2; UpdateSD sp/a + -c4; UpdateSD sp/a +c3 -c1",
+            ),
+            ("sp/a c1:", "", "sp/a ?c1:", "CreateSD sp/a c1"),
             // Not remembered: sent again.
             ("sp/a c1: x=1+d", "sp/a: x", "", "UpdateSD sp/a +c1 -; UpdateTA sp/a/x i1 d"),
             // Not desired: deleted, the applications before the domain.

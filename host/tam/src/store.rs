@@ -31,6 +31,27 @@ pub struct Memory {
     pub domains: Vec<KnownDomain>,
     /// The versions of applications.
     pub applications: Vec<KnownTa>,
+    /// Applications that may have personalization data or not: the device has not answered to the
+    /// request that brings them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub doubtful_data: Vec<TaName>,
+}
+
+/// An application by name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaName {
+    /// The service provider.
+    pub spid: String,
+    /// The name of the security domain.
+    pub domain: String,
+    /// The application.
+    pub taid: String,
+}
+
+impl TaName {
+    fn new(domain: &DomainName, taid: &str) -> Self {
+        Self { spid: domain.spid.clone(), domain: domain.name.clone(), taid: taid.into() }
+    }
 }
 
 /// The signers that this TAM gave a security domain.
@@ -42,6 +63,27 @@ pub struct KnownDomain {
     pub name: String,
     /// SHA-256 of the certificates, in hexadecimal.
     pub certificates: Vec<String>,
+    /// The same of those that may be there or not: the device has not answered to the request that adds
+    /// or removes them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub doubtful: Vec<String>,
+}
+
+impl KnownDomain {
+    fn doubt(&mut self, digests: &[String]) {
+        self.forget(|digest| digests.contains(digest));
+        self.doubtful.extend_from_slice(digests);
+    }
+
+    fn trust(&mut self, digests: &[String]) {
+        self.forget(|digest| digests.contains(digest));
+        self.certificates.extend_from_slice(digests);
+    }
+
+    fn forget(&mut self, is_meant: impl Fn(&String) -> bool) {
+        self.certificates.retain(|digest| !is_meant(digest));
+        self.doubtful.retain(|digest| !is_meant(digest));
+    }
 }
 
 /// What this TAM installed.
@@ -62,14 +104,26 @@ pub struct KnownTa {
 }
 
 impl Memory {
-    /// The signers of a domain, as far as they are known.
+    /// A domain, if this TAM gave it signers.
     #[must_use]
-    pub fn certificates(&self, spid: &str, name: &str) -> Vec<String> {
-        self.domains
-            .iter()
-            .find(|domain| domain.spid == spid && domain.name == name)
-            .map(|domain| domain.certificates.clone())
-            .unwrap_or_default()
+    pub fn domain(&self, spid: &str, name: &str) -> Option<&KnownDomain> {
+        self.domains.iter().find(|domain| domain.spid == spid && domain.name == name)
+    }
+
+    fn change_domain(&mut self, name: &DomainName, change: impl FnOnce(&mut KnownDomain)) {
+        let is_it = |domain: &KnownDomain| domain.spid == name.spid && domain.name == name.name;
+        let place = self.domains.iter().position(is_it);
+        let mut domain = place.map_or_else(
+            || KnownDomain {
+                spid: name.spid.clone(),
+                name: name.name.clone(),
+                certificates: Vec::new(),
+                doubtful: Vec::new(),
+            },
+            |place| self.domains.remove(place),
+        );
+        change(&mut domain);
+        self.domains.push(domain);
     }
 
     /// An application, if this TAM installed it.
@@ -80,34 +134,78 @@ impl Memory {
             .find(|it| it.spid == spid && it.domain == domain && it.taid == taid)
     }
 
-    /// Takes over that a step succeeded. `version` is that of the image that it carried.
-    pub fn record(&mut self, step: &Step, version: Option<u32>) {
+    /// Whether an application has personalization data as far as is known, or may have.
+    #[must_use]
+    pub fn may_have_data(&self, spid: &str, domain: &str, taid: &str) -> bool {
+        self.application(spid, domain, taid).is_some_and(|it| it.personalization.is_some())
+            || self
+                .doubtful_data
+                .iter()
+                .any(|it| it.spid == spid && it.domain == domain && it.taid == taid)
+    }
+
+    /// Takes over that a step will be asked for: until the answer comes, and if none comes, the signers
+    /// that it adds and removes are doubtful, and whether an application has the data that it brings.
+    pub fn announce(&mut self, step: &Step) {
         match step {
-            Step::DeleteTa { domain, taid } => self.forget_application(domain, taid),
-            Step::DeleteSd { domain } => {
-                self.domains.retain(|it| it.spid != domain.spid || it.name != domain.name);
-                self.applications.retain(|it| it.spid != domain.spid || it.domain != domain.name);
-            }
             Step::CreateSd { domain, certificate } => {
-                self.domains.retain(|it| it.spid != domain.spid || it.name != domain.name);
-                self.domains.push(KnownDomain {
-                    spid: domain.spid.clone(),
-                    name: domain.name.clone(),
-                    certificates: vec![certificate.clone()],
+                self.change_domain(domain, |domain| {
+                    domain.doubt(std::slice::from_ref(certificate))
                 });
             }
             Step::UpdateSd { domain, add, remove } => {
-                let mut certificates = self.certificates(&domain.spid, &domain.name);
-                certificates.retain(|digest| !remove.contains(digest) && !add.contains(digest));
-                certificates.extend(add.iter().cloned());
+                self.change_domain(domain, |domain| {
+                    domain.doubt(add);
+                    domain.doubt(remove);
+                });
+            }
+            Step::InstallTa { domain, taid, personalization: Some(_), .. }
+            | Step::UpdateTa { domain, taid, personalization: Some(_), .. } => {
+                let application = TaName::new(domain, taid);
+                if !self.doubtful_data.contains(&application) {
+                    self.doubtful_data.push(application);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes over that a step was refused and the device is as it was: what it was to remove is there.
+    /// Not so where a signer was to be removed alone, which is done when nobody knows whether it is.
+    pub fn withdraw(&mut self, step: &Step) {
+        if let Step::UpdateSd { domain, remove, .. } = step
+            && !step.is_lone_removal()
+        {
+            self.change_domain(domain, |domain| domain.trust(remove));
+        }
+    }
+
+    /// Takes over that a step succeeded. `version` is that of the image that it carried.
+    pub fn record(&mut self, step: &Step, version: Option<u32>) {
+        match step {
+            Step::DeleteTa { domain, taid } => {
+                self.forget_application(domain, taid);
+                self.settle_data(domain, taid);
+            }
+            Step::DeleteSd { domain } => {
                 self.domains.retain(|it| it.spid != domain.spid || it.name != domain.name);
-                self.domains.push(KnownDomain {
-                    spid: domain.spid.clone(),
-                    name: domain.name.clone(),
-                    certificates,
+                self.applications.retain(|it| it.spid != domain.spid || it.domain != domain.name);
+                self.doubtful_data.retain(|it| it.spid != domain.spid || it.domain != domain.name);
+            }
+            Step::CreateSd { domain, certificate } => {
+                self.change_domain(domain, |domain| {
+                    domain.forget(|_| true);
+                    domain.trust(std::slice::from_ref(certificate));
+                });
+            }
+            Step::UpdateSd { domain, add, remove } => {
+                self.change_domain(domain, |domain| {
+                    domain.forget(|digest| remove.contains(digest));
+                    domain.trust(add);
                 });
             }
             Step::InstallTa { domain, taid, image, personalization } => {
+                self.settle_data(domain, taid);
                 self.replace_application(
                     domain,
                     taid,
@@ -117,6 +215,9 @@ impl Memory {
                 );
             }
             Step::UpdateTa { domain, taid, image, personalization } => {
+                if personalization.is_some() {
+                    self.settle_data(domain, taid);
+                }
                 self.replace_application(
                     domain,
                     taid,
@@ -131,6 +232,11 @@ impl Memory {
     fn forget_application(&mut self, domain: &DomainName, taid: &str) {
         self.applications
             .retain(|it| it.spid != domain.spid || it.domain != domain.name || it.taid != taid);
+    }
+
+    fn settle_data(&mut self, domain: &DomainName, taid: &str) {
+        let application = TaName::new(domain, taid);
+        self.doubtful_data.retain(|it| *it != application);
     }
 
     /// What an update did not carry stays as it was known; if it was not known, so it stays.
@@ -166,6 +272,10 @@ impl Memory {
         };
         self.domains.retain(|it| find(&it.spid, &it.name).is_some());
         self.applications.retain(|it| {
+            find(&it.spid, &it.domain)
+                .is_some_and(|sd| sd.talist.iter().any(|installed| installed.taid == it.taid))
+        });
+        self.doubtful_data.retain(|it| {
             find(&it.spid, &it.domain)
                 .is_some_and(|sd| sd.talist.iter().any(|installed| installed.taid == it.taid))
         });
@@ -473,6 +583,44 @@ mod tests {
     }
 
     #[test]
+    fn signers_are_doubtful_until_there_is_an_answer() {
+        let domain = DomainName { spid: "sp".into(), name: "a".into() };
+        let mut memory = Memory::default();
+        let check = |memory: &Memory, certificates: &[&str], doubtful: &[&str]| {
+            let domain = memory.domain("sp", "a").unwrap();
+            assert_eq!(domain.certificates, certificates);
+            assert_eq!(domain.doubtful, doubtful);
+        };
+        let create = Step::CreateSd { domain: domain.clone(), certificate: "c1".into() };
+        memory.announce(&create);
+        check(&memory, &[], &["c1"]);
+        memory.record(&create, None);
+        check(&memory, &["c1"], &[]);
+
+        let update = |add: &[&str], remove: &[&str]| Step::UpdateSd {
+            domain: domain.clone(),
+            add: add.iter().copied().map(String::from).collect(),
+            remove: remove.iter().copied().map(String::from).collect(),
+        };
+        let replace = update(&["c2"], &["c1"]);
+        memory.announce(&replace);
+        check(&memory, &[], &["c2", "c1"]);
+        memory.withdraw(&replace);
+        check(&memory, &["c1"], &["c2"]);
+        memory.announce(&replace);
+        memory.record(&replace, None);
+        check(&memory, &["c2"], &[]);
+
+        // Whether it is there is not known, and a refusal for another reason does not tell.
+        let remove = update(&[], &["c2"]);
+        memory.announce(&remove);
+        memory.withdraw(&remove);
+        check(&memory, &[], &["c2"]);
+        memory.record(&remove, None);
+        check(&memory, &[], &[]);
+    }
+
+    #[test]
     fn memory_follows_the_steps() {
         let domain = DomainName { spid: "sp".into(), name: "a".into() };
         let mut memory = Memory::default();
@@ -483,7 +631,7 @@ mod tests {
             remove: vec!["c1".into()],
         };
         memory.record(&update, None);
-        assert_eq!(memory.certificates("sp", "a"), ["c2"]);
+        assert_eq!(memory.domain("sp", "a").unwrap().certificates, ["c2"]);
         let install = Step::InstallTa {
             domain: domain.clone(),
             taid: "x".into(),

@@ -271,7 +271,18 @@ impl Tam {
         let line = format!("device {}: {step}", short(&device_id));
         match outcome {
             Outcome::Fail(refusal) => {
+                let code = refusal.error_code();
+                if step.is_lone_removal() && code == Some(ErrorCode::SpCertInvalid) {
+                    session.made.insert(step.clone());
+                    let record =
+                        self.change(&device_id, |record| record.memory.record(step, None))?;
+                    return self.go_on(session, record, format!("{line}: it was removed before"));
+                }
                 let line = format!("{line} refused: {}", show(&refusal));
+                // A TEE that fails may have done it.
+                if step.leaves_doubt() && code != Some(ErrorCode::TeeFail) {
+                    self.change(&device_id, |record| record.memory.withdraw(step))?;
+                }
                 if let Some(remedy) = remedy(settings, &session, step, &refusal) {
                     return self.try_again(settings, session, step, &remedy, line);
                 }
@@ -380,6 +391,9 @@ impl Tam {
             return Ok(Next { message: None, line: format!("{line}; {end}") });
         };
         let line = format!("{line}; next {step}");
+        if step.leaves_doubt() {
+            self.change(&record.device_id, |record| record.memory.announce(&step))?;
+        }
         Ok(Next { message: Some(self.wait(request, Some(step), version, session)), line })
     }
 

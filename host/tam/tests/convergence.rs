@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::client::{Server, connect, converge, post, serve};
+use common::client::{Server, connect, converge, lose_answer, post, serve};
 use common::{Faults, Profile, image, issue, new_key, new_rsa_key};
 use otrp_tam::response::Refused;
 use otrp_tam::tam::{Rejection, Tam, WAITING_LIMIT};
@@ -46,9 +46,7 @@ fn a_device_follows_the_desired_state() {
     assert_eq!(installed.image, std::fs::read(server.path("v2.ta")).unwrap());
 
     // Another signer comes and the first one goes.
-    let signer = issue(&Profile::leaf("another SP"), new_key(), None);
-    let signer = signer.certificate.to_der().unwrap();
-    std::fs::write(server.path("sp.der"), &signer).unwrap();
+    let signer = change_signer(&server);
     assert_eq!(converge(server.address, &mut device), ["GetDeviceState", "UpdateSD"]);
     assert_eq!(device.domains[&key_of_domain()].certificates, [signer]);
 
@@ -399,6 +397,97 @@ fn a_tam_that_forgot_sends_again() {
     let again = serve(&server.path("desired.toml"), &server.path("empty.redb"));
     assert_eq!(converge(again, &mut device), ["GetDeviceState", "UpdateSD", "UpdateTA"]);
     assert_eq!(converge(again, &mut device), ["GetDeviceState"]);
+}
+
+#[test]
+fn data_whose_arrival_was_not_answered_go_when_they_are_not_wanted() {
+    let server = Server::start(&with_ta("v1.ta"));
+    std::fs::write(server.path("data"), b"personal").unwrap();
+    let with_data = format!("{}personalization = 'data'\n", with_ta("v1.ta"));
+    for name in ["InstallTA", "UpdateTA"] {
+        let mut device = server.pki.device();
+        if name == "UpdateTA" {
+            server.configure(&with_ta("v1.ta"));
+            converge(server.address, &mut device);
+        }
+        server.configure(&with_data);
+        lose_answer(server.address, &mut device, name);
+        assert!(device.domains[&key_of_domain()].applications["ta"].personalization.is_some());
+        server.configure(&with_ta("v1.ta"));
+        let requests = converge(server.address, &mut device);
+        assert_eq!(requests, ["GetDeviceState", "DeleteTA", "InstallTA"], "{name}");
+        assert!(device.domains[&key_of_domain()].applications["ta"].personalization.is_none());
+        assert_eq!(converge(server.address, &mut device), ["GetDeviceState"]);
+    }
+}
+
+/// Another certificate of the service provider, in the place of the first.
+fn change_signer(server: &Server) -> Vec<u8> {
+    let signer = issue(&Profile::leaf("another SP"), new_key(), None);
+    let signer = signer.certificate.to_der().unwrap();
+    std::fs::write(server.path("sp.der"), &signer).unwrap();
+    signer
+}
+
+#[test]
+fn signers_converge_when_the_answer_is_lost() {
+    let server = Server::start(DOMAIN);
+    let mut device = server.pki.device();
+    converge(server.address, &mut device);
+    let signer = change_signer(&server);
+    lose_answer(server.address, &mut device, "UpdateSD");
+    assert_eq!(device.domains[&key_of_domain()].certificates, [&signer[..]]);
+    // The removal is refused, because it was made; the addition is nothing new.
+    let update = ["GetDeviceState", "UpdateSD", "UpdateSD"];
+    assert_eq!(converge(server.address, &mut device), update);
+    assert_eq!(device.domains[&key_of_domain()].certificates, [&signer[..]]);
+    assert!(server.records()[0].failures.is_empty());
+    assert_eq!(converge(server.address, &mut device), ["GetDeviceState"]);
+
+    // The request is lost.
+    let before = device.domains.clone();
+    let signer = change_signer(&server);
+    lose_answer(server.address, &mut device, "UpdateSD");
+    device.domains = before;
+    assert_eq!(converge(server.address, &mut device), update);
+    assert_eq!(device.domains[&key_of_domain()].certificates, [signer]);
+    assert_eq!(converge(server.address, &mut device), ["GetDeviceState"]);
+}
+
+#[test]
+fn a_signer_whose_addition_was_not_answered_goes_when_it_is_not_wanted() {
+    let server = Server::start(DOMAIN);
+    let mut device = server.pki.device();
+    let first = std::fs::read(server.path("sp.der")).unwrap();
+    lose_answer(server.address, &mut device, "CreateSD");
+    let second = change_signer(&server);
+    let requests = converge(server.address, &mut device);
+    assert_eq!(requests, ["GetDeviceState", "UpdateSD", "UpdateSD"]);
+    assert_eq!(device.domains[&key_of_domain()].certificates, [second]);
+
+    change_signer(&server);
+    lose_answer(server.address, &mut device, "UpdateSD");
+    std::fs::write(server.path("sp.der"), &first).unwrap();
+    converge(server.address, &mut device);
+    assert_eq!(device.domains[&key_of_domain()].certificates, [first]);
+    assert!(server.records()[0].failures.is_empty());
+}
+
+#[test]
+fn a_refused_change_of_signers_leaves_the_old_one() {
+    let server = Server::start(DOMAIN);
+    let mut device = server.pki.device();
+    converge(server.address, &mut device);
+    let first = device.domains[&key_of_domain()].certificates.clone();
+    let second = change_signer(&server);
+    for _ in 0..2 {
+        device.faults.refuse = vec![("UpdateSD", "ERR_SPCERT_INVALID")];
+        assert_eq!(converge(server.address, &mut device), ["GetDeviceState", "UpdateSD"]);
+        assert_eq!(device.domains[&key_of_domain()].certificates, first);
+        assert_eq!(server.records()[0].failures.len(), 1);
+    }
+    assert_eq!(converge(server.address, &mut device), ["GetDeviceState", "UpdateSD"]);
+    assert_eq!(device.domains[&key_of_domain()].certificates, [second]);
 }
 
 #[test]

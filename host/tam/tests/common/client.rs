@@ -74,6 +74,20 @@ pub fn converge(address: SocketAddr, device: &mut Device) -> Vec<String> {
     device.requests.clone()
 }
 
+/// The same until the device has carried out a request of this name, whose answer is lost.
+pub fn lose_answer(address: SocketAddr, device: &mut Device, name: &str) {
+    device.requests.clear();
+    let mut answer = connect(address);
+    loop {
+        assert_eq!(answer.status, 200, "there was no {name}: {:?}", device.requests);
+        let reply = device.process(&answer.body);
+        if device.requests.last().is_some_and(|last| last == name) {
+            return;
+        }
+        answer = post(address, &reply);
+    }
+}
+
 pub struct Server {
     pub pki: Pki,
     pub folder: tempfile::TempDir,

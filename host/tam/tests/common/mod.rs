@@ -226,12 +226,13 @@ fn only(value: &Value) -> (&String, &Value) {
 
 // ---- the device ----------------------------------------------------------------------------
 
+#[derive(Clone)]
 pub struct InstalledTa {
     pub image: Vec<u8>,
     pub personalization: Option<Vec<u8>>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Sd {
     pub certificates: Vec<Vec<u8>>,
     pub applications: BTreeMap<String, InstalledTa>,
@@ -497,13 +498,20 @@ impl Device {
         match opened.name.as_str() {
             "UpdateSD" => {
                 let changes = &content["changes"];
+                let mut certificates = domain.certificates.clone();
+                for new in changes["spcert"].as_array().into_iter().flatten() {
+                    let new = from_standard(new.as_str().unwrap());
+                    if !certificates.contains(&new) {
+                        certificates.push(new);
+                    }
+                }
                 for old in changes["deloldspcert"].as_array().into_iter().flatten() {
                     let digest = hex::decode(old.as_str().unwrap()).unwrap();
-                    domain.certificates.retain(|certificate| sha256(certificate)[..] != digest[..]);
+                    let is_old = |certificate: &Vec<u8>| sha256(certificate)[..] == digest[..];
+                    let place = certificates.iter().position(is_old).ok_or("ERR_SPCERT_INVALID")?;
+                    certificates.remove(place);
                 }
-                for new in changes["spcert"].as_array().into_iter().flatten() {
-                    domain.certificates.push(from_standard(new.as_str().unwrap()));
-                }
+                domain.certificates = certificates;
             }
             "DeleteSD" => {
                 if !domain.applications.is_empty() && content["deleteta"] != json!(true) {
