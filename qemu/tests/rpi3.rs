@@ -60,6 +60,9 @@ fn applications_are_installed_and_stay() {
     assert!(log.contains("no monotonic counter"), "{log}");
     assert!(!log.to_lowercase().contains("insecure"), "{log}");
 
+    // TF-A brings each core up where Linux has left it its code.
+    assert_eq!(guest.run("nproc").unwrap().text(), "4");
+
     let keys = cache().join("keys/dev");
     provision(&mut guest, &keys).unwrap();
     let tam = Operator::read(&keys, "tam").unwrap();
