@@ -44,7 +44,7 @@ test-host: setup
 ## test-device: the tests that run inside OP-TEE under QEMU
 test-device: image lab rsa rpi3
 	@$(SCRIPTS)/build-host.sh otrp-tam otrp-keys otrp-qemu
-	@$(CARGO) test --quiet --locked --no-fail-fast -p otrp-qemu -- --ignored --test-threads 1
+	@$(CARGO) test --quiet --locked --no-fail-fast -p otrp-qemu -- --ignored --test-threads 2
 
 ## test-32: the tests of the platform-free crates on 32-bit ARM, under emulation
 test-32: setup
