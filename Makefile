@@ -41,6 +41,7 @@ test-host: setup
 		$(CARGO) test --quiet --locked --no-fail-fast --workspace $(DEVICE_CRATES:%=--exclude %); \
 	fi
 
+# Two at a time: an emulated device keeps little more than one CPU busy.
 ## test-device: the tests that run inside OP-TEE under QEMU
 test-device: image lab rsa rpi3
 	@$(SCRIPTS)/build-host.sh otrp-tam otrp-keys otrp-qemu

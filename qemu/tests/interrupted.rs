@@ -349,6 +349,7 @@ fn a_call_to_the_supplicant_that_fails_costs_at_most_the_command() {
         assert_eq!(end, End::Passed);
         Fault::of(&kinds, all)
     });
+    let tried = faults[0].len() + faults[1].len();
     println!("{} and {} faults", faults[0].len(), faults[1].len());
 
     let (mut failed, mut done) = (0, 0);
@@ -373,5 +374,6 @@ fn a_call_to_the_supplicant_that_fails_costs_at_most_the_command() {
         (installed, target) = (now, next);
     }
     println!("{failed} commands failed; {done} of these carried out");
+    assert!(failed > tried / 2, "of {tried} faults {failed} were noticed");
     bench.end();
 }

@@ -271,14 +271,12 @@ impl Memory {
             dsi.tee.sdlist.sd.iter().find(|sd| sd.spid == spid && sd.name == name)
         };
         self.domains.retain(|it| find(&it.spid, &it.name).is_some());
-        self.applications.retain(|it| {
-            find(&it.spid, &it.domain)
-                .is_some_and(|sd| sd.talist.iter().any(|installed| installed.taid == it.taid))
-        });
-        self.doubtful_data.retain(|it| {
-            find(&it.spid, &it.domain)
-                .is_some_and(|sd| sd.talist.iter().any(|installed| installed.taid == it.taid))
-        });
+        let is_there = |spid: &str, domain: &str, taid: &str| {
+            find(spid, domain)
+                .is_some_and(|sd| sd.talist.iter().any(|installed| installed.taid == taid))
+        };
+        self.applications.retain(|it| is_there(&it.spid, &it.domain, &it.taid));
+        self.doubtful_data.retain(|it| is_there(&it.spid, &it.domain, &it.taid));
     }
 }
 
