@@ -389,9 +389,11 @@ static TEE_Result cmd_delete(uint32_t types, TEE_Param params[TEE_NUM_PARAMS])
 	res = uuid_from_param(&uuid, params);
 	if (res)
 		return res;
-	if (is_reserved_uuid(&uuid))
-		return TEE_ERROR_ACCESS_CONFLICT;
 
+	/*
+	 * Also for a UUID that an image has taken for itself since the entry
+	 * was made: it cannot load now, and must not load under a later image.
+	 */
 	res = tee_tadb_ta_delete(&uuid);
 	if (res == TEE_ERROR_ITEM_NOT_FOUND)
 		return TEE_SUCCESS;

@@ -91,9 +91,12 @@
  *
  * [in]  memref[0]	UUID
  *
+ * An entry can also be deleted when its UUID has since become that of an early
+ * TA or a pseudo TA, which is what loads under it.
+ *
  * Return codes:
  * TEE_SUCCESS
- * TEE_ERROR_ACCESS_CONFLICT - As for BEGIN
+ * Any other - Storage failed; the entry may be there or not
  */
 #define PTA_OTRP_TA_STORE_DELETE	4
 

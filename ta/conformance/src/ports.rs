@@ -167,6 +167,8 @@ pub fn ta_store<T: TaStore>(store: &mut T, reserved: &[UuidBytes], report: &mut 
             Err(PortError::Denied),
         );
         report.check("and no transaction is open", store.write(b"abc").is_err());
+        // An entry from before the image took the UUID must not be in the way.
+        report.equal("but can be removed", store.remove(uuid), Ok(()));
     }
     report.section("TA store");
 }
