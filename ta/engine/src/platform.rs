@@ -203,14 +203,16 @@ pub trait TaStore {
 
     /// Removes a trusted application; an absent one is success. Atomic and idempotent.
     ///
+    /// It is also removed when its UUID has since been taken by a TA of the TEE's image.
+    ///
     /// # Errors
     /// `Failed`; it may be there or not.
     fn remove(&mut self, uuid: &UuidBytes) -> Result<(), PortError>;
 
-    /// What is installed under `uuid`.
+    /// What is installed under `uuid`; the entry is authenticated as a whole.
     ///
     /// # Errors
-    /// `Failed` or `Corrupt` where the database cannot tell.
+    /// `Corrupt` if the entry was altered; `Failed` if the database cannot tell.
     fn query(&mut self, uuid: &UuidBytes) -> Result<Option<StoredTa>, PortError>;
 }
 

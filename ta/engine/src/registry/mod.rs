@@ -110,10 +110,15 @@ impl Registry {
         intent: Intent,
         scratch: &mut [u8],
     ) -> Result<(), Error> {
-        let Some(found) = ports.ta_store.query(&intent.ta.uuid)? else {
-            // Either nothing was committed, or the normal world hides the file of what was. An
-            // entry that the registry does not know must not come back with its file.
-            return Ok(ports.ta_store.remove(&intent.ta.uuid)?);
+        let found = match ports.ta_store.query(&intent.ta.uuid) {
+            Ok(Some(found)) => found,
+            // Either nothing was committed, or the normal world hides or altered the file of what
+            // was. An entry that the registry does not know must not come back with its file, and
+            // one that was altered cannot load: it costs this application and no other.
+            Ok(None) | Err(PortError::Corrupt) => {
+                return Ok(ports.ta_store.remove(&intent.ta.uuid)?);
+            }
+            Err(error) => return Err(error.into()),
         };
         if !intent.is_committed(&found) {
             return Ok(());
