@@ -1,14 +1,16 @@
 //! Storage that is not what the engine wrote: it is reported, and nothing is made up for it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use otrp_engine::device::ImportError;
 use otrp_engine::error::{Error, Unanswerable};
 use otrp_engine::information::QueryError;
 use otrp_engine::limits::REPLY_LIMIT;
 use otrp_engine::platform::{Kind, Name, PortError};
-use otrp_sim::Snapshot;
-use otrp_tam::message::Builder;
+use otrp_sim::{Fault, Moment, Snapshot};
+use otrp_tam::message::{Builder, Command, Target};
 
-use crate::bench::{Device, Refused, pki, ta_query};
+use crate::bench::{Device, Refused, pki, ta_query, uuid};
 use crate::home::*;
 
 /// A snapshot with one record changed, or removed.
@@ -133,5 +135,73 @@ fn a_certified_key_is_never_made_anew() {
         assert_eq!(device.process(&message), corrupt);
         assert!(device.engine.certification_request(&mut device.reply).is_err());
         assert_eq!(device.world.records.borrow().get(&name).cloned(), record);
+    }
+}
+
+/// Cuts the power at the commit of an update of `TA`, on either side of its effect.
+fn cut_at_the_commit(moment: Moment) -> Device {
+    let update = from_tam(Command::UpdateTa(application(TA, &home().newer_image)));
+    let update = update.build().unwrap().message;
+    let mut device = Device::from(&home().snapshot);
+    device.process(&update).unwrap();
+    let operations = device.world.faults.operations();
+    let commit = operations.iter().position(|it| it.name == "ta_store.commit").unwrap();
+    let mut device = Device::from(&home().snapshot);
+    device.world.faults.plan(commit, moment, Fault::Cut);
+    assert!(catch_unwind(AssertUnwindSafe(|| device.process(&update))).is_err());
+    device.world.faults.clear();
+    device
+}
+
+#[test]
+fn an_altered_application_beside_a_pending_change_costs_that_application() {
+    for moment in [Moment::Before, Moment::After] {
+        let mut device = cut_at_the_commit(moment);
+        device.world.images.borrow_mut().get_mut(&uuid(1)).unwrap().elf[9] ^= 1;
+        for _ in 0..2 {
+            device.reboot();
+            assert_eq!(device.state(&pki().other_tam).dsi.tee.sdlist.sd.len(), 1);
+            assert_eq!(device.state(&pki().tam).dsi.tee.sdlist.sd.len(), 2);
+            device.engine.status(&mut device.reply).unwrap();
+            // What was altered does not load, and does not come back with its file.
+            assert!(!device.world.images.borrow().contains_key(&uuid(1)));
+        }
+        // Its TAM can bring it again.
+        device.carry_out(&pki().tam, Command::UpdateTa(application(TA, &home().newer_image)));
+        assert!(device.world.images.borrow().contains_key(&uuid(1)));
+    }
+}
+
+#[test]
+fn an_image_that_takes_the_uuid_of_an_application_keeps_nobody_from_service() {
+    let tam = &pki().tam;
+    let delete = Command::DeleteTa { spid: None, name: DOMAIN, taid: TA };
+    // Deleted before the image took the UUID, in the middle of it, and afterwards.
+    let mut before = Device::from(&home().snapshot);
+    before.carry_out(tam, delete.clone());
+    let image = home().snapshot.images[&uuid(1)].clone();
+    let mut afterwards = Device::from(&home().snapshot);
+    afterwards.world.reserved.borrow_mut().push(uuid(1));
+    afterwards.reboot();
+    let update = Command::UpdateTa(application(TA, &home().newer_image));
+    let target = Target::from(&afterwards.state(tam));
+    let refused = afterwards.fail(tam, Builder::command(tam, &target, update));
+    assert_eq!(refused, "ERR_TA_INVALID");
+    afterwards.carry_out(tam, delete);
+    let updating = cut_at_the_commit(Moment::Before);
+    for (what, mut device) in
+        [("before", before), ("afterwards", afterwards), ("in the middle", updating)]
+    {
+        device.world.reserved.borrow_mut().push(uuid(1));
+        for _ in 0..2 {
+            device.reboot();
+            for tam in [&pki().other_tam, &pki().tam] {
+                device.state(tam);
+            }
+            device.engine.status(&mut device.reply).unwrap();
+        }
+        let left = device.world.images.borrow().get(&uuid(1)).cloned();
+        let expected = (what == "in the middle").then(|| image.clone());
+        assert_eq!(left, expected, "{what}");
     }
 }
