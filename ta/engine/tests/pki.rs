@@ -411,23 +411,101 @@ fn each_spoiled_path_is_refused() {
     }
 }
 
-#[test]
-fn weak_digests_are_refused() {
+/// A leaf that an authority with `key` signed with `digest`, and changed before it did.
+fn leaf_by(
+    key: &PKey<Private>,
+    digest: MessageDigest,
+    change: impl FnOnce(&mut Vec<Vec<u8>>),
+) -> Result<(), Untrusted> {
     let world = World::new();
+    let authority = Template { key: key.clone(), ..world.authority.clone() };
+    let leaf = rebuild(&world.leaf.sign_with(key, digest), change, |tbs| {
+        let mut signer = openssl::sign::Signer::new(digest, key).unwrap();
+        signer.sign_oneshot_to_vec(tbs).unwrap()
+    });
+    assert!(X509::from_der(&leaf).unwrap().verify(key).unwrap(), "OpenSSL agrees");
+    let chain = [leaf, authority.sign(&world.root.key)];
+    verify(&chain, &[world.root_der()], NOW, Role::Tam)
+}
+
+#[test]
+fn authorities_sign_with_the_digests_of_public_ones() {
+    let rsa_3072 = rsa(3072);
     for (key, digest) in [
-        (p256(), MessageDigest::sha1()),
-        (p256(), MessageDigest::sha384()),
-        (RSA_2048.clone(), MessageDigest::sha1()),
-        (RSA_2048.clone(), MessageDigest::sha512()),
+        (&p256(), MessageDigest::sha256()),
+        (&p256(), MessageDigest::sha384()),
+        (&RSA_2048, MessageDigest::sha256()),
+        (&RSA_2048, MessageDigest::sha384()),
+        (&RSA_2048, MessageDigest::sha512()),
+        (&rsa_3072, MessageDigest::sha384()),
+        (&rsa_3072, MessageDigest::sha512()),
+        #[cfg(feature = "p384")]
+        (&elliptic(Nid::SECP384R1), MessageDigest::sha256()),
+        #[cfg(feature = "p384")]
+        (&elliptic(Nid::SECP384R1), MessageDigest::sha384()),
     ] {
-        let authority = Template { key: key.clone(), ..world.authority.clone() };
-        let chain = [world.leaf.sign_with(&key, digest), authority.sign(&world.root.key)];
-        let expected = match (digest == MessageDigest::sha384(), cfg!(feature = "p384")) {
-            // SHA-384 goes with P-384 only.
-            (true, true) => Untrusted::Signature,
-            _ => Untrusted::Algorithm,
+        assert_eq!(leaf_by(key, digest, |_| ()), Ok(()), "{:?} {:?}", key.id(), digest.type_());
+    }
+}
+
+/// RFC 4055, section 5: the NULL of RSA's algorithms may be absent, and nothing else stands for it.
+#[test]
+fn the_parameters_of_rsa_signatures_may_be_absent() {
+    for digest in [MessageDigest::sha256(), MessageDigest::sha384(), MessageDigest::sha512()] {
+        let absent = |parts: &mut Vec<Vec<u8>>| {
+            let with_null = contents(&parts[2]);
+            parts[2] = element(0x30, with_null.strip_suffix(&[5, 0]).unwrap());
         };
-        assert_eq!(verify(&chain, &[world.root_der()], NOW, Role::Tam), Err(expected));
+        assert_eq!(leaf_by(&RSA_2048, digest, absent), Ok(()), "{:?}", digest.type_());
+        let other = |parts: &mut Vec<Vec<u8>>| {
+            let with_null = contents(&parts[2]);
+            let bare = with_null.strip_suffix(&[5, 0]).unwrap();
+            parts[2] = element(0x30, &[bare, &[4, 0]].concat());
+        };
+        assert_eq!(leaf_by(&RSA_2048, digest, other), Err(Untrusted::Algorithm));
+    }
+    // ECDSA's have none (RFC 5758, section 3.2).
+    let null = |parts: &mut Vec<Vec<u8>>| {
+        parts[2] = element(0x30, &[contents(&parts[2]), &[5, 0]].concat());
+    };
+    assert_eq!(leaf_by(&p256(), MessageDigest::sha256(), null), Err(Untrusted::Algorithm));
+}
+
+#[test]
+fn other_digests_are_refused() {
+    for (key, digest) in [
+        (&p256(), MessageDigest::sha1()),
+        (&p256(), MessageDigest::sha224()),
+        (&p256(), MessageDigest::sha512()),
+        (&RSA_2048, MessageDigest::md5()),
+        (&RSA_2048, MessageDigest::sha1()),
+        (&RSA_2048, MessageDigest::sha224()),
+        (&elliptic(Nid::SECP384R1), MessageDigest::sha512()),
+    ] {
+        let refused = leaf_by(key, digest, |_| ());
+        assert_eq!(refused, Err(Untrusted::Algorithm), "{:?} {:?}", key.id(), digest.type_());
+    }
+}
+
+/// The length of the digest says which hash it is by, and RSA's padding says it again.
+#[test]
+fn a_signature_over_a_digest_is_none_by_another_hash() {
+    for (inside, outside) in [(0x0b, 0x0c), (0x0b, 0x0d), (0x0c, 0x0b), (0x0d, 0x0c)] {
+        let digest = match inside {
+            0x0b => MessageDigest::sha256(),
+            0x0c => MessageDigest::sha384(),
+            _ => MessageDigest::sha512(),
+        };
+        let world = World::new();
+        let authority = Template { key: RSA_2048.clone(), ..world.authority.clone() };
+        let renamed = |parts: &mut Vec<Vec<u8>>| *parts[2].iter_mut().nth(12).unwrap() = outside;
+        let leaf = rebuild(&world.leaf.sign(&RSA_2048), renamed, |tbs| {
+            let mut signer = openssl::sign::Signer::new(digest, &RSA_2048).unwrap();
+            signer.sign_oneshot_to_vec(tbs).unwrap()
+        });
+        let chain = [leaf, authority.sign(&world.root.key)];
+        let refused = verify(&chain, &[world.root_der()], NOW, Role::Tam);
+        assert_eq!(refused, Err(Untrusted::Signature), "{inside:x} {outside:x}");
     }
 }
 
@@ -978,6 +1056,13 @@ fn certificates_of_service_providers_are_checked() {
     let sha1 = template.sign_with(&template.key, MessageDigest::sha1());
     let result = check_sp_certificate::<OpensslRsa>(&sha1).map(|_| ());
     assert_eq!(result, Err(Error::Signature), "self-issued, with SHA-1");
+    let sha384 = template.sign_with(&template.key, MessageDigest::sha384());
+    assert!(check_sp_certificate::<OpensslRsa>(&sha384).is_ok(), "self-issued, with SHA-384");
+    let rsa = sp_template(RSA_2048.clone());
+    for digest in [MessageDigest::sha256(), MessageDigest::sha384(), MessageDigest::sha512()] {
+        let der = rsa.sign_with(&rsa.key, digest);
+        assert!(check_sp_certificate::<OpensslRsa>(&der).is_ok(), "{:?}", digest.type_());
+    }
     let issued = Template { issuer: "somebody", ..template }.sign(&p256());
     assert!(check_sp_certificate::<OpensslRsa>(&issued).is_ok(), "by somebody else");
 }

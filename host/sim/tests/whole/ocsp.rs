@@ -189,12 +189,16 @@ impl Parts {
     }
 
     fn sign(self, key: &PKeyRef<Private>) -> Vec<u8> {
+        self.sign_with(key, MessageDigest::sha256())
+    }
+
+    fn sign_with(self, key: &PKeyRef<Private>, digest: MessageDigest) -> Vec<u8> {
         let single = element(0x30, &self.single.concat());
         let responses = element(0x30, &[self.others.concat(), single].concat());
         let mut data = self.data;
         data.insert(2, responses);
         let data = element(0x30, &data.concat());
-        let mut signature = Signature::new(MessageDigest::sha256(), key).unwrap();
+        let mut signature = Signature::new(digest, key).unwrap();
         let signature = signature.sign_oneshot_to_vec(&data).unwrap();
         let signature = element(3, &[&[0], &signature[..]].concat());
         let basic = [data, self.algorithm, signature, self.certificates.concat()].concat();
@@ -209,6 +213,40 @@ fn altered(edit: impl FnOnce(&mut Parts)) -> Vec<u8> {
     let mut parts = Parts::read(&on_leaf(Status::Good, current()));
     edit(&mut parts);
     parts.sign(&pki().tam_responder.key)
+}
+
+/// The hashes that name certificates: the last arc of the identifier, and the digest.
+fn hashes() -> [(&'static [u8], MessageDigest); 4] {
+    [
+        (&[0x2b, 0x0e, 3, 2, 0x1a], MessageDigest::sha1()),
+        (&[0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 1], MessageDigest::sha256()),
+        (&[0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 2], MessageDigest::sha384()),
+        (&[0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 3], MessageDigest::sha512()),
+    ]
+}
+
+/// The leaf's CertID (RFC 6960, section 4.1.1) by a hash, whose parameters are NULL or absent.
+fn named_by((identifier, digest): (&[u8], MessageDigest), null: bool) -> Vec<u8> {
+    let issuer = &pki().tam_authority.certificate;
+    let spki = issuer.public_key().unwrap().public_key_to_der().unwrap();
+    let key = contents(&elements(contents(&spki))[1])[1..].to_vec();
+    let hash = |bytes: &[u8]| element(4, &openssl::hash::hash(digest, bytes).unwrap());
+    let null: &[u8] = if null { &[5, 0] } else { &[] };
+    let serial = elements(contents(&Parts::read(&on_leaf(Status::Good, current())).single[0]));
+    let parts = [
+        element(0x30, &[&element(6, identifier), null].concat()),
+        hash(&issuer.subject_name().to_der().unwrap()),
+        hash(&key),
+        serial[3].clone(),
+    ];
+    element(0x30, &parts.concat())
+}
+
+/// Another answer on the leaf, which names it by SHA-1.
+fn another(status: Status, period: Period) -> Vec<u8> {
+    let mut single = Parts::read(&on_leaf(status, period)).single;
+    single[0] = named_by(hashes()[0], true);
+    element(0x30, &single.concat())
 }
 
 /// Extensions, under the tag [1], with one of an identifier that nobody knows.
@@ -385,7 +423,105 @@ fn responses_are_signed_with_every_algorithm_of_authorities() {
             let forged = parts.sign(&generate_p256().unwrap());
             let judged = verify_status::<SimRsa>(&forged, &leaf, &issuer, now());
             assert_eq!(judged, Err(Unproven::Signature));
+            for (identifier, digest, accepted) in signature_algorithms(&signer.key) {
+                let mut parts = Parts::read(&response);
+                parts.algorithm.clone_from(&identifier);
+                let response = parts.sign_with(&signer.key, digest);
+                assert!(openssl_accepts(&response, &certificate, &root.certificate));
+                let judged = verify_status::<SimRsa>(&response, &leaf, &issuer, now());
+                let expected = if accepted { Ok(good) } else { Err(Unproven::Signature) };
+                assert_eq!(judged, expected, "{identifier:x?}");
+            }
         }
+    }
+}
+
+/// AlgorithmIdentifiers of a key's signatures (RFC 5758, section 3.2; RFC 4055, section 5), and
+/// whether they are accepted.
+fn signature_algorithms(key: &PKeyRef<Private>) -> Vec<(Vec<u8>, MessageDigest, bool)> {
+    let digests = [
+        (2, 0x0b, MessageDigest::sha256()),
+        (3, 0x0c, MessageDigest::sha384()),
+        (4, 0x0d, MessageDigest::sha512()),
+    ];
+    let mut algorithms = Vec::new();
+    for (ecdsa, rsa, digest) in digests {
+        if key.rsa().is_err() {
+            let identifier = element(6, &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, ecdsa]);
+            algorithms.push((element(0x30, &identifier), digest, ecdsa < 4));
+            continue;
+        }
+        let identifier = element(6, &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, rsa]);
+        for parameters in [&[5, 0][..], &[]] {
+            algorithms.push((element(0x30, &[&identifier, parameters].concat()), digest, true));
+        }
+    }
+    algorithms
+}
+
+#[test]
+fn a_certificate_is_named_by_every_hash() {
+    for hash in hashes() {
+        for null in [true, false] {
+            let response = altered(|parts| parts.single[0] = named_by(hash, null));
+            let mut device = Device::provisioned();
+            let authority = on_authority(Status::Good, current());
+            device.ask(&pki().tam, question(&[response, authority]));
+        }
+    }
+}
+
+#[test]
+fn of_several_answers_on_one_certificate_the_earliest_end_counts() {
+    let issuer = der(&pki().tam_authority.certificate);
+    let issuer = Certificate::parse(&issuer).unwrap();
+    let leaf_der = der(leaf());
+    let certificate = Certificate::parse(&leaf_der).unwrap();
+    let long = current();
+    let late = Period { this_update: time() - 60, next_update: time() + 2 * HOUR };
+    let short = Period { this_update: time() - 2 * HOUR, next_update: time() + 60 };
+    // An answer on another certificate, and one under a hash that is not known, are skipped.
+    let other = {
+        let certificate = &pki().other_tam.chain()[0];
+        let issuer = &pki().tam_authority.certificate;
+        let statement = Statement { certificate, issuer, status: Status::Revoked, period: short };
+        let response = statement.sign(&pki().tam_responder).unwrap();
+        element(0x30, &Parts::read(&response).single.concat())
+    };
+    let unknown = {
+        let mut single = Parts::read(&on_leaf(Status::Revoked, short)).single;
+        let sha224: &[u8] = &[0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 4];
+        single[0] = named_by((sha224, MessageDigest::sha224()), true);
+        element(0x30, &single.concat())
+    };
+    for (periods, end, signed_at) in [
+        (vec![long, long], long, long),
+        (vec![long, short], short, long),
+        (vec![short, long], short, long),
+        (vec![short, late, long], short, late),
+        (vec![late, long, late], long, late),
+    ] {
+        let mut parts = Parts::read(&on_leaf(Status::Good, periods[0]));
+        // What is produced may be older than what is said.
+        parts.data[1] = generalized(short.this_update);
+        parts.others = vec![other.clone(), unknown.clone()];
+        for (number, period) in periods[1..].iter().enumerate() {
+            parts.others.push(match number {
+                0 => another(Status::Good, *period),
+                _ => {
+                    let response = on_leaf(Status::Good, *period);
+                    element(0x30, &Parts::read(&response).single.concat())
+                }
+            });
+        }
+        let response = parts.sign(&pki().tam_responder.key);
+        assert!(openssl_accepts(&response, leaf(), &pki().tam_authority.certificate));
+        let good = verify_status::<SimRsa>(&response, &certificate, &issuer, now()).unwrap();
+        assert_eq!(good.until(), u64::try_from(end.next_update).unwrap());
+        assert_eq!(good.signed_at(), u64::try_from(signed_at.this_update).unwrap());
+        // The device believes the TAM until then.
+        let mut device = Device::from(&home().snapshot);
+        device.ask(&pki().tam, question(&[response, on_authority(Status::Good, long)]));
     }
 }
 
@@ -423,6 +559,9 @@ fn defects() -> Vec<(&'static str, Vec<u8>, Unproven)> {
     let period =
         |this_update, next_update| on_leaf(Status::Good, Period { this_update, next_update });
     let soon = now + i64::try_from(CLOCK_TOLERANCE_SECONDS).unwrap() + 60;
+    let stale = Period { this_update: now - day, next_update: now - 1 };
+    let future = Period { this_update: soon, next_update: soon + HOUR };
+    let also = |status, period| altered(|parts| parts.others.push(another(status, period)));
     vec![
         ("revoked", on_leaf(Status::Revoked, current()), U::Revoked),
         ("unknown", on_leaf(Status::Unknown, current()), U::Unknown),
@@ -446,6 +585,15 @@ fn defects() -> Vec<(&'static str, Vec<u8>, Unproven)> {
             "a hash that is not known",
             altered(|parts| {
                 let mut identifier = elements(contents(&parts.single[0]));
+                *identifier[0].last_mut().unwrap() = 4;
+                parts.single[0] = element(0x30, &identifier.concat());
+            }),
+            U::OtherCertificate,
+        ),
+        (
+            "the hashes of another hash",
+            altered(|parts| {
+                let mut identifier = elements(contents(&parts.single[0]));
                 *identifier[0].last_mut().unwrap() = 2;
                 parts.single[0] = element(0x30, &identifier.concat());
             }),
@@ -459,12 +607,25 @@ fn defects() -> Vec<(&'static str, Vec<u8>, Unproven)> {
             }),
             U::OtherCertificate,
         ),
+        ("good, and revoked under another hash", also(Status::Revoked, current()), U::Revoked),
+        ("good, and unknown under another hash", also(Status::Unknown, current()), U::Unknown),
+        ("good, and stale under another hash", also(Status::Good, stale), U::Stale),
+        ("good, and in the future under another hash", also(Status::Good, future), U::NotYetValid),
         (
-            "two words",
+            "good under another hash, and revoked",
+            {
+                let mut parts = Parts::read(&on_leaf(Status::Revoked, current()));
+                parts.others.push(another(Status::Good, current()));
+                parts.sign(&pki().tam_responder.key)
+            },
+            U::Revoked,
+        ),
+        (
+            "good, and without an end the second time",
             altered(|parts| {
-                parts.others.push(element(0x30, &parts.single.concat()));
+                parts.others.push(element(0x30, &parts.single[..3].concat()));
             }),
-            U::Malformed,
+            U::Endless,
         ),
         ("the signature flipped", flipped(&ecdsa), U::Signature),
         (

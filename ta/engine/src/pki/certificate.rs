@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::asn1::{algorithm, contents, element, identifier, whole};
 use super::key::verify_signed;
-use super::{Error, PublicKey, Scheme};
+use super::{Error, PublicKey};
 use crate::platform::{OwnPublicKey, RsaPublic};
 
 /// A version 3 certificate; nothing in it is verified.
@@ -246,14 +246,6 @@ impl<'a> Certificate<'a> {
             && verify_signed::<R>(issuer.spki, self.signature_algorithm, self.tbs, self.signature)
     }
 
-    /// Whether the holder of `key` signed this certificate.
-    #[must_use]
-    pub fn is_signed_by<R: RsaPublic>(&self, key: &PublicKey<'_>) -> bool {
-        Scheme::from_algorithm(self.signature_algorithm).is_some_and(|scheme| {
-            key.verify::<R>(scheme, &Sha256::digest(self.tbs).into(), self.signature)
-        })
-    }
-
     /// Whether the certificate is for this key of this TEE.
     #[must_use]
     pub fn is_for(&self, own: &OwnPublicKey) -> bool {
@@ -304,11 +296,11 @@ fn names_purpose(purposes: &[u8], wanted: &[&[u8]]) -> bool {
 /// As [`Certificate::parse`]; [`Error::Key`], [`Error::Usage`], [`Error::Signature`].
 pub fn check_sp_certificate<R: RsaPublic>(der: &[u8]) -> Result<Certificate<'_>, Error> {
     let certificate = Certificate::parse(der)?;
-    let key = certificate.public_key()?;
+    certificate.public_key()?;
     if !certificate.allows_code_signing() {
         return Err(Error::Usage);
     }
-    if certificate.is_self_issued() && !certificate.is_signed_by::<R>(&key) {
+    if certificate.is_self_issued() && !certificate.is_issued_by::<R>(&certificate) {
         return Err(Error::Signature);
     }
     Ok(certificate)

