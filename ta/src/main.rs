@@ -106,8 +106,9 @@ const PREPARE: u32 = 5;
 /// p0 output: the data; or p0 value output: their length, 0. For trusted applications alone.
 const PERSONALIZATION: u32 = 6;
 
-/// Longest query for a TA's information: two names and the JSON around them.
-const QUERY_LIMIT: usize = 2 * NAME_LIMIT + 128;
+/// Longest query for a TA's information: two names, each byte of them an escape of six, and the
+/// JSON around them.
+const QUERY_LIMIT: usize = 2 * 6 * NAME_LIMIT + 128;
 
 #[ta_create]
 fn create() -> Result<()> {
@@ -184,8 +185,8 @@ fn serve(command: u32, parameters: &mut ParametersAny<'_>) -> Result<()> {
         }
         (TA_INFORMATION, (MemrefInput(input), MemrefOutput(output), None, None)) => {
             let mut reply = inbox::reserve(REPLY_LIMIT)?;
-            let query = inbox::receive(input, QUERY_LIMIT)?;
-            let reply = engine.ta_information(&query, &mut reply).map_err(unknown_ta)?;
+            let mut query = inbox::receive(input, QUERY_LIMIT)?;
+            let reply = engine.ta_information(&mut query, &mut reply).map_err(unknown_ta)?;
             inbox::send(output, reply)
         }
         (EXPORT_CSR, (MemrefOutput(output), None, None, None)) => {

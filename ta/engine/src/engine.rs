@@ -210,14 +210,14 @@ impl<P: Platform> Engine<P> {
         self.ports.clock.now().max(floor)
     }
 
-    /// Answers `{"TAQuery":{"spid","taid"}}` with a message that the service provider's attestation
+    /// Answers `{"TAQuery":{"spid","taid"}}`, which is scratch, with a message that the service provider's attestation
     /// key signs (OTrP draft, section 6.4.2).
     ///
     /// # Errors
     /// [`QueryError`].
     pub fn ta_information<'o>(
         &mut self,
-        query: &[u8],
+        query: &mut [u8],
         out: &'o mut [u8],
     ) -> Result<&'o [u8], QueryError> {
         if out.len() < REPLY_LIMIT {

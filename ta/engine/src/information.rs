@@ -50,14 +50,14 @@ struct Document<T> {
     information: T,
 }
 
-/// Writes what a query asks for, signed by the service provider's attestation key.
+/// Writes what a query, which is scratch, asks for, signed by the service provider's attestation key.
 ///
 /// # Errors
 /// [`QueryError`].
 pub fn answer<'o, P: Platform>(
     ports: &mut Ports<P>,
     state: &State,
-    query: &[u8],
+    query: &mut [u8],
     out: &'o mut [u8],
 ) -> Result<&'o [u8], QueryError> {
     let asked = TaQuery::read(query).map_err(|_| QueryError::Malformed)?;

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use crate::chain::ChainBuffer;
 use crate::error::Error;
-use crate::jose::content::{ContentAlgorithm, ContentKey, LONGEST_TAG};
+use crate::jose::content::{ContentAlgorithm, ContentKey, LONGEST_IV, LONGEST_TAG};
 use crate::jose::key_management::{
     Agreement, KeyAlgorithm, KeyWrap, LONGEST_WRAPPED_KEY, decrypt_content_key, unwrap_content_key,
 };
@@ -149,8 +149,8 @@ impl<'m> Received<'m> {
     }
 }
 
-/// Room for a signature by any key that a TAM may have, and for what base64 leaves undecided.
-type Signature = heapless::Vec<u8, { LONGEST_MODULUS + 4 }>;
+/// Room for a signature by any key that a TAM may have.
+type Signature = heapless::Vec<u8, LONGEST_MODULUS>;
 
 /// A signature and what it is over.
 struct Signed {
@@ -305,7 +305,7 @@ impl<'m> Request<'m> {
         let content = tbs.content.ok_or(INVALID)?;
         let Unlocked { key, key_algorithm, plaintext } =
             open_jwe(payload, &content, ports, lock, INVALID)?;
-        let (content, read) = match Content::read(plaintext.of(payload), request) {
+        let (content, read) = match Content::read(plaintext.of_mut(payload), request) {
             Ok(content) => (content, Ok(())),
             Err(malformed) => (Content::default(), Err(malformed.into())),
         };
@@ -449,12 +449,8 @@ pub fn open_jwe<P: Platform>(
     copy(aad, jwe.protected.of(buffer)).ok_or(Error::Internal)?;
     let mut room = [0; JOSE_HEADER_LIMIT];
     let text = decode(aad, Form::Url, &mut room).map_err(|_| refused)?;
-    let header = Headers {
-        text,
-        protected: Header::read_all(text).map_err(|_| refused)?,
-        buffer,
-        outer: &jwe.header,
-    };
+    let protected = Header::read_all(text).map_err(|_| refused)?;
+    let header = Headers { text, protected, buffer, outer: &jwe.header };
 
     let key_algorithm = header.text_of(|header| header.algorithm).ok_or(refused)?;
     let key_algorithm =
@@ -462,14 +458,14 @@ pub fn open_jwe<P: Platform>(
     let encryption = header.encryption().ok_or(refused)?;
     let encryption = ContentAlgorithm::from_name(encryption).ok_or(UNSUPPORTED)?;
     let used = lock.with(key_algorithm)?;
-    let mut room = [0; LONGEST_WRAPPED_KEY + 4];
+    let mut room = [0; LONGEST_WRAPPED_KEY];
     let wrapped =
         decode(jwe.encrypted_key.of(buffer), Form::Url, &mut room).map_err(|_| refused)?;
     let Ports { keys, rng, .. } = ports;
     let name = lock.pair.name;
     let key = match used {
         Use::EcdhEs(wrap) => {
-            let mut rooms = [[0; PARTY_LIMIT + 2]; 2];
+            let mut rooms = [[0; PARTY_LIMIT]; 2];
             let ephemeral = header.ephemeral().ok_or(refused)?;
             let (party_u, party_v) = header.parties(&mut rooms).ok_or(refused)?;
             let agreement = Agreement { ephemeral: &ephemeral, party_u, party_v };
@@ -483,9 +479,9 @@ pub fn open_jwe<P: Platform>(
     }
     .map_err(|error| refusal(error, refused))?;
 
-    let mut room_iv = [0; 18];
+    let mut room_iv = [0; LONGEST_IV];
     let iv = decode(jwe.iv.of(buffer), Form::Url, &mut room_iv).map_err(|_| refused)?;
-    let mut room_tag = [0; LONGEST_TAG + 2];
+    let mut room_tag = [0; LONGEST_TAG];
     let tag = decode(jwe.tag.of(buffer), Form::Url, &mut room_tag).map_err(|_| refused)?;
     let ciphertext = decode_in_place(buffer, jwe.ciphertext, Form::Url).map_err(|_| refused)?;
     let plaintext = key
@@ -510,7 +506,7 @@ pub fn open_bare<P: Platform>(
     let Use::Rsa(padding, modulus) = lock.with(KeyAlgorithm::Rsa(Encryption::Pkcs1))? else {
         return Err(UNSUPPORTED);
     };
-    let mut room = [0; size_of::<Modulus>() + 4];
+    let mut room = [0; size_of::<Modulus>()];
     let ciphertext = decode(text, Form::Any, &mut room).map_err(|_| refused)?;
     let Ports { keys, rng, .. } = ports;
     encryption::decrypt(keys, rng, lock.pair.name, modulus, padding, ciphertext, message)
@@ -555,10 +551,7 @@ impl<'h> Headers<'h> {
     }
 
     /// `apu` and `apv`, decoded; empty where they are absent.
-    fn parties<'r>(
-        &self,
-        rooms: &'r mut [[u8; PARTY_LIMIT + 2]; 2],
-    ) -> Option<(&'r [u8], &'r [u8])> {
+    fn parties<'r>(&self, rooms: &'r mut [[u8; PARTY_LIMIT]; 2]) -> Option<(&'r [u8], &'r [u8])> {
         let [room_u, room_v] = rooms;
         let party_u = self.text_of(|header| header.party_u)?.unwrap_or_default();
         let party_v = self.text_of(|header| header.party_v)?.unwrap_or_default();

@@ -293,8 +293,8 @@ fn the_data_of_the_update_is_not_under_a_key_of_the_profile() {
 
 #[test]
 fn each_message_is_refused_for_its_own_reason() {
-    let read = |text: &str| Envelope::read(text.as_bytes()).map(drop);
-    let header = |name: &str| Header::read_all(&octets(&Jws::of(name).protected)).map(drop);
+    let read = |text: &str| Envelope::read(&mut text.as_bytes().to_vec()).map(drop);
+    let header = |name: &str| Header::read_all(&mut octets(&Jws::of(name).protected)).map(drop);
     // As printed, for the lines inside strings.
     for (name, request) in [
         ("GetDeviceStateRequest", RequestName::GetDeviceState),
@@ -315,12 +315,12 @@ fn each_message_is_refused_for_its_own_reason() {
     assert_eq!(header("CreateSDRequest"), Err(Malformed));
     assert_eq!(header("CreateSDResponse"), Err(Malformed));
     let protected = String::from_utf8(octets(&Jws::of("CreateSDRequest").protected)).unwrap();
-    assert!(Header::read_all(straightened(&protected).as_bytes()).is_ok());
+    assert!(Header::read_all(&mut straightened(&protected).into_bytes()).is_ok());
     // For a blank in front of the header.
     let protected = text(&sample("UpdateTARequest"), "protected").to_owned();
     let mut room = [0; 64];
     let decoded = otrp_wire::base64::decode(protected.as_bytes(), Form::Url, &mut room);
-    assert_eq!(decoded, Err(NotBase64));
+    assert_eq!(decoded.err(), Some(NotBase64));
     for name in ["UpdateTARequest", "UpdateTAResponse", "DeleteTARequest", "DeleteTAResponse"] {
         assert_eq!(header(name), Ok(()), "{name}");
     }
@@ -376,7 +376,7 @@ fn empty_jwe() -> Value {
 fn read_tbs(name: RequestName, members: &Value) -> (String, Result<Tbs, Malformed>) {
     let text = json!({ name.tbs_request(): members }).to_string();
     let mut tbs = Tbs::default();
-    let read = tbs.read(text.as_bytes(), name).map(|()| tbs);
+    let read = tbs.read(&mut text.clone().into_bytes(), name).map(|()| tbs);
     (text, read)
 }
 
@@ -469,7 +469,7 @@ fn the_request_for_the_state_is_read() {
     // This one is JSON as printed.
     let text = printed("GetDeviceStateTBSRequest");
     let mut tbs = Tbs::default();
-    tbs.read(text.as_bytes(), RequestName::GetDeviceState).unwrap();
+    tbs.read(&mut text.as_bytes().to_vec(), RequestName::GetDeviceState).unwrap();
     assert_read(tbs.version.as_ref(), text, &json!("1.0"));
     assert_read(tbs.request_id.as_ref(), text, &members["rid"]);
     assert_read(tbs.transaction_id.as_ref(), text, &members["tid"]);
@@ -483,9 +483,9 @@ fn the_request_for_the_state_is_read() {
     assert_read(one(&tbs.algorithms.unwrap()).as_ref(), text, &json!("RS256"));
 
     // In the signed payload the identifier has no quotes.
-    let payload = octets(member_of("GetDeviceStateRequest", "payload").as_str());
+    let mut payload = octets(member_of("GetDeviceStateRequest", "payload").as_str());
     assert!(payload.windows(9).any(|window| window == br#""rid": {8"#));
-    let read = Tbs::default().read(&payload, RequestName::GetDeviceState);
+    let read = Tbs::default().read(&mut payload, RequestName::GetDeviceState);
     assert_eq!(read, Err(Malformed));
 }
 
@@ -496,8 +496,8 @@ fn member_of(name: &str, member: &str) -> String {
 #[test]
 fn the_signed_payloads_are_read_as_far_as_they_are_right() {
     let read = |name: &str, request: RequestName| {
-        let payload = octets(&member_of(name, "payload"));
-        Tbs::default().read(&payload, request)
+        let mut payload = octets(&member_of(name, "payload"));
+        Tbs::default().read(&mut payload, request)
     };
     assert_eq!(read("CreateSDRequest", RequestName::CreateSd), Ok(()));
     assert_eq!(read("DeleteSDRequest", RequestName::DeleteSd), Ok(()));
@@ -507,8 +507,8 @@ fn the_signed_payloads_are_read_as_far_as_they_are_right() {
     assert_eq!(read("DeleteTARequest", RequestName::DeleteTa), Err(Malformed));
 
     let jwe = |content: &Value| {
-        let text = content.to_string();
-        Jwe::read(&mut Reader::new(text.as_bytes())).map(drop)
+        let mut text = content.to_string().into_bytes();
+        Jwe::read(&mut Reader::new(&mut text)).map(drop)
     };
     let mut content = sealed("DeleteTARequest").tbs()["content"].take();
     assert_eq!(jwe(&content), Err(Malformed));
@@ -516,16 +516,17 @@ fn the_signed_payloads_are_read_as_far_as_they_are_right() {
     assert_eq!(jwe(&content), Ok(()));
     assert_eq!(jwe(&sealed("UpdateTARequest").tbs()["content"]), Ok(()));
     // The header of the content of CreateSD is in curly quotes.
-    let protected = octets(text(&sealed("CreateSDRequest").tbs()["content"], "protected"));
-    assert_eq!(Header::read_all(&protected).err(), Some(Malformed));
+    let mut protected = octets(text(&sealed("CreateSDRequest").tbs()["content"], "protected"));
     let straight = straightened(core::str::from_utf8(&protected).unwrap());
-    let header = Header::read_all(straight.as_bytes()).unwrap();
+    assert_eq!(Header::read_all(&mut protected).err(), Some(Malformed));
+    let header = Header::read_all(&mut straight.clone().into_bytes()).unwrap();
     assert_read(header.encryption.as_ref(), &straight, &json!("A128CBC-HS256"));
 }
 
 /// Reads a content and compares it with the print.
 fn assert_content(name: RequestName, text: &str, printed: &Value) -> Content {
-    let content = Content::read(text.as_bytes(), name).unwrap_or_else(|_| panic!("{text}"));
+    let content =
+        Content::read(&mut text.as_bytes().to_vec(), name).unwrap_or_else(|_| panic!("{text}"));
     assert_read(content.tam_id.as_ref(), text, &printed["tamid"]);
     assert_read(content.sp_id.as_ref(), text, &printed["spid"]);
     assert_read(content.sd_name.as_ref(), text, &printed["sdname"]);
@@ -573,7 +574,7 @@ fn the_decrypted_contents_of_the_requests_are_read() {
     ] {
         let encrypted = Encrypted::of(sample_name);
         let plaintext = encrypted.decrypt(&encrypted.tag[..16]).unwrap();
-        let read = Content::read(plaintext.as_bytes(), name);
+        let read = Content::read(&mut plaintext.clone().into_bytes(), name);
         assert_eq!(read.err(), Some(Malformed), "{sample_name}: tsmid is no member");
         let mut plaintext: Value = serde_json::from_str(&renamed(&plaintext)).unwrap();
         let content = match name {

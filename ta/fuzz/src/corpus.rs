@@ -98,6 +98,15 @@ fn messages(inputs: &mut Vec<Input>) {
         }
     }
     add("ta_query", "query", br#"{"TAQuery":{"spid":"sp.example","taid":"wallet"}}"#.to_vec());
+    for (name, text) in [
+        ("plain", r#"MIIB+/=="}"#),
+        ("php", r#"https:\/\/tam.example.org\/otrp"}"#),
+        ("dot-net", r#"MIIB\u002B/\u003D\u003D"}"#),
+        ("pairs", r#"caf\u00e9 \ud83d\ude00 \"\\\b\f\n\r\t"}"#),
+        ("half", r#"\ud83d"}"#),
+    ] {
+        add("string", name, text.into());
+    }
     for (name, text) in [("url", "\0-_-_AQID"), ("standard", "\x01+/+/AQ=="), ("empty", "\0")] {
         add("base64", name, text.into());
     }

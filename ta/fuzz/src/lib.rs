@@ -23,19 +23,20 @@ pub use operations::operations;
 pub use pki::{certificate, ocsp, path};
 pub use process::process;
 pub use record::record;
-pub use wire::{base64, content, envelope, jose_header, jwe, ta_query, tbs};
+pub use wire::{base64, content, envelope, jose_header, jwe, string, ta_query, tbs};
 
 /// Judges the broker on some bytes; panics where it is wrong.
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its program and of its folder in `corpus/`.
-pub const TARGETS: [(&str, Target); 14] = [
+pub const TARGETS: [(&str, Target); 15] = [
     ("envelope", envelope),
     ("jose_header", jose_header),
     ("jwe", jwe),
     ("tbs", tbs),
     ("content", content),
     ("ta_query", ta_query),
+    ("string", string),
     ("base64", base64),
     ("certificate", certificate),
     ("path", path),

@@ -24,7 +24,7 @@ pub(crate) fn bytes(u: &mut Unstructured<'_>, text: &mut Vec<u8>) -> Result<()> 
         let start = u.int_in_range(0..=text.len())?;
         let length = if once_in(u, 4)? { text.len() } else { 16 };
         let end = start + u.int_in_range(0..=length.min(text.len() - start))?;
-        match u.int_in_range(0..=6)? {
+        match u.int_in_range(0..=7)? {
             0 => {
                 let bit = 1 << u.int_in_range(0..=7)?;
                 text.iter_mut().skip(start).take(1).for_each(|byte| *byte ^= bit);
@@ -44,6 +44,17 @@ pub(crate) fn bytes(u: &mut Unstructured<'_>, text: &mut Vec<u8>) -> Result<()> 
                 text.splice(start..start, again);
             }
             5 => text.truncate(start),
+            // In a string of JSON an ASCII character stays the same so.
+            6 => {
+                let byte = text.get(start..).and_then(<[u8]>::first);
+                let escape = byte.map(|byte| format!("\\u{byte:04x}"));
+                drop(
+                    text.splice(
+                        start..text.len().min(start + 1),
+                        escape.unwrap_or_default().bytes(),
+                    ),
+                );
+            }
             _ => drop(text.splice(start..start, word(u)?.bytes())),
         }
     }
@@ -160,7 +171,8 @@ fn any(u: &mut Unstructured<'_>) -> Result<Value> {
 }
 
 fn word(u: &mut Unstructured<'_>) -> Result<&'static str> {
-    static WORDS: OnceLock<Vec<&str>> = OnceLock::new();
-    let quoted = |line: &'static str| line.split('"').nth(1);
+    static WORDS: OnceLock<Vec<String>> = OnceLock::new();
+    // A backslash is two in libFuzzer's format.
+    let quoted = |line: &str| line.split('"').nth(1).map(|word| word.replace(r"\\", r"\"));
     Ok(u.choose(WORDS.get_or_init(|| DICTIONARY.lines().filter_map(quoted).collect()))?)
 }

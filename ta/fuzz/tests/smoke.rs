@@ -64,6 +64,7 @@ smoke! {
     tbs: 20000
     content: 20000
     ta_query: 20000
+    string: 20000
     base64: 20000
     certificate: 20000
     path: 2000

@@ -76,13 +76,17 @@ pub fn decode_in_place(buffer: &mut [u8], span: Span, form: Form) -> Result<Span
     Ok(span.truncated(written))
 }
 
-/// Decodes a short text into `buffer`.
+/// Decodes a short text into `buffer`, whose length is the limit.
 ///
 /// # Errors
-/// [`NotBase64`], also where `buffer` is too short.
-pub fn decode<'b>(text: &[u8], form: Form, buffer: &'b mut [u8]) -> Result<&'b [u8], NotBase64> {
+/// [`NotBase64`], also where it decodes to more than fits.
+pub fn decode<'b>(
+    text: &[u8],
+    form: Form,
+    buffer: &'b mut [u8],
+) -> Result<&'b mut [u8], NotBase64> {
     let length = form.decoder(text).decode_slice(text, buffer).map_err(|_| NotBase64)?;
-    Ok(buffer.get(..length).unwrap_or_default())
+    buffer.get_mut(..length).ok_or(NotBase64)
 }
 
 /// Decodes a text of exactly `N` bytes.
@@ -90,9 +94,8 @@ pub fn decode<'b>(text: &[u8], form: Form, buffer: &'b mut [u8]) -> Result<&'b [
 /// # Errors
 /// [`NotBase64`], also where it is shorter or longer.
 pub fn decode_array<const N: usize>(text: &[u8], form: Form) -> Result<[u8; N], NotBase64> {
-    // `decode_slice` wants room for its estimate, which may exceed what it writes by two bytes.
-    let mut room = [0; 192];
-    decode(text, form, &mut room)?.try_into().map_err(|_| NotBase64)
+    let mut bytes = [0; N];
+    if decode(text, form, &mut bytes)?.len() == N { Ok(bytes) } else { Err(NotBase64) }
 }
 
 #[cfg(test)]
@@ -145,6 +148,22 @@ mod tests {
         let mut text = vec![b'A'; CHUNK - 2];
         text.extend_from_slice(b"==AAAA");
         assert_eq!(in_place(core::str::from_utf8(&text).unwrap(), Form::Any), None);
+    }
+
+    #[test]
+    fn a_buffer_takes_what_just_fits() {
+        for length in 0..100 {
+            let bytes: Vec<u8> = (0..length).map(|index| index ^ 0xa5).collect();
+            let texts = [(URL.encode(&bytes), Form::Url), (STANDARD.encode(&bytes), Form::Any)];
+            for (text, form) in &texts {
+                for room in 0..bytes.len() + 4 {
+                    let mut buffer = vec![0; room];
+                    let decoded = decode(text.as_bytes(), *form, &mut buffer);
+                    let expected = (bytes.len() <= room).then_some(&bytes[..]);
+                    assert_eq!(decoded.ok().map(|bytes| &*bytes), expected, "{length} in {room}");
+                }
+            }
+        }
     }
 
     #[test]

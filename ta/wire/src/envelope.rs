@@ -4,7 +4,8 @@ use crate::json::{Malformed, Reader, set};
 use crate::limits::CHAIN_LIMIT;
 use crate::{RequestName, Span};
 
-/// A request as received: nothing of it is verified yet. The spans are those of base64 texts.
+/// A request as received: nothing of it is verified yet. The spans are those of base64 texts, their
+/// escapes decoded.
 #[derive(Debug)]
 pub struct Envelope {
     /// The name outside the signature; it must be that of the payload.
@@ -38,11 +39,11 @@ pub enum EnvelopeError {
 }
 
 impl Envelope {
-    /// Reads the structure of a message.
+    /// Reads the structure of a message and decodes its strings in place, once.
     ///
     /// # Errors
     /// [`EnvelopeError`].
-    pub fn read(message: &[u8]) -> Result<Self, EnvelopeError> {
+    pub fn read(message: &mut [u8]) -> Result<Self, EnvelopeError> {
         let mut name = None;
         let mut parts = Parts::default();
         let mut reader = Reader::new(message);
@@ -119,8 +120,9 @@ mod tests {
 
     #[test]
     fn an_envelope_is_read_to_spans() {
-        let text = br#"{"CreateSDRequest": {"payload": "cGF5", "protected": "cHJv",
-            "header": {"x5c": ["YQ==", "Yg=="], "kid": "a2lk"}, "signature": "c2ln"}}"#;
+        let text = &mut br#"{"CreateSDRequest": {"payload": "cGF5", "protected": "cHJv",
+            "header": {"x5c": ["YQ\u003d=", "Yg=\u003D"], "\u006bid": "a2lk"}, "signature": "c2ln"}}"#
+            .to_vec();
         let envelope = Envelope::read(text).unwrap();
         assert_eq!(envelope.name, RequestName::CreateSd);
         assert_eq!(envelope.payload.text(text), "cGF5");
@@ -133,10 +135,12 @@ mod tests {
 
     #[test]
     fn the_header_may_be_absent_or_hold_one_signer() {
-        let text = br#"{"DeleteTARequest":{"payload":"","protected":"","signature":""}}"#;
+        let text =
+            &mut br#"{"DeleteTARequest":{"payload":"","protected":"","signature":""}}"#.to_vec();
         assert!(Envelope::read(text).unwrap().signer.certificates.is_empty());
-        let text = br#"{"DeleteTARequest":{"payload":"","protected":"","signature":"",
-            "header":{"signer":"YQ=="}}}"#;
+        let text = &mut br#"{"DeleteTARequest":{"payload":"","protected":"","signature":"",
+            "header":{"signer":"YQ=="}}}"#
+            .to_vec();
         assert_eq!(Envelope::read(text).unwrap().signer.certificates[0].text(text), "YQ==");
     }
 
@@ -144,7 +148,7 @@ mod tests {
     fn each_defect_is_refused() {
         use EnvelopeError::{Malformed as M, NotARequest};
         let delete = RequestName::DeleteTa;
-        let rows: [(&[u8], EnvelopeError); 16] = [
+        let rows: [(&[u8], EnvelopeError); 18] = [
             (b"", NotARequest),
             (b"{}", NotARequest),
             (b"[]", NotARequest),
@@ -155,6 +159,8 @@ mod tests {
             (br#"{"DeleteTARequest":{"payload":"","protected":""}}"#, M(delete)),
             (br#"{"DeleteTARequest":{"payload":"","protected":"","signature":""}}x"#, M(delete)),
             (br#"{"DeleteTARequest":{"payload":"","payload":"","protected":"","signature":""}}"#, M(delete)),
+            (br#"{"DeleteTARequest":{"payload":"","p\u0061yload":"","protected":"","signature":""}}"#, M(delete)),
+            (br#"{"DeleteTARequest":{"payload":"\x","protected":"","signature":""}}"#, M(delete)),
             (br#"{"DeleteTARequest":{"payload":"","protected":"","signatures":[]}}"#, M(delete)),
             (br#"{"DeleteTARequest":{"payload":"","protected":"","signature":"","header":{"jku":""}}}"#, M(delete)),
             (br#"{"DeleteTARequest":{"payload":"","protected":"","signature":"","header":{"x5c":[""],"signer":""}}}"#, M(delete)),
@@ -163,7 +169,8 @@ mod tests {
             (br#"{"DeleteTARequest":{"payload":"","protected":"","signature":""},"CreateSDRequest":{}}"#, M(delete)),
         ];
         for (text, error) in rows {
-            assert_eq!(Envelope::read(text).unwrap_err(), error, "{:?}", std::str::from_utf8(text));
+            let read = Envelope::read(&mut text.to_vec());
+            assert_eq!(read.unwrap_err(), error, "{:?}", std::str::from_utf8(text));
         }
     }
 }

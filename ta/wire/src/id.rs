@@ -1,9 +1,10 @@
-//! Identifiers, each a type of its own, bounded and free of characters that JSON would escape.
+//! Identifiers, each a type of its own, bounded and free of characters that JSON has to escape.
 
 use crate::limits::{NAME_LIMIT, TAM_ID_LIMIT};
 
-/// Whether `text` may be an identifier of at most `limit` bytes.
-fn is_identifier(text: &str, limit: usize) -> bool {
+/// Whether `text` may be an identifier of at most `limit` bytes: answers repeat it without an
+/// escape.
+pub(crate) fn is_identifier(text: &str, limit: usize) -> bool {
     !text.is_empty()
         && text.len() <= limit
         && !text.chars().any(|char| char.is_control() || char == '"' || char == '\\')

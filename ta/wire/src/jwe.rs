@@ -76,11 +76,11 @@ impl Header {
         Ok(header)
     }
 
-    /// Reads a whole text that is one header.
+    /// Reads a whole text that is one header, and decodes its strings in place, once.
     ///
     /// # Errors
     /// [`Malformed`].
-    pub fn read_all(text: &[u8]) -> Result<Self, Malformed> {
+    pub fn read_all(text: &mut [u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(text);
         let header = Self::read(&mut reader)?;
         reader.end()?;
@@ -92,8 +92,8 @@ impl EcPublicKey {
     fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         let (mut x, mut y, mut kind, mut curve) = (None, None, None, None);
         reader.object(|reader, key| match key {
-            "kty" => set(&mut kind, reader.text()? == "EC"),
-            "crv" => set(&mut curve, reader.text()? == "P-256"),
+            "kty" => set(&mut kind, reader.text()?.0 == "EC"),
+            "crv" => set(&mut curve, reader.text()?.0 == "P-256"),
             "x" => set(&mut x, reader.string()?),
             "y" => set(&mut y, reader.string()?),
             _ => Err(Malformed),
@@ -175,15 +175,14 @@ impl WrappedKey {
         if reader.peek() == Some(b'{') {
             return Jwe::read(reader).map(Self::Jwe);
         }
-        let start = reader.peek_string_start();
-        let text = reader.text()?;
+        let (text, span) = reader.text()?;
         if text.contains('.') {
-            return Jwe::read_compact(text, start).map(Self::Jwe);
+            return Jwe::read_compact(text, span.start()).map(Self::Jwe);
         }
         if text.is_empty() {
             return Err(Malformed);
         }
-        Ok(Self::Bare(Span::new(start, start.saturating_add(text.len()))))
+        Ok(Self::Bare(span))
     }
 }
 
@@ -211,13 +210,16 @@ fn read_recipients(reader: &mut Reader<'_>) -> Result<Recipient, Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::vec::Vec;
 
-    fn read(text: &str) -> Result<Jwe, Malformed> {
-        let mut reader = Reader::new(text.as_bytes());
+    /// A JWE, and the text that its spans are positions in.
+    fn read(text: &str) -> Result<(Jwe, Vec<u8>), Malformed> {
+        let mut text = text.as_bytes().to_vec();
+        let mut reader = Reader::new(&mut text);
         let key = WrappedKey::read(&mut reader)?;
         reader.end()?;
         match key {
-            WrappedKey::Jwe(jwe) => Ok(jwe),
+            WrappedKey::Jwe(jwe) => Ok((jwe, text)),
             WrappedKey::Bare(_) => Err(Malformed),
         }
     }
@@ -227,15 +229,16 @@ mod tests {
         let general = r#"{"protected":"cA","recipients":[{"header":{"alg":"ECDH-ES+A128KW",
             "epk":{"kty":"EC","crv":"P-256","x":"eA","y":"eQ"}},"encrypted_key":"aw"}],
             "iv":"aXY","ciphertext":"Yw","tag":"dA"}"#;
-        let jwe = read(general).unwrap();
-        assert_eq!(jwe.header.algorithm.unwrap().text(general.as_bytes()), "ECDH-ES+A128KW");
-        assert_eq!(jwe.header.ephemeral.unwrap().y.text(general.as_bytes()), "eQ");
+        let (jwe, text) = read(general).unwrap();
+        assert_eq!(jwe.header.algorithm.unwrap().text(&text), "ECDH-ES+A128KW");
+        assert_eq!(jwe.header.ephemeral.unwrap().y.text(&text), "eQ");
         let flattened =
             r#"{"protected":"cA","encrypted_key":"aw","iv":"aXY","ciphertext":"Yw","tag":"dA"}"#;
         let compact = r#" "cA.aw.aXY.Yw.dA""#;
-        for text in [general, flattened, compact] {
-            let jwe = read(text).unwrap();
-            let part = |span: Span| std::string::String::from(span.text(text.as_bytes()));
+        let escaped = r#" "\u0063A\u002eaw.aX\u0059.Yw\u002EdA""#;
+        for text in [general, flattened, compact, escaped] {
+            let (jwe, text) = read(text).unwrap();
+            let part = |span: Span| std::string::String::from(span.text(&text));
             assert_eq!(part(jwe.protected), "cA");
             assert_eq!(part(jwe.encrypted_key), "aw");
             assert_eq!(part(jwe.iv), "aXY");
@@ -246,12 +249,14 @@ mod tests {
 
     #[test]
     fn a_bare_key_is_a_string_without_parts() {
-        let text = r#" "QUJD+/==" "#;
-        let mut reader = Reader::new(text.as_bytes());
-        let key = WrappedKey::read(&mut reader).unwrap();
-        reader.end().unwrap();
-        assert!(matches!(key, WrappedKey::Bare(span) if span.text(text.as_bytes()) == "QUJD+/=="));
-        let empty = WrappedKey::read(&mut Reader::new(br#""""#));
+        for text in [r#" "QUJD+/==" "#, r#" "QUJD\u002B\/\u003D=" "#] {
+            let mut text = text.as_bytes().to_vec();
+            let mut reader = Reader::new(&mut text);
+            let key = WrappedKey::read(&mut reader).unwrap();
+            reader.end().unwrap();
+            assert!(matches!(key, WrappedKey::Bare(span) if span.text(&text) == "QUJD+/=="));
+        }
+        let empty = WrappedKey::read(&mut Reader::new(&mut br#""""#.to_vec()));
         assert_eq!(empty.err(), Some(Malformed));
     }
 
@@ -274,13 +279,15 @@ mod tests {
             r#"{"alg":"a","crit":["exp"]}"#,
             r#"{"alg":"a","zip":"DEF"}"#,
             r#"{"alg":"a","alg":"b"}"#,
+            r#"{"alg":"a","\u0061lg":"b"}"#,
+            r#"{"alg":"\a"}"#,
             r#"{"alg":"a"}{"#,
             r#"{"epk":{"kty":"EC","crv":"P-384","x":"","y":""}}"#,
             r#"{"epk":{"kty":"RSA","crv":"P-256","x":"","y":""}}"#,
             r#"{"epk":{"kty":"EC","crv":"P-256","x":""}}"#,
             r#"{"epk":{"kty":"EC","crv":"P-256","x":"","y":"","d":""}}"#,
         ] {
-            assert!(Header::read_all(text.as_bytes()).is_err(), "{text}");
+            assert!(Header::read_all(&mut text.as_bytes().to_vec()).is_err(), "{text}");
         }
     }
 }

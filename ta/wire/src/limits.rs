@@ -57,7 +57,8 @@ pub const NAME_LIMIT: usize = 64;
 pub const TRANSACTION_ID_LIMIT: usize = 128;
 /// Longest personalization data of a trusted application in bytes.
 pub const PERSONALIZATION_LIMIT: usize = 16 * 1024;
-/// Longest decoded JOSE header in bytes: algorithm names, an ephemeral key, party information.
+/// Longest JOSE header in bytes, decoded from base64: algorithm names, an ephemeral key, party
+/// information.
 pub const JOSE_HEADER_LIMIT: usize = 768;
 /// Longest party information (`apu`, `apv`) in bytes, decoded.
 pub const PARTY_LIMIT: usize = 64;

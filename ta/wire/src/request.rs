@@ -1,6 +1,6 @@
 //! What is signed in a request, and what is encrypted inside it (OTrP draft, section 9).
 
-use crate::id::{SdName, SpId, TaId, TamId};
+use crate::id::{SdName, SpId, TaId, TamId, is_identifier};
 use crate::json::{Malformed, Reader, set};
 use crate::jwe::{Jwe, WrappedKey};
 use crate::limits::{ALGORITHM_LIMIT, OCSP_LIMIT, SP_CERTIFICATE_LIMIT, TRANSACTION_ID_LIMIT};
@@ -53,16 +53,16 @@ pub struct EncryptedTa {
 }
 
 impl Tbs {
-    /// Reads the payload of a request into `self`.
+    /// Reads the payload of a request into `self`, and decodes its strings in place, once.
     ///
     /// # Errors
     /// [`Malformed`] if the payload is not a request of `name` with all its members and no other.
-    pub fn read(&mut self, payload: &[u8], name: RequestName) -> Result<(), Malformed> {
+    pub fn read(&mut self, payload: &mut [u8], name: RequestName) -> Result<(), Malformed> {
         let mut reader = Reader::new(payload);
         let mut signed_name = None;
         reader.object(|reader, key| {
             set(&mut signed_name, RequestName::from_tbs_request(key).ok_or(Malformed)?)?;
-            self.read_members(reader, name, payload)
+            self.read_members(reader, name)
         })?;
         reader.end()?;
         // The name outside the signature decides nothing: it must be the signed one.
@@ -73,14 +73,13 @@ impl Tbs {
         &mut self,
         reader: &mut Reader<'_>,
         name: RequestName,
-        payload: &[u8],
     ) -> Result<(), Malformed> {
         let state = name == RequestName::GetDeviceState;
         let image = matches!(name, RequestName::InstallTa | RequestName::UpdateTa);
         reader.object(|reader, key| match key {
             "ver" => set(&mut self.version, reader.string()?),
-            "rid" => set(&mut self.request_id, transaction_id(reader, payload)?),
-            "tid" => set(&mut self.transaction_id, transaction_id(reader, payload)?),
+            "rid" => set(&mut self.request_id, transaction_id(reader)?),
+            "tid" => set(&mut self.transaction_id, transaction_id(reader)?),
             "ocspdat" if state => set(&mut self.ocsp, reader.strings()?),
             "icaocspdat" if state => set(&mut self.ca_ocsp, reader.strings()?),
             "supportedsigalgs" if state => set(&mut self.algorithms, reader.strings()?),
@@ -115,17 +114,10 @@ impl Tbs {
     }
 }
 
-/// Takes a `rid` or `tid`: 1 to 128 bytes.
-fn transaction_id(reader: &mut Reader<'_>, payload: &[u8]) -> Result<Span, Malformed> {
-    let span = reader.string()?;
-    let text = span.text(payload);
-    // What is echoed into an answer must not need escaping there: C1 controls too are kept out.
-    let plain = !text.chars().any(char::is_control);
-    if plain && !span.is_empty() && span.len() <= TRANSACTION_ID_LIMIT {
-        Ok(span)
-    } else {
-        Err(Malformed)
-    }
+/// Takes a `rid` or `tid`, which answers repeat.
+fn transaction_id(reader: &mut Reader<'_>) -> Result<Span, Malformed> {
+    let (text, span) = reader.text()?;
+    if is_identifier(text, TRANSACTION_ID_LIMIT) { Ok(span) } else { Err(Malformed) }
 }
 
 impl EncryptedTa {
@@ -165,7 +157,7 @@ impl EncryptedTa {
 
 /// Takes a string that must be an identifier.
 fn identifier<T>(reader: &mut Reader<'_>, new: fn(&str) -> Option<T>) -> Result<T, Malformed> {
-    new(reader.text()?).ok_or(Malformed)
+    new(reader.text()?.0).ok_or(Malformed)
 }
 
 /// The decrypted `content` of a request.
@@ -205,12 +197,13 @@ pub struct Changes {
 }
 
 impl Content {
-    /// Reads the plaintext of the `content` of a `name` request.
+    /// Reads the plaintext of the `content` of a `name` request, and decodes its strings in place,
+    /// once.
     ///
     /// # Errors
     /// [`Malformed`] if a member is missing, twice there, or not one of this request, and for a
     /// name that is none.
-    pub fn read(plaintext: &[u8], name: RequestName) -> Result<Self, Malformed> {
+    pub fn read(plaintext: &mut [u8], name: RequestName) -> Result<Self, Malformed> {
         use RequestName as Name;
         let mut content = Self::default();
         let mut reader = Reader::new(plaintext);
@@ -282,11 +275,11 @@ pub struct TaQuery {
 }
 
 impl TaQuery {
-    /// Reads a query.
+    /// Reads a query, and decodes its strings in place, once.
     ///
     /// # Errors
     /// [`Malformed`].
-    pub fn read(text: &[u8]) -> Result<Self, Malformed> {
+    pub fn read(text: &mut [u8]) -> Result<Self, Malformed> {
         let (mut sp_id, mut ta_id, mut query) = (None, None, None);
         let mut reader = Reader::new(text);
         reader.object(|reader, key| {
@@ -343,7 +336,7 @@ mod tests {
     fn read(name: RequestName, members: &[String]) -> Result<Tbs, Malformed> {
         let text = format!(r#"{{"{}":{{{}}}}}"#, name.tbs_request(), members.join(","));
         let mut tbs = Tbs::default();
-        tbs.read(text.as_bytes(), name).map(|()| tbs)
+        tbs.read(&mut text.into_bytes(), name).map(|()| tbs)
     }
 
     #[test]
@@ -365,6 +358,12 @@ mod tests {
                 twice.push(member.clone());
                 assert!(read(*name, &twice).is_err(), "{name:?} with {member} twice");
                 let key = member.split(':').next().unwrap();
+                let escaped = format!(r#""\u{:04x}{}"#, member.as_bytes()[1], &member[2..]);
+                let mut renamed = all.clone();
+                renamed[index].clone_from(&escaped);
+                assert!(read(*name, &renamed).is_ok(), "{name:?} with {escaped}");
+                renamed.push(member.clone());
+                assert!(read(*name, &renamed).is_err(), "{name:?} with {escaped} and {member}");
                 let mut other_type = all.clone();
                 other_type[index] = format!("{key}:17");
                 assert!(read(*name, &other_type).is_err(), "{name:?} with a number as {key}");
@@ -379,33 +378,39 @@ mod tests {
     fn the_signed_name_must_be_the_outer_one() {
         let text =
             format!(r#"{{"DeleteSDTBSRequest":{{{}}}}}"#, members(RequestName::DeleteSd).join(","));
-        assert!(Tbs::default().read(text.as_bytes(), RequestName::DeleteTa).is_err());
+        assert!(Tbs::default().read(&mut text.into_bytes(), RequestName::DeleteTa).is_err());
         let text = format!(
             r#"{{"GetDeviceTEEStateTBSRequest":{{{}}}}}"#,
             members(RequestName::GetDeviceState).join(",")
         );
-        assert!(Tbs::default().read(text.as_bytes(), RequestName::GetDeviceState).is_ok());
+        assert!(Tbs::default().read(&mut text.into_bytes(), RequestName::GetDeviceState).is_ok());
     }
 
     #[test]
     fn a_refused_request_still_names_its_transaction() {
-        let text = r#"{"DeleteSDTBSRequest":{"ver":"1.0","rid":"r1","tid":"t1","x":1}}"#;
-        let mut tbs = Tbs::default();
-        assert!(tbs.read(text.as_bytes(), RequestName::DeleteSd).is_err());
-        assert_eq!(tbs.request_id.unwrap().text(text.as_bytes()), "r1");
-        assert_eq!(tbs.transaction_id.unwrap().text(text.as_bytes()), "t1");
+        let text = br#"{"DeleteSDTBSRequest":{"ver":"1.0","rid":"r\u0031","tid":"t1","x":1}}"#;
+        let (mut text, mut tbs) = (*text, Tbs::default());
+        assert!(tbs.read(&mut text, RequestName::DeleteSd).is_err());
+        assert_eq!(tbs.request_id.unwrap().text(&text), "r1");
+        assert_eq!(tbs.transaction_id.unwrap().text(&text), "t1");
     }
 
     #[test]
     fn transaction_identifiers_are_bounded() {
-        let with_rid = |length: usize| {
+        let with_rid = |rid: &str| {
             let mut all = members(RequestName::DeleteSd);
-            all[1] = format!(r#""rid":"{}""#, "x".repeat(length));
+            all[1] = format!(r#""rid":"{rid}""#);
             read(RequestName::DeleteSd, &all)
         };
-        assert!(with_rid(0).is_err());
-        assert!(with_rid(TRANSACTION_ID_LIMIT).is_ok());
-        assert!(with_rid(TRANSACTION_ID_LIMIT + 1).is_err());
+        for character in ["x", r"\u0078", r"\/"] {
+            assert!(with_rid(&character.repeat(TRANSACTION_ID_LIMIT)).is_ok());
+            assert!(with_rid(&character.repeat(TRANSACTION_ID_LIMIT + 1)).is_err());
+        }
+        // An answer repeats them as they are.
+        for rid in ["", "\u{85}", r"\u0085", r"\n", r"\u0000", r"\u007f", r#"\""#, r"\\", r"\u0022"]
+        {
+            assert!(with_rid(rid).is_err(), "{rid}");
+        }
     }
 
     #[test]
@@ -424,29 +429,30 @@ mod tests {
         };
         for (name, wanted, optional) in rows {
             let wanted: std::vec::Vec<&str> = wanted.split(' ').collect();
-            assert!(Content::read(text(&wanted).as_bytes(), name).is_ok(), "{name:?}");
+            assert!(Content::read(&mut text(&wanted).into_bytes(), name).is_ok(), "{name:?}");
             for index in 0..wanted.len() {
                 let mut without = wanted.clone();
                 without.remove(index);
-                assert!(Content::read(text(&without).as_bytes(), name).is_err(), "{name:?}");
+                assert!(Content::read(&mut text(&without).into_bytes(), name).is_err(), "{name:?}");
                 let mut twice = wanted.clone();
                 twice.push(wanted[index]);
-                assert!(Content::read(text(&twice).as_bytes(), name).is_err(), "{name:?}");
+                assert!(Content::read(&mut text(&twice).into_bytes(), name).is_err(), "{name:?}");
             }
             let mut more = wanted.clone();
             more.extend(optional.split(' ').filter(|key| !key.is_empty()));
-            assert!(Content::read(text(&more).as_bytes(), name).is_ok(), "{name:?}");
+            assert!(Content::read(&mut text(&more).into_bytes(), name).is_ok(), "{name:?}");
             more.push("other");
-            assert!(Content::read(text(&more).as_bytes(), name).is_err(), "{name:?}");
+            assert!(Content::read(&mut text(&more).into_bytes(), name).is_err(), "{name:?}");
         }
         let update = br#"{"tamid":"t","spid":"s","sdname":"d","changes":{"newsdname":"n",
             "spcert":["YQ"],"deloldspcert":"00","renewteespaik":"true"}}"#;
-        let changes = Content::read(update, RequestName::UpdateSd).unwrap().changes.unwrap();
+        let changes =
+            Content::read(&mut update.to_vec(), RequestName::UpdateSd).unwrap().changes.unwrap();
         assert!(changes.renew_aik);
         assert_eq!(changes.certificates.len(), 1);
         assert_eq!(changes.old_certificates.len(), 1);
         let delete = br#"{"tamid":"t","sdname":"d","deleteta":"1"}"#;
-        let content = Content::read(delete, RequestName::DeleteSd).unwrap();
+        let content = Content::read(&mut delete.to_vec(), RequestName::DeleteSd).unwrap();
         assert_eq!(content.delete_tas, Some(true));
     }
 
@@ -456,13 +462,29 @@ mod tests {
             let text = format!(
                 r#"{{"tamid":"{tam}","spid":"{spid}","sdname":"{sdname}","taid":"{taid}"}}"#
             );
-            Content::read(text.as_bytes(), RequestName::DeleteTa).is_ok()
+            Content::read(&mut text.into_bytes(), RequestName::DeleteTa).is_ok()
         };
         let (name, longer) = ("n".repeat(SpId::LIMIT), "n".repeat(SpId::LIMIT + 1));
         let (tam, longer_tam) = ("t".repeat(TamId::LIMIT), "t".repeat(TamId::LIMIT + 1));
         assert!(with(&tam, &name, &name, &name));
         assert!(!with(&longer_tam, &name, &name, &name));
-        for none in [longer.as_str(), "", "\u{85}"] {
+        // Escapes are decoded first.
+        let escaped = r"\u006e".repeat(SpId::LIMIT);
+        assert!(with(&tam, &escaped, &escaped, &escaped));
+        assert!(with(r"https:\/\/tam.example", "caf\u{e9}", r"caf\u00E9", r"\ud83d\ude00"));
+        for none in [
+            longer.as_str(),
+            "",
+            "\u{85}",
+            r"\u0085",
+            r"\n",
+            r"\u0000",
+            r"\u007F",
+            r#"\""#,
+            r"\\",
+            r"\u005C",
+            r"\ud83d",
+        ] {
             assert!(!with(&tam, none, &name, &name), "{none:?}");
             assert!(!with(&tam, &name, none, &name), "{none:?}");
             assert!(!with(&tam, &name, &name, none), "{none:?}");
@@ -471,7 +493,7 @@ mod tests {
             let text = format!(
                 r#"{{"tamid":"t","spid":"s","sdname":"d","changes":{{"{member}":"{value}"}}}}"#
             );
-            Content::read(text.as_bytes(), RequestName::UpdateSd).is_ok()
+            Content::read(&mut text.into_bytes(), RequestName::UpdateSd).is_ok()
         };
         for member in ["newsdname", "newspid"] {
             assert!(changes(member, &name));
@@ -482,12 +504,12 @@ mod tests {
 
     #[test]
     fn a_ta_query_is_read() {
-        let text = br#"{"TAQuery":{"spid":"sp","taid":"ta"}}"#;
+        let text = &mut br#"{"TAQuery":{"spid":"s\u0070","\u0074aid":"ta"}}"#.to_vec();
         let query = TaQuery::read(text).unwrap();
         assert_eq!((query.sp_id.text(text), query.ta_id.text(text)), ("sp", "ta"));
         for text in [r#"{"TAQuery":{"spid":"sp"}}"#, r#"{"Query":{"spid":"sp","taid":"ta"}}"#, "{}"]
         {
-            assert!(TaQuery::read(text.as_bytes()).is_err(), "{text}");
+            assert!(TaQuery::read(&mut text.as_bytes().to_vec()).is_err(), "{text}");
         }
     }
 }

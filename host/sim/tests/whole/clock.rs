@@ -64,8 +64,11 @@ fn every_request_under_every_clock() {
                 let before = device.world.snapshot();
                 // What is installed works, whatever the time.
                 assert_eq!(device.personalization(&uuid(1)), Ok(b"secret".to_vec()));
-                let query = ta_query(SP, TA);
-                assert!(device.engine.ta_information(&query, &mut device.reply).is_ok(), "{what}");
+                let mut query = ta_query(SP, TA);
+                assert!(
+                    device.engine.ta_information(&mut query, &mut device.reply).is_ok(),
+                    "{what}"
+                );
                 let reply = device.process(&step.message).unwrap();
                 // A clock before the certificate of the new TAM is none of the device's: its time
                 // is that of the latest response, which may be before it or not.

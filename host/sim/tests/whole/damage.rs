@@ -48,7 +48,7 @@ fn damaged_records_are_reported_and_kept() {
                 let mut device = Device::from(&snapshot);
                 // Whatever it says: it says it, and never panics.
                 let _ = device.process(message);
-                let _ = device.engine.ta_information(&ta_query(SP, TA), &mut device.reply);
+                let _ = device.engine.ta_information(&mut ta_query(SP, TA), &mut device.reply);
                 let _ = device.engine.status(&mut device.reply);
                 let _ = device.engine.certification_request(&mut device.reply);
                 let kept = device.world.records.borrow().get(&name).cloned();
@@ -84,7 +84,7 @@ fn a_registry_that_is_damaged_or_lost_is_not_made_anew() {
         }
         assert_eq!(device.process(b"{}"), Err(Unanswerable::NotARequest));
         let corrupt = Error::Port(PortError::Corrupt);
-        let asked = device.engine.ta_information(&ta_query(SP, TA), &mut device.reply);
+        let asked = device.engine.ta_information(&mut ta_query(SP, TA), &mut device.reply);
         assert_eq!(asked, Err(QueryError::Failed(corrupt)));
         // Certified and of no use: who looks at the device is to see it.
         assert_eq!(device.engine.status(&mut device.reply), Err(corrupt));

@@ -195,7 +195,7 @@ fn live(form: Form) {
     assert!(life.personalization().is_empty());
     assert_eq!(life.delivered(), Err(PersonalizationError::NotInstalled));
     assert!(life.state.dsi.tee.sdlist.sd[0].talist.is_empty());
-    let asked = life.device.engine.ta_information(&ta_query(SP, TA), &mut life.device.reply);
+    let asked = life.device.engine.ta_information(&mut ta_query(SP, TA), &mut life.device.reply);
     assert_eq!(asked, Err(QueryError::NotFound));
 
     life.command(Command::DeleteSd { spid: None, name: DOMAIN, delete_tas: false });
@@ -209,7 +209,7 @@ fn live(form: Form) {
 /// Asks for the information on the one application, and lets the TAM's code judge it.
 fn check_information(device: &mut Device, state: &DeviceState, signer: &[u8]) {
     let key = state.attestation_key(SP).unwrap().public_key().unwrap();
-    let answer = device.engine.ta_information(&ta_query(SP, TA), &mut device.reply).unwrap();
+    let answer = device.engine.ta_information(&mut ta_query(SP, TA), &mut device.reply).unwrap();
     let information = TaInformation::verify(answer, &key).unwrap();
     let [leaf, authorities @ ..] = pki().tam.chain() else { unreachable!("a chain has a leaf") };
     let authorities: Vec<String> = authorities.iter().map(|one| base64(&der(one))).collect();

@@ -7,6 +7,7 @@ use openssl::symm::{Cipher, encrypt};
 use openssl::x509::{X509, X509Req};
 use otrp_engine::Trust;
 use otrp_engine::device::ImportError;
+use otrp_engine::limits::PARTY_LIMIT;
 use otrp_engine::platform::Kind;
 use otrp_keys::certificate::{Identity as Signer, Purpose, Template, Validity, generate_p256};
 use otrp_tam::Identity;
@@ -236,10 +237,21 @@ fn white_space_stands_between_tokens() {
 
 /// A JWE of `plaintext` in the compact serialization, all by josekit.
 fn compact(plaintext: &[u8], key: &PKeyRef<Public>, encryption: &str, wide: bool) -> String {
+    compact_between([b"Alice", b"Bob"], plaintext, key, encryption, wide)
+}
+
+/// The same with this information on the parties.
+fn compact_between(
+    [party_u, party_v]: [&[u8]; 2],
+    plaintext: &[u8],
+    key: &PKeyRef<Public>,
+    encryption: &str,
+    wide: bool,
+) -> String {
     let mut header = JweHeader::new();
     header.set_content_encryption(encryption);
-    header.set_agreement_partyuinfo(b"Alice");
-    header.set_agreement_partyvinfo(b"Bob");
+    header.set_agreement_partyuinfo(party_u);
+    header.set_agreement_partyvinfo(party_v);
     let key = key.public_key_to_der().unwrap();
     let algorithm = if wide { ECDH_ES_A256KW } else { ECDH_ES_A128KW };
     let encrypter = algorithm.encrypter_from_der(key).unwrap();
@@ -308,6 +320,49 @@ fn the_data_key_comes_in_every_serialization() {
         let seed = u8::try_from(version).unwrap();
         assert_eq!(device.world.images.borrow()[&uuid(1)].elf, elf(seed, 1000));
         assert_eq!(device.records(Kind::Personalization), [b"personal"]);
+    }
+}
+
+#[test]
+fn party_information_is_as_long_as_the_limit_and_no_longer() {
+    let tam = &pki().tam;
+    let image = signed(&pki().sp_ec, uuid(1), 1);
+    let (data_key, iv) = ([7; 32], [9; 16]);
+    let ciphertext = encrypt(Cipher::aes_256_cbc(), &data_key, Some(&iv), &image).unwrap();
+    let mut device = device();
+    let mut state = device.state(tam);
+    let key = state.attestation_key(SP).unwrap().public_key().unwrap();
+    let longest = vec![b'x'; PARTY_LIMIT + 3];
+    for length in PARTY_LIMIT - 1..=PARTY_LIMIT + 3 {
+        for parties in [[&longest[..length], b"Bob"], [b"Alice", &longest[..length]]] {
+            let wrapped = compact_between(parties, &data_key, &key, "A128GCM", false);
+            let encrypted = json!({
+                "key": wrapped,
+                "alg": "AESCBC",
+                "iv": hex::encode(iv),
+                "ciphertadata": base64(&ciphertext),
+            });
+            let application = Application {
+                spid: SP,
+                domain: DOMAIN,
+                taid: "wallet",
+                certificate: None,
+                image: Some(&image),
+                personalization: None,
+            };
+            let target = Target::from(&state);
+            let request = Builder::command(tam, &target, Command::InstallTa(application))
+                .ta_encryption(TaEncryption::AesCbc)
+                .edit_tbs(move |tbs| drop(tbs.insert("encrypted_ta".into(), encrypted)));
+            if length > PARTY_LIMIT {
+                assert_eq!(device.fail(tam, request), "ERR_TA_INVALID", "{length}");
+                continue;
+            }
+            // The next one starts from a device without it.
+            device.pass(tam, request);
+            device.carry_out(tam, Command::DeleteTa { spid: None, name: DOMAIN, taid: "wallet" });
+            state = device.state(tam);
+        }
     }
 }
 

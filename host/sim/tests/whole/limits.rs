@@ -432,9 +432,9 @@ fn so_many_certificates_are_retired() {
     session.pass(update(replace(last)));
     for (number, name) in names.iter().enumerate().take(last + 1).filter(|(at, _)| *at != 1) {
         let key = session.state.attestation_key("sp").unwrap().public_key().unwrap();
-        let query = crate::bench::ta_query("sp", name);
+        let mut query = crate::bench::ta_query("sp", name);
         let device = &mut session.device;
-        let answer = device.engine.ta_information(&query, &mut device.reply).unwrap();
+        let answer = device.engine.ta_information(&mut query, &mut device.reply).unwrap();
         let information = TaInformation::verify(answer, &key).unwrap();
         assert_eq!(information.signercert, crate::bench::base64(&certificates[number]));
     }
@@ -607,7 +607,7 @@ fn a_buffer_that_is_too_short_changes_nothing() {
     device.reply = vec![0; REPLY_LIMIT - 1];
     let message = Builder::device_state(&pki().tam).build().unwrap().message;
     assert_eq!(device.process(&message), Err(Unanswerable::ShortBuffer));
-    let asked = device.engine.ta_information(b"{}", &mut device.reply);
+    let asked = device.engine.ta_information(&mut b"{}".to_vec(), &mut device.reply);
     assert_eq!(asked, Err(QueryError::ShortBuffer));
     assert_eq!(device.personalization(&numbered(0)), Err(PersonalizationError::ShortBuffer));
     assert!(device.world.snapshot() == before);

@@ -7,6 +7,7 @@ mod attacks;
 mod bench;
 mod clock;
 mod damage;
+mod escapes;
 mod exhaustion;
 mod flow;
 mod forms;

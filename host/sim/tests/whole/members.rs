@@ -37,9 +37,9 @@ pub enum Expect {
 }
 
 /// What is wrong before the content is decrypted.
-const BAD: Expect = Open(INVALID);
+pub const BAD: Expect = Open(INVALID);
 /// What is wrong inside the content.
-const BAD_INSIDE: Expect = Sealed(INVALID);
+pub const BAD_INSIDE: Expect = Sealed(INVALID);
 
 /// A request to take apart.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -76,7 +76,7 @@ impl Case {
 
 /// Which text of a request a change is in.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Layer {
+pub enum Layer {
     /// The message itself.
     Message,
     /// The same, with the signer named by `kid`.
@@ -477,10 +477,19 @@ impl Layers {
 
     /// The request with a change in it, all around it being right.
     fn assemble(&self, mutation: Option<Mutation<'_>>) -> Vec<u8> {
-        let layer = |layer: Layer, text: Vec<u8>| match mutation {
+        let by_key_id = mutation.is_some_and(|it| it.layer == Layer::MessageByKeyId);
+        self.assemble_with(by_key_id, |layer, text| match mutation {
             Some(mutation) if mutation.layer == layer => mutation.apply(&text),
             _ => text,
-        };
+        })
+    }
+
+    /// The request with each of its texts as `layer` makes it.
+    pub fn assemble_with(
+        &self,
+        by_key_id: bool,
+        layer: impl Fn(Layer, Vec<u8>) -> Vec<u8>,
+    ) -> Vec<u8> {
         let mut tbs = self.tbs.clone();
         if let Some(content) = &self.content {
             let header = layer(Layer::ContentHeader, br#"{"enc":"A128GCM"}"#.to_vec());
@@ -491,16 +500,14 @@ impl Layers {
         let payload = json!({ format!("{name}TBSRequest"): tbs }).to_string().into_bytes();
         let payload = layer(Layer::Payload, payload);
         let protected = layer(Layer::Protected, br#"{"alg":"ES256"}"#.to_vec());
-        let header = match mutation {
-            Some(Mutation { layer: Layer::MessageByKeyId, .. }) => {
-                json!({ "kid": pki().tam.key_id().unwrap() })
-            }
-            _ => self.header.clone(),
+        let header = match by_key_id {
+            true => json!({ "kid": pki().tam.key_id().unwrap() }),
+            false => self.header.clone(),
         };
         let header = header.as_object().cloned();
         let jws = Jws::sign(&payload, &protected, header, pki().tam.key()).unwrap();
         let message = json!({ format!("{name}Request"): jws }).to_string().into_bytes();
-        layer(Layer::MessageByKeyId, layer(Layer::Message, message))
+        layer(if by_key_id { Layer::MessageByKeyId } else { Layer::Message }, message)
     }
 }
 

@@ -282,8 +282,8 @@ pub fn look<P: Platform>(
             let key = state.attestation_key(&sd.spid).ok_or("a domain without a key")?;
             let key = key.public_key().ok_or("a key that is none")?;
             for ta in &sd.talist {
-                let query = ta_query(&sd.spid, &ta.taid);
-                let answer = device.engine.ta_information(&query, &mut device.reply);
+                let mut query = ta_query(&sd.spid, &ta.taid);
+                let answer = device.engine.ta_information(&mut query, &mut device.reply);
                 let answer = answer.map_err(|error| format!("{}: {error:?}", ta.taid))?;
                 let answer = TaInformation::verify(answer, &key);
                 let answer = answer.map_err(|error| format!("{}: {error}", ta.taid))?;

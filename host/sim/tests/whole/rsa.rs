@@ -407,8 +407,11 @@ fn live(keys: KeyType, tam: Tam) {
             let bare = |key: &[u8]| base64(&wrap("RSA1_5", "A256GCM", key, &aik).0).into();
             life.deliver(suite(), "UpdateTA", 2, bare);
         }
-        let answer =
-            life.device.engine.ta_information(&ta_query(SP, TA), &mut life.device.reply).unwrap();
+        let answer = life
+            .device
+            .engine
+            .ta_information(&mut ta_query(SP, TA), &mut life.device.reply)
+            .unwrap();
         let information: Value = serde_json::from_slice(answer).unwrap();
         let information = &information["TAInformation"];
         verified(information, &aik);

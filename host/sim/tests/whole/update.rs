@@ -146,9 +146,10 @@ fn a_domain_gets_a_new_provider_with_a_key_of_its_own() {
 
     // The application answers under its new provider only.
     let public = state.attestation_key(OTHER_SP).unwrap().public_key().unwrap();
-    let answer = device.engine.ta_information(&ta_query(OTHER_SP, TA), &mut device.reply).unwrap();
+    let answer =
+        device.engine.ta_information(&mut ta_query(OTHER_SP, TA), &mut device.reply).unwrap();
     assert_eq!(TaInformation::verify(answer, &public).unwrap().spid, OTHER_SP);
-    let answer = device.engine.ta_information(&ta_query(SP, TA), &mut device.reply);
+    let answer = device.engine.ta_information(&mut ta_query(SP, TA), &mut device.reply);
     assert_eq!(answer, Err(QueryError::NotFound));
 
     // A provider that has a key keeps it, and the one without a domain loses its own.
@@ -272,7 +273,7 @@ fn a_renewed_key_is_that_of_the_provider_that_a_domain_ends_up_with() {
             assert_eq!(device.records(Kind::Aik).len(), new.dsi.tee.teeaiklist.len(), "{what}");
             // What is installed in the provider's other domain answers under its key.
             let public = new.attestation_key(SP).unwrap().public_key().unwrap();
-            let answer = device.engine.ta_information(&ta_query(SP, TA), &mut device.reply);
+            let answer = device.engine.ta_information(&mut ta_query(SP, TA), &mut device.reply);
             TaInformation::verify(answer.unwrap(), &public).expect(&what);
         }
     }
@@ -402,7 +403,7 @@ fn certificates_come_and_go() {
 fn shown_signer(device: &mut Device, taid: &str) -> Vec<u8> {
     let state = device.state(&pki().tam);
     let key = state.attestation_key(SP).unwrap().public_key().unwrap();
-    let answer = device.engine.ta_information(&ta_query(SP, taid), &mut device.reply).unwrap();
+    let answer = device.engine.ta_information(&mut ta_query(SP, taid), &mut device.reply).unwrap();
     from_base64(&TaInformation::verify(answer, &key).unwrap().signercert).unwrap()
 }
 

@@ -18,6 +18,8 @@ use crate::platform::Rng;
 const BLOCK: usize = 16;
 /// Octets in the longest content key, that of `A256CBC-HS512`.
 pub const LONGEST_KEY: usize = 64;
+/// Octets in the longest initialization vector, that of CBC mode.
+pub const LONGEST_IV: usize = BLOCK;
 /// Octets in the longest authentication tag, that of `A256CBC-HS512`.
 pub const LONGEST_TAG: usize = 32;
 

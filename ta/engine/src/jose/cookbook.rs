@@ -317,7 +317,8 @@ fn contents_decrypt_and_encrypt() {
 }
 
 fn read(text: &str) -> Result<Jwe, Malformed> {
-    let mut reader = Reader::new(text.as_bytes());
+    let mut text = text.as_bytes().to_vec();
+    let mut reader = Reader::new(&mut text);
     let WrappedKey::Jwe(jwe) = WrappedKey::read(&mut reader)? else { return Err(Malformed) };
     reader.end().map(|()| jwe)
 }
@@ -360,11 +361,11 @@ fn headers_that_ask_for_more_are_refused() {
         ("5.11", true),
         ("5.13", true),
     ] {
-        let header = octets(Message::of(section).aad);
-        assert_eq!(Header::read_all(&header).is_ok(), readable, "{section}");
+        let mut header = octets(Message::of(section).aad);
+        assert_eq!(Header::read_all(&mut header).is_ok(), readable, "{section}");
     }
-    let header = octets(Message::of("5.5").aad);
-    let key = Header::read_all(&header).unwrap().ephemeral.unwrap();
+    let mut header = octets(Message::of("5.5").aad);
+    let key = Header::read_all(&mut header).unwrap().ephemeral.unwrap();
     assert_eq!(key.x.text(&header), "mPUKT_bAWGHIhg0TpjjqVsP1rXWQu_vwVOHHtNkdYoA");
     assert_eq!(key.y.text(&header), "8BQAsImGeAS46fyWw5MhYfGTT0IjBpFw2SS34Dv4Irs");
 }
