@@ -487,6 +487,91 @@ fn other_digests_are_refused() {
     }
 }
 
+/// Each beside what it differs from in one thing, and which is accepted.
+#[test]
+fn what_public_authorities_may_issue_and_is_refused() {
+    const POLICIES: &str = "2.5.29.32";
+    // anyPolicy.
+    const ANY_POLICY: &[u8] = &[0x30, 8, 0x30, 6, 6, 4, 0x55, 0x1d, 0x20, 0];
+    type Row = (&'static str, fn(&mut World), fn(&mut World), Untrusted);
+    let critical = Untrusted::Certificate(Error::CriticalExtension);
+    let rows: &[Row] = &[
+        (
+            "critical policies of a TAM",
+            |world| world.leaf.set(POLICIES, false, Some(ANY_POLICY)),
+            |world| world.leaf.set(POLICIES, true, Some(ANY_POLICY)),
+            critical,
+        ),
+        (
+            "critical policies of an authority",
+            |world| world.authority.set(POLICIES, false, Some(ANY_POLICY)),
+            |world| world.authority.set(POLICIES, true, Some(ANY_POLICY)),
+            critical,
+        ),
+        (
+            "a TAM for TLS only",
+            |world| world.leaf.set(EXTENDED_KEY_USAGE, false, Some(FOR_TLS_AND_ANY)),
+            |world| world.leaf.set(EXTENDED_KEY_USAGE, false, Some(FOR_TLS)),
+            Untrusted::Usage,
+        ),
+        (
+            "an authority for TLS only",
+            |world| world.authority.set(EXTENDED_KEY_USAGE, false, Some(FOR_TLS_AND_ANY)),
+            |world| world.authority.set(EXTENDED_KEY_USAGE, false, Some(FOR_TLS)),
+            Untrusted::Usage,
+        ),
+        (
+            "an elliptic key for signatures only",
+            |world| world.leaf.set(KEY_USAGE, true, Some(SIGN_AND_AGREE)),
+            |world| world.leaf.set(KEY_USAGE, true, Some(SIGN_ONLY)),
+            Untrusted::Usage,
+        ),
+        (
+            "an RSA key for signatures only",
+            |world| {
+                world.leaf.key = RSA_2048.clone();
+                world.leaf.set(KEY_USAGE, true, Some(SIGN_AND_ENCIPHER));
+            },
+            |world| {
+                world.leaf.key = RSA_2048.clone();
+                world.leaf.set(KEY_USAGE, true, Some(SIGN_ONLY));
+            },
+            Untrusted::Usage,
+        ),
+    ];
+    for (name, good, bad, expected) in rows {
+        let mut world = World::new();
+        good(&mut world);
+        assert_eq!(world.verify(), Ok(()), "{name}");
+        let mut world = World::new();
+        bad(&mut world);
+        assert_eq!(world.verify(), Err(*expected), "{name}");
+    }
+
+    let key = p256();
+    let changed =
+        |change: &dyn Fn(&mut Vec<Vec<u8>>)| leaf_by(&key, MessageDigest::sha256(), change);
+    for (not_before, expected) in [
+        (b"700101000000Z", Ok(())),
+        (b"691231235959Z", Err(Untrusted::Certificate(Error::Malformed))),
+        (b"500101000000Z", Err(Untrusted::Certificate(Error::Malformed))),
+    ] {
+        let dated = changed(&|parts| {
+            let not_after = elements(contents(&parts[4])).remove(1);
+            parts[4] = element(0x30, &[element(0x17, not_before), not_after].concat());
+        });
+        assert_eq!(dated, expected);
+    }
+    let named = |tag: u8| {
+        changed(&|parts| {
+            let string = parts[3].iter().position(|octet| *octet == 0x0c).unwrap();
+            parts[3][string] = tag;
+        })
+    };
+    assert_eq!(named(0x0c), Ok(()), "the issuer's name in UTF8String, as its subject");
+    assert_eq!(named(0x13), Err(Untrusted::Order), "in PrintableString");
+}
+
 /// The length of the digest says which hash it is by, and RSA's padding says it again.
 #[test]
 fn a_signature_over_a_digest_is_none_by_another_hash() {

@@ -3,8 +3,9 @@
 //! A vendor changes them here. The sizes of the reply and of the registry record follow from the
 //! counts; `otrp-engine` checks at compile time that they fit into [`REPLY_LIMIT`].
 
-/// Longest request in bytes. A 2 MiB image is base64 twice on the wire (x 16/9), with room for a
-/// certificate chain, its OCSP responses and the personalization data.
+/// Longest request in bytes. A 2 MiB image is base64 twice on the wire (x 16/9), of which an encoder
+/// may have escaped `+` and `/`, with room for a certificate chain, its OCSP responses and the
+/// personalization data.
 pub const MESSAGE_LIMIT: usize = 4 * 1024 * 1024;
 /// Longest reply in bytes, and the engine's working space: a device that holds the largest number
 /// of the longest names and of RSA keys, its state encrypted and signed.

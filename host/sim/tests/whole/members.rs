@@ -754,7 +754,7 @@ fn as_long_as_they_may_be_and_longer() {
             ("/recipients/0/header/epk", "y", 32),
         ] {
             let at = format!("{content}{at}");
-            for length in [length - 1, length + 1, 5000] {
+            for length in [length - 1, length + 1, length + 2, length + 3, 5000] {
                 let change = Change::Set(name.into(), base64url(&vec![1; length]).into());
                 driver.check(Layer::Payload, &at, &change, BAD);
             }
