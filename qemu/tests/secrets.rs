@@ -170,11 +170,13 @@ fn an_installation_leaves_no_secret_in_memory() {
         json!({ "tamid": tam.identity.tam_id(), "spid": SP, "sdname": SD, "taid": TA }).to_string();
     let content = seal(content.as_bytes(), &content_key, &tee_key);
     let wrapped = FlattenedJwe::from(seal(&image_key, &wrapping_key, &attestation_key));
-    let gcm = |plaintext: &[u8], iv: &[u8]| {
+    let gcm = |role: &str, plaintext: &[u8], iv: &[u8]| {
+        let aad = [role, SP, SD, TA].join("\0");
         let mut tag = [0; 16];
         let cipher = Cipher::aes_256_gcm();
         let mut text =
-            encrypt_aead(cipher, &image_key, Some(iv), &[], plaintext, &mut tag).unwrap();
+            encrypt_aead(cipher, &image_key, Some(iv), aad.as_bytes(), plaintext, &mut tag)
+                .unwrap();
         text.extend(tag);
         STANDARD.encode(text)
     };
@@ -183,9 +185,9 @@ fn an_installation_leaves_no_secret_in_memory() {
         "key": wrapped,
         "alg": "A256GCM",
         "iv": hex::encode_upper(&ivs[0]),
-        "ciphertadata": gcm(&image, &ivs[0]),
+        "ciphertadata": gcm("image", &image, &ivs[0]),
         "ivp": hex::encode_upper(&ivs[1]),
-        "cipherpdata": gcm(&personalization, &ivs[1]),
+        "cipherpdata": gcm("data", &personalization, &ivs[1]),
     });
     let request = Builder::command(&tam.identity, &target, Command::InstallTa(application))
         .edit_tbs(|tbs| {

@@ -129,7 +129,9 @@ impl Other {
             "AESCBC" => decrypt(Cipher::aes_256_cbc(), &key, Some(&iv), &encrypted).unwrap(),
             _ => {
                 let (ciphertext, tag) = encrypted.split_at(encrypted.len() - 16);
-                decrypt_aead(Cipher::aes_256_gcm(), &key, Some(&iv), &[], ciphertext, tag).unwrap()
+                let aad = ["image", SP, SD, "bench"].join("\0");
+                let cipher = Cipher::aes_256_gcm();
+                decrypt_aead(cipher, &key, Some(&iv), aad.as_bytes(), ciphertext, tag).unwrap()
             }
         };
 

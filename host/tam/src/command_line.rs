@@ -243,7 +243,7 @@ pub struct MessageArguments {
     /// How keys reach the device, such as RSA-OAEP or ECDH-ES+A256KW.
     #[arg(long, global = true)]
     alg: Option<String>,
-    /// How images are encrypted: AESCBC or A256GCM.
+    /// How images and data are encrypted: A256GCM, or AESCBC, which a stolen TAM key opens.
     #[arg(long, global = true)]
     ta_alg: Option<String>,
     #[command(subcommand)]

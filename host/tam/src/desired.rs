@@ -9,7 +9,7 @@
 //! # id = "1.3.6.1.4.1.99999.1"            # if the certificate does not say it as URI or DNS name
 //! # content_encryption = "A256GCM"        # or "A128CBC-HS256", the default
 //! # key_management = ["RSA-OAEP-256"]     # see below
-//! # ta_encryption = "A256GCM"             # or "AESCBC", the default
+//! # ta_encryption = "A256GCM"             # the default; or "AESCBC", see below
 //! # firmware_roots = ["keys/tfw-root.pem"]  # only devices whose firmware signs under these
 //! # retired = ["p4Yk…="]                  # identifiers of devices that shall have nothing more
 //!
@@ -34,6 +34,10 @@
 //! those that it does not mention are `ECDH-ES+A128KW` and, for RSA, `RSA-OAEP-256`, then
 //! `RSA-OAEP`. `RSA1_5` is used only if it is listed. The alternative key signs for a TEE that does
 //! not verify signatures of the first one.
+//!
+//! `ta_encryption` is how images and personalization data are encrypted. `AESCBC`, which the draft
+//! has of each TEE, is used only if it is listed, because it authenticates nothing: whoever steals
+//! the TAM's key can have a device open what he recorded of it. `A256GCM` is an addition to the draft.
 //!
 //! What a device has of this TAM and the file does not list, is deleted. Paths are relative to the
 //! file. It is read anew for each message, and OCSP responses for each GetDeviceState, so replace

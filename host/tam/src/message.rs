@@ -149,14 +149,20 @@ impl From<&DeviceState> for Target {
     }
 }
 
-/// How an image is encrypted (`encrypted_ta.alg`).
+/// How an image and its personalization data are encrypted (`encrypted_ta.alg`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 pub enum TaEncryption {
-    /// AES-256-CBC with PKCS#7 padding, the draft's.
-    #[default]
+    /// AES-256-CBC with PKCS#7 padding: the draft's only one, which each TEE has.
+    ///
+    /// It authenticates nothing. Whoever can sign as the TAM and has recorded a request can send
+    /// what is encrypted in it again, as something else, and so have the device decrypt it: an image
+    /// as personalization data for a program of his own. It keeps data from those who only listen.
     #[serde(rename = "AESCBC")]
     AesCbc,
-    /// AES-256-GCM, the tag behind the ciphertext.
+    /// AES-256-GCM, the tag behind the ciphertext, which is good only as what it was encrypted as:
+    /// the image, or the data, of this application in this domain of this SP. An addition to the
+    /// draft.
+    #[default]
     #[serde(rename = "A256GCM")]
     A256Gcm,
 }
@@ -178,13 +184,20 @@ impl TaEncryption {
         }
     }
 
-    fn encrypt(self, key: &[u8], iv: &[u8], plaintext: &[u8]) -> anyhow::Result<Vec<u8>> {
+    fn encrypt(
+        self,
+        key: &[u8],
+        iv: &[u8],
+        purpose: &str,
+        plaintext: &[u8],
+    ) -> anyhow::Result<Vec<u8>> {
         match self {
             Self::AesCbc => Ok(encrypt(Cipher::aes_256_cbc(), key, Some(iv), plaintext)?),
             Self::A256Gcm => {
                 let mut tag = [0; GCM_TAG_LENGTH];
                 let cipher = Cipher::aes_256_gcm();
-                let mut text = encrypt_aead(cipher, key, Some(iv), &[], plaintext, &mut tag)?;
+                let aad = purpose.as_bytes();
+                let mut text = encrypt_aead(cipher, key, Some(iv), aad, plaintext, &mut tag)?;
                 text.extend(tag);
                 Ok(text)
             }
@@ -597,14 +610,16 @@ impl<'a> Builder<'a> {
         members.insert("alg".into(), self.ta_encryption.name().into());
         // The draft has one `iv`. A second text under the same key needs a second one: `ivp`.
         let mut iv_members = ["iv", "ivp"].into_iter();
-        for (member, plaintext) in [
-            (image_member, application.image),
-            (personalization_member, application.personalization),
+        for (member, role, plaintext) in [
+            (image_member, "image", application.image),
+            (personalization_member, "data", application.personalization),
         ] {
             let Some(plaintext) = plaintext else { continue };
             let mut iv = vec![0; self.ta_encryption.iv_length()];
             rand_bytes(&mut iv)?;
-            let ciphertext = self.ta_encryption.encrypt(&key, &iv, plaintext)?;
+            let Application { spid, domain, taid, .. } = application;
+            let purpose = [role, spid, domain, taid].join("\0");
+            let ciphertext = self.ta_encryption.encrypt(&key, &iv, &purpose, plaintext)?;
             let iv_member = iv_members.next().context("more texts than IVs")?;
             members.insert(iv_member.into(), hex::encode_upper(&iv).into());
             members.insert(member.into(), base64(&ciphertext).into());

@@ -234,7 +234,10 @@ impl<'s> Target<'s> {
         self.installed
     }
 
-    /// The entry for an image that the domain's service provider signed.
+    /// The entry for an image that the domain's service provider signed, under the certificate with
+    /// the SHA-256 `signer`. The personalization data stay only if `same_signer` says that its key
+    /// signed the image before, too: another key may be somebody else's, whose program they were
+    /// not sent for.
     ///
     /// # Errors
     /// `ERR_TA_INVALID` if the UUID is another application's or not the one that this name stands
@@ -245,6 +248,7 @@ impl<'s> Target<'s> {
         state: &State,
         image: &SignedImage<'_>,
         signer: [u8; 32],
+        same_signer: bool,
     ) -> Result<Authorized<Ta>, Error> {
         let uuid = *image.uuid();
         let lowest = match (self.installed, state.ta_under(&uuid), state.floor(&uuid)) {
@@ -275,7 +279,10 @@ impl<'s> Target<'s> {
             uuid,
             stored,
             signer,
-            personalization: self.installed.and_then(|ta| ta.personalization),
+            personalization: self
+                .installed
+                .filter(|_| same_signer)
+                .and_then(|ta| ta.personalization),
         }))
     }
 

@@ -112,11 +112,11 @@ impl<'b> SpCertificates<'b> {
         Ok(())
     }
 
-    /// The record, without the retired certificates that nothing installed was signed by.
+    /// Forgets the retired certificates that nothing installed was signed by.
     ///
     /// # Errors
     /// `ERR_TEE_RESOURCE_FULL` beyond [`SP_CERTIFICATE_LIMIT`] or [`RETIRED_CERTIFICATE_LIMIT`].
-    pub fn into_record(mut self, is_signer: impl Fn(&[u8; 32]) -> bool) -> Result<&'b [u8], Error> {
+    pub fn settle(&mut self, is_signer: impl Fn(&[u8; 32]) -> bool) -> Result<(), Error> {
         let unused = |der: &[u8]| !is_signer(&sha256(der));
         while let Some((start, length)) = find(self.part(self.accepted, self.length), unused) {
             let start = self.accepted.saturating_add(start);
@@ -127,8 +127,16 @@ impl<'b> SpCertificates<'b> {
         if self.accepted().count() > SP_CERTIFICATE_LIMIT || retired > RETIRED_CERTIFICATE_LIMIT {
             return Err(ErrorCode::TeeResourceFull.into());
         }
+        Ok(())
+    }
+
+    /// The record.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if there is no room, which the limits exclude.
+    pub fn into_record(self) -> Result<&'b [u8], Error> {
         let Self { buffer, accepted, mut length } = self;
-        if retired > 0 {
+        if length > accepted {
             buffer.copy_within(accepted..length, accepted.saturating_add(1));
             *buffer.get_mut(accepted).ok_or(Error::Internal)? = SEPARATOR;
             length = length.saturating_add(1);

@@ -286,7 +286,7 @@ fn the_data_of_the_update_is_not_under_a_key_of_the_profile() {
 
     let mut buffer = data;
     let key = DataKey::from_bytes(&CONTENT_KEY).unwrap();
-    let result = key.decrypt_in_place(DataAlgorithm::AesCbc, &IV, &mut buffer);
+    let result = key.decrypt_in_place(DataAlgorithm::AesCbc, &IV, b"", &mut buffer);
     assert_eq!(result.err(), Some(jose::Error::Crypto));
     assert_eq!(DataKey::from_bytes(&CONTENT_KEY[16..]).err(), Some(jose::Error::Crypto));
 }

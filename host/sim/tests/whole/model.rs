@@ -174,9 +174,11 @@ impl Model {
         old: Option<Installed>,
     ) -> Option<Installed> {
         let personalization = new.personalization.map(<[u8]>::to_vec);
-        let personalization =
-            personalization.or_else(|| old.as_ref().and_then(|old| old.personalization.clone()));
-        let Some(image) = new.image else { return Some(Installed { personalization, ..old? }) };
+        let Some(image) = new.image else {
+            let old = old?;
+            let personalization = personalization.or_else(|| old.personalization.clone());
+            return Some(Installed { personalization, ..old });
+        };
         let image = SignedImage::parse(image).ok()?;
         let holder = (tam.to_owned(), new.spid.to_owned(), image.version);
         let known = self.uuids.insert(image.uuid.0, holder.clone());
@@ -190,7 +192,11 @@ impl Model {
             Algorithm::RsaPssSha256 | Algorithm::RsaPkcs1Sha256 => &pki().sp_rsa,
         };
         let (uuid, version, elf) = (image.uuid.0, image.version, image.elf.to_vec());
-        Some(Installed { uuid, version, elf, signer: der(&signer.certificate), personalization })
+        let signer = der(&signer.certificate);
+        // What was sent for the program of one signer is not for that of another.
+        let kept = old.filter(|old| old.signer == signer).and_then(|old| old.personalization);
+        let personalization = personalization.or(kept);
+        Some(Installed { uuid, version, elf, signer, personalization })
     }
 
     /// What such a device shows.

@@ -1,12 +1,16 @@
 //! Personalization data reach the application that they were sent for, and nobody else.
 
+use openssl::pkey::{PKey, Private};
 use otrp_engine::error::Error;
 use otrp_engine::personalization::PersonalizationError::{Failed, NoData, NotInstalled};
 use otrp_engine::platform::{Kind, PortError};
+use otrp_keys::certificate::{
+    Identity as Signer, Purpose, Template, Validity, generate_p256, generate_rsa,
+};
 use otrp_sim::{Fault, Moment};
-use otrp_tam::message::{Application, Command};
+use otrp_tam::message::{Application, Command, SdChanges};
 
-use crate::bench::{Device, pki, signed, uuid};
+use crate::bench::{Device, der, pki, sha256, signed, uuid};
 use crate::home::*;
 
 fn device() -> Device {
@@ -52,6 +56,93 @@ fn an_update_shows_at_the_next_question() {
     assert_eq!(device.personalization(&uuid(1)), Ok(b"newer".to_vec()));
     assert_eq!(device.personalization(&uuid(2)), Err(NoData));
     assert_eq!(device.records(Kind::Personalization), [b"newer"]);
+}
+
+/// A certificate of a service provider's signer.
+fn signer(key: PKey<Private>) -> Signer {
+    let template = Template {
+        organization: "OTrP tests (not for production)",
+        common_name: "A signer of a test",
+        purpose: Purpose::TaSigning,
+        validity: Validity::years(1),
+        uri: None,
+    };
+    template.self_sign(key).unwrap()
+}
+
+/// The domain takes images by `signer`, and no more by whoever signed what is there.
+fn replace_signer(device: &mut Device, signer: &Signer, keep_old: bool) {
+    let (old, new) = (hex::encode(sha256(&home().certificate)), der(&signer.certificate));
+    let remove = if keep_old { Vec::new() } else { vec![old.as_str()] };
+    let changes = SdChanges { add: vec![&new], remove, ..SdChanges::default() };
+    device.carry_out(&pki().tam, Command::UpdateSd { spid: SP, name: DOMAIN, changes });
+}
+
+#[test]
+fn the_program_of_another_signer_gets_no_data() {
+    let (ec, rsa) = (generate_p256().unwrap(), generate_rsa(2048).unwrap());
+    for (thief, keep_old) in [(ec.clone(), true), (ec, false), (rsa, true)] {
+        let thief = signer(thief);
+        let image = signed(&thief, uuid(1), 6);
+        let mut device = device();
+        replace_signer(&mut device, &thief, keep_old);
+        assert_eq!(device.personalization(&uuid(1)), Ok(b"secret".to_vec()), "not yet");
+        device.carry_out(&pki().tam, Command::UpdateTa(application(TA, &image)));
+        // Nor does the right signer find them again.
+        for _ in 0..2 {
+            assert_eq!(device.personalization(&uuid(1)), Err(NoData));
+            assert!(device.records(Kind::Personalization).is_empty());
+            device.reboot();
+        }
+        if keep_old {
+            let image = signed(&pki().sp_ec, uuid(1), 7);
+            device.carry_out(&pki().tam, Command::UpdateTa(application(TA, &image)));
+            assert_eq!(device.personalization(&uuid(1)), Err(NoData));
+        }
+    }
+    // One that comes with the image itself.
+    let (thief, mut device) = (signer(generate_p256().unwrap()), device());
+    let (image, certificate) = (signed(&thief, uuid(1), 6), der(&thief.certificate));
+    let stolen = Application { certificate: Some(&certificate), ..application(TA, &image) };
+    device.carry_out(&pki().tam, Command::UpdateTa(stolen));
+    assert_eq!(device.personalization(&uuid(1)), Err(NoData));
+}
+
+#[test]
+fn another_signer_brings_data_of_its_own() {
+    let (other, mut device) = (signer(generate_p256().unwrap()), device());
+    replace_signer(&mut device, &other, false);
+    let image = signed(&other, uuid(1), 6).leak();
+    device.carry_out(&pki().tam, update(image, Some(b"new")));
+    assert_eq!(device.personalization(&uuid(1)), Ok(b"new".to_vec()));
+    assert_eq!(device.records(Kind::Personalization), [b"new"]);
+}
+
+#[test]
+fn a_renewed_certificate_keeps_the_data() {
+    let renewed = signer(pki().sp_ec.key.clone());
+    assert_ne!(der(&renewed.certificate), home().certificate);
+    let image = signed(&renewed, uuid(1), 6);
+    for keep_old in [true, false] {
+        let mut device = device();
+        replace_signer(&mut device, &renewed, keep_old);
+        device.carry_out(&pki().tam, Command::UpdateTa(application(TA, &image)));
+        assert_eq!(device.personalization(&uuid(1)), Ok(b"secret".to_vec()), "{keep_old}");
+    }
+    // Whose key it was, the old certificate tells, and nothing else.
+    let mut device = device();
+    replace_signer(&mut device, &renewed, false);
+    let mut found = 0;
+    for (name, record) in device.world.records.borrow_mut().iter_mut() {
+        let retired = record.windows(home().certificate.len()).any(|it| it == home().certificate);
+        if name.kind == Kind::SpCertificates && retired && record.len() > home().certificate.len() {
+            *record = der(&renewed.certificate);
+            found += 1;
+        }
+    }
+    assert_eq!(found, 1);
+    device.carry_out(&pki().tam, Command::UpdateTa(application(TA, &image)));
+    assert_eq!(device.personalization(&uuid(1)), Err(NoData));
 }
 
 #[test]

@@ -103,6 +103,13 @@ fn steps(target: &Target, other_target: &Target) -> Vec<Step> {
         ("an application", Command::InstallTa(application("new", &home.new_image))),
         ("image and data", Base::UpdateTa.command()),
         ("an image", Command::UpdateTa(application(TA, &home.newer_image))),
+        (
+            "an image of another signer",
+            Command::UpdateTa(Application {
+                certificate: Some(&home.rsa_certificate),
+                ..application(TA, image_of_another_signer())
+            }),
+        ),
         ("data and the same image", data(b"new", Some(image))),
         ("data", data(b"new", None)),
         ("an application goes", Base::DeleteTa.command()),
@@ -154,6 +161,12 @@ fn retired_hash_and_image() -> (&'static str, &'static [u8]) {
         (hex::encode(sha256(&home().certificate)), signed(&pki().sp_ec, uuid(1), 5))
     });
     (hash, image)
+}
+
+/// The application at home, by another signer of its provider.
+fn image_of_another_signer() -> &'static [u8] {
+    static MADE: OnceLock<Vec<u8>> = OnceLock::new();
+    MADE.get_or_init(|| signed(&pki().sp_rsa, uuid(1), 6))
 }
 
 /// A TAM that the device at home has not met.
@@ -755,7 +768,7 @@ fn installing_what_was_just_deleted() {
 
 #[test]
 fn updating_image_and_personalization() {
-    for what in ["image and data", "an image"] {
+    for what in ["image and data", "an image", "an image of another signer"] {
         assert_survives(&Case::at_home(what));
     }
 }

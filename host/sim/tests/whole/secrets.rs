@@ -124,7 +124,9 @@ fn sealed(command: Command<'static>, encryption: ContentEncryption, key: Vec<u8>
     let data_key = random(32);
     needles.push(("the data key", data_key.clone()));
     let mut plain = Vec::new();
+    let mut names = [""; 3];
     if let Command::InstallTa(application) | Command::UpdateTa(application) = &command {
+        names = [application.spid, application.domain, application.taid];
         for (member, iv, data) in
             [("data", "iv", application.image), ("pdata", "ivp", application.personalization)]
         {
@@ -147,10 +149,18 @@ fn sealed(command: Command<'static>, encryption: ContentEncryption, key: Vec<u8>
         let jwe = seal(&data_key, &around, &aik);
         encrypted.insert("key".into(), serde_json::to_value(jwe).unwrap());
         for (member, iv, data) in &plain {
+            let role = if *member == "data" { "image" } else { "data" };
+            let aad = [role, names[0], names[1], names[2]].join("\0");
             let iv = hex::decode(encrypted[*iv].as_str().unwrap()).unwrap();
             let mut tag = [0; 16];
-            let ciphertext =
-                encrypt_aead(Cipher::aes_256_gcm(), &data_key, Some(&iv), &[], data, &mut tag);
+            let ciphertext = encrypt_aead(
+                Cipher::aes_256_gcm(),
+                &data_key,
+                Some(&iv),
+                aad.as_bytes(),
+                data,
+                &mut tag,
+            );
             let text = Value::from(base64(&[&ciphertext.unwrap()[..], &tag].concat()));
             let names = [format!("cipherta{member}"), format!("ciphernewta{member}")];
             let names = match *member {

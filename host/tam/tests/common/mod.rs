@@ -360,7 +360,16 @@ impl Device {
         let (key, _) =
             josekit::jwe::deserialize_json(&encrypted["key"].to_string(), &*decrypter).unwrap();
         assert_eq!(key.len(), 32);
+        // What is authenticated with the text, by the rules and not by the TAM's code.
+        let names = ["spid", "sdname", "taid"].map(|name| text(&opened.content, name));
         let open = |member: &str, iv: &str| {
+            let role = if member.ends_with("newpdata") || member.ends_with("rpdata") {
+                "data"
+            } else {
+                "image"
+            };
+            let [spid, sdname, taid] = names;
+            let aad = format!("{role}\0{spid}\0{sdname}\0{taid}");
             let ciphertext = from_standard(encrypted.get(member)?.as_str().unwrap());
             let iv = hex::decode(text(encrypted, iv)).unwrap();
             Some(match text(encrypted, "alg") {
@@ -371,8 +380,8 @@ impl Device {
                 "A256GCM" => {
                     assert_eq!(iv.len(), 12);
                     let (ciphertext, tag) = ciphertext.split_at(ciphertext.len() - 16);
-                    decrypt_aead(Cipher::aes_256_gcm(), &key, Some(&iv), &[], ciphertext, tag)
-                        .unwrap()
+                    let (cipher, aad) = (Cipher::aes_256_gcm(), aad.as_bytes());
+                    decrypt_aead(cipher, &key, Some(&iv), aad, ciphertext, tag).unwrap()
                 }
                 other => panic!("{other}"),
             })

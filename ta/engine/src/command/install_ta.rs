@@ -1,9 +1,17 @@
 //! InstallTA and UpdateTA (OTrP draft, sections 9.3.1 and 9.3.2).
+//!
+//! `AESCBC` authenticates nothing, so whoever can sign as the TAM can have any ciphertext decrypted.
+//! That it is the right padding must show by nothing but the command being carried out. So what can
+//! be refused for another reason is refused before anything is decrypted; from then on all refusals
+//! are the same. Two things still tell: storage that fails afterwards, which it does only where
+//! the command would have been carried out; and the time, for an image is hashed only if its padding
+//! is right. Neither tells more than personalization data that are sent to see whether they are
+//! taken.
 
 use otrp_wire::base64::{Form, decode_in_place};
 use otrp_wire::id::TaId;
 use otrp_wire::jwe::WrappedKey;
-use otrp_wire::limits::PERSONALIZATION_LIMIT;
+use otrp_wire::limits::{NAME_LIMIT, PERSONALIZATION_LIMIT};
 use otrp_wire::request::EncryptedTa;
 use otrp_wire::{ErrorCode, Span};
 use zeroize::{Zeroize, Zeroizing};
@@ -13,10 +21,10 @@ use crate::error::Error;
 use crate::image::{Image, SignedImage};
 use crate::jose::content::{DataAlgorithm, DataKey};
 use crate::message::{Lock, Opened, open_bare, open_jwe, sha256};
-use crate::pki::Certificate;
+use crate::pki::{Certificate, PublicKey};
 use crate::platform::{Kind, Name, Platform, Ports, RsaPublic, Storage, TaStore};
-use crate::policy::Target;
-use crate::registry::Sd;
+use crate::policy::{Authorized, Target};
+use crate::registry::{Sd, State, Ta};
 use crate::sp_certificates::SpCertificates;
 
 /// Everything that is wrong with an image, its encryption or its signature.
@@ -41,7 +49,7 @@ pub(super) fn update<P: Platform>(
 fn run<P: Platform>(
     context: &mut Context<'_, P>,
     opened: &mut Opened<'_>,
-    target: for<'s> fn(&'s crate::registry::State, &'s Sd, TaId) -> Result<Target<'s>, Error>,
+    target: for<'s> fn(&'s State, &'s Sd, TaId) -> Result<Target<'s>, Error>,
 ) -> Result<Done, Error> {
     let content = opened.content();
     let id = content.ta_id.clone().ok_or(INVALID)?;
@@ -57,29 +65,29 @@ fn run<P: Platform>(
         Some(member) => Some(sp_certificate::<P>(opened, member)?),
         None => None,
     };
-    let (parts, payload) = opened.encrypted_ta()?;
-    let lock = Lock { pair: aik.key_pair(), rsa1_5: context.rsa1_5 };
-    let plain = decrypt(parts, payload, context.ports, lock)?;
-
     let mut certificates = SpCertificates::load(&mut context.ports.storage, &sd, context.scratch)?;
     let new_certificates = match certificate {
         Some(der) => certificates.add(opened.bytes(der))?,
         None => false,
     };
-    let state = context.registry.state();
+    if new_certificates {
+        certificates.settle(|hash| state.signs(sd.number, hash))?;
+    }
+    let (parts, payload) = opened.encrypted_ta()?;
+    let algorithm = DataAlgorithm::from_name(parts.algorithm.text(payload))
+        .ok_or(Error::Refused(ErrorCode::UnsupportedCryptoAlg))?;
+    let lock = Lock { pair: aik.key_pair(), rsa1_5: context.rsa1_5 };
+    let purpose = Purpose { sd: &sd, id: &id };
+    let plain = decrypt(parts, payload, algorithm, purpose, context.ports, lock)?;
+
     let target = target(state, &sd, id)?;
-    let (entry, image) = match plain.image {
-        Some(span) => {
-            let (image, signer) = verify::<P::Rsa>(opened.payload(span), &certificates)?;
-            (target.with_image(state, &image, signer)?, Some(image))
-        }
-        None => (target.as_installed()?, None),
-    };
-    let record = if new_certificates {
-        Some(certificates.into_record(|hash| state.signs(sd.number, hash))?)
-    } else {
-        None
-    };
+    let image = plain.image.map(|span| opened.payload(span));
+    let (entry, image) =
+        enter::<P::Rsa>(target, image, &certificates, state).map_err(|error| match algorithm {
+            DataAlgorithm::AesCbc => REFUSED,
+            DataAlgorithm::A256Gcm => error,
+        })?;
+    let record = if new_certificates { Some(certificates.into_record()?) } else { None };
 
     context.registry.distrust();
     if let Some(record) = record {
@@ -104,6 +112,29 @@ fn run<P: Platform>(
     context.commit(opened)
 }
 
+/// What encrypted data are for.
+#[derive(Clone, Copy)]
+struct Purpose<'p> {
+    sd: &'p Sd,
+    id: &'p TaId,
+}
+
+/// Longest additional authenticated data.
+const AAD_LIMIT: usize = 8 + 3 * NAME_LIMIT;
+
+impl Purpose<'_> {
+    /// The additional authenticated data of an image (`image`) or of personalization data (`data`),
+    /// so that neither passes as the other or as another application's. No identifier has a NUL.
+    fn of(self, role: &str) -> Result<heapless::String<AAD_LIMIT>, Error> {
+        let mut aad = heapless::String::new();
+        let Self { sd, id } = self;
+        for part in [role, "\0", sd.sp.as_str(), "\0", sd.name.as_str(), "\0", id.as_str()] {
+            aad.push_str(part).map_err(|_| Error::Internal)?;
+        }
+        Ok(aad)
+    }
+}
+
 /// The decrypted parts, by their place in the payload.
 struct Plain {
     image: Option<Span>,
@@ -113,11 +144,11 @@ struct Plain {
 fn decrypt<P: Platform>(
     parts: &EncryptedTa,
     payload: &mut [u8],
+    algorithm: DataAlgorithm,
+    purpose: Purpose<'_>,
     ports: &mut Ports<P>,
     aik: Lock<'_>,
 ) -> Result<Plain, Error> {
-    let algorithm = DataAlgorithm::from_name(parts.algorithm.text(payload))
-        .ok_or(Error::Refused(ErrorCode::UnsupportedCryptoAlg))?;
     let image_iv = Iv::read(parts.iv, payload, algorithm)?;
     let personalization_iv = match (parts.personalization_iv, parts.image) {
         (Some(iv), _) => Iv::read(iv, payload, algorithm)?,
@@ -133,22 +164,33 @@ fn decrypt<P: Platform>(
         return Err(REFUSED);
     }
 
-    let key = data_key(&parts.key, payload, ports, aik)?;
-    let mut open = |span: Option<Span>, iv: Iv| -> Result<Option<Span>, Error> {
-        let Some(span) = span else { return Ok(None) };
-        let ciphertext = decode_in_place(payload, span, Form::Any).map_err(|_| REFUSED)?;
-        let length = key
-            .decrypt_in_place(algorithm, iv.bytes(), ciphertext.of_mut(payload))
-            .map_err(|_| REFUSED)?
-            .len();
-        Ok(Some(ciphertext.truncated(length)))
+    let mut decode = |span: Option<Span>| -> Result<Option<Span>, Error> {
+        span.map(|span| decode_in_place(payload, span, Form::Any)).transpose().map_err(|_| REFUSED)
     };
-    let image = open(parts.image, image_iv)?;
-    let personalization = open(parts.personalization, personalization_iv)?;
-    if personalization.is_some_and(|span| span.len() > PERSONALIZATION_LIMIT) {
+    let (image, personalization) = (decode(parts.image)?, decode(parts.personalization)?);
+    let longest = algorithm.longest(PERSONALIZATION_LIMIT);
+    if personalization.is_some_and(|ciphertext| ciphertext.len() > longest) {
         return Err(ErrorCode::TeeResourceFull.into());
     }
-    Ok(Plain { image, personalization })
+
+    let key = data_key(&parts.key, payload, ports, aik)?;
+    let mut open = |ciphertext: Option<Span>, iv: Iv, role| -> Result<Option<Span>, Error> {
+        let Some(ciphertext) = ciphertext else { return Ok(None) };
+        let aad = purpose.of(role)?;
+        let buffer = ciphertext.of_mut(payload);
+        let plaintext = key.decrypt_in_place(algorithm, iv.bytes(), aad.as_bytes(), buffer);
+        let length = plaintext.map_err(|_| REFUSED)?.len();
+        Ok(Some(ciphertext.truncated(length)))
+    };
+    // Neither is judged before both are decrypted.
+    let image = open(image, image_iv, "image");
+    let personalization = open(personalization, personalization_iv, "data");
+    let plain = Plain { image: image?, personalization: personalization? };
+    // The last block of a ciphertext may hold more than its padding.
+    if plain.personalization.is_some_and(|span| span.len() > PERSONALIZATION_LIMIT) {
+        return Err(REFUSED);
+    }
+    Ok(plain)
 }
 
 /// Unwraps the key of the data.
@@ -212,21 +254,45 @@ fn decode_hexadecimal(text: &str, bytes: &mut [u8]) -> bool {
         })
 }
 
-/// Checks an image against the certificates that its domain accepts; also the SHA-256 of the one
-/// that it is signed by.
-fn verify<'i, R: RsaPublic>(
-    bytes: &'i [u8],
+/// The entry that a request makes or replaces; with the image, if it brings one.
+fn enter<'i, R: RsaPublic>(
+    target: Target<'_>,
+    image: Option<&'i [u8]>,
     certificates: &SpCertificates<'_>,
-) -> Result<(SignedImage<'i>, [u8; 32]), Error> {
+    state: &State,
+) -> Result<(Authorized<Ta>, Option<SignedImage<'i>>), Error> {
+    let Some(bytes) = image else { return Ok((target.as_installed()?, None)) };
+    let (image, certificate) = verify::<R>(bytes, certificates)?;
+    // The certificate may be another one for the same key. One that is not kept any more is
+    // nobody's, and so is its key.
+    let before = target.installed().and_then(|ta| certificates.signer(&ta.signer));
+    let same_signer = match before {
+        Some(before) => key_of(before)? == key_of(certificate)?,
+        None => false,
+    };
+    let entry = target.with_image(state, &image, sha256(certificate), same_signer)?;
+    Ok((entry, Some(image)))
+}
+
+/// Checks an image against the certificates that its domain accepts; also the one that it is signed
+/// by.
+fn verify<'i, 'c, R: RsaPublic>(
+    bytes: &'i [u8],
+    certificates: &'c SpCertificates<'_>,
+) -> Result<(SignedImage<'i>, &'c [u8]), Error> {
     let image = Image::parse(bytes).map_err(|_| REFUSED)?;
     for der in certificates.accepted() {
-        let key = Certificate::parse(der).and_then(|certificate| certificate.public_key());
-        let key = key.map_err(|_| Error::Internal)?;
-        if let Some(signed) = image.signed_by::<R>(&key) {
-            return Ok((signed, sha256(der)));
+        if let Some(signed) = image.signed_by::<R>(&key_of(der)?) {
+            return Ok((signed, der));
         }
     }
     Err(REFUSED)
+}
+
+/// The key of a certificate that was checked when it was taken.
+fn key_of(der: &[u8]) -> Result<PublicKey<'_>, Error> {
+    let key = Certificate::parse(der).and_then(|certificate| certificate.public_key());
+    key.map_err(|_| Error::Internal)
 }
 
 #[cfg(test)]

@@ -40,7 +40,8 @@ pub(super) fn run<P: Platform>(
         for member in &removed {
             certificates.remove(&certificate_hash(opened.text(Some(*member)))?)?;
         }
-        Some(certificates.into_record(|hash| state.signs(sd.number, hash))?)
+        certificates.settle(|hash| state.signs(sd.number, hash))?;
+        Some(certificates.into_record()?)
     } else {
         None
     };

@@ -232,7 +232,7 @@ impl ContentKey {
 pub enum DataAlgorithm {
     /// AES-256 in CBC mode with PKCS #7 padding.
     AesCbc,
-    /// AES-256 in Galois/Counter Mode, the tag behind the ciphertext.
+    /// AES-256 in Galois/Counter Mode, the tag behind the ciphertext, over what the data is for too.
     A256Gcm,
 }
 
@@ -263,6 +263,16 @@ impl DataAlgorithm {
             Self::A256Gcm => 12,
         }
     }
+
+    /// Octets in the longest ciphertext of a plaintext of up to so many octets.
+    #[must_use]
+    pub const fn longest(self, plaintext: usize) -> usize {
+        match self {
+            // Up to the next multiple of the block above it.
+            Self::AesCbc => (plaintext | 15).saturating_add(1),
+            Self::A256Gcm => plaintext.saturating_add(16),
+        }
+    }
 }
 
 /// The key that a service provider encrypts a trusted application's data with.
@@ -278,11 +288,13 @@ impl DataKey {
         exactly(bytes).map(Self)
     }
 
-    /// Decrypts what `buffer` holds; returns the plaintext, which starts where `buffer` starts.
+    /// Decrypts what `buffer` holds, which was encrypted for what `aad` says; returns the plaintext,
+    /// which starts where `buffer` starts.
     ///
-    /// [`DataAlgorithm::AesCbc`] authenticates nothing: a changed ciphertext may well decrypt. What
-    /// the plaintext fails at later (the signature of the image, say) must look to the outside like
-    /// a failure here, or who can submit changed ciphertexts learns about the padding.
+    /// [`DataAlgorithm::AesCbc`] authenticates nothing, neither `aad` nor the text: a changed
+    /// ciphertext may well decrypt. What the plaintext fails at later (the signature of the image,
+    /// say) must look to the outside like a failure here, or who can submit changed ciphertexts
+    /// learns about the padding.
     ///
     /// # Errors
     /// [`Error::Crypto`], whatever is wrong; `buffer` then holds the ciphertext or zeros.
@@ -290,13 +302,14 @@ impl DataKey {
         &self,
         algorithm: DataAlgorithm,
         iv: &[u8],
+        aad: &[u8],
         buffer: &'b mut [u8],
     ) -> Result<&'b mut [u8], Error> {
         match algorithm {
             DataAlgorithm::AesCbc => decrypt_cbc::<Aes256>(&self.0, iv, buffer),
             DataAlgorithm::A256Gcm => {
                 let (ciphertext, tag) = buffer.split_last_chunk_mut::<16>().ok_or(Error::Crypto)?;
-                decrypt_gcm::<Aes256Gcm>(&self.0, iv, &[], ciphertext, tag)
+                decrypt_gcm::<Aes256Gcm>(&self.0, iv, aad, ciphertext, tag)
             }
         }
     }
@@ -991,6 +1004,9 @@ mod tests {
         }
     }
 
+    /// What the data is for.
+    const AAD: &[u8] = b"image\0sp.example\0domain\0wallet";
+
     /// What decryption of data returns, and what it leaves in the buffer.
     fn decrypt_data(
         algorithm: DataAlgorithm,
@@ -1000,7 +1016,7 @@ mod tests {
     ) -> (Result<Vec<u8>, Error>, Vec<u8>) {
         let mut buffer = encrypted.to_vec();
         let result = DataKey::from_bytes(key).and_then(|key| {
-            key.decrypt_in_place(algorithm, iv, &mut buffer).map(|plaintext| plaintext.to_vec())
+            key.decrypt_in_place(algorithm, iv, AAD, &mut buffer).map(|text| text.to_vec())
         });
         (result, buffer)
     }
@@ -1062,6 +1078,31 @@ mod tests {
     }
 
     #[test]
+    fn data_gcm_is_for_one_purpose() {
+        let (key, iv) = (random(32), random(12));
+        for other in [&b""[..], b"data\0sp.example\0domain\0wallet", &AAD[..AAD.len() - 1]] {
+            let mut tag = [0; 16];
+            let cipher = Cipher::aes_256_gcm();
+            let mut encrypted =
+                symm::encrypt_aead(cipher, &key, Some(&iv), other, b"\x7fELF", &mut tag).unwrap();
+            encrypted.extend(tag);
+            let (result, buffer) = decrypt_data(DataAlgorithm::A256Gcm, &key, &iv, &encrypted);
+            assert_eq!((result, buffer), (Err(Error::Crypto), encrypted), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn the_longest_ciphertext_is_that_of_openssl() {
+        let (key, iv) = (random(32), random(16));
+        for length in [0, 1, 15, 16, 17, 31, 32, 16 * 1024] {
+            let encrypted =
+                symm::encrypt(Cipher::aes_256_cbc(), &key, Some(&iv), &vec![7; length]).unwrap();
+            assert_eq!(DataAlgorithm::AesCbc.longest(length), encrypted.len(), "{length}");
+            assert_eq!(DataAlgorithm::A256Gcm.longest(length), length + 16, "{length}");
+        }
+    }
+
+    #[test]
     fn data_gcm_takes_the_tag_from_the_end() {
         let (key, iv) = (random(32), random(12));
         for length in [0, 1, 16, 100, 1 << 21] {
@@ -1071,7 +1112,7 @@ mod tests {
                 Cipher::aes_256_gcm(),
                 &key,
                 Some(&iv),
-                &[],
+                AAD,
                 &plaintext,
                 &mut tag,
             )
