@@ -469,6 +469,38 @@ fn a_refusal_is_signed_and_read() {
 }
 
 #[test]
+fn a_refusal_by_nobody_is_no_outcome() {
+    // As a TEE refuses whoever it does not know: no identifiers, no content, a key that nobody has.
+    let anonymous = |name: &'static str, code| Faults {
+        refuse: vec![(if name == "CreateSD" { name } else { "GetDeviceState" }, code)],
+        sign_with: Some(new_key()),
+        tbs: Some(Box::new(move |it| {
+            let tbs = it[format!("{name}TBSResponse")].as_object_mut().unwrap();
+            tbs.remove("content");
+            tbs.insert("rid".into(), "".into());
+            tbs.insert("tid".into(), "".into());
+        })),
+        ..Faults::default()
+    };
+    let mut scene = Scene::new();
+    // It names no request, so it is the answer to none; and where somebody in between makes it name
+    // one, it is the outcome of none.
+    let refused = scene.create("sd", anonymous("CreateSD", "ERR_TAM_NOT_TRUSTED")).unwrap_err();
+    assert_eq!(kind(&refused), "exchange");
+    let forged = Faults { tbs: None, ..anonymous("CreateSD", "ERR_TAM_NOT_TRUSTED") };
+    assert_eq!(kind(&scene.create("sd", forged).unwrap_err()), "signature");
+    scene.device.faults = anonymous("GetDeviceTEEState", "ERR_TAM_NOT_TRUSTED");
+    assert_eq!(kind(&scene.state().unwrap_err()), "exchange");
+    // What it claims can be read, for a log.
+    let request = Builder::device_state(&scene.identity).build().unwrap();
+    scene.device.faults = anonymous("GetDeviceTEEState", "ERR_TAM_NOT_TRUSTED");
+    let reply = scene.device.process(&request.message);
+    let Ok(Reply::Answer(answer)) = Reply::read(&reply) else { panic!("no answer") };
+    let claimed = answer.claimed_refusal().unwrap();
+    assert_eq!(claimed.error_code(), Some(otrp_wire::ErrorCode::TamNotTrusted));
+}
+
+#[test]
 fn each_fault_of_an_outcome_is_refused() {
     const CREATE: &str = "CreateSDTBSResponse";
     let other_device = Pki::new().device();

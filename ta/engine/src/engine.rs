@@ -13,15 +13,14 @@ use crate::device::{Device, ImportError};
 use crate::dsi::{TEE_VERSION, View};
 use crate::error::{Error, Unanswerable};
 use crate::information::{self, QueryError};
-use crate::jose::content::ContentKey;
 use crate::jose::key_management::Recipient;
 use crate::jose::signature::SignatureAlgorithm;
-use crate::message::{Lock, Opened, Received, Request, Transaction, sha256};
+use crate::message::{Lock, Opened, Received, Request, SealingKey, Transaction, sha256};
 use crate::personalization::{self, PersonalizationError};
 use crate::platform::{Clock, Kind, Name, Platform, PortError, Ports, Storage, UuidBytes};
 use crate::policy;
 use crate::registry::Registry;
-use crate::reply::{Addressed, Outcome};
+use crate::reply::{Addressed, Outcome, refuse_stranger};
 use crate::reserve;
 use crate::revocation::{Standing, StapledTam, UnrevokedTam};
 use crate::trust::Trust;
@@ -55,7 +54,7 @@ enum Answer {
     /// The device state of this generation, for this TAM.
     State { tam: u32, recipient: Recipient, generation: u64 },
     /// The result of a command, under the key of its content.
-    Command { tam: u32, recipient: Recipient, content_key: ContentKey, result: Result<Done, Error> },
+    Command { tam: u32, recipient: Recipient, content_key: SealingKey, result: Result<Done, Error> },
 }
 
 impl<P: Platform> Engine<P> {
@@ -99,7 +98,7 @@ impl<P: Platform> Engine<P> {
         self.open_device(out)?;
         // Without a registry the TEE still can say so.
         let opened = self.registry.open(&mut self.ports, out);
-        let mut transaction = Transaction::default();
+        let mut transaction = None;
         let (name, received) = match Received::parse(message) {
             Ok(received) => (received.name(), opened.map(|()| received)),
             Err(EnvelopeError::NotARequest) => return Err(Unanswerable::NotARequest),
@@ -107,26 +106,30 @@ impl<P: Platform> Engine<P> {
         };
         let received = match received {
             Ok(received) => received,
-            Err(error) => return self.reply(name, &transaction, Err(error), out),
+            Err(error) => return self.reply(name, None, Err(error), out),
         };
         let answer = self.handle(received, &mut transaction, out);
         // After a failure in the middle of a change find out at once which side of it we are on.
         let reopened = self.registry.open(&mut self.ports, out);
         // Where that fails too, say what is wrong: the key that signs is not in the registry.
         let answer = answer.and_then(|answer| reopened.map(|()| answer));
-        self.reply(name, &transaction, answer, out)
+        self.reply(name, transaction.as_ref(), answer, out)
     }
 
+    /// Does what a request asks for. There is a `transaction` as soon as a trusted TAM is known to
+    /// have signed it.
     fn handle(
         &mut self,
         received: Received<'_>,
-        transaction: &mut Transaction,
+        transaction: &mut Option<Transaction>,
         scratch: &mut [u8],
     ) -> Result<Answer, Error> {
         let now = self.now();
         let Self { ports, trust, device, registry, chain } = self;
         let verified = received.authenticate(trust, registry.state(), ports, now, chain)?;
-        let (mut request, tam) = verified.read(transaction)?;
+        let (known, read) = verified.read();
+        *transaction = Some(known);
+        let (mut request, tam) = read?;
         let standing = Standing::of::<P::Rsa>(&mut request, tam, registry.state(), now)?;
         let signer = device.key_pair()?;
         if !request.accepts_signature(SignatureAlgorithm::made_by(signer.public).name()) {
@@ -147,23 +150,26 @@ impl<P: Platform> Engine<P> {
         let lock = Lock { pair: signer, rsa1_5: trust.rsa1_5 };
         let (mut opened, owner) = open_request(request, trust, registry, ports, &tam, lock)?;
         let recipient = Recipient::new(tam.key(), Some(opened.key_algorithm()))?;
-        let number = registry.state().tam(tam.identity()).map_or(0, |tam| tam.number);
-        let result = owner.and_then(|owner| {
-            let mut context =
-                Context { ports, registry, identity, owner, rsa1_5: lock.rsa1_5, scratch };
-            command::run(name, &mut context, &mut opened)
-        });
-        Ok(Answer::Command { tam: number, recipient, content_key: opened.into_key(), result })
+        let mut context =
+            Context { ports, registry, identity, owner, rsa1_5: lock.rsa1_5, scratch };
+        let result = command::run(name, &mut context, &mut opened);
+        let (tam, content_key) = (owner.number(), opened.into_key());
+        Ok(Answer::Command { tam, recipient, content_key, result })
     }
 
     fn reply<'o>(
         &mut self,
         name: RequestName,
-        transaction: &Transaction,
+        transaction: Option<&Transaction>,
         answer: Result<Answer, Error>,
         out: &'o mut [u8],
     ) -> Result<&'o [u8], Unanswerable> {
         let Self { ports, trust, device, registry, .. } = self;
+        let Some(transaction) = transaction else {
+            // Without a signer there is nothing but an error.
+            let error = answer.err().unwrap_or(Error::Internal);
+            return Ok(refuse_stranger(&mut ports.rng, name, error, out)?);
+        };
         let addressed = Addressed { name, signer: device.key_pair()?, transaction };
         let answer = match answer {
             Ok(answer) => answer,
@@ -311,9 +317,8 @@ impl<P: Platform> Engine<P> {
     }
 }
 
-/// Checks that a request is for this TEE in its current state, and decrypts its content.
-///
-/// What is wrong with the content, or with the owner that it names, comes beside it.
+/// Checks that a request is for this TEE in its current state, and decrypts its content, which must
+/// be that of its signer.
 fn open_request<'m, P: Platform>(
     request: Request<'m>,
     trust: &Trust,
@@ -321,17 +326,12 @@ fn open_request<'m, P: Platform>(
     ports: &mut Ports<P>,
     tam: &UnrevokedTam<'_>,
     lock: Lock<'_>,
-) -> Result<(Opened<'m>, Result<policy::Owner, Error>), Error> {
+) -> Result<(Opened<'m>, policy::Owner), Error> {
     if !request.is_for(trust.tee_name) {
         return Err(INVALID);
     }
     let current = policy::current(registry.state(), tam, &request.dsi_hash()?)?;
-    let (opened, read) = request.open(ports, lock)?;
-    let owner = read.and_then(|()| {
-        let claimed = opened.content().tam_id.as_ref();
-        current.claims(claimed.ok_or(INVALID)?)
-    });
-    Ok((opened, owner))
+    request.open(ports, lock, current)
 }
 
 /// GetDeviceState (OTrP draft, section 9.1).

@@ -14,7 +14,7 @@ pub mod error;
 pub mod image;
 pub mod information;
 pub mod jose;
-mod message;
+pub mod message;
 pub mod personalization;
 pub mod pki;
 pub mod platform;

@@ -24,7 +24,8 @@ use crate::pki::{self, TrustedTam};
 use crate::platform::{
     KeyPair, Kind, Modulus, Name, OwnPublicKey, Platform, Point, Ports, Storage,
 };
-use crate::registry::State;
+use crate::policy::{Current, Owner};
+use crate::registry::{State, Tam};
 use crate::rsa::LONGEST_MODULUS;
 use crate::rsa::encryption::{self, Encryption};
 use crate::trust::Trust;
@@ -36,13 +37,41 @@ const INVALID: Error = Error::Refused(ErrorCode::RequestInvalid);
 const UNSUPPORTED: Error = Error::Refused(ErrorCode::UnsupportedCryptoAlg);
 const UNTRUSTED: Error = Error::Refused(ErrorCode::TamNotTrusted);
 
-/// `rid` and `tid`, which every answer repeats; empty until they are known.
-#[derive(Debug, Default)]
+/// `rid` and `tid` of a request that a trusted TAM signed, which its answer repeats; empty if the
+/// request has none.
+///
+/// Only [`Verified::read`] makes one, so whoever has one may be answered under the TEE's own key:
+///
+/// ```
+/// use otrp_engine::message::{Transaction, Verified};
+/// fn transaction(verified: Verified<'_, '_>) -> Transaction {
+///     verified.read().0
+/// }
+/// ```
+/// ```compile_fail,E0451
+/// use otrp_engine::message::Transaction;
+/// fn transaction() -> Transaction {
+///     Transaction { request_id: Default::default(), transaction_id: Default::default() }
+/// }
+/// ```
+#[derive(Debug)]
 pub struct Transaction {
+    request_id: heapless::String<TRANSACTION_ID_LIMIT>,
+    transaction_id: heapless::String<TRANSACTION_ID_LIMIT>,
+}
+
+impl Transaction {
     /// `rid`.
-    pub request_id: heapless::String<TRANSACTION_ID_LIMIT>,
+    #[must_use]
+    pub fn request_id(&self) -> &str {
+        &self.request_id
+    }
+
     /// `tid`.
-    pub transaction_id: heapless::String<TRANSACTION_ID_LIMIT>,
+    #[must_use]
+    pub fn transaction_id(&self) -> &str {
+        &self.transaction_id
+    }
 }
 
 /// A message with the structure of a request. Nothing in it is verified.
@@ -68,16 +97,47 @@ pub struct Request<'m> {
     name: RequestName,
 }
 
-/// A request with its content decrypted.
+/// A request with its content decrypted: the content is one of this request, and names as its owner
+/// the TAM that signed.
 pub struct Opened<'m> {
     payload: &'m mut [u8],
     plaintext: Span,
     content: Content,
     encrypted_ta: Option<EncryptedTa>,
-    key: ContentKey,
+    key: SealingKey,
     key_algorithm: KeyAlgorithm,
     /// Whether the answer is to carry the new device state.
     pub next_dsi: bool,
+}
+
+/// The key of a request's content, where the content is the signer's own.
+///
+/// Any trusted TAM can put what another one encrypted for this TEE into a request of its own. Were
+/// the answer to that under the content's key, which it wraps for the signer, the TEE would open
+/// the other TAM's messages for it. So answers are encrypted under nothing but this type, and only
+/// [`Request::open`] makes one, after the content parsed and named its owner:
+///
+/// ```
+/// use otrp_engine::message::{Opened, SealingKey};
+/// fn key(opened: Opened<'_>) -> SealingKey {
+///     opened.into_key()
+/// }
+/// ```
+/// ```compile_fail,E0423
+/// use otrp_engine::jose::content::ContentKey;
+/// use otrp_engine::message::SealingKey;
+/// fn key(key: ContentKey) -> SealingKey {
+///     SealingKey(key)
+/// }
+/// ```
+pub struct SealingKey(ContentKey);
+
+impl SealingKey {
+    /// The key.
+    #[must_use]
+    pub const fn content_key(&self) -> &ContentKey {
+        &self.0
+    }
 }
 
 impl<'m> Received<'m> {
@@ -102,7 +162,9 @@ impl<'m> Received<'m> {
     /// The certificates are left in `chain`.
     ///
     /// # Errors
-    /// `ERR_UNSUPPORTED_CRYPTO_ALG`, `ERR_TAM_NOT_TRUSTED`, `ERR_REQUEST_INVALID`.
+    /// `ERR_UNSUPPORTED_CRYPTO_ALG` and `ERR_REQUEST_INVALID` for what the message's form alone
+    /// shows. `ERR_TAM_NOT_TRUSTED` for certificates that lead to no anchor, for a `kid` of nobody
+    /// and for a wrong signature alike, so that a stranger cannot tell which TAMs are known.
     pub fn authenticate<'c, P: Platform>(
         self,
         trust: &Trust,
@@ -119,16 +181,12 @@ impl<'m> Received<'m> {
         let length = decode(envelope.signature.of(message), Form::Url, &mut signature)?.len();
         signature.truncate(length);
         let signed = Signed { algorithm, digest, signature };
-        if !signed.has_a_possible_length() {
-            return Err(INVALID);
-        }
-        let tam = if envelope.signer.certificates.is_empty() {
+        let is_named = if envelope.signer.certificates.is_empty() {
             let key_id = match envelope.signer.key_id {
                 Some(span) => Some(decode_array(span.of(message), Form::Url)?),
                 None => None,
             };
-            load_signer::<P>(&signed, key_id, state, &mut ports.storage, chain)?;
-            verify_tam::<P>(trust, now, chain)?
+            load_signer::<P>(&signed, key_id, state, &mut ports.storage, chain)?
         } else {
             chain.clear();
             for certificate in &envelope.signer.certificates {
@@ -139,10 +197,11 @@ impl<'m> Received<'m> {
                     _ => return Err(UNTRUSTED),
                 }
             }
-            verify_tam::<P>(trust, now, chain)?
+            true
         };
-        if !signed.is_by::<P>(tam.key()) {
-            return Err(INVALID);
+        let tam = verify_tam::<P>(trust, now, chain)?;
+        if !signed.is_by::<P>(tam.key()) || !is_named {
+            return Err(UNTRUSTED);
         }
         let payload = decode_in_place(message, envelope.payload, Form::Url)?.of_mut(message);
         Ok(Verified { name: envelope.name, payload, tam })
@@ -160,14 +219,6 @@ struct Signed {
 }
 
 impl Signed {
-    /// Whether some key could have made it.
-    fn has_a_possible_length(&self) -> bool {
-        match self.algorithm {
-            SignatureAlgorithm::Es256 => self.signature.len() == 64,
-            SignatureAlgorithm::Rs256 => (256..=LONGEST_MODULUS).contains(&self.signature.len()),
-        }
-    }
-
     fn is_by<P: Platform>(&self, key: &pki::PublicKey<'_>) -> bool {
         key.verify::<P::Rsa>(self.algorithm.scheme(), &self.digest, &self.signature)
     }
@@ -192,19 +243,30 @@ fn verify_tam<'c, P: Platform>(
 }
 
 /// Loads the stored chain of the TAM that a request without certificates is from: the one whose
-/// leaf `key_id` names, else the one whose key made the signature. The transaction identifier
-/// tells too, but only to those who read a payload before its signature is checked.
+/// leaf `key_id` names, else the one whose key made the signature; whether it is that one. The
+/// transaction identifier tells too, but only to those who read a payload before its signature is
+/// checked.
+///
+/// For a `key_id` of nobody the chain is another TAM's, so that as much is done as for a known one.
 fn load_signer<P: Platform>(
     signed: &Signed,
     key_id: Option<[u8; 32]>,
     state: &State,
     storage: &mut P::Storage,
     chain: &mut ChainBuffer,
-) -> Result<(), Error> {
-    for tam in state.tams().iter().filter(|tam| key_id.is_none_or(|id| id == tam.leaf)) {
+) -> Result<bool, Error> {
+    let mut load = |tam: &Tam, chain: &mut ChainBuffer| {
         let name = Name { kind: Kind::TamChain, number: tam.chain };
-        let load = |room: &mut [u8]| storage.load(name, room).map(|der| der.map(<[u8]>::len));
-        if !chain.fill(load)? {
+        chain.fill(|room| storage.load(name, room).map(|der| der.map(<[u8]>::len)))
+    };
+    let tams = state.tams();
+    if let Some(id) = key_id {
+        let named = tams.iter().find(|tam| tam.leaf == id);
+        let tam = named.or(tams.first()).ok_or(UNTRUSTED)?;
+        return if load(tam, chain)? { Ok(named.is_some()) } else { Err(UNTRUSTED) };
+    }
+    for tam in tams {
+        if !load(tam, chain)? {
             continue;
         }
         let made_it = chain
@@ -213,36 +275,33 @@ fn load_signer<P: Platform>(
             .and_then(|chain| pki::Certificate::parse(chain.first().copied()?).ok())
             .and_then(|leaf| leaf.public_key().ok())
             .is_some_and(|key| signed.is_by::<P>(&key));
-        if made_it || key_id.is_some() {
-            return Ok(());
+        if made_it {
+            return Ok(true);
         }
     }
-    chain.clear();
     Err(UNTRUSTED)
 }
 
 impl<'m, 'c> Verified<'m, 'c> {
-    /// Reads the members, and notes in `transaction` as many as there are of those that an answer
-    /// repeats.
-    ///
-    /// # Errors
-    /// `ERR_UNSUPPORTED_MSG_VERSION`, `ERR_REQUEST_INVALID`.
-    pub fn read(
-        self,
-        transaction: &mut Transaction,
-    ) -> Result<(Request<'m>, TrustedTam<'c>), Error> {
+    /// Reads the members, as many as there are of those that an answer repeats also where the
+    /// request is refused: with `ERR_UNSUPPORTED_MSG_VERSION` or `ERR_REQUEST_INVALID`.
+    pub fn read(self) -> (Transaction, Result<(Request<'m>, TrustedTam<'c>), Error>) {
         let Self { name, payload, tam } = self;
         let mut tbs = Tbs::default();
         let read = tbs.read(payload, name);
         let text = |span: Option<Span>| span.map_or("", |span| span.text(payload));
         // Both were bounded when they were read.
-        let _ = transaction.request_id.push_str(text(tbs.request_id));
-        let _ = transaction.transaction_id.push_str(text(tbs.transaction_id));
-        if tbs.version.is_some_and(|version| version.text(payload) != VERSION) {
-            return Err(ErrorCode::UnsupportedMsgVersion.into());
-        }
-        read?;
-        Ok((Request { payload, tbs, name }, tam))
+        let bounded = |text: &str| text.try_into().unwrap_or_default();
+        let transaction = Transaction {
+            request_id: bounded(text(tbs.request_id)),
+            transaction_id: bounded(text(tbs.transaction_id)),
+        };
+        let request = if tbs.version.is_some_and(|version| version.text(payload) != VERSION) {
+            Err(ErrorCode::UnsupportedMsgVersion.into())
+        } else {
+            read.map_err(Error::from).map(|()| (Request { payload, tbs, name }, tam))
+        };
+        (transaction, request)
     }
 }
 
@@ -256,8 +315,14 @@ impl<'m> Request<'m> {
     /// Whether the TAM understands signatures of this name. A TAM that does not say takes any.
     #[must_use]
     pub fn accepts_signature(&self, algorithm: &str) -> bool {
-        let listed = self.tbs.algorithms.as_ref();
-        listed.is_none_or(|names| names.iter().any(|name| name.text(self.payload) == algorithm))
+        self.tbs.algorithms.is_none() || self.lists(algorithm)
+    }
+
+    /// Whether `supportedsigalgs` has this name.
+    #[must_use]
+    pub fn lists(&self, algorithm: &str) -> bool {
+        let mut listed = self.tbs.algorithms.iter().flatten();
+        listed.any(|name| name.text(self.payload) == algorithm)
     }
 
     /// The stapled responses, decoded in place: the leaf's first, then those of the authorities.
@@ -291,29 +356,29 @@ impl<'m> Request<'m> {
         Ok(decode_array(text, Form::Any)?)
     }
 
-    /// Decrypts the content with the TEE's key.
+    /// Decrypts the content with the TEE's key, and checks that it names as its owner the TAM that
+    /// signed the request and knows the state.
     ///
     /// # Errors
-    /// `ERR_REQUEST_INVALID`, `ERR_UNSUPPORTED_CRYPTO_ALG`. What is wrong inside the content comes
-    /// as [`Opened::content`], for by then the answer can be encrypted.
+    /// `ERR_REQUEST_INVALID`, `ERR_UNSUPPORTED_CRYPTO_ALG`, `ERR_TAM_NOT_AUTHORIZED`. There is then
+    /// no key for an answer: the content may be what another TAM encrypted.
     pub fn open<P: Platform>(
         self,
         ports: &mut Ports<P>,
         lock: Lock<'_>,
-    ) -> Result<(Opened<'m>, Result<(), Error>), Error> {
+        signer: Current<'_>,
+    ) -> Result<(Opened<'m>, Owner), Error> {
         let Self { payload, tbs, name: request } = self;
         let content = tbs.content.ok_or(INVALID)?;
         let Unlocked { key, key_algorithm, plaintext } =
             open_jwe(payload, &content, ports, lock, INVALID)?;
-        let (content, read) = match Content::read(plaintext.of_mut(payload), request) {
-            Ok(content) => (content, Ok(())),
-            Err(malformed) => (Content::default(), Err(malformed.into())),
-        };
+        let content = Content::read(plaintext.of_mut(payload), request)?;
+        let owner = signer.claims(content.tam_id.as_ref().ok_or(INVALID)?)?;
         let next_dsi = tbs.next_dsi.unwrap_or_default();
-        let encrypted_ta = tbs.encrypted_ta;
+        let (encrypted_ta, key) = (tbs.encrypted_ta, SealingKey(key));
         let opened =
             Opened { payload, plaintext, content, encrypted_ta, key, key_algorithm, next_dsi };
-        Ok((opened, read))
+        Ok((opened, owner))
     }
 }
 
@@ -332,7 +397,7 @@ impl Opened<'_> {
 
     /// The key that the answer is encrypted with.
     #[must_use]
-    pub fn into_key(self) -> ContentKey {
+    pub fn into_key(self) -> SealingKey {
         self.key
     }
 

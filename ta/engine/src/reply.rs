@@ -10,9 +10,11 @@ use crate::dsi::{View, attestation_key_type};
 use crate::error::Error;
 use crate::jose::content::{ContentAlgorithm, ContentKey};
 use crate::jose::key_management::{Recipient, wrap_content_key};
-use crate::jose::signature::{SignatureAlgorithm, sign as sign_digest, signing_digest};
+use crate::jose::signature::{
+    Signature, SignatureAlgorithm, sign as sign_digest, sign_as_nobody, signing_digest,
+};
 use crate::jose::{self};
-use crate::message::Transaction;
+use crate::message::{SealingKey, Transaction};
 use crate::pki::attestation_key;
 use crate::platform::{KeyPair, OwnPublicKey, Platform, Point, Ports, RSA_EXPONENT, Rng};
 
@@ -22,7 +24,7 @@ const STATE_ENCRYPTION: ContentAlgorithm = ContentAlgorithm::A128CbcHs256;
 /// Longest initialization vector.
 const IV_LIMIT: usize = 16;
 
-/// What is true of every answer to one request.
+/// What is true of every answer to one request that a trusted TAM signed.
 #[derive(Debug)]
 pub struct Addressed<'t> {
     /// The request's name.
@@ -71,9 +73,31 @@ impl From<jose::Error> for Error {
     }
 }
 
+/// A refusal to whoever is not known to be a trusted TAM.
+///
+/// Nothing of the device is in it, not even a signature by its key, for of two of these the key
+/// can be computed, which is a name. Nobody could verify it anyhow: the certificate is shown to
+/// trusted TAMs only. No key pair of the TEE is within reach here.
+///
+/// # Errors
+/// [`Error::Internal`], or a port's if there are no random bytes.
+pub fn refuse_stranger<'o, R: Rng>(
+    rng: &mut R,
+    name: RequestName,
+    error: Error,
+    out: &'o mut [u8],
+) -> Result<&'o [u8], Error> {
+    let mut writer = Writer::new(out);
+    begin(&mut writer, name, ["fail", "", ""])?;
+    reason(&mut writer, error)?;
+    list_algorithms(&mut writer, error, SignatureAlgorithm::Es256)?;
+    writer.text("}}")?;
+    let by_nobody = |_: &[u8; 32]| Ok(sign_as_nobody(rng)?);
+    sign_with(SignatureAlgorithm::Es256, by_nobody, name.response(), "", writer)
+}
+
 impl Addressed<'_> {
-    /// A refusal before the sender is known or the content could be decrypted: nothing about the
-    /// device is in it.
+    /// A refusal before the content is known to be the signer's: nothing about the device is in it.
     ///
     /// # Errors
     /// [`Error::Internal`], or a port's if the key cannot sign.
@@ -85,8 +109,7 @@ impl Addressed<'_> {
     ) -> Result<&'o [u8], Error> {
         let mut writer = Writer::new(out);
         self.begin(&mut writer, false)?;
-        writer.text(r#","reason":"#)?;
-        writer.json(&Reason::from(error.code()))?;
+        reason(&mut writer, error)?;
         self.list_algorithms(&mut writer, error)?;
         writer.text("}}")?;
         sign(ports, self.signer, self.name.response(), "", writer)
@@ -115,7 +138,7 @@ impl Addressed<'_> {
         sign(ports, self.signer, self.name.response(), "", writer)
     }
 
-    /// The answer to a request whose content was decrypted, under the content's own key.
+    /// The answer to a request whose content is the signer's, under the content's own key.
     ///
     /// # Errors
     /// As [`Addressed::refuse`].
@@ -123,7 +146,7 @@ impl Addressed<'_> {
         &self,
         ports: &mut Ports<P>,
         tam: &Recipient,
-        key: &ContentKey,
+        key: &SealingKey,
         identity: &Identity<'_>,
         result: Result<Outcome<'_>, Error>,
         out: &'o mut [u8],
@@ -132,6 +155,7 @@ impl Addressed<'_> {
             Ok(outcome) => (None, outcome),
             Err(error) => (Some(error), Outcome::default()),
         };
+        let key = key.content_key();
         let aik = outcome.aik.as_ref().map(attestation_key);
         let content = Content {
             reason: refusal.map(|error| Reason::from(error.code())),
@@ -156,37 +180,60 @@ impl Addressed<'_> {
 
     fn begin(&self, writer: &mut Writer<'_>, passed: bool) -> Result<(), Error> {
         let status = if passed { "pass" } else { "fail" };
-        Ok(writer.texts(&[
-            r#"{""#,
-            self.name.tbs_response(),
-            r#"":{"ver":""#,
-            VERSION,
-            r#"","status":""#,
-            status,
-            r#"","rid":""#,
-            &self.transaction.request_id,
-            r#"","tid":""#,
-            &self.transaction.transaction_id,
-            r#"""#,
-        ])?)
+        let Self { name, transaction, .. } = self;
+        begin(writer, *name, [status, transaction.request_id(), transaction.transaction_id()])
     }
 
-    /// Tells a TAM whose algorithm is not supported which signatures are: those that the TEE can
-    /// check (OTrP draft, section 9.1.6), or where the TAM cannot check its own, what that is.
     fn list_algorithms(&self, writer: &mut Writer<'_>, error: Error) -> Result<(), Error> {
-        let own = [SignatureAlgorithm::made_by(self.signer.public)];
-        let algorithms: &[SignatureAlgorithm] = match error {
-            Error::NoCommonSignature => &own,
-            Error::Refused(ErrorCode::UnsupportedCryptoAlg) => &SignatureAlgorithm::ALL,
-            Error::Refused(_) | Error::Port(_) | Error::Internal => return Ok(()),
-        };
-        let mut separator = r#","supportedsigalgs":[""#;
-        for algorithm in algorithms {
-            writer.texts(&[separator, algorithm.name()])?;
-            separator = r#"",""#;
-        }
-        Ok(writer.text(r#""]"#)?)
+        list_algorithms(writer, error, SignatureAlgorithm::made_by(self.signer.public))
     }
+}
+
+/// Writes the members that every answer begins with: `status`, `rid` and `tid` are given.
+fn begin(
+    writer: &mut Writer<'_>,
+    name: RequestName,
+    [status, request_id, transaction_id]: [&str; 3],
+) -> Result<(), Error> {
+    Ok(writer.texts(&[
+        r#"{""#,
+        name.tbs_response(),
+        r#"":{"ver":""#,
+        VERSION,
+        r#"","status":""#,
+        status,
+        r#"","rid":""#,
+        request_id,
+        r#"","tid":""#,
+        transaction_id,
+        r#"""#,
+    ])?)
+}
+
+fn reason(writer: &mut Writer<'_>, error: Error) -> Result<(), Error> {
+    writer.text(r#","reason":"#)?;
+    Ok(writer.json(&Reason::from(error.code()))?)
+}
+
+/// Tells a TAM whose algorithm is not supported which signatures are: those that the TEE can
+/// check (OTrP draft, section 9.1.6), or where the TAM cannot check its `own`, what that is.
+fn list_algorithms(
+    writer: &mut Writer<'_>,
+    error: Error,
+    own: SignatureAlgorithm,
+) -> Result<(), Error> {
+    let own = [own];
+    let algorithms: &[SignatureAlgorithm] = match error {
+        Error::NoCommonSignature => &own,
+        Error::Refused(ErrorCode::UnsupportedCryptoAlg) => &SignatureAlgorithm::ALL,
+        Error::Refused(_) | Error::Port(_) | Error::Internal => return Ok(()),
+    };
+    let mut separator = r#","supportedsigalgs":[""#;
+    for algorithm in algorithms {
+        writer.texts(&[separator, algorithm.name()])?;
+        separator = r#"",""#;
+    }
+    Ok(writer.text(r#""]"#)?)
 }
 
 /// Writes a JWE of the plaintext that is parked in the writer's buffer.
@@ -262,16 +309,27 @@ pub fn sign<'o, P: Platform>(
     signer: KeyPair<'_>,
     name: &str,
     header: &str,
+    writer: Writer<'o>,
+) -> Result<&'o [u8], Error> {
+    let by_signer = |digest: &[u8; 32]| Ok(sign_digest(&mut ports.keys, signer, digest)?);
+    sign_with(SignatureAlgorithm::made_by(signer.public), by_signer, name, header, writer)
+}
+
+fn sign_with<'o>(
+    algorithm: SignatureAlgorithm,
+    sign: impl FnOnce(&[u8; 32]) -> Result<Signature, Error>,
+    name: &str,
+    header: &str,
     mut writer: Writer<'o>,
 ) -> Result<&'o [u8], Error> {
-    let protected = SignatureAlgorithm::made_by(signer.public).header();
+    let protected = algorithm.header();
     let parked = writer.park(0)?;
     writer.texts(&[r#"{""#, name, r#"":{"payload":""#])?;
     let start = writer.len();
     writer.base64url_of(parked)?;
     let payload = Span::new(start, writer.len());
     let digest = signing_digest(protected.as_bytes(), payload.of(writer.buffer()));
-    let signature = sign_digest(&mut ports.keys, signer, &digest)?;
+    let signature = sign(&digest)?;
     writer.texts(&[r#"","protected":""#, protected, r#"","#, header])?;
     writer.text(r#""signature":""#)?;
     writer.base64url(signature.bytes())?;

@@ -170,16 +170,23 @@ impl Device {
 }
 
 impl Stage {
-    /// Whether a reply is signed by the TEE, and what it says.
+    /// Whether a reply is signed by the TEE, or a refusal that names no transaction and that nobody
+    /// signed; and what it says.
     pub(crate) fn verified(&self, reply: &[u8]) -> serde_json::Value {
         let outer: serde_json::Value = serde_json::from_slice(reply).expect("a reply is JSON");
         let (_, jws) = only_member(&outer);
         let jws: otrp_tam::jose::Jws =
             serde_json::from_value(jws.clone()).expect("a flattened JWS");
         let key = self.certificate.public_key().expect("a key");
-        jws.verify(&key).expect("the TEE's signature");
         let payload = jws.unverified_payload().expect("a payload");
-        serde_json::from_slice(&payload).expect("a payload is JSON")
+        let payload = serde_json::from_slice(&payload).expect("a payload is JSON");
+        if jws.verify(&key).is_err() {
+            let (_, members) = only_member(&payload);
+            let transaction = (&members["status"], &members["rid"], &members["tid"]);
+            assert!(transaction.0 == "fail" && transaction.1 == "" && transaction.2 == "");
+            assert!(members.get("content").is_none() && members.get("edsi").is_none());
+        }
+        payload
     }
 }
 

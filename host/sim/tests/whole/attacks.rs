@@ -6,13 +6,13 @@ use otrp_tam::message::{Builder, Command, SdChanges, SignerHeader, TaEncryption,
 use serde_json::{Value, json};
 
 use crate::bench::{Device, Refused, base64url, pki};
-use crate::home::Answer::{Open, Sealed};
+use crate::home::Answer::{Anonymous, Open};
 use crate::home::*;
 
 const INVALID: &str = "ERR_REQUEST_INVALID";
 const MISMATCH: &str = "ERR_DEV_STATE_MISMATCH";
 
-/// Whether a reply is a refusal that is signed.
+/// Whether a reply is a refusal that is signed by the TEE, or by nobody.
 fn is_refusal(reply: &[u8]) -> bool {
     let key = home().target.certificate.public_key().unwrap();
     Refused::read(reply, &key).text.contains(r#""status":"fail""#)
@@ -160,7 +160,7 @@ fn a_bit_flipped_in_who_signed() {
         let request = request.edit_message(move |message| {
             flip(&mut message["DeleteTARequest"]["header"]["kid"], place);
         });
-        refusals.refused("kid", "ERR_TAM_NOT_TRUSTED", Open, request);
+        refusals.refused("kid", "ERR_TAM_NOT_TRUSTED", Anonymous, request);
     }
     refusals.end(Base::DeleteTa);
 }
@@ -382,7 +382,7 @@ fn json_that_is_hostile_although_it_is_signed() {
             let text = text.clone();
             Base::UpdateSd.builder().edit_protected(move |protected| *protected = text)
         };
-        refusals.refused(&what, INVALID, Open, protected);
+        refusals.refused(&what, INVALID, Anonymous, protected);
         for member in ["rid", "tee", "nextdsi", "content", "extra"] {
             let before = format!(r#"{{"UpdateSDTBSRequest":{{"ver":"1.0","{member}":"#);
             let bytes = [before.as_bytes(), &text, b"}}"].concat();
@@ -403,7 +403,7 @@ fn names_that_would_break_an_answer() {
             let request = from_tam(create.clone()).edit_content(|content| {
                 content.insert(member.into(), name.into());
             });
-            refusals.refused(name, INVALID, Sealed, request);
+            refusals.refused(name, INVALID, Open, request);
         }
         let request = Base::CreateSd.builder();
         let raw = name.contains(['"', '\\', '\n', '\0', '\u{7f}', '\u{85}']);

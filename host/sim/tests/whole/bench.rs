@@ -25,6 +25,8 @@ use otrp_tam::dsi::DeviceState;
 use otrp_tam::jose::Jws;
 use otrp_tam::message::{Builder, Command, Request, Target};
 use otrp_tam::response::{Outcome, Passed, Reply, StateAnswer};
+use p256::ecdsa::signature::hazmat::PrehashVerifier as _;
+use p256::ecdsa::{RecoveryId, Signature, VerifyingKey};
 use serde_json::Value;
 
 /// The name of the simulated TEE.
@@ -331,9 +333,13 @@ impl<P: Platform> Device<P> {
     }
 }
 
-/// A refusal as it stands on the wire, its signature verified.
+/// A refusal as it stands on the wire, its signature verified as far as that is possible.
 #[derive(Debug)]
 pub struct Refused {
+    /// Whether the TEE's key signed it. If not, then nobody's did, and it names no transaction.
+    pub by_tee: bool,
+    /// The keys that may have made the signature, where that can be computed: of ECDSA.
+    pub signers: Vec<VerifyingKey>,
     /// The code outside the content; `None` where there is a content.
     pub code: Option<String>,
     pub rid: String,
@@ -348,13 +354,18 @@ impl Refused {
         let outer: Value = serde_json::from_slice(reply).unwrap();
         let (_, jws) = outer.as_object().unwrap().iter().next().unwrap();
         let jws: Jws = serde_json::from_value(jws.clone()).unwrap();
-        jws.verify(key).unwrap();
+        let by_tee = jws.verify(key).is_ok();
+        let signers = signers(&jws);
+        assert!(by_tee || !signers.is_empty(), "a signature that nobody can have made: {jws:?}");
         let text = String::from_utf8(jws.unverified_payload().unwrap()).unwrap();
         let inner: Value = serde_json::from_str(&text).unwrap();
         let (_, tbs) = inner.as_object().unwrap().iter().next().unwrap();
         assert_eq!(tbs["status"], "fail", "{text}");
         let text_of = |member: &str| String::from(tbs[member].as_str().unwrap());
+        assert!(by_tee || tbs["rid"] == "" && tbs["tid"] == "", "{text}");
         Self {
+            by_tee,
+            signers,
             code: tbs.get("reason").map(|reason| reason["error-code"].as_str().unwrap().into()),
             rid: text_of("rid"),
             tid: text_of("tid"),
@@ -362,6 +373,20 @@ impl Refused {
             text,
         }
     }
+}
+
+/// The keys by which an ES256 signature can be (SEC 1, section 4.1.6); none for another algorithm.
+fn signers(jws: &Jws) -> Vec<VerifyingKey> {
+    if jws.protected != base64url(br#"{"alg":"ES256"}"#) {
+        return Vec::new();
+    }
+    let digest = sha256(format!("{}.{}", jws.protected, jws.payload).as_bytes());
+    let signature = URL_SAFE_NO_PAD.decode(&jws.signature).unwrap();
+    let signature = Signature::from_slice(&signature).unwrap();
+    let recover = |id| VerifyingKey::recover_from_prehash(&digest, &signature, id).ok();
+    let keys: Vec<_> = (0..4).filter_map(RecoveryId::from_byte).filter_map(recover).collect();
+    assert!(keys.iter().all(|key| key.verify_prehash(&digest, &signature).is_ok()));
+    keys
 }
 
 pub use openssl::sha::sha256;

@@ -43,6 +43,7 @@ fn a_device_starts_blank_and_is_certified() {
     let reply = device.process(&asked.message).unwrap();
     let refused = Refused::read(&reply, &key);
     assert_eq!(refused.code.as_deref(), Some("ERR_TEE_FAIL"));
+    assert!(refused.by_tee);
     assert_eq!((refused.rid, refused.tid), (asked.exchange.rid, asked.exchange.tid));
 
     let chain = pki().tee_authority.certify(&request).unwrap();

@@ -159,11 +159,14 @@ pub fn from_tam(command: Command<'static>) -> Builder<'static> {
     Builder::command(&pki().tam, &home().target, command)
 }
 
-/// Whether the answer to a refused request has a content. It has one as soon as the request's
-/// content could be decrypted, for then the answer can be encrypted under its key.
+/// The form of the answer to a refused request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
+    /// Signed by nobody: a trusted TAM is not known to have signed the request.
+    Anonymous,
+    /// Signed by the TEE.
     Open,
+    /// With a content too, under the key of the request's content, which is the signer's own.
     Sealed,
 }
 
@@ -191,8 +194,21 @@ impl Refusals {
         reply
     }
 
-    /// Sends a message that must be refused, openly.
+    /// Sends a message that must be refused openly, by the TEE.
     pub fn open(&mut self, what: &str, code: &str, message: &[u8]) -> Refused {
+        let refused = self.plain(what, code, message);
+        assert!(refused.by_tee, "{what}: {}", refused.text);
+        refused
+    }
+
+    /// Sends a message that must be refused openly, by nobody.
+    pub fn anonymous(&mut self, what: &str, code: &str, message: &[u8]) -> Refused {
+        let refused = self.plain(what, code, message);
+        assert!(!refused.by_tee, "{what}: {}", refused.text);
+        refused
+    }
+
+    fn plain(&mut self, what: &str, code: &str, message: &[u8]) -> Refused {
         let reply =
             self.unchanged(what, message).unwrap_or_else(|error| panic!("{what}: {error:?}"));
         let refused = Refused::read(&reply, &home().target.certificate.public_key().unwrap());
@@ -234,6 +250,7 @@ impl Refusals {
         match answer {
             Answer::Sealed => self.sealed(what, code, &request),
             Answer::Open => drop(self.open(what, code, &request.message)),
+            Answer::Anonymous => drop(self.anonymous(what, code, &request.message)),
         }
     }
 

@@ -26,4 +26,5 @@ mod replay;
 mod rsa;
 mod samples;
 mod secrets;
+mod theft;
 mod update;

@@ -12,16 +12,17 @@ use otrp_engine::limits::{
     TAM_ID_LIMIT, TRANSACTION_ID_LIMIT,
 };
 use otrp_tam::jose::{ContentEncryption, ContentKey, Jwe, Jws, KeyManagement};
-use otrp_tam::message::Builder;
+use otrp_tam::message::{Builder, TaEncryption};
 use otrp_tam::response::{Outcome, Reply};
 use serde_json::{Map, Value, json};
 
 use crate::bench::{Device, Refused, base64, base64url, pki, sha256};
 use crate::home::*;
-use Expect::{Accepted, Open, Sealed};
+use Expect::{Accepted, Anonymous, Open, Sealed};
 
 const INVALID: &str = "ERR_REQUEST_INVALID";
 const UNSUPPORTED: &str = "ERR_UNSUPPORTED_CRYPTO_ALG";
+const UNTRUSTED: &str = "ERR_TAM_NOT_TRUSTED";
 const SD_NOT_FOUND: &str = "ERR_SD_NOT_FOUND";
 const TA_INVALID: &str = "ERR_TA_INVALID";
 const TA_NOT_FOUND: &str = "ERR_TA_NOT_FOUND";
@@ -30,15 +31,17 @@ const TA_NOT_FOUND: &str = "ERR_TA_NOT_FOUND";
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Expect {
     Accepted,
+    /// Refused with this code, signed by nobody.
+    Anonymous(&'static str),
     /// Refused with this code outside of any content.
     Open(&'static str),
     /// Refused with this code inside the content, under the request's key.
     Sealed(&'static str),
 }
 
-/// What is wrong before the content is decrypted.
+/// What is wrong before the content is known to be the signer's own.
 pub const BAD: Expect = Open(INVALID);
-/// What is wrong inside the content.
+/// What is wrong with the value of a member of the content.
 pub const BAD_INSIDE: Expect = Sealed(INVALID);
 
 /// A request to take apart.
@@ -89,6 +92,13 @@ pub enum Layer {
     ContentHeader,
     /// What is encrypted.
     Content,
+}
+
+impl Layer {
+    /// Whether what is wrong in it is found before the signer is known.
+    fn is_outside(self) -> bool {
+        matches!(self, Self::Message | Self::MessageByKeyId | Self::Protected)
+    }
 }
 
 /// What type a member's value has.
@@ -174,9 +184,9 @@ fn envelope(case: Case) -> Vec<Level> {
             jws,
             BAD,
             &[
-                ("payload", Text, BAD, BAD),
+                ("payload", Text, BAD, Open(UNTRUSTED)),
                 ("protected", Text, BAD, BAD),
-                ("signature", Text, BAD, BAD),
+                ("signature", Text, BAD, Open(UNTRUSTED)),
                 // The TEE knows the TAM's certificates.
                 ("header", Object, Accepted, BAD),
             ],
@@ -278,12 +288,8 @@ const EPHEMERAL: [&str; 4] = ["kty", "crv", "x", "y"];
 /// What is encrypted for the TEE (sections 9.2 and 9.3).
 fn content(base: Base) -> Vec<Level> {
     use Kind::{Flag, Object, Text, Texts};
-    let mut content = level(
-        Layer::Content,
-        "",
-        BAD_INSIDE,
-        &[("tamid", Text, BAD_INSIDE, BAD_INSIDE), ("sdname", Text, BAD_INSIDE, BAD_INSIDE)],
-    );
+    let mut content =
+        level(Layer::Content, "", BAD, &[("tamid", Text, BAD, BAD), ("sdname", Text, BAD, BAD)]);
     let bad_certificate = Sealed("ERR_SPCERT_INVALID");
     let mut more = |name: &str, kind, missing, empty| {
         content.members.push((name.into(), kind, Some(missing), Some(empty)));
@@ -291,34 +297,34 @@ fn content(base: Base) -> Vec<Level> {
     // DeleteSD and DeleteTA have none in the draft, where a name is taken to be enough.
     let provider = match base {
         Base::DeleteSd | Base::DeleteTa => Accepted,
-        _ => BAD_INSIDE,
+        _ => BAD,
     };
-    more("spid", Text, provider, BAD_INSIDE);
+    more("spid", Text, provider, BAD);
     match base {
         Base::CreateSd => {
-            more("spcert", Text, BAD_INSIDE, bad_certificate);
-            more("did", Text, BAD_INSIDE, BAD_INSIDE);
+            more("spcert", Text, BAD, bad_certificate);
+            more("did", Text, BAD, BAD_INSIDE);
         }
         // Nothing has to change.
-        Base::UpdateSd => more("changes", Object, BAD_INSIDE, Accepted),
+        Base::UpdateSd => more("changes", Object, BAD, Accepted),
         // "If it is present and the value is 'true'": absent it is no, and there are applications.
-        Base::DeleteSd => more("deleteta", Flag, Sealed("ERR_SD_NOT_EMPTY"), BAD_INSIDE),
+        Base::DeleteSd => more("deleteta", Flag, Sealed("ERR_SD_NOT_EMPTY"), BAD),
         Base::InstallTa | Base::UpdateTa => {
             more("spcert", Text, Accepted, bad_certificate);
-            more("taid", Text, BAD_INSIDE, BAD_INSIDE);
+            more("taid", Text, BAD, BAD);
         }
-        Base::DeleteTa => more("taid", Text, BAD_INSIDE, BAD_INSIDE),
+        Base::DeleteTa => more("taid", Text, BAD, BAD),
     }
     let changes = level(
         Layer::Content,
         "/changes",
-        BAD_INSIDE,
+        BAD,
         &[
-            ("newsdname", Text, Accepted, BAD_INSIDE),
-            ("newspid", Text, Accepted, BAD_INSIDE),
+            ("newsdname", Text, Accepted, BAD),
+            ("newspid", Text, Accepted, BAD),
             ("spcert", Texts, Accepted, Accepted),
             ("deloldspcert", Texts, Accepted, Accepted),
-            ("renewteespaik", Flag, Accepted, BAD_INSIDE),
+            ("renewteespaik", Flag, Accepted, BAD),
         ],
     );
     match base {
@@ -467,9 +473,12 @@ impl Layers {
         let mut tbs = Map::new();
         let builder = match case {
             Case::State | Case::Alias => Builder::device_state(&pki().tam),
-            Case::Command(base) => base.builder().edit_content(|members| {
-                content = Some(serde_json::to_vec(members).unwrap());
-            }),
+            // An image that is good under any name.
+            Case::Command(base) => {
+                base.builder().ta_encryption(TaEncryption::AesCbc).edit_content(|members| {
+                    content = Some(serde_json::to_vec(members).unwrap());
+                })
+            }
         };
         builder.edit_tbs(|members| tbs = members.clone()).build().unwrap();
         Self { case, header: json!({ "x5c": pki().tam.x5c().unwrap() }), tbs, content }
@@ -553,8 +562,10 @@ impl Driver {
         let reply = self.refusals.unchanged(&what, &message).unwrap();
         let verdict = verdict(&what, &reply).unwrap_or_else(|| panic!("accepted: {what}"));
         let expected = match expected {
-            Open(code) => (true, code),
-            Sealed(code) => (false, code),
+            Anonymous(code) => (Answer::Anonymous, code),
+            Open(code) if layer.is_outside() => (Answer::Anonymous, code),
+            Open(code) => (Answer::Open, code),
+            Sealed(code) => (Answer::Sealed, code),
             Accepted => unreachable!("they are dealt with"),
         };
         assert_eq!((verdict.0, verdict.1.as_str()), expected, "{what}");
@@ -606,9 +617,8 @@ impl Driver {
     }
 }
 
-/// `None` for a request that was carried out; else whether the code stands outside of any content,
-/// and the code.
-pub fn verdict(what: &str, reply: &[u8]) -> Option<(bool, String)> {
+/// `None` for a request that was carried out; else the form of the refusal and its code.
+pub fn verdict(what: &str, reply: &[u8]) -> Option<(Answer, String)> {
     let certificate = &home().target.certificate;
     let outer: Value = serde_json::from_slice(reply).unwrap();
     let jws = outer.as_object().unwrap().values().next().unwrap();
@@ -620,11 +630,12 @@ pub fn verdict(what: &str, reply: &[u8]) -> Option<(bool, String)> {
     }
     let refused = Refused::read(reply, &certificate.public_key().unwrap());
     if let Some(code) = refused.code {
-        return Some((true, code));
+        let form = if refused.by_tee { Answer::Open } else { Answer::Anonymous };
+        return Some((form, code));
     }
     let Reply::Answer(answer) = Reply::read(reply).unwrap() else { panic!("{what}") };
     match answer.outcome(None, &pki().tam, certificate).unwrap() {
-        Outcome::Fail(refusal) => Some((false, refusal.code)),
+        Outcome::Fail(refusal) => Some((Answer::Sealed, refusal.code)),
         Outcome::Pass(_) => None,
     }
 }
@@ -761,14 +772,14 @@ fn as_long_as_they_may_be_and_longer() {
         }
         driver.check_lengths(
             (Layer::Content, "", "tamid"),
-            (text(TAM_ID_LIMIT), Sealed("ERR_TAM_NOT_AUTHORIZED")),
-            (text(TAM_ID_LIMIT + 1), BAD_INSIDE),
+            (text(TAM_ID_LIMIT), Open("ERR_TAM_NOT_AUTHORIZED")),
+            (text(TAM_ID_LIMIT + 1), BAD),
         );
         for (name, expected) in names(base) {
             driver.check_lengths(
                 (Layer::Content, "", name),
                 (text(NAME_LIMIT), *expected),
-                (text(NAME_LIMIT + 1), BAD_INSIDE),
+                (text(NAME_LIMIT + 1), BAD),
             );
         }
         if base == Base::UpdateSd {
@@ -776,7 +787,7 @@ fn as_long_as_they_may_be_and_longer() {
                 driver.check_lengths(
                     (Layer::Content, "/changes", name),
                     (text(NAME_LIMIT), Accepted),
-                    (text(NAME_LIMIT + 1), BAD_INSIDE),
+                    (text(NAME_LIMIT + 1), BAD),
                 );
             }
             for nothing in [json!([""]), json!("")] {
@@ -790,13 +801,13 @@ fn as_long_as_they_may_be_and_longer() {
             driver.check_lengths(
                 (Layer::Content, "/changes", "spcert"),
                 (certificates(SP_CERTIFICATE_LIMIT), Accepted),
-                (certificates(SP_CERTIFICATE_LIMIT + 1), BAD_INSIDE),
+                (certificates(SP_CERTIFICATE_LIMIT + 1), BAD),
             );
             let hash = hex::encode([7; 32]);
             driver.check_lengths(
                 (Layer::Content, "/changes", "deloldspcert"),
                 (json!(vec![&hash; SP_CERTIFICATE_LIMIT]), Sealed("ERR_SPCERT_INVALID")),
-                (json!(vec![&hash; SP_CERTIFICATE_LIMIT + 1]), BAD_INSIDE),
+                (json!(vec![&hash; SP_CERTIFICATE_LIMIT + 1]), BAD),
             );
         }
         if case.has_image() {

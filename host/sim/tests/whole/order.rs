@@ -3,7 +3,8 @@
 //! The lists are the draft's processing lists (sections 9.1.2, 9.2.1.2, 9.2.2.2, 9.2.3.2, 9.3.1,
 //! 9.3.2, 9.3.3.2), made one where they contradict each other:
 //!
-//! - who signs is judged before the signature, so that a stranger learns nothing whatever it sends;
+//! - who signs is judged before anything that is signed, and in the same words as the signature, so
+//!   that a stranger learns nothing whatever it sends;
 //! - the state's hash is compared before anything is decrypted, as in the lists of CreateSD,
 //!   UpdateSD and DeleteSD, so that a recorded request is refused before it costs a key agreement;
 //! - the owner that a request claims is compared before a domain is looked up, so that nobody
@@ -22,7 +23,7 @@ use serde_json::{Map, Value, json};
 
 use crate::bench::{Device, Refused, base64, base64url, now, pki};
 use crate::home::*;
-use crate::members::Expect::{Open, Sealed};
+use crate::members::Expect::{Anonymous, Open, Sealed};
 use crate::members::{Case, Expect, Layers, seal, verdict};
 
 const INVALID: &str = "ERR_REQUEST_INVALID";
@@ -97,14 +98,16 @@ impl Parts {
 /// A check that fails: what it is told with, and what makes it fail.
 type Check = (&'static str, Expect, fn(&mut Parts));
 
-const STRANGER: Check = ("chain", Open(UNTRUSTED), |parts| parts.identity = &pki().rogue_tam);
+const STRANGER: Check = ("chain", Anonymous(UNTRUSTED), |parts| parts.identity = &pki().rogue_tam);
 
 /// The checks of a request in their order.
 fn checks(case: Case) -> Vec<Check> {
     let mut checks: Vec<Check> = vec![
-        ("signature algorithm", Open(UNSUPPORTED), |parts| parts.protected = r#"{"alg":"HS256"}"#),
+        ("signature algorithm", Anonymous(UNSUPPORTED), |parts| {
+            parts.protected = r#"{"alg":"HS256"}"#;
+        }),
         STRANGER,
-        ("signature", Open(INVALID), |parts| parts.signature_is_broken = true),
+        ("signature", Anonymous(UNTRUSTED), |parts| parts.signature_is_broken = true),
         ("version", Open("ERR_UNSUPPORTED_MSG_VERSION"), |parts| parts.tbs["ver"] = "2.0".into()),
         ("structure", Open(INVALID), |parts| drop(parts.tbs.insert("x".into(), "y".into()))),
     ];
@@ -121,8 +124,8 @@ fn checks(case: Case) -> Vec<Check> {
         }),
         ("algorithm", Open(UNSUPPORTED), |parts| parts.key_management = Some("dir")),
         ("decryption", Open(INVALID), |parts| parts.content_is_broken = true),
-        ("content", Sealed(INVALID), |parts| drop(parts.content.insert("x".into(), "y".into()))),
-        ("owner", Sealed("ERR_TAM_NOT_AUTHORIZED"), |parts| {
+        ("content", Open(INVALID), |parts| drop(parts.content.insert("x".into(), "y".into()))),
+        ("owner", Open("ERR_TAM_NOT_AUTHORIZED"), |parts| {
             parts.content["tamid"] = pki().other_tam.tam_id().into();
         }),
     ]);
@@ -189,8 +192,9 @@ fn checks(case: Case) -> Vec<Check> {
 fn assert_refused(what: &str, reply: &[u8], expected: Expect) {
     let refused = verdict(what, reply).unwrap_or_else(|| panic!("carried out: {what}"));
     let expected = match expected {
-        Open(code) => (true, code),
-        Sealed(code) => (false, code),
+        Anonymous(code) => (Answer::Anonymous, code),
+        Open(code) => (Answer::Open, code),
+        Sealed(code) => (Answer::Sealed, code),
         Expect::Accepted => panic!("no check is passed by failing"),
     };
     assert_eq!((refused.0, refused.1.as_str()), expected, "{what}");
@@ -261,7 +265,7 @@ fn a_stranger_gets_one_answer_whatever_it_sends() {
             let checks = checks(case);
             // What a stranger may be told is that its signature cannot be read at all.
             let rest = &checks[2..];
-            let nothing: Check = ("nothing", Open(UNTRUSTED), |_| ());
+            let nothing: Check = ("nothing", Anonymous(UNTRUSTED), |_| ());
             for (what, _, spoil) in rest.iter().chain([&nothing]) {
                 let mut parts = Parts::of(case);
                 spoil(&mut parts);

@@ -15,29 +15,30 @@ use crate::home::{Base, Refusals, home};
 use appendix_a::{joined, printed, repaired};
 
 const INVALID: &str = "ERR_REQUEST_INVALID";
+const UNTRUSTED: &str = "ERR_TAM_NOT_TRUSTED";
 
 #[test]
 fn requests_of_the_samples_are_refused() {
     let mut refusals = Refusals::begin();
     let straight = |name: &str| repaired(name).replace("\" eyJ", "\"eyJ");
     let rows = [
-        // A signature shorter than that of the smallest RSA key, 2048 bits.
-        ("GetDeviceStateRequest", INVALID),
-        ("DeleteSDRequest", INVALID),
-        ("UpdateTARequest", INVALID),
-        ("DeleteTARequest", INVALID),
+        // By the TAM of the samples.
+        ("GetDeviceStateRequest", UNTRUSTED),
+        ("DeleteSDRequest", UNTRUSTED),
+        ("UpdateTARequest", UNTRUSTED),
+        ("DeleteTARequest", UNTRUSTED),
         // A header in curly quotes.
         ("CreateSDRequest", INVALID),
     ];
     for (name, code) in rows {
         // Lines inside strings.
-        refusals.open(name, INVALID, printed(name).as_bytes());
-        refusals.open(name, code, straight(name).as_bytes());
+        refusals.anonymous(name, INVALID, printed(name).as_bytes());
+        refusals.anonymous(name, code, straight(name).as_bytes());
     }
     let with_remark = joined("CreateSDRequest");
-    refusals.open("a remark in CreateSDRequest", INVALID, with_remark.as_bytes());
+    refusals.anonymous("a remark in CreateSDRequest", INVALID, with_remark.as_bytes());
     let with_blank = joined("UpdateTARequest");
-    refusals.open("a blank in UpdateTARequest", INVALID, with_blank.as_bytes());
+    refusals.anonymous("a blank in UpdateTARequest", INVALID, with_blank.as_bytes());
     // What has not been signed is no message.
     for name in ["GetDeviceStateTBSRequest", "DeleteSDTBSRequest-encrypted", "dsi"] {
         let reply = refusals.unchanged(name, printed(name).as_bytes());

@@ -226,7 +226,7 @@ fn agree_and_wrap<R: Rng>(
 }
 
 /// A fresh key pair, uniform over the scalars of P-256.
-fn ephemeral_key<R: Rng>(rng: &mut R) -> Result<SecretKey, Error> {
+pub(super) fn ephemeral_key<R: Rng>(rng: &mut R) -> Result<SecretKey, Error> {
     let mut candidate = Zeroizing::new([0; 32]);
     for _ in 0..EPHEMERAL_KEY_ATTEMPTS {
         rng.fill(candidate.as_mut())?;

@@ -2,11 +2,13 @@
 
 use p256::ecdsa::signature::hazmat::PrehashVerifier;
 use p256::ecdsa::{self, VerifyingKey};
+use p256::elliptic_curve::sec1::ToSec1Point;
 use sha2::{Digest, Sha256};
 
 use super::Error;
+use super::key_management::ephemeral_key;
 use crate::pki::Scheme;
-use crate::platform::{KeyPair, Keys, Modulus, OwnPublicKey, Point, PortError};
+use crate::platform::{KeyPair, Keys, Modulus, OwnPublicKey, Point, PortError, Rng};
 use crate::rsa::signature::encode_pkcs1;
 
 /// A JWS `alg` algorithm (RFC 7518, section 3.1).
@@ -105,6 +107,27 @@ pub fn sign<K: Keys>(
             Ok(Signature::Rs256(number))
         }
     }
+}
+
+/// An ES256 signature by a P-256 key pair that is made for it and that nobody ever has, good for
+/// whatever it is put under.
+///
+/// It is a random point R = kG, of which r is the x coordinate, and a random s. For each digest z
+/// they are the signature by d = s k / r - z / r, a key as random as one that is generated first,
+/// which is why it does not have to be. So two of them have no key in common, while two signatures
+/// by one key give that key to whoever has them.
+///
+/// # Errors
+/// [`Error::Port`] if there are no random bytes.
+pub fn sign_as_nobody<R: Rng>(rng: &mut R) -> Result<Signature, Error> {
+    let point = ephemeral_key(rng)?.public_key().to_sec1_point(false);
+    let x = point.x().ok_or(Error::Internal)?;
+    let mut signature = [0; 64];
+    let (r, s) = signature.split_at_mut(32);
+    // That x is above the group's order, and no r, has a probability below 2^-128.
+    r.copy_from_slice(x);
+    s.copy_from_slice(&ephemeral_key(rng)?.to_bytes());
+    Ok(Signature::Es256(signature))
 }
 
 /// SHA-256 of the JWS signing input: the two texts as they stand in the message, base64url and all,
