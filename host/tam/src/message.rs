@@ -473,7 +473,11 @@ impl<'a> Builder<'a> {
         match self.command.take() {
             None => {
                 tbs.insert("ocspdat".into(), self.identity.ocsp_data().into());
-                let algorithms = SignatureAlgorithm::ALL.map(SignatureAlgorithm::name);
+                // The draft's list is of signatures. A TEE learns from it, too, with what it may
+                // wrap the key of its answer, where the request does not show it.
+                let signatures = SignatureAlgorithm::ALL.map(SignatureAlgorithm::name);
+                let keys = KeyManagement::ALL.map(KeyManagement::name);
+                let algorithms = [&signatures[..], &keys].concat();
                 tbs.insert("supportedsigalgs".into(), json!(algorithms));
             }
             Some((target, command)) => {

@@ -13,7 +13,7 @@ use crate::device::{Device, ImportError};
 use crate::dsi::{TEE_VERSION, View};
 use crate::error::{Error, Unanswerable};
 use crate::information::{self, QueryError};
-use crate::jose::key_management::Recipient;
+use crate::jose::key_management::{KeyAlgorithm, Recipient, Shown};
 use crate::jose::signature::SignatureAlgorithm;
 use crate::message::{Lock, Opened, Received, Request, SealingKey, Transaction, sha256};
 use crate::personalization::{self, PersonalizationError};
@@ -139,7 +139,9 @@ impl<P: Platform> Engine<P> {
         let name = request.name();
         let tam = match standing {
             Standing::Stapled(tam) => {
-                let recipient = Recipient::new(tam.tam().key(), None)?;
+                let listed = |algorithm: KeyAlgorithm| request.lists(algorithm.name());
+                let shown = Shown { used: None, listed, rsa1_5: trust.rsa1_5 };
+                let recipient = Recipient::new(tam.tam().key(), shown)?;
                 let mut context = StateQuery { ports, registry, identity, scratch };
                 let (tam, generation) = context.run(&tam)?;
                 return Ok(Answer::State { tam, recipient, generation });
@@ -149,7 +151,10 @@ impl<P: Platform> Engine<P> {
 
         let lock = Lock { pair: signer, rsa1_5: trust.rsa1_5 };
         let (mut opened, owner) = open_request(request, trust, registry, ports, &tam, lock)?;
-        let recipient = Recipient::new(tam.key(), Some(opened.key_algorithm()))?;
+        // A command has no list.
+        let used = Some(opened.key_algorithm());
+        let shown = Shown { used, listed: |_| false, rsa1_5: lock.rsa1_5 };
+        let recipient = Recipient::new(tam.key(), shown)?;
         let mut context =
             Context { ports, registry, identity, owner, rsa1_5: lock.rsa1_5, scratch };
         let result = command::run(name, &mut context, &mut opened);

@@ -13,6 +13,7 @@ mod flow;
 mod forms;
 mod home;
 mod limits;
+mod mandatory;
 mod members;
 mod model;
 mod mutants;

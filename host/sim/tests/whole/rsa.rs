@@ -6,8 +6,8 @@
 use std::rc::Rc;
 
 use josekit::jwe::{
-    ECDH_ES_A128KW, JweContentEncryption, JweDecrypter, JweEncrypter, JweHeader, RSA_OAEP,
-    RSA_OAEP_256, enc,
+    ECDH_ES_A128KW, ECDH_ES_A256KW, JweContentEncryption, JweDecrypter, JweEncrypter, JweHeader,
+    RSA_OAEP, RSA_OAEP_256, enc,
 };
 use josekit::jws::{ES256, JwsSigner as _, JwsVerifier as _, RS256};
 use openssl::pkey::{Id, PKey, Private, Public};
@@ -23,8 +23,8 @@ use otrp_tam::encoding::{from_base64, from_base64url};
 use serde_json::{Value, json};
 
 use crate::bench::{
-    Device, TEE_NAME, base64, base64url, boot_simulator, der, elf, now, pki, responses, sha256,
-    signed, ta_query, uuid,
+    Device, Refused, TEE_NAME, base64, base64url, boot_simulator, der, elf, now, pki, responses,
+    sha256, signed, ta_query, uuid,
 };
 
 const TAM_ID: &str = "https://rsa-tam.example/otrp";
@@ -61,6 +61,7 @@ fn encrypter(algorithm: &str, key: &PKey<Public>) -> Box<dyn JweEncrypter> {
         "RSA-OAEP" => Box::new(RSA_OAEP.encrypter_from_pem(pem).unwrap()),
         "RSA-OAEP-256" => Box::new(RSA_OAEP_256.encrypter_from_pem(pem).unwrap()),
         "ECDH-ES+A128KW" => Box::new(ECDH_ES_A128KW.encrypter_from_pem(pem).unwrap()),
+        "ECDH-ES+A256KW" => Box::new(ECDH_ES_A256KW.encrypter_from_pem(pem).unwrap()),
         other => panic!("{other}"),
     }
 }
@@ -75,6 +76,7 @@ fn decrypter(algorithm: &str, key: &PKey<Private>) -> Box<dyn JweDecrypter> {
         "RSA-OAEP" => Box::new(RSA_OAEP.decrypter_from_pem(pem).unwrap()),
         "RSA-OAEP-256" => Box::new(RSA_OAEP_256.decrypter_from_pem(pem).unwrap()),
         "ECDH-ES+A128KW" => Box::new(ECDH_ES_A128KW.decrypter_from_pem(pem).unwrap()),
+        "ECDH-ES+A256KW" => Box::new(ECDH_ES_A256KW.decrypter_from_pem(pem).unwrap()),
         other => panic!("{other}"),
     }
 }
@@ -242,6 +244,8 @@ struct Life {
     certificate: Vec<u8>,
     dsi_hash: String,
     dsi: Value,
+    /// Whether the device was built with RSA1_5.
+    rsa1_5: bool,
 }
 
 /// How a request is encrypted.
@@ -266,6 +270,7 @@ impl Life {
             certificate: der(&certificate),
             dsi_hash: String::new(),
             dsi: Value::Null,
+            rsa1_5: true,
         };
         life.ask();
         life
@@ -283,12 +288,20 @@ impl Life {
         let answer = self.answer(&message);
         assert_eq!(answer["status"], "pass", "{answer}");
         let (algorithm, _, document) = open(&answer["edsi"], &self.tam.key);
-        let expected = if self.tam.is_rsa() { "RSA-OAEP-256" } else { "ECDH-ES+A128KW" };
-        assert_eq!(algorithm, expected);
+        assert_eq!(algorithm, self.wrap_for_a_stranger());
         self.dsi_hash = base64(&sha256(&document));
         let document: Value = serde_json::from_slice(&document).unwrap();
         self.dsi = document["dsi"]["tee"].clone();
         assert_eq!(self.dsi["cert"], base64(&self.certificate));
+    }
+
+    /// How a key is wrapped for a TAM that has shown nothing but its kind of key.
+    fn wrap_for_a_stranger(&self) -> &'static str {
+        match (self.tam.is_rsa(), self.rsa1_5) {
+            (false, _) => "ECDH-ES+A128KW",
+            (true, true) => "RSA1_5",
+            (true, false) => "RSA-OAEP-256",
+        }
     }
 
     /// What a command consists of, with its content under `cek`.
@@ -319,10 +332,9 @@ impl Life {
         let content: Value = serde_json::from_slice(&content).unwrap();
         assert_eq!(answer["status"], "pass", "{content}");
         assert_eq!(key, cek, "an answer has its request's key");
-        let expected = match (self.tam.is_rsa(), suite.algorithm) {
-            (true, "ECDH-ES+A128KW") => "RSA-OAEP-256",
-            (true, algorithm) => algorithm,
-            (false, _) => "ECDH-ES+A128KW",
+        let expected = match self.tam.is_rsa() == suite.algorithm.starts_with("RSA") {
+            true => suite.algorithm,
+            false => self.wrap_for_a_stranger(),
         };
         assert_eq!(algorithm, expected);
         self.ask();
@@ -337,6 +349,15 @@ impl Life {
         assert_eq!(answer["reason"]["error-code"], code, "{what}");
         assert!(self.device.world.snapshot() == before, "{what}");
         answer
+    }
+
+    /// Sends a message that must be refused before its signer is known, and change nothing.
+    fn refuse_stranger(&mut self, what: &str, code: &str, message: &[u8]) -> Refused {
+        let before = self.device.world.snapshot();
+        let refused = Refused::read(&self.device.process(message).unwrap(), &self.tee);
+        assert!(!refused.by_tee && refused.code.as_deref() == Some(code), "{what}");
+        assert!(self.device.world.snapshot() == before, "{what}");
+        refused
     }
 
     fn create_sd(&mut self, suite: Suite) -> Value {
@@ -384,7 +405,7 @@ fn data_key(algorithm: &str, aik: &PKey<Public>, key: &[u8]) -> Value {
 /// The algorithms that a TEE with such keys takes.
 const fn algorithms(keys: KeyType) -> &'static [&'static str] {
     match keys {
-        KeyType::P256 => &["ECDH-ES+A128KW"],
+        KeyType::P256 => &["ECDH-ES+A128KW", "ECDH-ES+A256KW"],
         KeyType::Rsa2048 => &RSA_ALGORITHMS,
     }
 }
@@ -449,6 +470,54 @@ fn a_tee_on_a_curve_and_an_rsa_tam() {
 }
 
 #[test]
+fn a_tee_and_a_tam_on_a_curve() {
+    live(KeyType::P256, Tam::elliptic());
+}
+
+#[test]
+fn a_state_is_wrapped_as_the_tam_says() {
+    const SIGNATURES: [&str; 2] = ["ES256", "RS256"];
+    const ALL: [&str; 5] =
+        ["RSA1_5", "ECDH-ES+A256KW", "RSA-OAEP", "ECDH-ES+A128KW", "RSA-OAEP-256"];
+    type Row = (&'static [&'static str], &'static str, &'static str);
+    // What is listed with the signatures, and how a device with RSA1_5 and one without wraps.
+    let rsa: [Row; 7] = [
+        (&[], "RSA1_5", "RSA-OAEP-256"),
+        (&["RSA1_5"], "RSA1_5", "RSA-OAEP-256"),
+        (&["RSA-OAEP"], "RSA-OAEP", "RSA-OAEP"),
+        (&["RSA1_5", "RSA-OAEP"], "RSA-OAEP", "RSA-OAEP"),
+        (&["RSA-OAEP-256"], "RSA-OAEP-256", "RSA-OAEP-256"),
+        (&ALL, "RSA-OAEP-256", "RSA-OAEP-256"),
+        // Of another kind of key, in other letters, of somebody else.
+        (&["ECDH-ES+A256KW", "rsa-oaep", "RSA-OAEP-512"], "RSA1_5", "RSA-OAEP-256"),
+    ];
+    let elliptic: [Row; 5] = [
+        (&[], "ECDH-ES+A128KW", "ECDH-ES+A128KW"),
+        (&["ECDH-ES+A128KW"], "ECDH-ES+A128KW", "ECDH-ES+A128KW"),
+        (&["ECDH-ES+A256KW"], "ECDH-ES+A256KW", "ECDH-ES+A256KW"),
+        (&ALL, "ECDH-ES+A128KW", "ECDH-ES+A128KW"),
+        (&["RSA-OAEP"], "ECDH-ES+A128KW", "ECDH-ES+A128KW"),
+    ];
+    for (tam, rows) in [(Tam::rsa(2048), &rsa[..]), (Tam::elliptic(), &elliptic)] {
+        let mut life = Life::begin(KeyType::P256, tam);
+        for rsa1_5 in [true, false] {
+            life.device.engine = life.device.world.boot(Trust { rsa1_5, ..pki().trust });
+            for (listed, with, without) in rows {
+                let names: Vec<&str> = SIGNATURES.iter().chain(*listed).copied().collect();
+                let message = life.tam.request("GetDeviceState", life.tam.question(&names));
+                let (algorithm, ..) = open(&life.answer(&message)["edsi"], &life.tam.key);
+                let expected = if rsa1_5 { with } else { without };
+                assert_eq!(algorithm, *expected, "{listed:?}, built with RSA1_5: {rsa1_5}");
+            }
+        }
+        // They are no signatures.
+        let message = life.tam.request("GetDeviceState", life.tam.question(&ALL));
+        let refused = life.refuse("no signature", UNSUPPORTED, &message);
+        assert_eq!(refused["supportedsigalgs"], json!(["ES256"]));
+    }
+}
+
+#[test]
 fn the_largest_rsa_key_of_a_tam() {
     let mut life = Life::begin(KeyType::Rsa2048, Tam::rsa(4096));
     life.create_sd(Suite { algorithm: "RSA1_5", encryption: "A256CBC-HS512" });
@@ -471,11 +540,11 @@ fn signatures_are_agreed_upon() {
         }
         // What the TEE could not check: those that it can.
         let message = life.tam.request_by("PS256", "GetDeviceState", life.tam.question(&[own]));
-        let refused = life.refuse("PS256", UNSUPPORTED, &message);
-        assert_eq!(refused["supportedsigalgs"], json!(["ES256", "RS256"]));
+        let refused = life.refuse_stranger("PS256", UNSUPPORTED, &message);
+        assert_eq!(refused.algorithms, Some(json!(["ES256", "RS256"])));
         // The algorithm of another kind of key.
         let message = life.tam.request_by("ES256", "GetDeviceState", life.tam.question(&[own]));
-        life.refuse("ES256 by an RSA key", "ERR_REQUEST_INVALID", &message);
+        life.refuse_stranger("ES256 by an RSA key", "ERR_TAM_NOT_TRUSTED", &message);
     }
 }
 
@@ -540,6 +609,7 @@ fn rsa1_5_can_be_switched_off() {
     let mut life = Life::begin(KeyType::Rsa2048, Tam::rsa(2048));
     life.create_sd(Suite { algorithm: "RSA1_5", encryption: "A128GCM" });
     life.device.engine = life.device.world.boot(Trust { rsa1_5: false, ..pki().trust });
+    life.rsa1_5 = false;
     let suite = |algorithm| Suite { algorithm, encryption: "A128GCM" };
     let content = json!({ "tamid": TAM_ID, "sdname": DOMAIN });
     let tbs = life.command(suite("RSA1_5"), &random(16), &content);

@@ -98,21 +98,49 @@ pub enum Recipient {
     },
 }
 
+/// What a TAM can unwrap keys with, as far as its request shows.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown<L> {
+    /// How it wrapped a key itself.
+    pub used: Option<KeyAlgorithm>,
+    /// Whether it says that it has an algorithm.
+    pub listed: L,
+    /// Whether RSAES-PKCS1-v1_5 may be used for it.
+    pub rsa1_5: bool,
+}
+
 impl Recipient {
     /// A TAM's key, used in the way in which the TAM used the TEE's, if that is one for this kind
-    /// of key; else as all implementations must be able to.
+    /// of key. Else in the best way that the TAM lists, or if it lists none, in the one that each
+    /// TAM has that has the kind of key: RSA1_5 is the draft's mandatory one (OTrP draft, section
+    /// 7.5.3), while who builds without it does not expect it of TAMs either.
     ///
     /// # Errors
     /// [`Error::Internal`] for a key larger than any that [`PublicKey`] takes.
-    pub fn new(key: &PublicKey<'_>, used: Option<KeyAlgorithm>) -> Result<Self, Error> {
+    pub fn new<L: Fn(KeyAlgorithm) -> bool>(
+        key: &PublicKey<'_>,
+        shown: Shown<L>,
+    ) -> Result<Self, Error> {
+        let Shown { used, listed, rsa1_5 } = shown;
         Ok(match key {
-            PublicKey::P256(point) => Self::P256(*point, KeyWrap::A128),
+            PublicKey::P256(point) => {
+                let [a128, a256] = [KeyWrap::A128, KeyWrap::A256].map(KeyAlgorithm::EcdhEs);
+                let wrap = match used {
+                    Some(KeyAlgorithm::EcdhEs(wrap)) => wrap,
+                    _ if listed(a256) && !listed(a128) => KeyWrap::A256,
+                    _ => KeyWrap::A128,
+                };
+                Self::P256(*point, wrap)
+            }
             PublicKey::Rsa { modulus, exponent } => Self::Rsa {
                 modulus: heapless::Vec::from_slice(modulus).map_err(|_| Error::Internal)?,
                 exponent: heapless::Vec::from_slice(exponent).map_err(|_| Error::Internal)?,
                 encryption: match used {
                     Some(KeyAlgorithm::Rsa(encryption)) => encryption,
-                    Some(KeyAlgorithm::EcdhEs(_)) | None => Encryption::OaepSha256,
+                    _ => [Encryption::OaepSha256, Encryption::OaepSha1]
+                        .into_iter()
+                        .find(|better| listed(KeyAlgorithm::Rsa(*better)))
+                        .unwrap_or(if rsa1_5 { Encryption::Pkcs1 } else { Encryption::OaepSha256 }),
                 },
             },
         })
