@@ -229,6 +229,9 @@ fn run(command: Command) -> Result<()> {
             println!("{}: {} bytes", out.display(), response.len());
         }
         Command::Vet { trust, ta_signing_key } => {
+            for warning in product::warnings(&trust) {
+                eprintln!("otrp-keys: warning: {warning}");
+            }
             let refusals = product::refusals(&trust, &ta_signing_key);
             for refusal in &refusals {
                 eprintln!("otrp-keys: {refusal}");

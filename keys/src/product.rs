@@ -24,8 +24,15 @@ pub fn refusals(trust: &Path, ta_signing_key: &Path) -> Vec<Error> {
     [anchors(trust), signing_key(ta_signing_key)].into_iter().filter_map(Result::err).collect()
 }
 
+/// What is allowed in the folder `trust` and may not be what the maker wants: a sentence each. Nothing
+/// about a folder that is refused.
+#[must_use]
+pub fn warnings(trust: &Path) -> Vec<String> {
+    otrp_trust::Folder::read(trust).map(|folder| folder.warnings()).unwrap_or_default()
+}
+
 fn anchors(trust: &Path) -> Result<()> {
-    let development = otrp_trust::Anchors::read(trust)?.development();
+    let development = otrp_trust::Folder::read(trust)?.development();
     if development.is_empty() {
         Ok(())
     } else {

@@ -8,6 +8,7 @@ use openssl::stack::Stack;
 use openssl::x509::store::{X509Store, X509StoreBuilder};
 use openssl::x509::verify::{X509VerifyFlags, X509VerifyParam};
 use openssl::x509::{X509, X509KeyUsage, X509Ref, X509StoreContext};
+use otrp_wire::id::TamId;
 use thiserror::Error;
 
 use crate::encoding::{base64, sha256};
@@ -50,7 +51,8 @@ pub fn key_fingerprint(certificate: &X509Ref) -> Result<String, ErrorStack> {
     Ok(hex::encode(sha256(&certificate.public_key()?.public_key_to_der()?)?))
 }
 
-/// The TAM ID of a TAM's leaf certificate: its subject's URI, else its DNS name.
+/// The TAM ID of a TAM's leaf certificate: its subject's URI, else its DNS name, in the spelling in
+/// which devices compare it: scheme and host in lower case.
 ///
 /// A registeredID would come before them, but OpenSSL's bindings do not give it out: a TAM with
 /// one says its ID in the configuration.
@@ -61,7 +63,13 @@ pub fn tam_id(leaf: &X509Ref) -> Option<String> {
         .iter()
         .find_map(|name| name.uri())
         .or_else(|| names.iter().find_map(|name| name.dnsname()))
-        .map(String::from)
+        .map(spelled)
+}
+
+/// A TAM ID in the spelling in which devices compare it; what is no TAM ID stays as it is.
+#[must_use]
+pub fn spelled(id: &str) -> String {
+    TamId::new(id).map_or_else(|| id.to_owned(), |id| id.as_str().to_owned())
 }
 
 /// Why a certificate does not lead to an anchor.

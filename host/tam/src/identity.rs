@@ -50,7 +50,7 @@ impl Identity {
         let key_type = KeyType::of(&key)
             .context("the TAM's key is neither on the curve P-256 nor RSA of 2048 to 4096 bits")?;
         let tam_id = match tam_id {
-            Some(id) => String::from(id),
+            Some(id) => certificate::spelled(id),
             None => certificate::tam_id(leaf).context(
                 "the TAM's certificate names no URI and no DNS name, so the TAM ID is unknown",
             )?,

@@ -11,7 +11,7 @@ use crate::platform::{
     KeyPair, Keys, Kind, Name, OwnPublicKey, Platform, PortError, Ports, Storage,
 };
 use crate::registry::Registry;
-use crate::trust::Trust;
+use crate::trust::{Anchor, Trust};
 
 /// The TEE's key pair.
 pub const TEE_KEY: Name = Name { kind: Kind::TeeKey, number: 0 };
@@ -172,7 +172,8 @@ impl Device {
             return Err(ImportError::Malformed);
         }
         let chain = pki::split_chain(der).map_err(|_| ImportError::Malformed)?;
-        let path = pki::verify_path::<P::Rsa>(&chain, &[trust.tee_anchor], now, Role::Tee)
+        let anchors = [Anchor::of(trust.tee_anchor)];
+        let path = pki::verify_path::<P::Rsa>(&chain, &anchors, |_| now, Role::Tee)
             .map_err(|_| ImportError::Untrusted)?;
         if !self.key.as_ref().is_some_and(|key| path.leaf().is_for(key)) {
             return Err(ImportError::OtherKey);

@@ -32,7 +32,7 @@ pub struct View<'s> {
     pub identity: Identity<'s>,
     /// The TAM that asks.
     pub tam: u32,
-    /// What makes this state unlike any other that the TAM was given.
+    /// The number of this state, which makes it unlike any other that a TAM was given.
     pub generation: u64,
 }
 
@@ -61,7 +61,7 @@ impl<'s> View<'s> {
                 ver: TEE_VERSION,
                 cert: Base64(identity.certificate),
                 cacert: Array(move || identity.authorities().map(Base64)),
-                generation: Text(generation),
+                generation: Text(state.generation(generation)),
                 sdlist: SdList {
                     cnt: Text(state.sds_of(tam).count()),
                     sd: Array(move || {

@@ -46,6 +46,7 @@ struct Status {
     development: bool,
     message_limit: usize,
     reply_limit: usize,
+    time: u64,
 }
 
 /// A request that was understood as far as its kind.
@@ -65,7 +66,7 @@ impl<P: Platform> Engine<P> {
             ports,
             trust,
             device: Device::new(),
-            registry: Registry::new(),
+            registry: Registry::new(trust),
             chain: ChainBuffer::new(),
         }
     }
@@ -124,13 +125,13 @@ impl<P: Platform> Engine<P> {
         transaction: &mut Option<Transaction>,
         scratch: &mut [u8],
     ) -> Result<Answer, Error> {
-        let now = self.now();
+        let clock = self.clock();
         let Self { ports, trust, device, registry, chain } = self;
-        let verified = received.authenticate(trust, registry.state(), ports, now, chain)?;
+        let verified = received.authenticate(trust, registry.state(), ports, clock, chain)?;
         let (known, read) = verified.read();
         *transaction = Some(known);
         let (mut request, tam) = read?;
-        let standing = Standing::of::<P::Rsa>(&mut request, tam, registry.state(), now)?;
+        let standing = Standing::of::<P::Rsa>(&mut request, tam, registry.state(), clock)?;
         let signer = device.key_pair()?;
         if !request.accepts_signature(SignatureAlgorithm::made_by(signer.public).name()) {
             return Err(Error::NoCommonSignature);
@@ -214,14 +215,14 @@ impl<P: Platform> Engine<P> {
         self.registry.open(&mut self.ports, scratch)
     }
 
-    /// The time to judge certificates by: the normal world's clock, but never before the largest
-    /// time that is known to have passed.
-    fn now(&mut self) -> u64 {
-        let floor = self.registry.state().time_floor().max(self.trust.built_at);
-        self.ports.clock.now().max(floor)
+    /// The time: the normal world's clock, but never before the image was built. TAMs are judged by the
+    /// times that were verified under their own anchor too.
+    fn clock(&mut self) -> u64 {
+        self.ports.clock.now().max(self.trust.built_at)
     }
 
-    /// Answers `{"TAQuery":{"spid","taid"}}`, which is scratch, with a message that the service provider's attestation
+    /// Answers `{"TAQuery":{"spid","taid"}}`, which is scratch and in which `tamid` and `sdname` may
+    /// tell which of several applications is meant, with a message that the service provider's attestation
     /// key signs (OTrP draft, section 6.4.2).
     ///
     /// # Errors
@@ -279,7 +280,7 @@ impl<P: Platform> Engine<P> {
         scratch: &mut [u8],
     ) -> Result<(), ImportError> {
         self.open(scratch)?;
-        let now = self.now();
+        let now = self.clock();
         let Self { ports, trust, device, registry, .. } = self;
         let Some(chain) = device.check::<P>(trust, now, der)? else { return Ok(()) };
         // First, so that a power cut in between costs the TAMs a question and nothing else.
@@ -298,12 +299,13 @@ impl<P: Platform> Engine<P> {
     }
 
     /// Writes what anybody may know: name, version, whether there is a certificate, whether
-    /// the anchors are a development PKI's, the limits.
+    /// the anchors are a development PKI's, the limits, the time that it judges by.
     ///
     /// # Errors
     /// A port's error, also where what other commands need is damaged; [`Error::Internal`] if `out` is shorter than [`REPLY_LIMIT`].
     pub fn status<'o>(&mut self, out: &'o mut [u8]) -> Result<&'o [u8], Error> {
         self.open(out)?;
+        let time = self.clock();
         let mut writer = Writer::new(out);
         writer.json(&Status {
             name: self.trust.tee_name,
@@ -312,6 +314,7 @@ impl<P: Platform> Engine<P> {
             development: self.trust.development,
             message_limit: MESSAGE_LIMIT,
             reply_limit: REPLY_LIMIT,
+            time,
         })?;
         Ok(writer.finish())
     }
@@ -364,12 +367,23 @@ impl<P: Platform> StateQuery<'_, P> {
             copy(place, der).ok_or(Error::Internal)?;
             length = end;
         }
-        let chain = self.scratch.get(..length).ok_or(Error::Internal)?;
+        let (chain, room) = self.scratch.split_at_mut_checked(length).ok_or(Error::Internal)?;
         let digest = sha256(chain);
         let state = self.registry.state();
-        let known = state.tam(tam.identity());
         let next = state.next_number();
-        let new = known.is_none_or(|known| known.chain_digest != digest);
+        // A record that is lost or damaged is written anew, so that the answer can say that the
+        // certificates are there.
+        let new = match state.tam(tam.identity()) {
+            Some(known) if known.chain_digest == digest => {
+                let name = Name { kind: Kind::TamChain, number: known.chain };
+                match self.ports.storage.load(name, room) {
+                    Ok(stored) => stored != Some(&*chain),
+                    Err(PortError::Corrupt) => true,
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            _ => true,
+        };
         self.registry.distrust();
         if new {
             let name = Name { kind: Kind::TamChain, number: next };

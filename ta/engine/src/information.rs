@@ -7,9 +7,8 @@ use otrp_wire::response::Writer;
 use serde::Serialize;
 
 use crate::error::Error;
-use crate::pki;
-use crate::platform::{Kind, Name, Platform, Ports, Storage};
-use crate::registry::{Sd, State, Ta, Tam};
+use crate::platform::{Platform, Ports};
+use crate::registry::{Sd, State, Ta, Tam, load_chain};
 use crate::reply;
 use crate::sp_certificates::SpCertificates;
 
@@ -20,6 +19,8 @@ pub enum QueryError {
     Malformed,
     /// There is no such trusted application.
     NotFound,
+    /// There are several, and the query does not tell which is meant.
+    Ambiguous,
     /// The buffer is shorter than [`otrp_wire::limits::REPLY_LIMIT`].
     ShortBuffer,
     /// The engine or a port failed.
@@ -62,13 +63,19 @@ pub fn answer<'o, P: Platform>(
 ) -> Result<&'o [u8], QueryError> {
     let asked = TaQuery::read(query).map_err(|_| QueryError::Malformed)?;
     let (sp, ta) = (asked.sp_id.text(query), asked.ta_id.text(query));
-    let (ta, sd) = state
-        .tas()
-        .iter()
-        .filter(|known| known.id.as_str() == ta)
-        .find_map(|ta| Some((ta, state.sd(ta.sd).filter(|sd| sd.sp.as_str() == sp)?)))
-        .ok_or(QueryError::NotFound)?;
-    let tam = state.tam_numbered(sd.tam).ok_or(Error::Internal)?;
+    let mut found = state.tas().iter().filter(|known| known.id.as_str() == ta).filter_map(|ta| {
+        let sd = state.sd(ta.sd)?;
+        let tam = state.tam_numbered(sd.tam)?;
+        let is_asked_for = sd.sp.as_str() == sp
+            && asked.tam_id.as_ref().is_none_or(|id| *id == tam.id)
+            && asked.sd_name.as_ref().is_none_or(|name| *name == sd.name);
+        is_asked_for.then_some((ta, sd, tam))
+    });
+    let (ta, sd, tam) = match (found.next(), found.next()) {
+        (Some(only), None) => only,
+        (None, _) => return Err(QueryError::NotFound),
+        (Some(_), Some(_)) => return Err(QueryError::Ambiguous),
+    };
     let aik = state.aik(sd.tam, &sd.sp).ok_or(Error::Internal)?;
 
     let length = write(ports, (ta, sd, tam), out)?;
@@ -94,10 +101,13 @@ fn write<P: Platform>(
     let half = out.len() / 2;
     let (front, back) = out.split_at_mut(half);
     let (room, back) = back.split_at_mut_checked(CHAIN_BYTES_LIMIT).ok_or(Error::Internal)?;
-    let name = Name { kind: Kind::TamChain, number: tam.chain };
-    let chain = ports.storage.load(name, room).map_err(Error::Port)?.ok_or(Error::Internal)?;
-    let chain = pki::split_chain(chain).map_err(|_| Error::Internal)?;
-    let (tam_certificate, authorities) = chain.split_first().ok_or(Error::Internal)?;
+    // Where the TAM's certificates are lost, until it asks for the state again, what else is known of
+    // the application is told.
+    let chain = load_chain(&mut ports.storage, tam.chain, room)?.unwrap_or_default();
+    let (tam_certificate, authorities) = match chain.split_first() {
+        Some((leaf, authorities)) => (*leaf, authorities),
+        None => (&[][..], &[][..]),
+    };
     let certificates = SpCertificates::load(&mut ports.storage, sd, back)?;
     let signer = certificates.signer(&ta.signer).ok_or(Error::Internal)?;
     let document = Document {

@@ -30,4 +30,4 @@ pub mod trust;
 
 pub use engine::Engine;
 pub use otrp_wire::limits;
-pub use trust::Trust;
+pub use trust::{Anchor, Evicted, NamePattern, Trust};

@@ -22,7 +22,7 @@ use crate::jose::signature::{SignatureAlgorithm, signing_digest};
 use crate::jose::{self};
 use crate::pki::{self, TrustedTam};
 use crate::platform::{
-    KeyPair, Kind, Modulus, Name, OwnPublicKey, Platform, Point, Ports, Storage,
+    KeyPair, Kind, Modulus, Name, OwnPublicKey, Platform, Point, PortError, Ports, Storage,
 };
 use crate::policy::{Current, Owner};
 use crate::registry::{State, Tam};
@@ -199,7 +199,7 @@ impl<'m> Received<'m> {
             }
             true
         };
-        let tam = verify_tam::<P>(trust, now, chain)?;
+        let tam = verify_tam::<P>(trust, state, now, chain)?;
         if !signed.is_by::<P>(tam.key()) || !is_named {
             return Err(UNTRUSTED);
         }
@@ -235,11 +235,13 @@ fn signature_algorithm(protected: &[u8]) -> Result<SignatureAlgorithm, Error> {
 
 fn verify_tam<'c, P: Platform>(
     trust: &Trust,
+    state: &State,
     now: u64,
     chain: &'c ChainBuffer,
 ) -> Result<TrustedTam<'c>, Error> {
     let certificates = chain.certificates().map_err(|_| UNTRUSTED)?;
-    pki::verify_tam::<P::Rsa>(&certificates, trust.tam_anchors, now).map_err(|_| UNTRUSTED)
+    let now = |anchor: &[u8; 32]| state.time_under(anchor, now);
+    pki::verify_tam::<P::Rsa>(&certificates, trust, now).map_err(|_| UNTRUSTED)
 }
 
 /// Loads the stored chain of the TAM that a request without certificates is from: the one whose
@@ -257,7 +259,11 @@ fn load_signer<P: Platform>(
 ) -> Result<bool, Error> {
     let mut load = |tam: &Tam, chain: &mut ChainBuffer| {
         let name = Name { kind: Kind::TamChain, number: tam.chain };
-        chain.fill(|room| storage.load(name, room).map(|der| der.map(<[u8]>::len)))
+        match chain.fill(|room| storage.load(name, room).map(|der| der.map(<[u8]>::len))) {
+            // The next GetDeviceState with certificates repairs it, and until then the others are served.
+            Err(PortError::Corrupt) => Ok(false),
+            loaded => loaded,
+        }
     };
     let tams = state.tams();
     if let Some(id) = key_id {

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::image::SignedImage;
 use crate::platform::StoredTa;
 use crate::registry::{
-    Holder, Intent, NewSd, Sd, SdReference, SdUpdate, State, Ta, TaReference, Tam,
+    Holder, Intent, NewSd, Resource, Sd, SdReference, SdUpdate, State, Ta, TaReference, Tam,
 };
 use crate::revocation::UnrevokedTam;
 
@@ -96,7 +96,7 @@ impl Owner {
         if state.sds_of(self.tam).any(|sd| sd.sp == sp && sd.name == name) {
             return Err(ErrorCode::SdAlreadyExists.into());
         }
-        if !state.has_room_for_sd() {
+        if !state.has_room(Resource::Sds, self.tam) {
             return Err(ErrorCode::TeeResourceFull.into());
         }
         Ok(Authorized(NewSd { tam: self.tam, sp, name }))
@@ -156,13 +156,16 @@ impl Owner {
         Ok(Authorized(SdReference { sd: sd.number }))
     }
 
-    /// A change of a security domain's service provider and name.
+    /// A change of a security domain's service provider and name. The provider may change while no
+    /// application is in the domain: a UUID stays its provider's.
     ///
     /// # Errors
-    /// `ERR_SDNAME_ALREADY_USED`; [`Error::Internal`] for a domain that is not the TAM's.
+    /// `ERR_SD_NOT_EMPTY`, `ERR_SDNAME_ALREADY_USED`; [`Error::Internal`] for a domain that is not the
+    /// TAM's.
     pub fn sd_update(self, state: &State, update: SdUpdate) -> Result<Authorized<SdUpdate>, Error> {
-        if state.sd(update.sd).is_none_or(|sd| sd.tam != self.tam) {
-            return Err(Error::Internal);
+        let sd = state.sd(update.sd).filter(|sd| sd.tam == self.tam).ok_or(Error::Internal)?;
+        if sd.sp != update.sp && state.tas_of(sd.number).next().is_some() {
+            return Err(ErrorCode::SdNotEmpty.into());
         }
         let taken = state
             .sds_of(self.tam)
@@ -210,7 +213,7 @@ impl<'s> Target<'s> {
         if state.tas_of(sd.number).any(|ta| ta.id == id) {
             return Err(ErrorCode::TaAlreadyInstalled.into());
         }
-        if !state.has_room_for_ta() {
+        if !state.has_room(Resource::Tas, sd.tam) {
             return Err(ErrorCode::TeeResourceFull.into());
         }
         Ok(Self { sd, id, installed: None })
@@ -241,8 +244,8 @@ impl<'s> Target<'s> {
     ///
     /// # Errors
     /// `ERR_TA_INVALID` if the UUID is another application's or not the one that this name stands
-    /// for, if it was another's before it was deleted, or if the version is below the highest that
-    /// was ever installed under it; `ERR_TEE_RESOURCE_FULL`.
+    /// for, if it was another's before it was deleted, if the image keeps it free, or if the version
+    /// is below the highest that was ever installed under it; `ERR_TEE_RESOURCE_FULL`.
     pub fn with_image(
         self,
         state: &State,
@@ -251,6 +254,9 @@ impl<'s> Target<'s> {
         same_signer: bool,
     ) -> Result<Authorized<Ta>, Error> {
         let uuid = *image.uuid();
+        if state.is_reserved(&uuid) {
+            return Err(ErrorCode::TaInvalid.into());
+        }
         let lowest = match (self.installed, state.ta_under(&uuid), state.floor(&uuid)) {
             (Some(installed), ..) if installed.uuid == uuid => installed.stored.version,
             (Some(_), ..) | (None, Some(_), _) => return Err(ErrorCode::TaInvalid.into()),
@@ -261,7 +267,7 @@ impl<'s> Target<'s> {
                 }
                 floor.version
             }
-            (None, None, None) if state.has_room_for_uuid(self.sd.tam) => 0,
+            (None, None, None) if state.has_room(Resource::Uuids, self.sd.tam) => 0,
             (None, None, None) => return Err(ErrorCode::TeeResourceFull.into()),
         };
         if image.version() < lowest {

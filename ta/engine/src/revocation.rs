@@ -111,13 +111,13 @@ impl<'c> Standing<'c> {
         request: &mut Request<'_>,
         tam: TrustedTam<'c>,
         state: &State,
-        now: u64,
+        clock: u64,
     ) -> Result<Self, Error> {
         match request.name() {
             RequestName::GetDeviceState => {
-                staple::<R>(tam, &request.ocsp_responses()?, state, now).map(Self::Stapled)
+                staple::<R>(tam, &request.ocsp_responses()?, state, clock).map(Self::Stapled)
             }
-            _ => remember(tam, state, now).map(Self::Remembered),
+            _ => remember(tam, state, clock).map(Self::Remembered),
         }
     }
 
@@ -137,12 +137,13 @@ fn staple<'c, R: RsaPublic>(
     tam: TrustedTam<'c>,
     responses: &[&[u8]],
     state: &State,
-    now: u64,
+    clock: u64,
 ) -> Result<StapledTam<'c>, Error> {
+    let path = tam.path();
+    let now = state.time_under(&path.anchor_fingerprint(), clock);
     let verify = |response: &[u8], certificate: &Certificate<'_>, issuer: &Certificate<'_>| {
         pki::verify_status::<R>(response, certificate, issuer, now).map_err(|_| UNTRUSTED)
     };
-    let path = tam.path();
     let issuer = path.authorities().first().ok_or(Error::Internal)?;
     let (response, responses) = responses.split_first().ok_or(UNTRUSTED)?;
     let leaf = verify(response, path.leaf(), issuer)?;
@@ -176,7 +177,8 @@ fn staple<'c, R: RsaPublic>(
 }
 
 /// Finds what the TAM's last GetDeviceState showed, which must have come by the very same path.
-fn remember<'c>(tam: TrustedTam<'c>, state: &State, now: u64) -> Result<UnrevokedTam<'c>, Error> {
+fn remember<'c>(tam: TrustedTam<'c>, state: &State, clock: u64) -> Result<UnrevokedTam<'c>, Error> {
+    let now = state.time_under(&tam.path().anchor_fingerprint(), clock);
     let known = state.tam(tam.identity()).ok_or(UNTRUSTED)?;
     if known.chain_digest == tam.path().digest() && now < known.good_until {
         Ok(UnrevokedTam(tam))

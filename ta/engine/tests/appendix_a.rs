@@ -27,6 +27,7 @@ use openssl::x509::X509;
 use otrp_engine::jose;
 use otrp_engine::jose::content::{ContentAlgorithm, ContentKey, DataAlgorithm, DataKey};
 use otrp_engine::pki::{self, Certificate, Untrusted, check_sp_certificate, verify_tam};
+use otrp_engine::trust::{Anchor, Trust};
 use otrp_wire::base64::{Form, NotBase64, decode_array};
 use otrp_wire::envelope::{Envelope, EnvelopeError};
 use otrp_wire::id::{SdName, SpId, TaId, TamId};
@@ -332,12 +333,28 @@ fn the_signer_of_the_samples_is_not_trusted() {
         let jws = sealed(name);
         let certificate = Certificate::parse(&jws.certificate).unwrap();
         assert_eq!(certificate.public_key(), Err(pki::Error::Key), "{name}: RSA-1024");
-        let trusted = verify_tam::<OpensslRsa>(&[&jws.certificate], &[ANCHOR], WHILE_VALID);
+        let now = |_: &[u8; 32]| WHILE_VALID;
+        let trusted = verify_tam::<OpensslRsa>(&[&jws.certificate], &trust(ANCHOR), now);
         assert_eq!(trusted.err(), Some(Untrusted::UnknownIssuer), "{name}");
         // Nor is it an anchor itself.
         let itself = jws.certificate.clone().leak();
-        let trusted = verify_tam::<OpensslRsa>(&[&jws.certificate], &[itself], WHILE_VALID);
+        let trusted = verify_tam::<OpensslRsa>(&[&jws.certificate], &trust(itself), now);
         assert_eq!(trusted.err(), Some(Untrusted::Empty), "{name}");
+    }
+}
+
+/// What trusts this root.
+fn trust(root: &'static [u8]) -> Trust {
+    Trust {
+        tam_anchors: vec![Anchor::of(root)].leak(),
+        tee_anchor: &[],
+        evicted: &[],
+        reserved: &[],
+        floor_epoch: 0,
+        development: false,
+        tee_name: "",
+        rsa1_5: true,
+        built_at: 0,
     }
 }
 
@@ -527,7 +544,9 @@ fn the_signed_payloads_are_read_as_far_as_they_are_right() {
 fn assert_content(name: RequestName, text: &str, printed: &Value) -> Content {
     let content =
         Content::read(&mut text.as_bytes().to_vec(), name).unwrap_or_else(|_| panic!("{text}"));
-    assert_read(content.tam_id.as_ref(), text, &printed["tamid"]);
+    // A TAM's name is in lower case.
+    let tam_id = printed["tamid"].as_str().map(str::to_ascii_lowercase);
+    assert_eq!(content.tam_id.as_ref().map(TamId::as_str), tam_id.as_deref());
     assert_read(content.sp_id.as_ref(), text, &printed["spid"]);
     assert_read(content.sd_name.as_ref(), text, &printed["sdname"]);
     assert_read(content.ta_id.as_ref(), text, &printed["taid"]);

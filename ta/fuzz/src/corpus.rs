@@ -107,6 +107,24 @@ fn messages(inputs: &mut Vec<Input>) {
     ] {
         add("string", name, text.into());
     }
+    add(
+        "ta_query",
+        "told",
+        br#"{"TAQuery":{"tamid":"https://Tam.example","spid":"sp.example","sdname":"pay","taid":"wallet"}}"#
+            .to_vec(),
+    );
+    let root = format!(
+        "\x01# Gone\nhttps://gone.example/otrp\n1.2.3\nroot:{}\n",
+        "0123456789abcdef".repeat(4)
+    );
+    for (name, text) in [
+        ("names", NAMES),
+        ("evicted", &root),
+        ("reserved", "\x027265664a-f108-4bd7-af1c-86d044babbac\n"),
+        ("floor-epoch", "\x033\n"),
+    ] {
+        add("lists", name, text.into());
+    }
     for (name, text) in [("url", "\0-_-_AQID"), ("standard", "\x01+/+/AQ=="), ("empty", "\0")] {
         add("base64", name, text.into());
     }
@@ -117,6 +135,10 @@ fn messages(inputs: &mut Vec<Input>) {
     );
     inputs.append(&mut seen.into_inner());
 }
+
+/// A list of names with one of each kind.
+const NAMES: &str = "\0# A root's names\r\nuri:HTTPS://Tam.example/otrp/\r\ndns:tam.example\n\
+                     dns:*.tam.example\noid:1.3.6.1.4.1.99999\n";
 
 /// The bytes of a base64url text.
 fn openssl_url(text: &str) -> Vec<u8> {
@@ -237,7 +259,7 @@ const LIVES: [(&str, &[&[u8]]); 3] = [
             &[0, 0, 0, 4, 1, 0, 1],
         ],
     ),
-    // Created twice, renamed, given to another provider, kept while it is not empty, deleted with
+    // Created twice, renamed, kept from another provider and from deletion while it is not empty, deleted with
     // what is in it.
     (
         "domains",

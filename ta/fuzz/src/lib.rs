@@ -6,6 +6,7 @@
 mod corpus;
 mod credulous;
 mod image;
+mod lists;
 mod model;
 mod mutate;
 mod operations;
@@ -19,6 +20,7 @@ use arbitrary::Unstructured;
 
 pub use corpus::{Input, corpus};
 pub use image::image;
+pub use lists::lists;
 pub use operations::operations;
 pub use pki::{certificate, ocsp, path};
 pub use process::process;
@@ -42,6 +44,7 @@ pub const TARGETS: [(&str, Target); 15] = [
     ("path", path),
     ("ocsp", ocsp),
     ("image", image),
+    ("lists", lists),
     ("record", record),
     ("process", process),
     ("operations", operations),

@@ -47,6 +47,9 @@ impl Model {
             }
             Operation::UpdateSd(sp, name, new_sp, new_name, _) => {
                 let old = next.domains.remove(&(tam, sp, name)).ok_or("ERR_SD_NOT_FOUND")?;
+                if sp != new_sp && !old.is_empty() {
+                    return Err("ERR_SD_NOT_EMPTY");
+                }
                 if next.domains.insert((tam, new_sp, new_name), old).is_some() {
                     return Err("ERR_SDNAME_ALREADY_USED");
                 }

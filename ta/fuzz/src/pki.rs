@@ -12,6 +12,7 @@ use otrp_engine::pki::{
     verify_status, verify_tam,
 };
 use otrp_engine::platform::OwnPublicKey;
+use otrp_engine::trust::{Anchor, Trust};
 use otrp_sim::SimRsa;
 
 use crate::credulous::Credulous;
@@ -19,6 +20,19 @@ use crate::credulous::Credulous;
 /// The anchors of the corpus's paths, P-256 and RSA.
 pub const ANCHORS: [&[u8]; 2] =
     [include_bytes!("../anchors/p256.der"), include_bytes!("../anchors/rsa.der")];
+
+/// What trusts them.
+const TRUST: Trust = Trust {
+    tam_anchors: &[Anchor::of(ANCHORS[0]), Anchor::of(ANCHORS[1])],
+    tee_anchor: &[],
+    evicted: &[],
+    reserved: &[],
+    floor_epoch: 0,
+    development: false,
+    tee_name: "",
+    rsa1_5: true,
+    built_at: 0,
+};
 
 /// Reads a certificate, and asks it everything.
 pub fn certificate(data: &[u8]) {
@@ -70,10 +84,11 @@ pub fn path(data: &[u8]) {
     let Some((now, rest)) = time(data) else { return };
     let Ok(chain) = split_chain(rest) else { return };
     believe(rest);
-    let tam = verify_tam::<SimRsa>(&chain, &ANCHORS, now).is_ok();
-    let credulous = verify_tam::<Credulous>(&chain, &ANCHORS, now);
+    let now = |_: &[u8; 32]| now;
+    let tam = verify_tam::<SimRsa>(&chain, &TRUST, now).is_ok();
+    let credulous = verify_tam::<Credulous>(&chain, &TRUST, now);
     assert!(credulous.is_ok() || !tam, "only the signature is judged differently");
-    let any = verify_path::<Credulous>(&chain, &ANCHORS, now, Role::Tee);
+    let any = verify_path::<Credulous>(&chain, TRUST.tam_anchors, now, Role::Tee);
     assert!(any.is_ok() || credulous.is_err(), "a TAM is a party");
     let Ok(path) = any else { return };
     assert!(path.certificates().count() >= 2);

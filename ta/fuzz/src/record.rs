@@ -10,7 +10,7 @@ use otrp_sim::{
 };
 
 use crate::process::{home, installation};
-use crate::stage::Device;
+use crate::stage::{Device, stage};
 
 const RECORD: Name = Name { kind: Kind::Registry, number: 0 };
 
@@ -18,6 +18,7 @@ const RECORD: Name = Name { kind: Kind::Registry, number: 0 };
 /// something to finish.
 pub fn record(data: &[u8]) {
     let Some(first) = rewritten(data) else { return };
+    // One of version 1 is written as one of version 2, which is longer.
     if first.len() == data.len() {
         assert!(first == data, "written again, it is another record");
     }
@@ -36,7 +37,7 @@ fn rewritten(record: &[u8]) -> Option<Vec<u8>> {
         rng: SimRng::new(world.clone()),
     };
     let mut scratch = vec![0; REPLY_LIMIT];
-    let mut registry = Box::new(Registry::new());
+    let mut registry = Box::new(Registry::new(stage().trust));
     registry.open(&mut ports, &mut scratch).ok()?;
     registry.commit(&mut ports, &mut scratch).expect("what was read can be written");
     world.records.borrow_mut().remove(&RECORD)

@@ -8,7 +8,7 @@ use openssl::x509::X509;
 use otrp_engine::error::Unanswerable;
 use otrp_engine::limits::REPLY_LIMIT;
 use otrp_engine::platform::UuidBytes;
-use otrp_engine::{Engine, Trust};
+use otrp_engine::{Anchor, Engine, Trust};
 use otrp_keys::certificate::{Identity as Signer, Purpose, Template, Validity, generate_p256};
 use otrp_keys::device::Authority;
 use otrp_keys::ocsp::{Period, Statement, Status};
@@ -33,7 +33,7 @@ pub(crate) struct Stage {
     provisioned: Snapshot,
     certificate: X509,
     roots: TeeRoots,
-    trust: Trust,
+    pub(crate) trust: Trust,
 }
 
 /// The one stage of the process.
@@ -51,8 +51,11 @@ impl Stage {
         let tee_issuer = below(&tee_root, "TEE CA", Purpose::IssuingAuthority, None);
         let anchor = |signer: &Signer| -> &'static [u8] { der(&signer.certificate).leak() };
         let trust = Trust {
-            tam_anchors: vec![anchor(&root)].leak(),
+            tam_anchors: vec![Anchor::of(anchor(&root))].leak(),
             tee_anchor: anchor(&tee_root),
+            evicted: &[],
+            reserved: &[],
+            floor_epoch: 0,
             development: false,
             tee_name: TEE_NAME,
             rsa1_5: true,

@@ -3,6 +3,7 @@
 
 use otrp_wire::base64::{Form, decode, decode_array, decode_in_place};
 use otrp_wire::envelope::Envelope;
+use otrp_wire::id::{SdName, TamId};
 use otrp_wire::json::Reader;
 use otrp_wire::jwe::{EcPublicKey, Header, Jwe, WrappedKey};
 use otrp_wire::request::{Content, EncryptedTa, TaQuery, Tbs};
@@ -107,7 +108,6 @@ pub fn content(data: &[u8]) {
     let Ok(content) = Content::read(text, name) else { return };
     let json = parsed(data);
     let identifiers = [
-        (content.tam_id.as_ref().map(|id| id.as_str()), "tamid"),
         (content.sp_id.as_ref().map(|id| id.as_str()), "spid"),
         (content.sd_name.as_ref().map(|id| id.as_str()), "sdname"),
         (content.ta_id.as_ref().map(|id| id.as_str()), "taid"),
@@ -115,6 +115,7 @@ pub fn content(data: &[u8]) {
     for (identifier, member) in identifiers {
         assert_eq!(identifier, json[member].as_str(), "{member}");
     }
+    same_tam(content.tam_id.as_ref(), &json["tamid"]);
     same_optional(text, content.sp_certificate, &json["spcert"]);
     same_optional(text, content.device_id, &json["did"]);
     if let Some(changes) = &content.changes {
@@ -133,6 +134,16 @@ pub fn ta_query(data: &[u8]) {
     let json = parsed(data);
     same(text, query.sp_id, &json["TAQuery"]["spid"]);
     same(text, query.ta_id, &json["TAQuery"]["taid"]);
+    same_tam(query.tam_id.as_ref(), &json["TAQuery"]["tamid"]);
+    assert_eq!(query.sd_name.as_ref().map(SdName::as_str), json["TAQuery"]["sdname"].as_str());
+}
+
+/// A TAM's name is that of the text, but for its case.
+fn same_tam(id: Option<&TamId>, text: &Value) {
+    match (id.map(TamId::as_str), text.as_str()) {
+        (Some(id), Some(text)) => assert!(id.eq_ignore_ascii_case(text), "{id} and {text}"),
+        (id, text) => assert_eq!(id, text),
+    }
 }
 
 /// Decodes base64 over itself; the first byte chooses the form.

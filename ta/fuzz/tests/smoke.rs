@@ -70,6 +70,7 @@ smoke! {
     path: 2000
     ocsp: 2000
     image: 2000
+    lists: 20000
     record: 2000
     process: 500
     operations: 20

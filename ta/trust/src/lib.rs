@@ -11,6 +11,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub mod lists;
+
+use lists::{Evicted, Mistake, Name};
+use otrp_wire::limits::ANCHOR_LIMIT;
+use sha2::{Digest, Sha256};
+
 /// The organization in every subject of a development PKI. An anchor carries it itself, so neither a
 /// copy nor another folder or name hides it.
 pub const DEVELOPMENT_ORGANIZATION: &str = "OTrP development PKI (not for production)";
@@ -38,41 +44,76 @@ pub fn is_development(certificate: &[u8]) -> bool {
     certificate.windows(name.len()).any(|octets| octets == name)
 }
 
-/// The anchors in a folder: `tam-roots/*.der` and `tee-root.der`.
+/// What is in a folder of anchors: `tam-roots/*.der` and `tee-root.der`; the lists `tam-roots/*.ids`,
+/// `evicted.txt` and `reserved.txt`; and the number in `floor-epoch.txt`.
 #[derive(Clone, Debug)]
-pub struct Anchors {
-    tams: Vec<Anchor>,
-    tee: Anchor,
+pub struct Folder {
+    tams: Vec<TamRoot>,
+    tee: File,
+    evicted: Vec<Evicted>,
+    reserved: Vec<[u8; 16]>,
+    floor_epoch: u32,
+    /// Files that mean nothing.
+    others: Vec<PathBuf>,
+}
+
+/// A root of TAMs, and whom it speaks for; every TAM where there is no name.
+#[derive(Clone, Debug)]
+struct TamRoot {
+    certificate: File,
+    names: Vec<Name>,
 }
 
 #[derive(Clone, Debug)]
-struct Anchor {
+struct File {
     path: PathBuf,
-    der: Vec<u8>,
+    bytes: Vec<u8>,
 }
 
-impl Anchors {
-    /// Reads the anchors in `directory`, those of TAMs in the order of their names.
+impl Folder {
+    /// Reads the folder `directory`, the roots of TAMs in the order of their names.
     ///
     /// # Errors
-    /// [`Error::Read`] or [`Error::NoTamRoot`].
+    /// [`Error::Read`], [`Error::NoTamRoot`], [`Error::TooManyRoots`], [`Error::NamesWithoutRoot`],
+    /// [`Error::List`].
     pub fn read(directory: &Path) -> Result<Self, Error> {
         let folder = directory.join("tam-roots");
-        let unreadable = |source| Error::Read { path: folder.clone(), source };
-        let mut paths = Vec::new();
-        for entry in fs::read_dir(&folder).map_err(unreadable)? {
-            let path = entry.map_err(unreadable)?.path();
-            if path.extension().is_some_and(|extension| extension == "der") {
-                paths.push(path);
-            }
-        }
-        // The order of a directory is arbitrary, that of a reproducible build is not.
-        paths.sort();
-        if paths.is_empty() {
+        let (roots, rest) = with_extension(files(&folder)?, "der");
+        let (lists, mut others) = with_extension(rest, "ids");
+        if roots.is_empty() {
             return Err(Error::NoTamRoot(folder));
         }
-        let tams = paths.into_iter().map(Anchor::read).collect::<Result<_, _>>()?;
-        Ok(Self { tams, tee: Anchor::read(directory.join("tee-root.der"))? })
+        if roots.len() > ANCHOR_LIMIT {
+            return Err(Error::TooManyRoots { folder, count: roots.len() });
+        }
+        // A root whose list has another name by mistake would speak for everybody.
+        if let Some(list) = lists.iter().find(|list| !roots.contains(&list.with_extension("der"))) {
+            return Err(Error::NamesWithoutRoot(list.clone()));
+        }
+        let tams: Vec<TamRoot> = roots.into_iter().map(TamRoot::read).collect::<Result<_, _>>()?;
+        let known = ["tee-root.der", "evicted.txt", "reserved.txt", "floor-epoch.txt", "tam-roots"];
+        let is_known = |path: &PathBuf| known.iter().any(|name| path.ends_with(name));
+        others.extend(files(directory)?.into_iter().filter(|path| !is_known(path)));
+
+        let path = directory.join("evicted.txt");
+        let evicted = list(&path, lists::evicted)?.unwrap_or_default();
+        for (line, entry) in &evicted {
+            let is_evicted = |root: &TamRoot| *entry == Evicted::Root(root.digest());
+            if tams.iter().any(is_evicted) {
+                let what = "this root is in tam-roots: what it vouches for cannot be taken back from \
+                            it and given to it";
+                return Err(Error::List { path, mistake: Mistake { line: *line, what } });
+            }
+        }
+        Ok(Self {
+            tams,
+            tee: File::read(directory.join("tee-root.der"))?,
+            evicted: evicted.into_iter().map(|(_, entry)| entry).collect(),
+            reserved: list(&directory.join("reserved.txt"), lists::reserved)?.unwrap_or_default(),
+            floor_epoch: list(&directory.join("floor-epoch.txt"), lists::floor_epoch)?
+                .unwrap_or_default(),
+            others,
+        })
     }
 
     /// The files of the anchors that are a development PKI's.
@@ -80,26 +121,85 @@ impl Anchors {
     pub fn development(&self) -> Vec<PathBuf> {
         self.tams
             .iter()
+            .map(|root| &root.certificate)
             .chain([&self.tee])
-            .filter(|anchor| is_development(&anchor.der))
+            .filter(|anchor| is_development(&anchor.bytes))
             .map(|anchor| anchor.path.clone())
             .collect()
     }
+
+    /// What is allowed, and may not be what the maker wants: a sentence each.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let everybody =
+            self.tams.iter().filter(|root| self.tams.len() > 1 && root.names.is_empty());
+        let everybody = everybody.map(|root| {
+            let path = &root.certificate.path;
+            format!(
+                "{} speaks for every TAM, those of the other roots too: list its names in {}",
+                path.display(),
+                path.with_extension("ids").display()
+            )
+        });
+        let others = self.others.iter().map(|path| {
+            format!("{} is not read: no anchor and no list has such a name", path.display())
+        });
+        everybody.chain(others).collect()
+    }
 }
 
-impl Anchor {
+impl TamRoot {
+    fn read(path: PathBuf) -> Result<Self, Error> {
+        let names = list(&path.with_extension("ids"), lists::names)?.unwrap_or_default();
+        Ok(Self { certificate: File::read(path)?, names })
+    }
+
+    fn digest(&self) -> [u8; 32] {
+        Sha256::digest(&self.certificate.bytes).into()
+    }
+}
+
+impl File {
     fn read(path: PathBuf) -> Result<Self, Error> {
         match fs::read(&path) {
-            Ok(der) => Ok(Self { path, der }),
+            Ok(bytes) => Ok(Self { path, bytes }),
             Err(source) => Err(Error::Read { path, source }),
         }
+    }
+}
+
+/// What is in a folder, in the order of the names: that of a directory is arbitrary, that of a
+/// reproducible build is not.
+fn files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let unreadable = |source| Error::Read { path: folder.to_owned(), source };
+    let entries = fs::read_dir(folder).map_err(unreadable)?;
+    let paths = entries.map(|entry| entry.map(|entry| entry.path()));
+    let mut paths = paths.collect::<io::Result<Vec<_>>>().map_err(unreadable)?;
+    paths.sort();
+    Ok(paths)
+}
+
+/// Those files that have an extension, and the others.
+fn with_extension(paths: Vec<PathBuf>, extension: &str) -> (Vec<PathBuf>, Vec<PathBuf>) {
+    paths.into_iter().partition(|path| path.extension().is_some_and(|it| it == extension))
+}
+
+/// What a file says; `None` where there is none.
+fn list<T>(path: &Path, read: impl Fn(&str) -> Result<T, Mistake>) -> Result<Option<T>, Error> {
+    match fs::read_to_string(path) {
+        Ok(text) => match read(&text) {
+            Ok(list) => Ok(Some(list)),
+            Err(mistake) => Err(Error::List { path: path.to_owned(), mistake }),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(Error::Read { path: path.to_owned(), source }),
     }
 }
 
 /// A broker's anchors and choices, all of which were checked.
 #[derive(Clone, Debug)]
 pub struct Build {
-    anchors: Anchors,
+    folder: Folder,
     development: bool,
     tee_name: String,
     key_type: &'static str,
@@ -113,16 +213,16 @@ impl Build {
     ///
     /// # Errors
     /// [`Error::Development`] for anchors that [`ALLOW_DEVELOPMENT`] does not allow; the others for
-    /// what is missing or not one of the choices.
+    /// what is missing, not one of the choices, or not understood.
     pub fn read(environment: impl Fn(&str) -> Option<String>, now: u64) -> Result<Self, Error> {
         let directory = environment(DIRECTORY).ok_or(Error::NoDirectory)?;
-        let anchors = Anchors::read(Path::new(&directory))?;
-        let development = anchors.development();
+        let folder = Folder::read(Path::new(&directory))?;
+        let development = folder.development();
         if !development.is_empty() && environment(ALLOW_DEVELOPMENT).as_deref() != Some("1") {
             return Err(Error::Development(development));
         }
         Ok(Self {
-            anchors,
+            folder,
             development: !development.is_empty(),
             tee_name: environment(TEE_NAME).unwrap_or_else(|| "optee".to_owned()),
             key_type: choice(&environment, KEY_TYPE, [("p256", "P256"), ("rsa", "Rsa2048")])?,
@@ -135,18 +235,27 @@ impl Build {
     /// so the place of the anchors does not show in what is built.
     #[must_use]
     pub fn source(&self) -> String {
+        let Self { folder, development, tee_name, key_type, rsa1_5, built_at } = self;
+        let list = |entries: Vec<String>| entries.join(", ");
         let mut tams = String::new();
-        for anchor in &self.anchors.tams {
+        for root in &folder.tams {
+            let names = list(root.names.iter().map(Name::source).collect());
+            let certificate = &root.certificate.bytes;
             // Writing to a string cannot fail.
-            let _ = writeln!(tams, "        &{:?},", anchor.der);
+            let _ = writeln!(
+                tams,
+                "        otrp_engine::trust::Anchor {{ certificate: &{certificate:?}, names: &[{names}] }},"
+            );
         }
-        let Self { anchors, development, tee_name, key_type, rsa1_5, built_at } = self;
         format!(
             "/// What this broker trusts, from its build.
 pub const TRUST: otrp_engine::trust::Trust = otrp_engine::trust::Trust {{
     tam_anchors: &[
 {tams}    ],
     tee_anchor: &{tee:?},
+    evicted: &[{evicted}],
+    reserved: &{reserved:?},
+    floor_epoch: {floor_epoch},
     development: {development},
     tee_name: {tee_name:?},
     rsa1_5: {rsa1_5},
@@ -155,7 +264,10 @@ pub const TRUST: otrp_engine::trust::Trust = otrp_engine::trust::Trust {{
 /// What kind of key pairs this broker makes, from its build.
 pub const KEY_TYPE: otrp_engine::platform::KeyType = otrp_engine::platform::KeyType::{key_type};
 ",
-            tee = anchors.tee.der,
+            tee = folder.tee.bytes,
+            evicted = list(folder.evicted.iter().map(Evicted::source).collect()),
+            reserved = folder.reserved,
+            floor_epoch = folder.floor_epoch,
         )
     }
 }
@@ -190,6 +302,22 @@ pub enum Error {
     NoDirectory,
     /// The folder has no anchor for TAMs.
     NoTamRoot(PathBuf),
+    /// The folder has more anchors for TAMs than a device keeps times for.
+    TooManyRoots {
+        /// The folder.
+        folder: PathBuf,
+        /// How many.
+        count: usize,
+    },
+    /// A list of names without the root that it is for.
+    NamesWithoutRoot(PathBuf),
+    /// A line of a list is not understood.
+    List {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        mistake: Mistake,
+    },
     /// A file could not be read.
     Read {
         /// The file or folder.
@@ -225,6 +353,20 @@ impl fmt::Display for Error {
                 "set {DIRECTORY} to the folder with tam-roots/*.der and tee-root.der (see keys/)"
             ),
             Self::NoTamRoot(folder) => write!(formatter, "no .der file in {}", folder.display()),
+            Self::TooManyRoots { folder, count } => write!(
+                formatter,
+                "{count} .der files in {}: a device can have {ANCHOR_LIMIT} roots of TAMs",
+                folder.display()
+            ),
+            Self::NamesWithoutRoot(list) => write!(
+                formatter,
+                "{} is for no root: there is no {}",
+                list.display(),
+                list.with_extension("der").display()
+            ),
+            Self::List { path, mistake: Mistake { line, what } } => {
+                write!(formatter, "{}, line {line}: {what}", path.display())
+            }
             Self::Read { path, source } => {
                 write!(formatter, "cannot read {}: {source}", path.display())
             }

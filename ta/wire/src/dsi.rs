@@ -20,7 +20,7 @@ pub struct Dsi<T> {
 
 /// The state of a TEE.
 #[derive(Serialize)]
-pub struct Tee<'a, C, S, K> {
+pub struct Tee<'a, G, C, S, K> {
     /// Its name, that a request's `tee` repeats.
     pub name: &'a str,
     /// Its version.
@@ -29,8 +29,8 @@ pub struct Tee<'a, C, S, K> {
     pub cert: Base64<'a>,
     /// The certificates above it, an array up to the root.
     pub cacert: C,
-    /// A number that never comes twice for a TAM, so that a DSI hash names one state.
-    pub generation: Text<u64>,
+    /// A text that never comes twice for a TAM, so that a DSI hash names one state.
+    pub generation: G,
     /// The security domains of the TAM that asks.
     pub sdlist: SdList<S>,
     /// The attestation keys of its service providers.

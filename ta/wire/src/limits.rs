@@ -20,9 +20,18 @@ pub const TAM_LIMIT: usize = 16;
 /// and owner, those of deleted ones. They are never forgotten: whoever got a UUID that was
 /// another's could read what its application left in secure storage.
 pub const UUID_LIMIT: usize = 256;
-/// UUIDs that each of [`TAM_LIMIT`] TAMs can count on, however many the others use; what is left of
-/// [`UUID_LIMIT`] is for those that come first.
+/// Security domains that each of [`TAM_LIMIT`] TAMs can count on, however many the others use: one, without
+/// which a TAM can do nothing. What is left of [`SD_LIMIT`] is for those that come first.
+pub const SD_SHARE: usize = 1;
+/// Installed trusted applications that each TAM can count on: those of a small service provider. What
+/// is left of [`TA_LIMIT`] is for those that come first.
+pub const TA_SHARE: usize = 4;
+/// UUIDs that each TAM can count on: twice [`TA_SHARE`], so that each application can be replaced by
+/// one under another UUID. What is left of [`UUID_LIMIT`] is for those that come first.
 pub const UUID_SHARE: usize = 8;
+/// Most roots that TAM certificates may lead to: a few operators, each with an old and a new root.
+/// The device keeps a time for each.
+pub const ANCHOR_LIMIT: usize = 8;
 /// Most certificates of the service provider in one security domain.
 pub const SP_CERTIFICATE_LIMIT: usize = 4;
 /// Most certificates that a security domain accepts no more although applications are installed

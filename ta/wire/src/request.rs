@@ -265,13 +265,19 @@ impl Changes {
     }
 }
 
-/// The local question `{"TAQuery":{"spid","taid"}}` (OTrP draft, section 6.4.2).
-#[derive(Clone, Copy, Debug)]
+/// The local question `{"TAQuery":{"spid","taid"}}` (OTrP draft, section 6.4.2), where `tamid` and
+/// `sdname` may tell which of several is meant: service providers of two TAMs may have one name, and
+/// a provider's domains may each hold an application of one name.
+#[derive(Clone, Debug)]
 pub struct TaQuery {
     /// `spid`.
     pub sp_id: Span,
     /// `taid`.
     pub ta_id: Span,
+    /// `tamid`.
+    pub tam_id: Option<TamId>,
+    /// `sdname`.
+    pub sd_name: Option<SdName>,
 }
 
 impl TaQuery {
@@ -281,6 +287,7 @@ impl TaQuery {
     /// [`Malformed`].
     pub fn read(text: &mut [u8]) -> Result<Self, Malformed> {
         let (mut sp_id, mut ta_id, mut query) = (None, None, None);
+        let (mut tam_id, mut sd_name) = (None, None);
         let mut reader = Reader::new(text);
         reader.object(|reader, key| {
             if key != "TAQuery" {
@@ -289,12 +296,15 @@ impl TaQuery {
             reader.object(|reader, key| match key {
                 "spid" => set(&mut sp_id, reader.string()?),
                 "taid" => set(&mut ta_id, reader.string()?),
+                "tamid" => set(&mut tam_id, identifier(reader, TamId::new)?),
+                "sdname" => set(&mut sd_name, identifier(reader, SdName::new)?),
                 _ => Err(Malformed),
             })?;
             set(&mut query, ())
         })?;
         reader.end()?;
-        Ok(Self { sp_id: sp_id.ok_or(Malformed)?, ta_id: ta_id.ok_or(Malformed)? })
+        let (sp_id, ta_id) = (sp_id.ok_or(Malformed)?, ta_id.ok_or(Malformed)?);
+        Ok(Self { sp_id, ta_id, tam_id, sd_name })
     }
 }
 
@@ -507,8 +517,19 @@ mod tests {
         let text = &mut br#"{"TAQuery":{"spid":"s\u0070","\u0074aid":"ta"}}"#.to_vec();
         let query = TaQuery::read(text).unwrap();
         assert_eq!((query.sp_id.text(text), query.ta_id.text(text)), ("sp", "ta"));
-        for text in [r#"{"TAQuery":{"spid":"sp"}}"#, r#"{"Query":{"spid":"sp","taid":"ta"}}"#, "{}"]
-        {
+        assert!(query.tam_id.is_none() && query.sd_name.is_none());
+        let text = &mut br#"{"TAQuery":{"tamid":"TAM.example","spid":"sp","sdname":"sd","taid":"ta"}}"#.to_vec();
+        let query = TaQuery::read(text).unwrap();
+        assert_eq!((query.sp_id.text(text), query.ta_id.text(text)), ("sp", "ta"));
+        assert_eq!((query.tam_id, query.sd_name), (TamId::new("tam.example"), SdName::new("sd")));
+        for text in [
+            r#"{"TAQuery":{"spid":"sp"}}"#,
+            r#"{"Query":{"spid":"sp","taid":"ta"}}"#,
+            "{}",
+            r#"{"TAQuery":{"spid":"sp","taid":"ta","tamid":"t","tamid":"t"}}"#,
+            r#"{"TAQuery":{"spid":"sp","taid":"ta","sdname":""}}"#,
+            r#"{"TAQuery":{"spid":"sp","taid":"ta","tee":"t"}}"#,
+        ] {
             assert!(TaQuery::read(&mut text.as_bytes().to_vec()).is_err(), "{text}");
         }
     }

@@ -13,7 +13,7 @@ use otrp_engine::error::Unanswerable;
 use otrp_engine::limits::REPLY_LIMIT;
 use otrp_engine::personalization::PersonalizationError;
 use otrp_engine::platform::{Kind, Name, Platform, UuidBytes};
-use otrp_engine::{Engine, Trust};
+use otrp_engine::{Anchor, Engine, Trust};
 use otrp_keys::certificate::Identity as Signer;
 use otrp_keys::device::Authority;
 use otrp_keys::ocsp::{Period, Statement, Status};
@@ -109,8 +109,11 @@ impl Pki {
             sp_ec: signer("sp-ec"),
             tee_authority: Authority::read(&folder.join("tee-ca")).unwrap(),
             trust: Trust {
-                tam_anchors: vec![leak(&tam_root.certificate)].leak(),
+                tam_anchors: vec![Anchor::of(leak(&tam_root.certificate))].leak(),
                 tee_anchor: leak(&tee_root),
+                evicted: &[],
+                reserved: &[],
+                floor_epoch: 0,
                 development: true,
                 tee_name: TEE_NAME,
                 rsa1_5: true,

@@ -135,7 +135,7 @@ impl Base {
                     add: vec![&home.rsa_certificate],
                     ..SdChanges::default()
                 };
-                Command::UpdateSd { spid: SP, name: DOMAIN, changes }
+                Command::UpdateSd { spid: SP, name: EMPTY_DOMAIN, changes }
             }
             Self::DeleteSd => Command::DeleteSd { spid: None, name: DOMAIN, delete_tas: true },
             Self::InstallTa => {

@@ -15,13 +15,13 @@ use otrp_engine::image::ELF_LIMIT;
 use otrp_engine::information::QueryError;
 use otrp_engine::limits::{
     CERTIFICATE_LIMIT, CHAIN_BYTES_LIMIT, CHAIN_LIMIT, MESSAGE_LIMIT, NAME_LIMIT,
-    PERSONALIZATION_LIMIT, REPLY_LIMIT, RETIRED_CERTIFICATE_LIMIT, SD_LIMIT, SP_CERTIFICATE_LIMIT,
-    TA_LIMIT, TAM_ID_LIMIT, TAM_LIMIT, TEE_CHAIN_BYTES_LIMIT, TRANSACTION_ID_LIMIT, UUID_LIMIT,
-    UUID_SHARE,
+    PERSONALIZATION_LIMIT, REPLY_LIMIT, RETIRED_CERTIFICATE_LIMIT, SD_LIMIT, SD_SHARE,
+    SP_CERTIFICATE_LIMIT, TA_LIMIT, TA_SHARE, TAM_ID_LIMIT, TAM_LIMIT, TEE_CHAIN_BYTES_LIMIT,
+    TRANSACTION_ID_LIMIT, UUID_LIMIT, UUID_SHARE,
 };
 use otrp_engine::personalization::PersonalizationError;
 use otrp_engine::platform::{KeyType, Kind};
-use otrp_engine::{Engine, Trust};
+use otrp_engine::{Anchor, Engine, Trust};
 use otrp_keys::certificate::{Identity as Signer, Purpose, Template, Validity, generate_p256};
 use otrp_keys::{Uuid, image};
 use otrp_sim::Snapshot;
@@ -36,8 +36,12 @@ use crate::bench::{Device, der, elf, pki, signed, stapled, stapled_below_authori
 
 const FULL: &str = "ERR_TEE_RESOURCE_FULL";
 
+/// Most security domains and trusted applications of one TAM: all but the shares of the others.
+const MOST_SDS: usize = SD_LIMIT - (TAM_LIMIT - 1) * SD_SHARE;
+const MOST_TAS: usize = TA_LIMIT - (TAM_LIMIT - 1) * TA_SHARE;
+
 /// A TAM under the issuing CA, for a new key.
-fn tam(id: &str) -> Identity {
+pub fn tam(id: &str) -> Identity {
     let key = generate_p256().unwrap();
     let leaf = template("A TAM of a test", Purpose::Party, Some(id));
     let mut chain = pki().tam.chain().to_vec();
@@ -56,7 +60,7 @@ fn long(number: usize) -> String {
 }
 
 /// The UUID of a number.
-fn numbered(number: usize) -> [u8; 16] {
+pub fn numbered(number: usize) -> [u8; 16] {
     u128::try_from(number + 1).unwrap().to_be_bytes()
 }
 
@@ -90,7 +94,7 @@ impl<'t> Session<'t> {
     }
 }
 
-fn install<'a>(spid: &'a str, domain: &'a str, taid: &'a str, image: &'a [u8]) -> Command<'a> {
+pub fn install<'a>(spid: &'a str, domain: &'a str, taid: &'a str, image: &'a [u8]) -> Command<'a> {
     Command::InstallTa(Application {
         spid,
         domain,
@@ -117,32 +121,32 @@ fn fill(keys: KeyType) {
     let tam = tam(&id);
     let mut session = Session::begin(&tam);
     let certificate = der(&pki().sp_ec.certificate);
-    let names: Vec<String> = (0..=TA_LIMIT.max(SD_LIMIT)).map(long).collect();
-    for name in &names[..SD_LIMIT] {
+    let names: Vec<String> = (0..=MOST_TAS.max(MOST_SDS)).map(long).collect();
+    for name in &names[..MOST_SDS] {
         session.pass(Command::CreateSd { spid: name, name, certificate: &certificate });
     }
-    let name = &names[SD_LIMIT];
+    let name = &names[MOST_SDS];
     let create = Command::CreateSd { spid: name, name, certificate: &certificate };
     session.refuse(create, FULL);
 
-    for (number, name) in names[..TA_LIMIT].iter().enumerate() {
-        let domain = &names[number % SD_LIMIT];
+    for (number, name) in names[..MOST_TAS].iter().enumerate() {
+        let domain = &names[number % MOST_SDS];
         let image = signed(&pki().sp_ec, numbered(number), 1);
         session.pass(install(domain, domain, name, &image));
     }
-    let image = signed(&pki().sp_ec, numbered(TA_LIMIT), 1);
-    session.refuse(install(&names[0], &names[0], &names[TA_LIMIT], &image), FULL);
+    let image = signed(&pki().sp_ec, numbered(MOST_TAS), 1);
+    session.refuse(install(&names[0], &names[0], &names[MOST_TAS], &image), FULL);
 
     // The keys that are to be last.
     session.device.world.key_type.set(keys);
     let renew = || SdChanges { renew_attestation_key: true, ..SdChanges::default() };
-    for name in &names[..SD_LIMIT] {
+    for name in &names[..MOST_SDS] {
         session.pass(Command::UpdateSd { spid: name, name, changes: renew() });
     }
 
     let tee = &session.state.dsi.tee;
-    assert_eq!((tee.sdlist.sd.len(), tee.teeaiklist.len()), (SD_LIMIT, SD_LIMIT));
-    assert_eq!(tee.sdlist.sd.iter().map(|sd| sd.talist.len()).sum::<usize>(), TA_LIMIT);
+    assert_eq!((tee.sdlist.sd.len(), tee.teeaiklist.len()), (MOST_SDS, MOST_SDS));
+    assert_eq!(tee.sdlist.sd.iter().map(|sd| sd.talist.len()).sum::<usize>(), MOST_TAS);
     // The last states came with commands; one that is asked for is as large.
     let question = || {
         let (rid, tid) = ("r".repeat(TRANSACTION_ID_LIMIT), "t".repeat(TRANSACTION_ID_LIMIT));
@@ -175,7 +179,7 @@ fn all_applications_in_one_domain_are_deleted_at_once() {
     let mut session = Session::begin(&pki().tam);
     let certificate = der(&pki().sp_ec.certificate);
     session.pass(Command::CreateSd { spid: "sp", name: "domain", certificate: &certificate });
-    for number in 0..TA_LIMIT {
+    for number in 0..MOST_TAS {
         let image = signed(&pki().sp_ec, numbered(number), 1);
         session.pass(Command::InstallTa(Application {
             spid: "sp",
@@ -186,7 +190,7 @@ fn all_applications_in_one_domain_are_deleted_at_once() {
             personalization: Some(b"data"),
         }));
     }
-    assert_eq!(session.device.records(Kind::Personalization).len(), TA_LIMIT);
+    assert_eq!(session.device.records(Kind::Personalization).len(), MOST_TAS);
     session.pass(Command::DeleteSd { spid: None, name: "domain", delete_tas: true });
     assert!(session.device.world.images.borrow().is_empty());
     for kind in [Kind::Personalization, Kind::SpCertificates, Kind::Aik] {
@@ -195,7 +199,7 @@ fn all_applications_in_one_domain_are_deleted_at_once() {
 }
 
 /// Lets a TAM have a UUID remembered: installs an application and deletes it.
-fn use_up(device: &mut Device, tam: &Identity, number: usize) -> Result<(), String> {
+pub fn use_up(device: &mut Device, tam: &Identity, number: usize) -> Result<(), String> {
     let image = signed(&pki().sp_ec, numbered(number), 7);
     let target = Target::from(&device.state(tam));
     device.try_to(tam, Builder::command(tam, &target, install("sp", "domain", "ta", &image)))?;
@@ -225,20 +229,22 @@ fn uuids_are_remembered_and_shared_out() {
     assert_eq!(device.fail(greedy, request), "ERR_TA_INVALID");
     assert_eq!(use_up(&mut device, greedy, 0), Ok(()));
 
-    // It goes, and gives way to others. What it used counts still, but each of them has its share.
+    // It goes. What it used counts still, and so it gives way to nobody: that would make no room.
     device.carry_out(greedy, DELETE);
     let tams: Vec<Identity> =
         (0..TAM_LIMIT).map(|number| tam(&format!("https://{number}.example"))).collect();
     for tam in &tams {
         device.state(tam);
     }
-    let question = Builder::device_state(greedy).signer(SignerHeader::KeyId).build().unwrap();
-    let refused = device.refusal(&question.message);
+    device.ask(greedy, Builder::device_state(greedy).signer(SignerHeader::KeyId));
+    let gone = Builder::device_state(&tams[0]).signer(SignerHeader::KeyId).build().unwrap();
+    let refused = device.refusal(&gone.message);
     assert_eq!(refused.code.as_deref(), Some("ERR_TAM_NOT_TRUSTED"));
+    // Each of the others has its share.
     let numbers: Vec<usize> = (most..UUID_LIMIT).collect();
     let shares = numbers.chunks_exact(UUID_SHARE);
     assert_eq!(shares.len(), TAM_LIMIT - 1);
-    for (tam, share) in tams.iter().zip(shares) {
+    for (tam, share) in tams[1..].iter().zip(shares) {
         device.carry_out(tam, create.clone());
         for number in share {
             assert_eq!(use_up(&mut device, tam, *number), Ok(()), "{}", tam.tam_id());
@@ -246,10 +252,11 @@ fn uuids_are_remembered_and_shared_out() {
         assert_eq!(use_up(&mut device, tam, UUID_LIMIT), Err(FULL.into()), "{}", tam.tam_id());
         device.carry_out(tam, DELETE);
     }
-    // A device that meets more TAMs in its life than it has shares for is full then.
-    let late = &tams[TAM_LIMIT - 1];
-    device.carry_out(late, create.clone());
-    assert_eq!(use_up(&mut device, late, UUID_LIMIT), Err(FULL.into()));
+    // A device that has nothing left for the share of one more TAM takes in none.
+    let before = device.world.snapshot();
+    let question = Builder::device_state(&tams[0]).build().unwrap();
+    assert_eq!(device.refusal(&question.message).code.as_deref(), Some(FULL));
+    assert!(device.world.snapshot() == before);
     // Whoever comes back is who it was.
     device.carry_out(greedy, create);
     assert_eq!(use_up(&mut device, greedy, 0), Ok(()));
@@ -599,7 +606,7 @@ fn a_chain_of_large_rsa_keys_fits() {
     let tam = stapled(Identity::new(key, chain, None).unwrap(), &issuers);
 
     let mut device = Device::provisioned();
-    let trust = Trust { tam_anchors: vec![anchor].leak(), ..pki().trust };
+    let trust = Trust { tam_anchors: vec![Anchor::of(anchor)].leak(), ..pki().trust };
     device.engine = device.world.boot(trust);
     device.state(&tam);
     device.ask(&tam, Builder::device_state(&tam).signer(SignerHeader::KeyId));

@@ -27,5 +27,6 @@ mod replay;
 mod rsa;
 mod samples;
 mod secrets;
+mod tams;
 mod theft;
 mod update;

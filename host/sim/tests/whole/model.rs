@@ -114,8 +114,8 @@ impl Model {
                     domain.retire(hash)?;
                 }
                 let sp = changes.new_spid.unwrap_or(spid);
-                for ta in domain.applications.values() {
-                    next.uuids.insert(ta.uuid, (id.into(), sp.into(), ta.version));
+                if sp != *spid && !domain.applications.is_empty() {
+                    return None;
                 }
                 let sd = changes.new_name.unwrap_or(sd);
                 if next.domains.insert(name(sp, sd), domain).is_some() {

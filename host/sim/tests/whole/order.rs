@@ -153,7 +153,7 @@ fn checks(case: Case) -> Vec<Check> {
         Base::UpdateSd => checks.extend::<[Check; 4]>([
             no_sd,
             ("new name", Sealed("ERR_SDNAME_ALREADY_USED"), |parts| {
-                parts.changes("newsdname", EMPTY_DOMAIN.into());
+                parts.changes("newsdname", DOMAIN.into());
                 parts.changes("newspid", SP.into());
             }),
             ("new certificate", Sealed("ERR_SPCERT_INVALID"), |parts| {

@@ -26,6 +26,9 @@ use crate::bench::{
 use crate::home::*;
 use crate::model::{Model, Seen, ask, look, public};
 
+/// A provider that has nothing at home.
+const NEW_SP: &str = "new.example";
+
 /// A request of a TAM, and what it does to what a device holds.
 #[derive(Clone)]
 pub struct Step {
@@ -81,7 +84,7 @@ fn steps(target: &Target, other_target: &Target) -> Vec<Step> {
         ("a domain", Base::CreateSd.command()),
         (
             "a domain of a new provider",
-            Command::CreateSd { spid: "new.example", name: "new", certificate: &home.certificate },
+            Command::CreateSd { spid: NEW_SP, name: "new", certificate: &home.certificate },
         ),
         ("a domain gets another provider and signer", Base::UpdateSd.command()),
         ("a name", update(SdChanges { new_name: Some("renamed"), ..changes.clone() })),
@@ -125,6 +128,8 @@ fn steps(target: &Target, other_target: &Target) -> Vec<Step> {
     .map(|(what, command)| Step::command(what, tam, target, command))
     .collect();
     let moved = SdChanges { new_spid: Some("moved.example"), ..changes };
+    let command = Command::UpdateSd { spid: NEW_SP, name: "new", changes: moved.clone() };
+    steps.push(Step::command("the last domain of a provider moves", tam, target, command));
     steps.extend(
         [
             (
@@ -132,7 +137,7 @@ fn steps(target: &Target, other_target: &Target) -> Vec<Step> {
                 Command::DeleteSd { spid: None, name: OTHER_DOMAIN, delete_tas: true },
             ),
             (
-                "another TAM's last domain of a provider moves",
+                "another TAM's domain with an application moves",
                 Command::UpdateSd { spid: OTHER_SP, name: OTHER_DOMAIN, changes: moved },
             ),
             (
@@ -719,13 +724,12 @@ fn keys_on_a_curve_need_no_reserve() {
 
 #[test]
 fn updating_a_domain() {
-    for what in [
-        "a domain gets another provider and signer",
-        "a name",
-        "another TAM's last domain of a provider moves",
-    ] {
+    for what in ["a domain gets another provider and signer", "a name"] {
         assert_survives(&Case::at_home(what));
     }
+    let certificate = &home().certificate;
+    let create = Command::CreateSd { spid: NEW_SP, name: "new", certificate };
+    assert_survives(&Case::after(create, "the last domain of a provider moves"));
 }
 
 #[test]
@@ -820,16 +824,25 @@ fn every_request_after_every_fault_of_every_request() {
 /// restart, and after an error also without.
 fn with_each_fault(
     before: &Snapshot,
+    happen: impl FnMut(&mut Device),
+    check: impl FnMut(&mut Device),
+) {
+    with_each_fault_on(|| Device::from(before), happen, check);
+}
+
+/// The same with a device that is made each time.
+pub fn with_each_fault_on(
+    make: impl Fn() -> Device,
     mut happen: impl FnMut(&mut Device),
     mut check: impl FnMut(&mut Device),
 ) {
-    let mut device = Device::from(before);
+    let mut device = make();
     happen(&mut device);
     let operations = device.world.faults.operations();
     check(&mut device);
     for (index, operation) in operations.into_iter().enumerate() {
         for (moment, fault) in faults_of(operation) {
-            let mut device = Device::from(before);
+            let mut device = make();
             device.world.faults.plan(index, moment, fault);
             let done = cut_short(|| happen(&mut device));
             device.world.faults.clear();
@@ -838,6 +851,31 @@ fn with_each_fault(
             }
             device.reboot();
             check(&mut device);
+        }
+    }
+}
+
+/// Lets something happen to a device that stores `before`, with a power cut at each operation, and
+/// again on what each cut left, `depth` times; then looks at each device with its power back.
+pub fn with_cuts_in_cuts(
+    before: &Snapshot,
+    make: &dyn Fn(&Snapshot) -> Device,
+    happen: &dyn Fn(&mut Device),
+    depth: usize,
+    check: &mut dyn FnMut(&mut Device),
+) {
+    let mut device = make(before);
+    happen(&mut device);
+    for (index, _) in device.world.faults.operations().into_iter().enumerate() {
+        for moment in [Moment::Before, Moment::After] {
+            let mut device = make(before);
+            device.world.faults.plan(index, moment, Fault::Cut);
+            assert!(cut_short(|| happen(&mut device)).is_none());
+            let left = device.world.snapshot();
+            check(&mut make(&left));
+            if depth > 1 {
+                with_cuts_in_cuts(&left, make, happen, depth - 1, check);
+            }
         }
     }
 }

@@ -608,6 +608,16 @@ fn commands_that_make_no_sense_here() {
             "ERR_SDNAME_ALREADY_USED",
             rename(DOMAIN, SP, Some(EMPTY_DOMAIN), None),
         ),
+        (
+            "another provider for what is installed",
+            "ERR_SD_NOT_EMPTY",
+            rename(DOMAIN, SP, None, Some("nobody")),
+        ),
+        (
+            "another provider and name for what is installed",
+            "ERR_SD_NOT_EMPTY",
+            rename(DOMAIN, SP, Some("new"), Some(OTHER_SP)),
+        ),
         ("a domain that is not there", SD_NOT_FOUND, rename("nowhere", SP, Some("x"), None)),
         ("a provider that is not there", SD_NOT_FOUND, rename(DOMAIN, "nobody", Some("x"), None)),
         ("a certificate that is not there", "ERR_SPCERT_INVALID", remove(some_hash)),

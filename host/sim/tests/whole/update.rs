@@ -132,24 +132,37 @@ fn a_domain_gets_a_new_name() {
 fn a_domain_gets_a_new_provider_with_a_key_of_its_own() {
     let mut device = device();
     let changes = SdChanges { new_spid: Some(OTHER_SP), ..SdChanges::default() };
+    // While an application is in it, it stays with its provider, whose the application's UUID is.
+    let tam = &pki().tam;
+    let target = Target::from(&device.state(tam));
+    let before = device.world.snapshot();
+    for new_name in [None, Some("third")] {
+        let changes = SdChanges { new_name, ..changes.clone() };
+        let command = Command::UpdateSd { spid: SP, name: "first", changes };
+        assert_eq!(device.fail(tam, Builder::command(tam, &target, command)), "ERR_SD_NOT_EMPTY");
+        assert!(device.world.snapshot() == before);
+    }
+    device.carry_out(tam, Command::DeleteTa { spid: None, name: "first", taid: TA });
+
     let passed = update(&mut device, SP, "first", changes.clone());
     let key = passed.attestation_key.expect("a new provider gets a key");
     let state = passed.state.unwrap();
-    let expected = changed(
-        ["loyalty.example/first: com.example.wallet", "acme-bank.example/second: "],
-        &[SP, OTHER_SP],
-    );
+    let expected =
+        changed(["loyalty.example/first: ", "acme-bank.example/second: "], &[SP, OTHER_SP]);
     assert_eq!(shape(&state), expected);
     assert_eq!(state.attestation_key(OTHER_SP).unwrap().spaik, key);
     assert_eq!(device.records(Kind::Aik).len(), 2);
     assert_eq!(install(&mut device, OTHER_SP, "first", "x", 2), Ok(()));
+    // The UUID that was deleted there stays the old provider's.
+    assert_eq!(install(&mut device, OTHER_SP, "first", "y", 1), Err("ERR_TA_INVALID".into()));
+    assert_eq!(install(&mut device, SP, "second", TA, 1), Ok(()));
+    device.carry_out(tam, Command::DeleteTa { spid: None, name: "second", taid: TA });
 
-    // The application answers under its new provider only.
+    // An application answers under its provider only.
     let public = state.attestation_key(OTHER_SP).unwrap().public_key().unwrap();
-    let answer =
-        device.engine.ta_information(&mut ta_query(OTHER_SP, TA), &mut device.reply).unwrap();
+    let answer = device.engine.ta_information(&mut ta_query(OTHER_SP, "x"), &mut device.reply).unwrap();
     assert_eq!(TaInformation::verify(answer, &public).unwrap().spid, OTHER_SP);
-    let answer = device.engine.ta_information(&mut ta_query(SP, TA), &mut device.reply);
+    let answer = device.engine.ta_information(&mut ta_query(SP, "x"), &mut device.reply);
     assert_eq!(answer, Err(QueryError::NotFound));
 
     // A provider that has a key keeps it, and the one without a domain loses its own.
@@ -184,7 +197,7 @@ fn a_key_is_renewed() {
 
     // Provider and key change in one request.
     let changes = SdChanges { new_spid: Some(OTHER_SP), ..changes };
-    let passed = update(&mut device, SP, "first", changes);
+    let passed = update(&mut device, SP, "second", changes);
     let state = passed.state.unwrap();
     assert_eq!(state.attestation_key(OTHER_SP).unwrap().spaik, passed.attestation_key.unwrap());
     assert_eq!(state.attestation_key(SP).unwrap().spaik, key);
@@ -194,22 +207,22 @@ fn a_key_is_renewed() {
 fn names_are_taken_within_a_provider() {
     let mut device = device();
     let tam = &pki().tam;
-    create(&mut device, OTHER_SP, "first");
+    create(&mut device, OTHER_SP, "second");
     let snapshot = device.world.snapshot();
     let used = Some("ERR_SDNAME_ALREADY_USED");
     let rows = [
-        (Some("second"), None, used),
-        (Some("second"), Some(SP), used),
+        (Some("first"), None, used),
+        (Some("first"), Some(SP), used),
         (None, Some(OTHER_SP), used),
-        (Some("first"), Some(OTHER_SP), used),
+        (Some("second"), Some(OTHER_SP), used),
         // Each would be taken alone, and both together are free.
-        (Some("second"), Some(OTHER_SP), None),
+        (Some("first"), Some(OTHER_SP), None),
         (Some("third"), Some(OTHER_SP), None),
-        (Some("second"), Some("nobody.example"), None),
+        (Some("first"), Some("nobody.example"), None),
         // What a domain has it may get again.
-        (Some("first"), None, None),
+        (Some("second"), None, None),
         (None, Some(SP), None),
-        (Some("first"), Some(SP), None),
+        (Some("second"), Some(SP), None),
         (None, None, None),
     ];
     for (new_name, new_spid, refusal) in rows {
@@ -218,7 +231,7 @@ fn names_are_taken_within_a_provider() {
         let target = Target::from(&device.state(tam));
         let before = device.world.snapshot();
         let changes = SdChanges { new_name, new_spid, ..SdChanges::default() };
-        let command = Command::UpdateSd { spid: SP, name: "first", changes };
+        let command = Command::UpdateSd { spid: SP, name: "second", changes };
         let request = Builder::command(tam, &target, command);
         if let Some(code) = refusal {
             assert_eq!(device.fail(tam, request), code, "{what}");
@@ -228,10 +241,10 @@ fn names_are_taken_within_a_provider() {
         let passed = device.pass(tam, request);
         // Only a provider that is new here gets a key.
         assert_eq!(passed.attestation_key.is_some(), new_spid == Some("nobody.example"), "{what}");
-        let (spid, name) = (new_spid.unwrap_or(SP), new_name.unwrap_or("first"));
+        let (spid, name) = (new_spid.unwrap_or(SP), new_name.unwrap_or("second"));
         let (domains, _) = shape(passed.state.as_ref().unwrap());
-        assert_eq!(domains[0], format!("{spid}/{name}: {TA}"), "{what}");
-        assert_eq!(domains[1..], ["acme-bank.example/second: ", "loyalty.example/first: "]);
+        assert_eq!(domains[0], format!("{SP}/first: {TA}"));
+        assert_eq!(domains[1..], [format!("{spid}/{name}: "), format!("{OTHER_SP}/second: ")]);
     }
 }
 
@@ -489,15 +502,13 @@ fn a_deleted_uuid_stays_its_owners() {
     device.carry_out(tam, create(SP, "elsewhere"));
     assert_eq!(try_to_install(&mut device, tam, SP, "elsewhere"), Ok(()));
 
-    // A domain takes what is installed in it to its new provider, whose it is from then on; and
-    // it is no different when the whole domain is deleted.
+    // A domain that gets another provider does not take along what was deleted in it.
+    device.carry_out(tam, Command::DeleteTa { spid: None, name: "elsewhere", taid: "again" });
     let changes = SdChanges { new_spid: Some(OTHER_SP), ..SdChanges::default() };
     update(&mut device, SP, "elsewhere", changes);
-    device.carry_out(tam, Command::DeleteSd { spid: None, name: "elsewhere", delete_tas: true });
+    assert_eq!(try_to_install(&mut device, tam, OTHER_SP, "elsewhere"), refused);
     device.carry_out(tam, create(SP, "first"));
-    device.carry_out(tam, create(OTHER_SP, "third"));
-    assert_eq!(try_to_install(&mut device, tam, SP, "first"), refused);
-    assert_eq!(try_to_install(&mut device, tam, OTHER_SP, "third"), Ok(()));
+    assert_eq!(try_to_install(&mut device, tam, SP, "first"), Ok(()));
 }
 
 #[test]

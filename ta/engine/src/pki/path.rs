@@ -12,6 +12,7 @@ use super::certificate::ANY_EXTENDED_KEY_USAGE;
 use super::key::algorithms;
 use super::{Certificate, Error, PublicKey, Usage};
 use crate::platform::RsaPublic;
+use crate::trust::{Anchor, Trust};
 
 /// Whose path it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +54,10 @@ pub enum Untrusted {
     NameConstraint,
     /// A TAM's leaf without a usable identifier.
     Identity,
+    /// The anchor does not speak for a TAM of this identifier.
+    ForeignName,
+    /// The image lists the TAM, or its anchor, as evicted.
+    Evicted,
 }
 
 impl From<Error> for Untrusted {
@@ -96,6 +101,13 @@ impl<'a> VerifiedPath<'a> {
         &self.authorities
     }
 
+    /// SHA-256 of the anchor's certificate, as it is compiled in.
+    #[must_use]
+    pub fn anchor_fingerprint(&self) -> [u8; 32] {
+        // There always is one, see above.
+        self.authorities.last().map_or([0; 32], Certificate::fingerprint)
+    }
+
     /// Every certificate, from the leaf to the anchor.
     pub fn certificates(&self) -> impl Iterator<Item = &Certificate<'a>> {
         core::iter::once(&self.leaf).chain(&self.authorities)
@@ -108,16 +120,9 @@ impl<'a> VerifiedPath<'a> {
         self.certificates().for_each(|certificate| digest.update(certificate.der()));
         digest.finalize().into()
     }
-
-    /// The path as that of a trusted TAM; `None` if it was verified for another role.
-    #[must_use]
-    pub fn into_tam(mut self) -> Option<TrustedTam<'a>> {
-        let identity = self.identity.take()?;
-        Some(TrustedTam { path: self, identity })
-    }
 }
 
-/// A TAM that an anchor vouches for. Only [`verify_tam`] and [`VerifiedPath::into_tam`] make one.
+/// A TAM that an anchor vouches for. Only [`verify_tam`] makes one.
 ///
 /// ```compile_fail
 /// use otrp_engine::pki::{TrustedTam, VerifiedPath};
@@ -152,22 +157,27 @@ impl<'a> TrustedTam<'a> {
     }
 }
 
-/// Verifies a TAM's path; see [`verify_path`].
+/// Verifies a TAM's path, see [`verify_path`], to an anchor that speaks for it. A TAM that the image
+/// evicts is refused.
 ///
 /// # Errors
 /// See [`Untrusted`].
 pub fn verify_tam<'a, R: RsaPublic>(
     chain: &[&'a [u8]],
-    anchors: &[&'static [u8]],
-    now_unix_seconds: u64,
+    trust: &Trust,
+    now_unix_seconds: impl Fn(&[u8; 32]) -> u64,
 ) -> Result<TrustedTam<'a>, Untrusted> {
-    verify_path::<R>(chain, anchors, now_unix_seconds, Role::Tam)?
-        .into_tam()
-        .ok_or(Untrusted::Identity)
+    let mut path = verify_path::<R>(chain, trust.tam_anchors, now_unix_seconds, Role::Tam)?;
+    let identity = path.identity.take().ok_or(Untrusted::Identity)?;
+    if trust.evicts(&identity, &path.anchor_fingerprint()) {
+        return Err(Untrusted::Evicted);
+    }
+    Ok(TrustedTam { path, identity })
 }
 
 /// Verifies the path of `chain`, the DER of certificates with the leaf first, to one of `anchors`,
-/// the DER of certificates that are trusted without proof.
+/// whose certificates are trusted without proof. What leads to one is judged at the time that
+/// `now_unix_seconds` has for the SHA-256 of its certificate. A TAM's anchor must speak for it.
 ///
 /// Stricter than RFC 5280 where that is simpler and no OTrP certificate needs the leeway:
 /// - The chain is the path: each certificate is by the next one, nothing is missing, left over or
@@ -187,15 +197,16 @@ pub fn verify_tam<'a, R: RsaPublic>(
 /// See [`Untrusted`].
 pub fn verify_path<'a, R: RsaPublic>(
     chain: &[&'a [u8]],
-    anchors: &[&'static [u8]],
-    now_unix_seconds: u64,
+    anchors: &[Anchor],
+    now_unix_seconds: impl Fn(&[u8; 32]) -> u64,
     role: Role,
 ) -> Result<VerifiedPath<'a>, Untrusted> {
     let mut certificates = heapless::Vec::<_, CHAIN_LIMIT>::new();
     for der in chain {
         certificates.push(Certificate::parse(der)?).map_err(|_| Untrusted::TooMany)?;
     }
-    if certificates.last().is_some_and(|last| anchors.iter().any(|der| is_anchor(last, der))) {
+    let is_one = |last| anchors.iter().any(|anchor| is_anchor(last, anchor.certificate));
+    if certificates.last().is_some_and(is_one) {
         certificates.pop();
     }
     // The anchor counts, whether it was presented or not.
@@ -208,13 +219,14 @@ pub fn verify_path<'a, R: RsaPublic>(
 
     let topmost = certificates.last().ok_or(Untrusted::Empty)?;
     let mut refusal = Untrusted::UnknownIssuer;
-    for der in anchors {
+    for compiled in anchors {
         // What is compiled in and does not parse was never an anchor.
-        let Ok(anchor) = Certificate::parse(der) else { continue };
+        let Ok(anchor) = Certificate::parse(compiled.certificate) else { continue };
         if anchor.subject() != topmost.issuer() {
             continue;
         }
-        match verify_to_anchor::<R>(leaf, intermediates, &anchor, now_unix_seconds) {
+        let now = now_unix_seconds(&anchor.fingerprint());
+        match verify_to_anchor::<R>(leaf, intermediates, &anchor, now) {
             Ok(()) => {
                 let mut authorities = heapless::Vec::new();
                 for authority in intermediates.iter().chain([&anchor]) {
@@ -225,6 +237,10 @@ pub fn verify_path<'a, R: RsaPublic>(
                     Role::Tam => Some(leaf.tam_id().ok_or(Untrusted::Identity)?),
                     Role::Tee => None,
                 };
+                if identity.as_ref().is_some_and(|identity| !compiled.speaks_for(identity)) {
+                    refusal = Untrusted::ForeignName;
+                    continue;
+                }
                 return Ok(VerifiedPath { leaf: leaf.clone(), authorities, key, identity });
             }
             // Another anchor may have the same name and another key.

@@ -1,24 +1,32 @@
 //! The registry's record on disk.
 //!
-//! Version 1, stable: big-endian integers; a text is its length in one byte and its bytes; a list
+//! Version 2, stable: big-endian integers; a text is its length in one byte and its bytes; a list
 //! is its length in two bytes and its elements; an optional value is a byte 0 or 1 and the value;
 //! a public key is an uncompressed point, which begins with 4, or a byte 1 and an RSA modulus.
 //! A record is read completely or not at all: trailing bytes, a list that is too long and a
 //! version that is not known are errors.
+//!
+//! Version 1 is read too. It has neither secret, epoch, times nor the anchors of TAMs, and names
+//! of TAMs in the case of their certificates.
 
 use otrp_wire::id::{SdName, SpId, TaId, TamId};
 use otrp_wire::limits::{
-    AUTHORITY_LIMIT, NAME_LIMIT, SD_LIMIT, TA_LIMIT, TAM_ID_LIMIT, TAM_LIMIT, UUID_LIMIT,
+    ANCHOR_LIMIT, AUTHORITY_LIMIT, NAME_LIMIT, SD_LIMIT, TA_LIMIT, TAM_ID_LIMIT, TAM_LIMIT,
+    UUID_LIMIT,
 };
 
-use super::state::{Aik, Authority, Floor, Holder, Intent, Sd, State, TRASH_LIMIT, Ta, Tam, Trash};
+use super::state::{
+    Aik, AnchorTime, Authority, Floor, Holder, Intent, NameHash, Sd, State, TRASH_LIMIT, Ta, Tam,
+    Trash, name_hash,
+};
 use crate::platform::{Kind, Modulus, Name, OwnPublicKey, StoredTa};
 
 /// The version of the format.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 const TEXT: usize = 1 + NAME_LIMIT;
-const LONGEST_TAM: usize = 4 + 4 + 1 + TAM_ID_LIMIT + 32 + 32 + 8 + 33;
+const LONGEST_TAM: usize = 4 + 4 + 1 + TAM_ID_LIMIT + 32 + 32 + 32 + 8 + 33;
+const ANCHOR_TIME: usize = 32 + 8;
 const AUTHORITY: usize = 32 + 8;
 const LONGEST_SD: usize = 4 + 4 + TEXT + TEXT + 4;
 const LONGEST_AIK: usize = 4 + 4 + TEXT + 1 + size_of::<Modulus>();
@@ -29,11 +37,11 @@ const LONGEST_TRASH: usize = 1 + 16;
 const FLOORS_BESIDE_TAS: usize = UUID_LIMIT - TA_LIMIT;
 const _: () = assert!(LONGEST_TA > LONGEST_FLOOR, "the longest record is another");
 
+const FIXED: usize = 1 + 4 + 8 + 8 + 32 + 4;
+
 /// The longest record in bytes.
-pub const LONGEST_RECORD: usize = 1
-    + 4
-    + 8
-    + 8
+pub const LONGEST_RECORD: usize = FIXED
+    + (2 + ANCHOR_LIMIT * ANCHOR_TIME)
     + (2 + TAM_LIMIT * LONGEST_TAM)
     + (2 + AUTHORITY_LIMIT * AUTHORITY)
     + (2 + SD_LIMIT * LONGEST_SD)
@@ -58,6 +66,9 @@ pub(super) fn encode<'b>(
     out.bytes(&state.next_number.to_be_bytes())?;
     encode_long(&mut out, state.next_generation)?;
     encode_long(&mut out, state.time_floor)?;
+    out.bytes(&state.secret)?;
+    encode_number(&mut out, &state.floor_epoch)?;
+    out.list(&state.times, encode_anchor_time)?;
     out.list(&state.tams, encode_tam)?;
     out.list(&state.authorities, encode_authority)?;
     out.list(&state.sds, encode_sd)?;
@@ -77,18 +88,40 @@ pub(super) fn encode<'b>(
 /// Reads a record into `state`, which must be clear. On an error `state` is a mixture.
 pub(super) fn decode(record: &[u8], state: &mut State) -> Result<Option<Intent>, Damaged> {
     let mut input = Input { rest: record };
-    if input.byte()? != VERSION {
-        return Err(Damaged);
-    }
+    let is_current = match input.byte()? {
+        VERSION => true,
+        1 => false,
+        _ => return Err(Damaged),
+    };
     state.next_number = input.number()?;
     state.next_generation = input.long()?;
     state.time_floor = input.long()?;
-    input.list(&mut state.tams, decode_tam)?;
+    if is_current {
+        state.secret = input.array()?;
+        state.floor_epoch = input.number()?;
+        input.list(&mut state.times, decode_anchor_time)?;
+    }
+    let mut renamed = heapless::Vec::<_, TAM_LIMIT>::new();
+    input.list(&mut state.tams, |input| {
+        let (tam, name) = decode_tam(input, is_current)?;
+        if name != tam.id.as_str() {
+            let names = (name_hash(name), name_hash(tam.id.as_str()));
+            renamed.push(names).map_err(|_| Damaged)?;
+        }
+        Ok(tam)
+    })?;
+    if is_current && !renamed.is_empty() {
+        return Err(Damaged);
+    }
     input.list(&mut state.authorities, decode_authority)?;
     input.list(&mut state.sds, decode_sd)?;
     input.list(&mut state.aiks, decode_aik)?;
     input.list(&mut state.tas, decode_ta)?;
-    input.list(&mut state.floors, decode_floor)?;
+    input.list(&mut state.floors, |input| {
+        let mut floor = decode_floor(input)?;
+        floor.holder.tam = current_name(&renamed, floor.holder.tam);
+        Ok(floor)
+    })?;
     if state.tas.len().saturating_add(state.floors.len()) > UUID_LIMIT {
         return Err(Damaged);
     }
@@ -99,6 +132,11 @@ pub(super) fn decode(record: &[u8], state: &mut State) -> Result<Option<Intent>,
         Ok(Intent { ta, certificates, numbered: input.flag()? })
     })?;
     if input.rest.is_empty() { Ok(intent) } else { Err(Damaged) }
+}
+
+/// The hash of a TAM's name in the spelling that it is compared in.
+fn current_name(renamed: &[(NameHash, NameHash)], name: NameHash) -> NameHash {
+    renamed.iter().find(|(old, _)| *old == name).map_or(name, |(_, new)| *new)
 }
 
 fn encode_number(out: &mut Output<'_>, number: &u32) -> Result<(), Damaged> {
@@ -114,21 +152,36 @@ fn encode_tam(out: &mut Output<'_>, tam: &Tam) -> Result<(), Damaged> {
     encode_number(out, &tam.chain)?;
     out.text(tam.id.as_str())?;
     out.bytes(&tam.leaf)?;
+    out.bytes(&tam.anchor)?;
     out.bytes(&tam.chain_digest)?;
     encode_long(out, tam.good_until)?;
     out.option(tam.dsi_hash.as_ref(), |out, hash| out.bytes(hash))
 }
 
-fn decode_tam(input: &mut Input<'_>) -> Result<Tam, Damaged> {
-    Ok(Tam {
-        number: input.number()?,
-        chain: input.number()?,
-        id: TamId::new(input.text()?).ok_or(Damaged)?,
+/// A TAM, and its name as it stands in the record.
+fn decode_tam<'r>(input: &mut Input<'r>, is_current: bool) -> Result<(Tam, &'r str), Damaged> {
+    let (number, chain) = (input.number()?, input.number()?);
+    let name = input.text()?;
+    let tam = Tam {
+        number,
+        chain,
+        id: TamId::new(name).ok_or(Damaged)?,
         leaf: input.array()?,
+        anchor: if is_current { input.array()? } else { [0; 32] },
         chain_digest: input.array()?,
         good_until: input.long()?,
         dsi_hash: input.option(Input::array)?,
-    })
+    };
+    Ok((tam, name))
+}
+
+fn encode_anchor_time(out: &mut Output<'_>, known: &AnchorTime) -> Result<(), Damaged> {
+    out.bytes(&known.anchor)?;
+    encode_long(out, known.time)
+}
+
+fn decode_anchor_time(input: &mut Input<'_>) -> Result<AnchorTime, Damaged> {
+    Ok(AnchorTime { anchor: input.array()?, time: input.long()? })
 }
 
 fn encode_authority(out: &mut Output<'_>, authority: &Authority) -> Result<(), Damaged> {
@@ -366,7 +419,7 @@ impl<'r> Input<'r> {
     fn list<T, const N: usize>(
         &mut self,
         list: &mut heapless::Vec<T, N>,
-        decode: impl Fn(&mut Self) -> Result<T, Damaged>,
+        mut decode: impl FnMut(&mut Self) -> Result<T, Damaged>,
     ) -> Result<(), Damaged> {
         let count = u16::from_be_bytes(self.array()?);
         for _ in 0..count {
@@ -391,16 +444,41 @@ mod tests {
     use super::*;
 
     /// A record of version 1, written by hand; it must stay readable for ever.
+    fn golden_of_version_1(name: &str, holder: &str) -> Vec<u8> {
+        let times = [("01", 1), ("0000000a", 1), ("0000000000000102", 1), ("0000000065000000", 1)];
+        written(&times, name, &[], holder)
+    }
+
+    /// A record of version 2, written by hand; it must stay readable for ever.
     fn golden() -> Vec<u8> {
-        let parts: [(&str, usize); 47] = [
-            ("01", 1),               // version
+        let times = [
+            ("02", 1),               // version
             ("0000000a", 1),         // next number
             ("0000000000000102", 1), // next generation
-            ("0000000065000000", 1), // time floor
+            ("0000000065000000", 1), // time under every anchor
+            ("5e", 32),              // secret
+            ("00000003", 1),         // epoch
+            ("0001", 1),             // times
+            ("a5", 32),              // anchor
+            ("0000000065007000", 1), // time
+        ];
+        written(&times, "06753a2f74616d", &[("a5", 32)], &"d1".repeat(16))
+    }
+
+    /// A record whose beginning, TAM's name and anchor, and holder of a UUID are these.
+    fn written(
+        times: &[(&str, usize)],
+        name: &str,
+        anchor: &[(&str, usize)],
+        holder: &str,
+    ) -> Vec<u8> {
+        let tam = [
             ("0001", 1),             // TAMs
             ("0000000100000009", 1), // number, chain
-            ("06753a2f74616d", 1),   // "u:/tam"
+            (name, 1),               // "u:/tam"
             ("a1", 32),              // leaf
+        ];
+        let rest = [
             ("a2", 32),              // chain
             ("0000000065008000", 1), // good until
             ("01", 1),               // with a device state
@@ -428,7 +506,7 @@ mod tests {
             ("0001", 1),             // version floors
             ("b4", 16),              // UUID
             ("00000007", 1),         // version
-            ("d1", 16),              // TAM
+            (holder, 1),             // TAM
             ("d2", 16),              // service provider
             ("0003", 1),             // trash
             ("7000000005", 1),       // "p", number
@@ -442,8 +520,8 @@ mod tests {
             ("c3", 64),              // ELF, signer
         ];
         let mut record = String::new();
-        for (hexadecimal, times) in parts {
-            record.push_str(&hexadecimal.repeat(times));
+        for (hexadecimal, times) in times.iter().chain(&tam).chain(anchor).chain(&rest) {
+            record.push_str(&hexadecimal.repeat(*times));
         }
         record.push_str("00"); // no personalization
         record.push_str("0100000008"); // certificates
@@ -468,11 +546,16 @@ mod tests {
         state.next_number = 10;
         state.next_generation = 0x102;
         state.time_floor = 0x6500_0000;
+        state.secret = [0x5e; 32];
+        state.floor_epoch = 3;
+        let time = AnchorTime { anchor: [0xa5; 32], time: 0x6500_7000 };
+        state.times.push(time).unwrap();
         let tam = Tam {
             number: 1,
             chain: 9,
             id: TamId::new("u:/tam").unwrap(),
             leaf: [0xa1; 32],
+            anchor: [0xa5; 32],
             chain_digest: [0xa2; 32],
             good_until: 0x6500_8000,
             dsi_hash: Some([0xa3; 32]),
@@ -518,6 +601,32 @@ mod tests {
     }
 
     #[test]
+    fn a_record_of_version_1_is_read() {
+        let (mut expected, intent) = golden_state();
+        expected.secret = [0; 32];
+        expected.floor_epoch = 0;
+        expected.times.clear();
+        expected.tams[0].anchor = [0; 32];
+        let record = golden_of_version_1("06753a2f74616d", &"d1".repeat(16));
+        let (state, read_intent) = read(&record).unwrap();
+        assert_eq!(read_intent, Some(intent));
+        assert_eq!(format!("{state:?}"), format!("{expected:?}"));
+        for length in 0..record.len() {
+            assert!(read(&record[..length]).is_err(), "{length}");
+        }
+        // Names come in the case of their certificates, and UUIDs are held by them: "U://Tam", and
+        // the first halves of what sha256sum makes of it and of "u://tam".
+        let [mixed, lower] =
+            ["8c882fa47e3433d26a66899f8f1e161f", "a6e41d420a680a9701a5117c363d87e6"];
+        let (state, _) = read(&golden_of_version_1("07553a2f2f54616d", mixed)).unwrap();
+        assert_eq!(state.tams[0].id.as_str(), "u://tam");
+        assert_eq!(hex::encode(state.floors[0].holder.tam), lower);
+        // A record of version 2 has none but the one spelling.
+        let record = hex::encode(golden()).replace("06753a2f74616d", "06553a2f74616d");
+        assert!(read(&hex::decode(record).unwrap()).is_err());
+    }
+
+    #[test]
     fn an_rsa_key_is_written_behind_a_one() {
         let (mut state, intent) = golden_state();
         state.aiks[0].public = OwnPublicKey::Rsa2048([0xd1; 256]);
@@ -530,10 +639,11 @@ mod tests {
 
     #[test]
     fn the_record_of_a_fresh_device_is_short() {
-        let mut buffer = [0; 64];
+        let mut buffer = [0; 128];
         let record = encode(&State::new(), None, &mut buffer).unwrap();
-        // The numbers begin at 1; then no time, seven empty lists and no intent.
-        let expected = String::from("01000000010000000000000001") + &"00".repeat(8 + 7 * 2 + 1);
+        // The numbers begin at 1; then no time, no secret, no epoch, eight empty lists and no intent.
+        let zeros = "00".repeat(8 + 32 + 4 + 8 * 2 + 1);
+        let expected = String::from("02000000010000000000000001") + &zeros;
         assert_eq!(hex::encode(record), expected);
         assert_eq!(read(record).unwrap().1, None);
     }
@@ -577,7 +687,7 @@ mod tests {
         let sp = position("027370");
         let rows = [
             ("version 0", 0, vec![0]),
-            ("version 2", 0, vec![2]),
+            ("version 3", 0, vec![3]),
             ("an option that is neither there nor absent", position(&"a3".repeat(32)) - 1, vec![2]),
             ("an empty name", sp, vec![0]),
             ("a name that is not UTF-8", sp, vec![2, 0xff, 0xfe]),
@@ -608,6 +718,7 @@ mod tests {
         let floor = state.floors[0];
         state.clear();
         while state.tams.push(tam.clone()).is_ok() {}
+        while state.times.push(AnchorTime { anchor: [7; 32], time: 7 }).is_ok() {}
         let authority = Authority { fingerprint: [7; 32], good_until: 7 };
         while state.authorities.push(authority).is_ok() {}
         while state.sds.push(sd.clone()).is_ok() {}
@@ -634,8 +745,9 @@ mod tests {
 
     #[test]
     fn a_list_with_one_more_is_damage() {
-        let fixed = 1 + 4 + 8 + 8;
+        let fixed = 1 + 4 + 8 + 8 + 32 + 4;
         let lists = [
+            (ANCHOR_LIMIT, ANCHOR_TIME),
             (TAM_LIMIT, LONGEST_TAM),
             (AUTHORITY_LIMIT, AUTHORITY),
             (SD_LIMIT, LONGEST_SD),

@@ -14,17 +14,22 @@
 //! [`Intent`] first; the database then tells which side of its commit a power cut was on.
 
 mod codec;
+mod shares;
 mod state;
 
-use otrp_wire::limits::REPLY_LIMIT;
+use otrp_wire::limits::{CHAIN_BYTES_LIMIT, REPLY_LIMIT};
 
 use crate::error::Error;
-use crate::platform::{Keys, Kind, Name, Platform, PortError, Ports, Storage, TaStore};
+use crate::message::sha256;
+use crate::pki;
+use crate::platform::{Keys, Kind, Name, Platform, PortError, Ports, Rng, Storage, TaStore};
+use crate::trust::Trust;
 
 pub use codec::LONGEST_RECORD;
+pub use shares::Resource;
 pub use state::{
-    Aik, Authority, Change, Floor, Holder, Intent, NameHash, NewSd, Sd, SdReference, SdUpdate,
-    State, Ta, TaReference, Tam, Trash,
+    Aik, AnchorTime, Authority, Change, Floor, Generation, Holder, Intent, NameHash, NewSd, Sd,
+    SdReference, SdUpdate, State, Ta, TaReference, Tam, Trash,
 };
 
 // The record is built in the buffer of the reply.
@@ -41,13 +46,16 @@ const NUMBERED: [Kind; 3] = [Kind::SpCertificates, Kind::TamChain, Kind::Persona
 pub struct Registry {
     state: State,
     stale: bool,
+    trust: Trust,
 }
 
 impl Registry {
-    /// A registry that must be opened before it is used.
+    /// The registry under an image that trusts so; it must be opened before it is used.
     #[must_use]
-    pub const fn new() -> Self {
-        Self { state: State::new(), stale: true }
+    pub const fn new(trust: Trust) -> Self {
+        let mut state = State::new();
+        state.reserved = trust.reserved;
+        Self { state, stale: true, trust }
     }
 
     /// The state, as in storage.
@@ -70,11 +78,14 @@ impl Registry {
             None => self.distrust(),
         }
         self.state.clear();
+        self.state.floor_epoch = self.trust.floor_epoch;
+        ports.rng.fill(&mut self.state.secret)?;
         self.write(&mut ports.storage, None, scratch)
     }
 
     /// Makes memory follow storage if it does not, and finishes or undoes what a power cut or an
-    /// error interrupted. `scratch` holds the record meanwhile.
+    /// error interrupted. Then follows the image: what its maker takes back is taken back before
+    /// anything is served. `scratch` holds the record meanwhile.
     ///
     /// # Errors
     /// [`Error::Port`]; `Corrupt` if the record is damaged or missing.
@@ -99,7 +110,47 @@ impl Registry {
         }
         ports.keys.destroy(Name { kind: Kind::Aik, number: next })?;
         self.empty_trash(ports)?;
+        self.migrate(ports, scratch)?;
+        self.state.follow(&self.trust);
+        self.evict(ports, scratch)?;
         self.stale = false;
+        Ok(())
+    }
+
+    /// Gives a state that was read from a record of version 1 what that did not have. It is stored
+    /// with the next change, before which nothing depends on it.
+    fn migrate<P: Platform>(
+        &mut self,
+        ports: &mut Ports<P>,
+        scratch: &mut [u8],
+    ) -> Result<(), Error> {
+        if self.state.secret == [0; 32] {
+            ports.rng.fill(&mut self.state.secret)?;
+        }
+        for tam in self.state.tams.iter_mut().filter(|tam| tam.anchor == [0; 32]) {
+            // The anchor is the last certificate of the stored chain.
+            let chain = load_chain(&mut ports.storage, tam.chain, scratch)?;
+            if let Some(anchor) = chain.and_then(|chain| chain.last().copied()) {
+                tam.anchor = sha256(anchor);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes back what the TAMs hold that the image lists, thing by thing, each in one atomic commit.
+    /// After a power cut a TAM that is not through is still there, and listed.
+    fn evict<P: Platform>(
+        &mut self,
+        ports: &mut Ports<P>,
+        scratch: &mut [u8],
+    ) -> Result<(), Error> {
+        let trust = self.trust;
+        let listed = |tam: &&Tam| trust.evicts(&tam.id, &tam.anchor);
+        while let Some(tam) = self.state.tams.iter().find(listed).map(|tam| tam.number) {
+            self.state.take_back(tam)?;
+            self.write(&mut ports.storage, None, scratch)?;
+            self.empty_trash(ports)?;
+        }
         Ok(())
     }
 
@@ -200,8 +251,20 @@ impl Registry {
     }
 }
 
-impl Default for Registry {
-    fn default() -> Self {
-        Self::new()
+/// The certificates of a TAM's stored chain, leaf first; `None` where the record is missing or damaged,
+/// which the TAM's next GetDeviceState repairs.
+///
+/// # Errors
+/// [`Error::Port`]; [`Error::Internal`] if `scratch` is too short.
+pub fn load_chain<'b, S: Storage>(
+    storage: &mut S,
+    number: u32,
+    scratch: &'b mut [u8],
+) -> Result<Option<pki::Chain<'b>>, Error> {
+    let room = scratch.get_mut(..CHAIN_BYTES_LIMIT).ok_or(Error::Internal)?;
+    match storage.load(Name { kind: Kind::TamChain, number }, room) {
+        Ok(chain) => Ok(chain.and_then(|chain| pki::split_chain(chain).ok())),
+        Err(PortError::Corrupt) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }

@@ -2,13 +2,16 @@
 
 use heapless::Vec;
 use otrp_wire::id::{SdName, SpId, TaId, TamId};
-use otrp_wire::limits::{AUTHORITY_LIMIT, SD_LIMIT, TA_LIMIT, TAM_LIMIT, UUID_LIMIT, UUID_SHARE};
+use otrp_wire::limits::{ANCHOR_LIMIT, AUTHORITY_LIMIT, SD_LIMIT, TA_LIMIT, TAM_LIMIT, UUID_LIMIT};
 use sha2::{Digest, Sha256};
 
 use crate::error::Error;
 use crate::platform::{KeyPair, Kind, Name, OwnPublicKey, PortError, StoredTa, UuidBytes};
 use crate::policy::Authorized;
 use crate::revocation::StapledTam;
+use crate::trust::Trust;
+
+use super::shares::Resource;
 
 /// Most things that one change forgets: a full security domain with its applications, each with
 /// personalization data, its certificates and its attestation key; and a TAM's chain.
@@ -25,6 +28,9 @@ pub struct Tam {
     pub id: TamId,
     /// SHA-256 of the leaf certificate that it used last.
     pub leaf: [u8; 32],
+    /// SHA-256 of the root's certificate that its path ended at; zeros where a record of version 1
+    /// did not say.
+    pub anchor: [u8; 32],
     /// SHA-256 of the stored chain.
     pub chain_digest: [u8; 32],
     /// When the first of the OCSP responses of its last GetDeviceState ends, in seconds since 1970.
@@ -40,6 +46,25 @@ pub struct Authority {
     pub fingerprint: [u8; 32],
     /// When the response ends, in seconds since 1970.
     pub good_until: u64,
+}
+
+/// The latest time that was verified under an anchor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AnchorTime {
+    /// SHA-256 of the anchor's certificate.
+    pub anchor: [u8; 32],
+    /// In seconds since 1970.
+    pub time: u64,
+}
+
+/// The name of a device state, written in hexadecimal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Generation([u8; 16]);
+
+impl core::fmt::Display for Generation {
+    fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(formatter, "{:032x}", u128::from_be_bytes(self.0))
+    }
 }
 
 /// A security domain: a name within (TAM, service provider).
@@ -123,8 +148,12 @@ pub struct Holder {
 /// The first half of the SHA-256 of an identifier.
 pub type NameHash = [u8; 16];
 
-fn name_hash(name: &str) -> NameHash {
-    let digest: [u8; 32] = Sha256::digest(name.as_bytes()).into();
+/// The hash of an identifier.
+pub(super) fn name_hash(name: &str) -> NameHash {
+    half(Sha256::digest(name.as_bytes()).into())
+}
+
+fn half(digest: [u8; 32]) -> [u8; 16] {
     let mut half = [0; 16];
     half.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
     half
@@ -183,7 +212,15 @@ pub struct State {
     pub(super) trash: Vec<Trash, TRASH_LIMIT>,
     pub(super) next_number: u32,
     pub(super) next_generation: u64,
+    /// A time under every anchor, from a record of version 1.
     pub(super) time_floor: u64,
+    pub(super) times: Vec<AnchorTime, ANCHOR_LIMIT>,
+    /// The latest image that dropped all times.
+    pub(super) floor_epoch: u32,
+    /// Hides the numbers of device states; zeros where a record of version 1 had none.
+    pub(super) secret: [u8; 32],
+    /// UUIDs that the image keeps free. Not in the record.
+    pub(super) reserved: &'static [UuidBytes],
 }
 
 /// There is no room for one more.
@@ -203,6 +240,10 @@ impl State {
             next_number: 1,
             next_generation: 1,
             time_floor: 0,
+            times: Vec::new(),
+            floor_epoch: 0,
+            secret: [0; 32],
+            reserved: &[],
         }
     }
 
@@ -218,6 +259,9 @@ impl State {
         self.next_number = 1;
         self.next_generation = 1;
         self.time_floor = 0;
+        self.times.clear();
+        self.floor_epoch = 0;
+        self.secret = [0; 32];
     }
 
     /// The TAMs.
@@ -297,50 +341,79 @@ impl State {
         self.floors.iter().find(|floor| floor.uuid == *uuid)
     }
 
-    /// Whether a TAM may have one more UUID remembered: there is room, and it is within the TAM's
-    /// own share or within what no TAM's share takes.
+    /// Whether a TAM may have one more: within its own share, or within what no TAM's share takes,
+    /// those of TAMs that are not known yet among them.
     #[must_use]
-    pub fn has_room_for_uuid(&self, tam: u32) -> bool {
-        const SHARED: usize = UUID_LIMIT.saturating_sub(TAM_LIMIT.saturating_mul(UUID_SHARE));
-        if self.tas.len().saturating_add(self.floors.len()) >= UUID_LIMIT {
-            return false;
-        }
-        let known: Vec<(u32, NameHash), TAM_LIMIT> =
-            self.tams.iter().map(|tam| (tam.number, name_hash(tam.id.as_str()))).collect();
-        let used = |number: Option<u32>, name: NameHash| {
-            let owned = |ta: &&Ta| number.is_some() && self.sd(ta.sd).map(|sd| sd.tam) == number;
-            let installed = self.tas.iter().filter(owned).count();
-            let deleted = self.floors.iter().filter(|floor| floor.holder.tam == name).count();
-            installed.saturating_add(deleted)
+    pub fn has_room(&self, resource: Resource, tam: u32) -> bool {
+        let (limit, share) = resource.limit_and_share();
+        let total = self.total(resource);
+        let one_more = |known: &Tam| usize::from(known.number == tam);
+        let known = || self.tams.iter().map(|known| (known, self.used_by(resource, known)));
+        let within = known().any(|(known, used)| known.number == tam && used < share);
+        let after = known().map(|(known, used)| used.saturating_add(one_more(known)));
+        let after = after.chain(core::iter::repeat(0)).take(TAM_LIMIT);
+        total < limit && (within || resource.fits(total.saturating_add(1), after))
+    }
+
+    /// Where a TAM that is not known finds a place: in addition to the others, or in place of that
+    /// one of them by index. One without security domains gives way, and of several the one that
+    /// used the fewest UUIDs, for those that it used stay.
+    ///
+    /// # Errors
+    /// `Full` if every TAM has a security domain, or if there is not enough left for its share.
+    fn place_for(&self, id: &TamId) -> Result<Option<usize>, Error> {
+        let uuids =
+            |index: &usize| self.tams.get(*index).map(|tam| self.used_by(Resource::Uuids, tam));
+        let idle = |index: &usize| {
+            self.tams.get(*index).is_some_and(|tam| self.sds_of(tam.number).next().is_none())
         };
-        let share = known.iter().find(|(number, _)| *number == tam);
-        if share.is_some_and(|(number, name)| used(Some(*number), *name) < UUID_SHARE) {
-            return true;
+        let leaving = if self.tams.is_full() {
+            Some((0..self.tams.len()).filter(idle).min_by_key(uuids).ok_or(FULL)?)
+        } else {
+            None
+        };
+        let fits = |resource: &Resource| {
+            let staying = self.tams.iter().enumerate().filter(|(index, _)| Some(*index) != leaving);
+            let used = staying.map(|(_, tam)| self.used_by(*resource, tam));
+            let left = self.left_by(*resource, id);
+            resource.fits(self.total(*resource), used.chain([left]))
+        };
+        if Resource::ALL.iter().all(fits) { Ok(leaving) } else { Err(FULL) }
+    }
+
+    /// How many are in use.
+    fn total(&self, resource: Resource) -> usize {
+        match resource {
+            Resource::Sds => self.sds.len(),
+            Resource::Tas => self.tas.len(),
+            Resource::Uuids => self.tas.len().saturating_add(self.floors.len()),
         }
-        // TAMs that gave way left the UUIDs that they deleted.
-        let names = || self.floors.iter().map(|floor| floor.holder.tam);
-        let forgotten = names().enumerate().filter(|(index, name)| {
-            !known.iter().any(|(_, known)| known == name)
-                && !names().take(*index).any(|before| before == *name)
-        });
-        let beyond = known
-            .iter()
-            .map(|(number, name)| used(Some(*number), *name))
-            .chain(forgotten.map(|(_, name)| used(None, name)))
-            .fold(0_usize, |sum, used| sum.saturating_add(used.saturating_sub(UUID_SHARE)));
-        beyond < SHARED
     }
 
-    /// Whether one more trusted application can be entered.
-    #[must_use]
-    pub fn has_room_for_ta(&self) -> bool {
-        !self.tas.is_full()
+    /// How many of them a TAM uses.
+    fn used_by(&self, resource: Resource, tam: &Tam) -> usize {
+        let present = match resource {
+            Resource::Sds => self.sds_of(tam.number).count(),
+            Resource::Tas | Resource::Uuids => {
+                self.sds_of(tam.number).map(|sd| self.tas_of(sd.number).count()).sum()
+            }
+        };
+        self.left_by(resource, &tam.id).saturating_add(present)
     }
 
-    /// Whether one more security domain can be entered.
+    /// How many stay in use by a TAM that has nothing on the device: the UUIDs that it deleted.
+    fn left_by(&self, resource: Resource, id: &TamId) -> usize {
+        if resource != Resource::Uuids {
+            return 0;
+        }
+        let name = name_hash(id.as_str());
+        self.floors.iter().filter(|floor| floor.holder.tam == name).count()
+    }
+
+    /// Whether the image keeps a UUID free.
     #[must_use]
-    pub fn has_room_for_sd(&self) -> bool {
-        !self.sds.is_full()
+    pub fn is_reserved(&self, uuid: &UuidBytes) -> bool {
+        self.reserved.contains(uuid)
     }
 
     /// The number under which the next change writes its objects.
@@ -349,16 +422,72 @@ impl State {
         self.next_number
     }
 
-    /// The generation of the next device state that is given to a TAM.
+    /// How many device states were given to TAMs, and one.
     #[must_use]
     pub const fn next_generation(&self) -> u64 {
         self.next_generation
     }
 
-    /// The largest time that was ever verified, in seconds since 1970.
+    /// The name of a device state by its number. No two are the same, and without the registry's
+    /// secret neither number nor order can be told from them, so that a TAM does not see how many
+    /// the others were given.
     #[must_use]
-    pub const fn time_floor(&self) -> u64 {
-        self.time_floor
+    pub fn generation(&self, number: u64) -> Generation {
+        let digest = Sha256::new().chain_update(self.secret).chain_update(number.to_be_bytes());
+        Generation(half(digest.finalize().into()))
+    }
+
+    /// The time to judge what leads to an anchor by, where the clock shows `clock`: never before the
+    /// latest time that was verified under this anchor. Seconds since 1970.
+    #[must_use]
+    pub fn time_under(&self, anchor: &[u8; 32], clock: u64) -> u64 {
+        let times = self.times.iter().filter(|known| known.anchor == *anchor);
+        times.map(|known| known.time).fold(clock.max(self.time_floor), u64::max)
+    }
+
+    /// Remembers a time that was verified under an anchor.
+    fn raise_time(&mut self, anchor: [u8; 32], time: u64) -> Result<(), Error> {
+        if let Some(known) = self.times.iter_mut().find(|known| known.anchor == anchor) {
+            known.time = known.time.max(time);
+            return Ok(());
+        }
+        // There is room for each anchor of the image, and the others were forgotten.
+        self.times.push(AnchorTime { anchor, time }).map_err(|_| Error::Internal)
+    }
+
+    /// Follows the image: forgets the times of anchors that it does not have, and every time where
+    /// its epoch is a later one.
+    pub(super) fn follow(&mut self, trust: &Trust) {
+        if trust.floor_epoch > self.floor_epoch {
+            self.floor_epoch = trust.floor_epoch;
+            self.time_floor = 0;
+            self.times.clear();
+        }
+        self.times.retain(|known| trust.has_anchor(&known.anchor));
+    }
+
+    /// Takes back one thing from a TAM: a security domain with what is in it or, where it has none
+    /// left, its entry. The versions and owners of its UUIDs stay: whoever got one of them could
+    /// read what its application left in secure storage.
+    pub(super) fn take_back(&mut self, tam: u32) -> Result<(), Error> {
+        if let Some(sd) = self.sds.iter().find(|sd| sd.tam == tam) {
+            return self.remove_sd(sd.number);
+        }
+        let index = self.tams.iter().position(|known| known.number == tam);
+        self.remove_tam(index.ok_or(Error::Internal)?)
+    }
+
+    fn remove_tam(&mut self, index: usize) -> Result<(), Error> {
+        let old = self.tams.remove(index);
+        self.discard_record(Kind::TamChain, old.chain)
+    }
+
+    fn remove_sd(&mut self, number: u32) -> Result<(), Error> {
+        self.remove_tas(|ta| ta.sd == number)?;
+        let index = self.sds.iter().position(|sd| sd.number == number).ok_or(Error::Internal)?;
+        let sd = self.sds.remove(index);
+        self.discard_record(Kind::SpCertificates, sd.certificates)?;
+        self.release_aik(sd.tam, &sd.sp)
     }
 
     pub(super) fn trash(&self) -> &[Trash] {
@@ -515,19 +644,22 @@ impl<'s> Change<'s> {
 
     /// Enters a TAM that an anchor and OCSP responses vouch for, or the certificates that a known
     /// one uses now; returns its number. With `chain_digest` its chain was written under the next
-    /// number. What the responses show is remembered, and the time floor rises to what they say.
+    /// number. What the responses show is remembered, and the time under its anchor rises to what
+    /// they say.
     ///
     /// Where there is no room a TAM without security domains gives way.
     ///
     /// # Errors
-    /// `Full` if every TAM has a security domain.
+    /// `Full` if every TAM has a security domain, or if there is not enough left for the share of
+    /// one more.
     pub fn meet(
         &mut self,
         stapled: &StapledTam<'_>,
         chain_digest: Option<[u8; 32]>,
     ) -> Result<u32, Error> {
         let state = &mut *self.0;
-        state.time_floor = state.time_floor.max(stapled.signed_at());
+        let anchor = stapled.tam().path().anchor_fingerprint();
+        state.raise_time(anchor, stapled.signed_at())?;
         for authority in stapled.authorities() {
             state.remember_authority(*authority)?;
         }
@@ -535,6 +667,7 @@ impl<'s> Change<'s> {
         let next = state.next_number;
         if let Some(known) = state.tams.iter_mut().find(|known| known.id == *tam.identity()) {
             let number = known.number;
+            known.anchor = anchor;
             known.good_until = good_until;
             if let Some(chain_digest) = chain_digest {
                 known.leaf = tam.path().leaf().fingerprint();
@@ -545,18 +678,15 @@ impl<'s> Change<'s> {
             }
             return Ok(number);
         }
-        if state.tams.is_full() {
-            let sds = &state.sds;
-            let idle = |tam: &Tam| !sds.iter().any(|sd| sd.tam == tam.number);
-            let index = state.tams.iter().position(idle).ok_or(FULL)?;
-            let old = state.tams.remove(index);
-            state.discard_record(Kind::TamChain, old.chain)?;
+        if let Some(leaving) = state.place_for(tam.identity())? {
+            state.remove_tam(leaving)?;
         }
         let entry = Tam {
             number: next,
             chain: next,
             id: tam.identity().clone(),
             leaf: tam.path().leaf().fingerprint(),
+            anchor,
             // A TAM that is not known has no stored chain, so there always is one.
             chain_digest: chain_digest.ok_or(Error::Internal)?,
             good_until,
@@ -646,12 +776,7 @@ impl<'s> Change<'s> {
     /// [`Error::Internal`] if there is no such domain, which its authorization excludes.
     pub fn delete_sd(&mut self, sd: Authorized<SdReference>) -> Result<(), Error> {
         let number = sd.into_inner().sd;
-        let state = &mut *self.0;
-        state.remove_tas(|ta| ta.sd == number)?;
-        let index = state.sds.iter().position(|sd| sd.number == number).ok_or(Error::Internal)?;
-        let sd = state.sds.remove(index);
-        state.discard_record(Kind::SpCertificates, sd.certificates)?;
-        state.release_aik(sd.tam, &sd.sp)
+        self.0.remove_sd(number)
     }
 
     /// Enters what the TA database has committed.
