@@ -13,6 +13,7 @@ use otrp_wire::limits::MESSAGE_LIMIT;
 
 use crate::exchange;
 use crate::http::{Settings, Tam};
+use crate::message::TaName;
 use crate::pem;
 use crate::tee::{Tee, TeeError};
 
@@ -104,6 +105,12 @@ enum Command {
         spid: String,
         /// The trusted application's identifier
         taid: String,
+        /// The TAM, where several have a service provider of this name
+        #[arg(long, value_name = "TAM ID")]
+        tam: Option<String>,
+        /// The security domain, where the provider has the application in several
+        #[arg(long, value_name = "NAME")]
+        sd: Option<String>,
     },
 }
 
@@ -160,8 +167,10 @@ impl Arguments {
                 Ok(())
             }
             Command::Process => process(&mut io::stdin().lock(), open, output),
-            Command::TaInfo { spid, taid } => {
-                let information = open()?.ta_information(&spid, &taid)?;
+            Command::TaInfo { spid, taid, tam, sd } => {
+                let (tamid, sdname) = (tam.as_deref(), sd.as_deref());
+                let name = TaName { spid: &spid, taid: &taid, tamid, sdname };
+                let information = open()?.ta_information(name)?;
                 line(output, &information)
             }
         }

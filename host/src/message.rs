@@ -62,10 +62,29 @@ pub fn broker_error(error: TeeError) -> Vec<u8> {
     .into_bytes()
 }
 
+/// Which trusted application a statement is wanted about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TaName<'a> {
+    /// The service provider.
+    pub spid: &'a str,
+    /// The application.
+    pub taid: &'a str,
+    /// The TAM, where several have a service provider of this name.
+    pub tamid: Option<&'a str>,
+    /// The security domain, where the provider has the application in several.
+    pub sdname: Option<&'a str>,
+}
+
 /// The broker's query for a statement about a trusted application.
 #[must_use]
-pub fn ta_query(spid: &str, taid: &str) -> Vec<u8> {
-    json!({ "TAQuery": { "spid": spid, "taid": taid } }).to_string().into_bytes()
+pub fn ta_query(name: TaName<'_>) -> Vec<u8> {
+    let mut query = json!({ "spid": name.spid, "taid": name.taid });
+    for (member, value) in [("tamid", name.tamid), ("sdname", name.sdname)] {
+        if let (Some(value), Some(query)) = (value, query.as_object_mut()) {
+            query.insert(member.to_owned(), value.into());
+        }
+    }
+    json!({ "TAQuery": query }).to_string().into_bytes()
 }
 
 /// The first member's name, where the message begins like a JSON object.

@@ -5,7 +5,7 @@ use optee_teec::{
 };
 use otrp_wire::limits::REPLY_LIMIT;
 
-use crate::message::ta_query;
+use crate::message::{TaName, ta_query};
 use crate::tee::{Tee, TeeError};
 
 /// The broker's UUID.
@@ -102,8 +102,8 @@ impl Tee for Optee {
         self.exchange(PROCESS, request)
     }
 
-    fn ta_information(&mut self, spid: &str, taid: &str) -> Result<Vec<u8>, TeeError> {
-        self.exchange(TA_INFORMATION, &ta_query(spid, taid))
+    fn ta_information(&mut self, name: TaName<'_>) -> Result<Vec<u8>, TeeError> {
+        self.exchange(TA_INFORMATION, &ta_query(name))
     }
 
     fn certification_request(&mut self) -> Result<Vec<u8>, TeeError> {
@@ -150,6 +150,7 @@ fn failure(error: &Error) -> TeeError {
         ErrorKind::BadFormat => TeeError::NotOtrp,
         ErrorKind::ExcessData => TeeError::TooLong,
         ErrorKind::ItemNotFound => TeeError::NotFound,
+        ErrorKind::BadState => TeeError::Ambiguous,
         ErrorKind::Unknown(code) if CORRUPT_OBJECT.contains(&code) => TeeError::Damaged,
         ErrorKind::Unknown(NO_SPACE) => TeeError::Full,
         _ => TeeError::Other(error.raw_code()),

@@ -1,5 +1,7 @@
 //! What the agent asks of a TEE with an OTrP broker in it.
 
+use crate::message::TaName;
+
 /// A TEE in which an OTrP broker runs.
 pub trait Tee {
     /// Has the broker process one request of a TAM, and returns its reply.
@@ -11,8 +13,8 @@ pub trait Tee {
     /// The broker's signed statement about one installed trusted application.
     ///
     /// # Errors
-    /// `NotFound` where that service provider has no such application here.
-    fn ta_information(&mut self, spid: &str, taid: &str) -> Result<Vec<u8>, TeeError>;
+    /// `NotFound` where there is no such application here, `Ambiguous` where there are several.
+    fn ta_information(&mut self, name: TaName<'_>) -> Result<Vec<u8>, TeeError>;
 
     /// A PKCS#10 request, DER, for a certificate of the TEE's key.
     ///
@@ -85,6 +87,11 @@ pub enum TeeError {
     /// The TEE has nothing under that name.
     #[error("the TEE has no such trusted application")]
     NotFound,
+    /// The TEE has several under that name.
+    #[error(
+        "the TEE has several trusted applications of this name: say which TAM's with --tam, or in which security domain with --sd"
+    )]
+    Ambiguous,
     /// The TEE does not accept what it was given.
     #[error(
         "the TEE refuses: the certificates are not for its key, or do not end at its maker's root"
@@ -115,6 +122,7 @@ impl TeeError {
             | Self::Damaged
             | Self::Full
             | Self::NotFound
+            | Self::Ambiguous
             | Self::Refused
             | Self::Uuid
             | Self::Other(_) => "ERR_AGENT_TEE_UNKNOWN",

@@ -42,6 +42,9 @@ fn what_the_tee_says_is_printed() {
     );
     let (output, asked) = run(&["ta-info", "sp", "ta"], reply(b"{}"));
     assert_eq!((output.unwrap().as_str(), asked), ("{}\n", vec![b"sp ta".to_vec()]));
+    let told = ["ta-info", "sp", "ta", "--sd", "domain", "--tam", "https://tam.example"];
+    let (_, asked) = run(&told, reply(b"{}"));
+    assert_eq!(asked, [b"sp ta https://tam.example domain"]);
 }
 
 #[test]
@@ -133,6 +136,7 @@ fn failures_of_the_tee_are_one_sentence() {
     for (failure, expected) in [
         (TeeError::NoDevice, "/dev/tee0"),
         (TeeError::NoBroker, "does not contain the OTrP broker"),
+        (TeeError::Ambiguous, "say which TAM's with --tam"),
         (TeeError::Busy, "busy"),
         (TeeError::Refused, "refuses"),
         (TeeError::NotFound, "no such trusted application"),

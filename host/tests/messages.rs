@@ -1,6 +1,6 @@
 //! The agent's reading of messages, hostile ones among them.
 
-use otrp_agent::message::{Outcome, for_tam, outcome, request_name, ta_query};
+use otrp_agent::message::{Outcome, TaName, for_tam, outcome, request_name, ta_query};
 
 #[test]
 fn names_are_read_from_whatever_comes() {
@@ -75,6 +75,11 @@ fn outcomes_are_read_from_the_signed_part() {
 
 #[test]
 fn a_query_escapes_what_it_carries() {
-    assert_eq!(ta_query("sp", "ta"), br#"{"TAQuery":{"spid":"sp","taid":"ta"}}"#);
-    assert_eq!(ta_query("a\"b", "\n"), br#"{"TAQuery":{"spid":"a\"b","taid":"\n"}}"#);
+    let name = |spid, taid| TaName { spid, taid, tamid: None, sdname: None };
+    assert_eq!(ta_query(name("sp", "ta")), br#"{"TAQuery":{"spid":"sp","taid":"ta"}}"#);
+    assert_eq!(ta_query(name("a\"b", "\n")), br#"{"TAQuery":{"spid":"a\"b","taid":"\n"}}"#);
+    let told = TaName { tamid: Some("t"), sdname: Some("s"), ..name("sp", "ta") };
+    let query: serde_json::Value = serde_json::from_slice(&ta_query(told)).unwrap();
+    let members = serde_json::json!({ "spid": "sp", "taid": "ta", "tamid": "t", "sdname": "s" });
+    assert_eq!(query, serde_json::json!({ "TAQuery": members }));
 }

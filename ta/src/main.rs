@@ -16,7 +16,7 @@ use otrp_engine::{
     device::{ImportError, TEE_KEY},
     error::{Error as EngineError, Unanswerable},
     information::QueryError,
-    limits::{MESSAGE_LIMIT, NAME_LIMIT, REPLY_LIMIT, TEE_CHAIN_BYTES_LIMIT},
+    limits::{MESSAGE_LIMIT, NAME_LIMIT, REPLY_LIMIT, TAM_ID_LIMIT, TEE_CHAIN_BYTES_LIMIT},
     personalization::PersonalizationError,
     platform::{Platform, PortError, Ports, UuidBytes},
 };
@@ -106,9 +106,9 @@ const PREPARE: u32 = 5;
 /// p0 output: the data; or p0 value output: their length, 0. For trusted applications alone.
 const PERSONALIZATION: u32 = 6;
 
-/// Longest query for a TA's information: two names, each byte of them an escape of six, and the
+/// Longest query for a TA's information: four names, each byte of them an escape of six, and the
 /// JSON around them.
-const QUERY_LIMIT: usize = 2 * 6 * NAME_LIMIT + 128;
+const QUERY_LIMIT: usize = 6 * (3 * NAME_LIMIT + TAM_ID_LIMIT) + 128;
 
 #[ta_create]
 fn create() -> Result<()> {
@@ -223,6 +223,7 @@ fn unknown_ta(error: QueryError) -> Error {
     match error {
         QueryError::Malformed => ErrorKind::BadFormat.into(),
         QueryError::NotFound => ErrorKind::ItemNotFound.into(),
+        QueryError::Ambiguous => ErrorKind::BadState.into(),
         QueryError::ShortBuffer => ErrorKind::ShortBuffer.into(),
         QueryError::Failed(error) => failed(error),
     }

@@ -8,6 +8,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use otrp_agent::message::TaName;
 use otrp_agent::tee::{Tee, TeeError};
 
 /// One request as it came over the wire.
@@ -137,8 +138,10 @@ impl Tee for ScriptedTee {
         self.reply(request)
     }
 
-    fn ta_information(&mut self, spid: &str, taid: &str) -> Result<Vec<u8>, TeeError> {
-        self.reply(format!("{spid} {taid}").as_bytes())
+    fn ta_information(&mut self, name: TaName<'_>) -> Result<Vec<u8>, TeeError> {
+        let TaName { spid, taid, tamid, sdname } = name;
+        let told = [Some(spid), Some(taid), tamid, sdname].into_iter().flatten();
+        self.reply(told.collect::<Vec<_>>().join(" ").as_bytes())
     }
 
     fn certification_request(&mut self) -> Result<Vec<u8>, TeeError> {
