@@ -23,44 +23,98 @@ use otrp_tam::ta_information::TaInformation;
 use serde_json::{Value, json};
 
 /// The smallest configuration that works, and how to serve it.
-const SERVE_HELP: &str = "Example of a configuration, desired.toml:
+const SERVE_HELP: &str = "The smallest configuration, desired.toml, with the development keys that
+`make run` makes, in the folder of the project:
   [tam]
-  key = \"dev/tam.key.pem\"               # P-256, or RSA of 2048 to 4096 bits
-  chain = \"dev/tam.chain.pem\"           # leaf first
-  tee_roots = [\"dev/tee-root.pem\"]      # the makers of the devices
-
-  # Each may be a list, the preferred one first; the others are for devices that lack it.
-  content_encryption = [\"A256GCM\", \"A128CBC-HS256\"]
-  key_management = [\"ECDH-ES+A128KW\", \"RSA-OAEP-256\", \"RSA-OAEP\"]
-  ta_encryption = \"A256GCM\"
+  key = \".cache/keys/dev/tam.key.pem\"
+  chain = \".cache/keys/dev/tam.chain.pem\"
+  ocsp = [\".cache/keys/dev/tam.ocsp\", \".cache/keys/dev/tam-ca.ocsp\"]
+  tee_roots = [\".cache/keys/dev/tee-root.pem\"]
 
   [[sd]]
   name = \"com.example.domain\"
   spid = \"com.example\"
-  certificates = [\"dev/sp-ec.der\"]
+  certificates = [\".cache/keys/dev/sp-ec.der\"]
 
   [[sd.ta]]
   id = \"com.example.app\"
   file = \"app.ta\"
 
-  # The same TAM's key of the other type, for TEEs that do not verify the first one's signatures:
-  # [tam.alternative]
-  # key = \"rsa.key.pem\"
-  # chain = \"rsa.chain.pem\"
+The OCSP responses, which end after a day, and the application, signed by the service provider:
+  otrp-keys ocsp --cert .cache/keys/dev/tam.pem --issuer .cache/keys/dev/tam-issuing-ca.pem \\
+      --responder .cache/keys/dev/tam-ocsp --out .cache/keys/dev/tam.ocsp
+  otrp-keys ocsp --cert .cache/keys/dev/tam-issuing-ca.pem --issuer .cache/keys/dev/tam-root.pem \\
+      --responder .cache/keys/dev/tam-root-ocsp --out .cache/keys/dev/tam-ca.ocsp
+  otrp-keys sign-ta --key .cache/keys/dev/sp-ec.key.pem --uuid 7265664a-f108-4bd7-af1c-86d044babbac \\
+      --ta-version 1 --in .cache/image/samples/signer-v1.elf --out app.ta
 
 Then:
+  otrp-tam check --config desired.toml
   otrp-tam serve --config desired.toml --listen 0.0.0.0:8080 --state tam.redb
 and on a device:
-  otrp-agent request http://TAM-HOST:8080/";
+  otrp-agent request http://TAM-HOST:8080/
+
+The server does not start where `check` finds an error. It reads the configuration anew when one of
+its files changes; if that is wrong, the log says so once and the configuration of before stays in
+use. OCSP responses are read for each device; where a device would refuse them, the server answers
+500. GET /health answers 200. At SIGTERM and SIGINT it ends within seconds. No two servers may use
+one --state.";
+
+/// Everything that a configuration can hold.
+pub const CONFIGURATION: &str = "The configuration is a file in TOML. Paths are relative to it.
+Certificates and keys are in PEM or DER, signed images and OCSP responses as they are made.
+
+[tam], who this TAM is:
+  key             its private key: P-256, or RSA of 2048 to 4096 bits
+  chain           its certificates: its own first, then each one's issuer, the root at the end
+  ocsp            the OCSP responses to staple: for its own certificate, then for each authority
+                  below the root; DER. A device trusts no TAM without
+  tee_roots       the roots of the makers whose devices are served
+  tam_roots       the TAM roots that devices are built with (trust/tam-roots). With it `check`
+                  finds a chain under another root, and `chain` needs no root; without it the root
+                  in `chain` is taken for one of them
+  id              the TAM's identifier, where the certificate says it as a registeredID; by default
+                  the certificate's URI, else its DNS name
+  content_encryption  how requests are encrypted: \"A128CBC-HS256\" (the default), \"A256CBC-HS512\",
+                  \"A128GCM\" or \"A256GCM\". Like the next two it may be a list, the preferred one
+                  first; the others are for devices that lack it
+  key_management  how keys reach the device: \"ECDH-ES+A128KW\" (the default) or \"ECDH-ES+A256KW\"
+                  where its keys are elliptic, \"RSA-OAEP-256\" and \"RSA-OAEP\" (the default, in
+                  this order) or \"RSA1_5\", which is used only if listed, where they are RSA
+  ta_encryption   how images and personalization data are encrypted: \"AESCBC\" (the default), or
+                  \"A256GCM\", which authenticates them too
+  firmware_roots  serve only devices whose firmware signs under these roots; by default all
+  retired         identifiers of devices that shall have nothing more, as `devices` prints them
+
+[tam.alternative], the same TAM's key of the other type, EC or RSA, for TEEs that do not verify the
+first one's signatures: key, chain, ocsp
+
+[[sd]], a security domain that each device shall have; what a device has of this TAM and the file
+does not list is deleted:
+  name            its name, 1 to 64 bytes
+  spid            its service provider, 1 to 64 bytes
+  certificates    the certificates of 1 to 4 signers, under which its TAs are signed
+
+[[sd.ta]], a trusted application in the domain above it:
+  id              its name in OTrP, 1 to 64 bytes
+  file            the signed image, as `otrp-keys sign-ta` or OP-TEE's sign_encrypt.py makes it
+  personalization a file that only this TA is given, at most 16 KiB; by default none
+";
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 refused or failed, 2 a wrong command line.";
 
 const MESSAGE_HELP: &str = "Examples:
   otrp-tam message --config desired.toml get-device-state > request.json
   otrp-tam message --config desired.toml --state tam.redb create-sd --spid com.example --sd new \\
-      --spcert dev/sp-ec.der > request.json
-  otrp-tam message --config desired.toml --state tam.redb --enc A256GCM --alg RSA-OAEP \\
-      install-ta --spid com.example --sd new --ta com.example.app --file app.ta > request.json
+      --spcert .cache/keys/dev/sp-ec.der > request.json
+  otrp-tam message --config desired.toml --state tam.redb --enc A256GCM --alg ECDH-ES+A256KW \\
+      install-ta --spid com.example --sd com.example.domain --ta com.example.app --file app.ta \\
+      > request.json
 Then, on the device:
   otrp-agent process < request.json > answer.json";
+
+const CHECK_HELP: &str = "Example:
+  otrp-tam check --config desired.toml";
 
 const OPEN_HELP: &str = "Examples:
   otrp-tam open answer.json --config desired.toml --dsi-out dsi.json
@@ -69,7 +123,7 @@ const OPEN_HELP: &str = "Examples:
 
 /// A Trusted Application Manager that speaks OTrP over HTTP.
 #[derive(Parser)]
-#[command(version)]
+#[command(version, after_help = EXIT_CODES)]
 pub struct Arguments {
     #[command(subcommand)]
     pub action: Action,
@@ -79,10 +133,10 @@ pub struct Arguments {
 pub enum Action {
     /// Serves devices, and brings each that connects to the desired state.
     ///
-    /// `otrp-keys init --out dev` makes the keys of this example. Paths are relative to the file.
+    /// `otrp-tam help config` describes all that the configuration can hold.
     #[command(after_help = SERVE_HELP)]
     Serve {
-        /// The configuration with the desired state; read anew for each message.
+        /// The configuration with the desired state; followed while the server runs.
         #[arg(long)]
         config: PathBuf,
         /// The address to listen on.
@@ -92,10 +146,26 @@ pub enum Action {
         #[arg(long, default_value = "tam.redb")]
         state: PathBuf,
     },
+    /// Says everything in a configuration that a device would refuse, or that is wrong otherwise.
+    ///
+    /// Each finding is a line on standard error; with an error among them the exit code is 1. What only
+    /// a device knows is not checked: which roots it is built with, unless `tam_roots` says so, and its
+    /// clock.
+    #[command(after_help = CHECK_HELP)]
+    Check {
+        /// The configuration.
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Describes the configuration.
+    #[command(after_help = CONFIGURATION)]
+    Config,
     /// Writes one signed request to standard output.
     #[command(after_help = MESSAGE_HELP)]
     Message(Box<MessageArguments>),
     /// Verifies and decrypts an answer or a TAInformation message, and prints it as JSON.
+    ///
+    /// An answer by which the device refuses is opened like any other: see its `status`.
     #[command(after_help = OPEN_HELP)]
     Open(Box<OpenArguments>),
     /// Lists the devices that the TAM remembers, also while it serves.
@@ -267,8 +337,10 @@ enum Kind {
     GetDeviceState,
     /// Creates a security domain.
     CreateSd {
+        /// The service provider.
         #[arg(long)]
         spid: String,
+        /// The name of the security domain.
         #[arg(long)]
         sd: String,
         /// The certificate of the SP's signer.
@@ -277,12 +349,16 @@ enum Kind {
     },
     /// Changes a security domain.
     UpdateSd {
+        /// The service provider.
         #[arg(long)]
         spid: String,
+        /// The name of the security domain.
         #[arg(long)]
         sd: String,
+        /// Its new name.
         #[arg(long)]
         new_sd: Option<String>,
+        /// Its new service provider.
         #[arg(long)]
         new_spid: Option<String>,
         /// A certificate to add; may be repeated.
@@ -300,6 +376,7 @@ enum Kind {
         /// The SP, where the name alone is ambiguous.
         #[arg(long)]
         spid: Option<String>,
+        /// The name of the security domain.
         #[arg(long)]
         sd: String,
         /// The applications in it go with it.
@@ -315,8 +392,10 @@ enum Kind {
         /// The SP, where the name alone is ambiguous.
         #[arg(long)]
         spid: Option<String>,
+        /// The name of the security domain.
         #[arg(long)]
         sd: String,
+        /// The application's identifier.
         #[arg(long)]
         ta: String,
     },
@@ -324,10 +403,13 @@ enum Kind {
 
 #[derive(Args)]
 struct ApplicationArguments {
+    /// The service provider, whose attestation key on the device the image is encrypted for.
     #[arg(long)]
     spid: String,
+    /// The name of the security domain.
     #[arg(long)]
     sd: String,
+    /// The application's identifier.
     #[arg(long)]
     ta: String,
     /// The signed image.
@@ -455,17 +537,22 @@ impl MessageArguments {
             None => Suite::default(),
         };
         if let Some(name) = &self.enc {
-            suite.content_encryption =
-                ContentEncryption::from_name(name).context("no such --enc")?;
+            suite.content_encryption = ContentEncryption::from_name(name).with_context(|| {
+                let names = ContentEncryption::ALL.map(ContentEncryption::name);
+                format!("--enc is {name:?}, and can be {}", names.join(", "))
+            })?;
         }
         if let Some(name) = &self.alg {
-            let management = KeyManagement::from_name(name).context("no such --alg")?;
+            let management = KeyManagement::from_name(name).with_context(|| {
+                let names = KeyManagement::ALL.map(KeyManagement::name);
+                format!("--alg is {name:?}, and can be {}", names.join(", "))
+            })?;
             suite.key_managements = suite.key_managements.with(management);
         }
         match self.ta_alg.as_deref() {
             Some("AESCBC") => suite.ta_encryption = TaEncryption::AesCbc,
             Some("A256GCM") => suite.ta_encryption = TaEncryption::A256Gcm,
-            Some(_) => bail!("no such --ta-alg"),
+            Some(name) => bail!("--ta-alg is {name:?}, and can be AESCBC or A256GCM"),
             None => {}
         }
         let request = builder.suite(suite).build()?;
@@ -479,7 +566,11 @@ impl MessageArguments {
         let identity = match (&self.key, &self.chain, settings) {
             (Some(key), Some(chain), _) => Identity::read(key, chain, self.tamid.as_deref())?,
             (_, _, Some(settings)) if asks_for_state && self.ocsp.is_empty() => {
-                settings.stapled(&settings.identity)?
+                // Without any a request is made all the same: a device may not ask for them.
+                match settings.files_of(&settings.identity).ocsp.is_empty() {
+                    true => settings.identity.clone(),
+                    false => settings.stapled(&settings.identity)?,
+                }
             }
             (_, _, Some(settings)) => settings.identity.clone(),
             _ => bail!("who signs? Say --config, or --key and --chain"),

@@ -4,8 +4,9 @@
 //! [tam]
 //! key = "keys/tam.key.pem"
 //! chain = "keys/tam.chain.pem"            # leaf first
-//! tee_roots = ["keys/tee-root.pem"]       # OEMs whose TEEs are served
 //! ocsp = ["tam.ocsp", "tam-issuing-ca.ocsp"]  # DER; the leaf's, then each CA's below the root
+//! tee_roots = ["keys/tee-root.pem"]       # OEMs whose TEEs are served
+//! # tam_roots = ["keys/tam-root.pem"]     # what devices are built with; else the chain's own root
 //! # id = "1.3.6.1.4.1.99999.1"            # if the certificate does not say it as URI or DNS name
 //! # content_encryption = "A256GCM"        # or "A128CBC-HS256", the default
 //! # key_management = ["RSA-OAEP-256"]     # see below
@@ -40,25 +41,33 @@
 //! the TAM's key can have a device open what he recorded of it. `A256GCM` is an addition to the draft.
 //!
 //! What a device has of this TAM and the file does not list, is deleted. Paths are relative to the
-//! file. It is read anew for each message, and OCSP responses for each GetDeviceState, so replace
-//! each in one step (write a new file and rename
-//! it): half a file is a state too, only not the desired one.
+//! file. The server reads it anew when it, or a file that it names, has changed ([`crate::configured`]),
+//! and OCSP responses for each GetDeviceState, so replace each in one step (write a new file and
+//! rename it): half a file is a state too, only not the desired one.
+//!
+//! Reading finds what is missing, malformed or contradicts itself; [`crate::check`] what a device
+//! would refuse.
 
 use std::collections::HashSet;
+use std::fmt;
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
 use otrp_wire::limits::{NAME_LIMIT, PERSONALIZATION_LIMIT, SP_CERTIFICATE_LIMIT};
-use serde::Deserialize;
+use serde::de::value::{SeqAccessDeserializer, StrDeserializer};
+use serde::de::{Deserializer, SeqAccess, Visitor};
+use serde::{Deserialize, de};
 
 use crate::certificate::{self, TeeRoots};
+use crate::check;
 use crate::encoding::{from_base64, sha256};
 use crate::firmware::FirmwarePolicy;
 use crate::identity::Identity;
 use crate::image::ImageHeader;
 use crate::jose::{ContentEncryption, KeyManagement, KeyManagements, KeyType, SignatureAlgorithm};
+use crate::log;
 use crate::message::{Suite, TaEncryption, Target};
-use crate::ocsp;
 
 /// The file, as it is written.
 #[derive(Debug, Deserialize)]
@@ -75,6 +84,8 @@ struct TamSection {
     key: PathBuf,
     chain: PathBuf,
     tee_roots: Vec<PathBuf>,
+    #[serde(default)]
+    tam_roots: Vec<PathBuf>,
     #[serde(default)]
     ocsp: Vec<PathBuf>,
     id: Option<String>,
@@ -100,23 +111,31 @@ struct AlternativeSection {
 }
 
 /// One or several, the preferred one first; none if the file does not say.
-#[derive(Debug, Deserialize)]
-#[serde(from = "OneOrMore<T>")]
+#[derive(Debug)]
 struct Preferred<T>(Vec<T>);
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum OneOrMore<T> {
-    One(T),
-    More(Vec<T>),
-}
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Preferred<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneOrMore<T>(PhantomData<T>);
 
-impl<T> From<OneOrMore<T>> for Preferred<T> {
-    fn from(written: OneOrMore<T>) -> Self {
-        match written {
-            OneOrMore::One(one) => Self(vec![one]),
-            OneOrMore::More(list) => Self(list),
+        // By hand, so that a wrong name is answered with the right ones.
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for OneOrMore<T> {
+            type Value = Vec<T>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a name or a list of names")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Vec<T>, E> {
+                Ok(vec![T::deserialize(StrDeserializer::new(text))?])
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Vec<T>, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(list))
+            }
         }
+
+        deserializer.deserialize_any(OneOrMore(PhantomData)).map(Self)
     }
 }
 
@@ -170,10 +189,20 @@ pub struct TamSettings {
     pub firmware: FirmwarePolicy,
     /// How requests are encrypted.
     pub algorithms: Algorithms,
+    /// The roots that devices are built with, DER; empty if the file does not say.
+    pub tam_roots: Vec<Vec<u8>>,
     retired: Vec<String>,
-    /// The files of the OCSP responses that are stapled for the two identities.
-    ocsp: Vec<PathBuf>,
-    alternative_ocsp: Vec<PathBuf>,
+    files: IdentityFiles,
+    alternative_files: IdentityFiles,
+}
+
+/// The files of an identity, for sentences that name them.
+#[derive(Clone, Debug, Default)]
+pub struct IdentityFiles {
+    /// Its certificates.
+    pub chain: PathBuf,
+    /// Its OCSP responses.
+    pub ocsp: Vec<PathBuf>,
 }
 
 /// The algorithms of requests, each list with the preferred one first and with one at least.
@@ -270,6 +299,8 @@ pub struct DesiredDomain {
 pub struct DesiredTa {
     /// Its identifier.
     pub id: String,
+    /// The file of the image.
+    pub file: PathBuf,
     /// The signed image.
     pub image: Blob,
     /// The version in the signed header.
@@ -324,9 +355,11 @@ impl TamSettings {
     /// Reads the section `[tam]` of the file and the files that it names, and nothing else.
     ///
     /// # Errors
-    /// One sentence on the first thing that is missing or wrong.
+    /// A line for each thing that is missing or wrong.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
-        Self::of(folder(path), read_file(path)?.tam)
+        let mut mistakes = Mistakes::default();
+        let settings = Self::of(folder(path), read_file(path)?.tam, &mut mistakes);
+        mistakes.unless_none(settings)
     }
 
     /// Whether a device of this identifier shall have nothing of this TAM any more.
@@ -346,84 +379,183 @@ impl TamSettings {
         [&self.identity].into_iter().chain(&self.alternative)
     }
 
-    fn of(folder: &Path, section: TamSection) -> anyhow::Result<Self> {
-        let identity = Identity::read(
-            &folder.join(&section.key),
-            &folder.join(&section.chain),
-            section.id.as_deref(),
-        )?;
-        for device_id in &section.retired {
-            ensure!(
-                from_base64(device_id).is_some_and(|digest| digest.len() == 32),
-                "{device_id:?} is no device's identifier, which is a SHA-256 in base64"
-            );
+    /// The files of one of the identities.
+    #[must_use]
+    pub fn files_of(&self, identity: &Identity) -> &IdentityFiles {
+        if identity.signature_algorithm() == self.identity.signature_algorithm() {
+            &self.files
+        } else {
+            &self.alternative_files
         }
-        let alternative = match &section.alternative {
-            Some(other) => Some(read_alternative(folder, other, &section, &identity)?),
-            None => None,
+    }
+
+    /// One of the identities with the OCSP responses that are in its files now.
+    ///
+    /// # Errors
+    /// What a device would refuse of its certificates and responses at this moment: a TAM that is
+    /// not trusted is told nothing else by a device.
+    pub fn stapled(&self, identity: &Identity) -> anyhow::Result<Identity> {
+        let standing = check::standing(self, identity, log::now());
+        ensure!(standing.faults.is_empty(), "{}", standing.faults.join("; "));
+        Ok(identity.clone().staple(standing.responses))
+    }
+
+    fn of(folder: &Path, section: TamSection, mistakes: &mut Mistakes) -> Option<Self> {
+        let files_of = |chain: &Path, ocsp: &[PathBuf]| IdentityFiles {
+            chain: folder.join(chain),
+            ocsp: ocsp.iter().map(|file| folder.join(file)).collect(),
         };
-        ensure!(!section.tee_roots.is_empty(), "no TEE root: no device could be trusted");
-        let read_roots = |paths: &[PathBuf]| {
-            let mut roots = Vec::new();
-            for path in paths {
-                roots.extend(certificate::read_file(&folder.join(path))?);
+        let files = files_of(&section.chain, &section.ocsp);
+        let identity = mistakes.note(Identity::read(
+            &folder.join(&section.key),
+            &files.chain,
+            section.id.as_deref(),
+        ));
+        for device_id in &section.retired {
+            if from_base64(device_id).is_none_or(|digest| digest.len() != 32) {
+                mistakes.add(format!(
+                    "`retired`: {device_id:?} is no device's identifier, which is a SHA-256 in \
+                     base64, as `otrp-tam devices` prints it"
+                ));
             }
-            anyhow::Ok(TeeRoots::new(roots)?)
+        }
+        let alternative = match (&section.alternative, &identity) {
+            (Some(other), Some(first)) => {
+                mistakes.note(read_alternative(folder, other, &section, first)).map(Some)
+            }
+            // Without the first one there is nothing to say of the other.
+            (Some(_), None) | (None, _) => Some(None),
         };
-        let paths = |files: &[PathBuf]| files.iter().map(|file| folder.join(file)).collect();
-        let firmware = match &section.firmware_roots {
-            Some(paths) => FirmwarePolicy::SignedUnder(read_roots(paths)?),
-            None => FirmwarePolicy::Any,
+        let alternative_files = section
+            .alternative
+            .as_ref()
+            .map_or_else(IdentityFiles::default, |other| files_of(&other.chain, &other.ocsp));
+        if section.tee_roots.is_empty() {
+            mistakes.add(String::from("`tee_roots` is empty, so no device could be trusted"));
+        }
+        let mut certificates = |paths: &[PathBuf]| {
+            let read = paths.iter().map(|path| certificate::read_file(&folder.join(path)));
+            let read: Vec<_> = read.filter_map(|read| mistakes.note(read)).collect();
+            read.into_iter().flatten().collect::<Vec<_>>()
         };
-        Ok(Self {
-            identity,
-            alternative,
-            tee_roots: read_roots(&section.tee_roots)?,
-            firmware,
+        let tee_roots = TeeRoots::new(certificates(&section.tee_roots));
+        let firmware = section.firmware_roots.as_deref().map(&mut certificates).map(TeeRoots::new);
+        let tam_roots: Result<Vec<_>, _> =
+            certificates(&section.tam_roots).iter().map(|root| root.to_der()).collect();
+        let tee_roots = mistakes.note(tee_roots.map_err(Into::into));
+        let tam_roots = mistakes.note(tam_roots.map_err(Into::into));
+        let firmware = match firmware {
+            Some(roots) => {
+                mistakes.note(roots.map_err(Into::into)).map(FirmwarePolicy::SignedUnder)
+            }
+            None => Some(FirmwarePolicy::Any),
+        };
+        Some(Self {
+            identity: identity?,
+            alternative: alternative?,
+            tee_roots: tee_roots?,
+            firmware: firmware?,
             algorithms: Algorithms::of(
                 section.content_encryption,
                 section.key_management,
                 section.ta_encryption,
             ),
+            tam_roots: tam_roots?,
             retired: section.retired,
-            ocsp: paths(&section.ocsp),
-            alternative_ocsp: section.alternative.map_or(Vec::new(), |other| paths(&other.ocsp)),
+            files,
+            alternative_files,
         })
     }
 }
 
-impl TamSettings {
-    /// One of the identities with the OCSP responses that are in its files now. A TAM that staples
-    /// none, or not enough, is not trusted by a device that knows nothing of its authorities.
-    ///
-    /// # Errors
-    /// As [`ocsp::read`].
-    pub fn stapled(&self, identity: &Identity) -> anyhow::Result<Identity> {
-        let first = identity.signature_algorithm() == self.identity.signature_algorithm();
-        let files = if first { &self.ocsp } else { &self.alternative_ocsp };
-        let responses = ocsp::read(files, identity.chain())?;
-        Ok(identity.clone().staple(responses))
+/// What is wrong with a configuration, a sentence each.
+#[derive(Default)]
+struct Mistakes(Vec<String>);
+
+impl Mistakes {
+    fn add(&mut self, sentence: String) {
+        self.0.push(sentence);
     }
+
+    fn note<T>(&mut self, result: anyhow::Result<T>) -> Option<T> {
+        result.map_err(|error| self.add(sentence(&error))).ok()
+    }
+
+    fn unless_none<T>(self, made: Option<T>) -> anyhow::Result<T> {
+        match made {
+            Some(made) if self.0.is_empty() => Ok(made),
+            _ => bail!("{}", self.0.join("\n")),
+        }
+    }
+}
+
+/// An error with its causes, each of them once: some say their cause themselves.
+#[must_use]
+pub fn sentence(error: &anyhow::Error) -> String {
+    let mut sentence = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if sentence.is_empty() {
+            sentence = cause;
+        } else if !sentence.contains(&cause) {
+            sentence = format!("{sentence}: {cause}");
+        }
+    }
+    sentence
 }
 
 impl Configuration {
     /// Reads the file and all that it names.
     ///
     /// # Errors
-    /// One sentence on the first thing that is missing or wrong.
+    /// A line for each thing that is missing or wrong.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
-        let File { tam, sd } = read_file(path)?;
+        Self::read_named(path).1
+    }
+
+    /// The same, with the file and those that it names, as far as it could be read.
+    pub fn read_named(path: &Path) -> (Vec<PathBuf>, anyhow::Result<Self>) {
+        let mut files = vec![path.to_path_buf()];
+        let file = match read_file(path) {
+            Ok(file) => file,
+            Err(error) => return (files, Err(error)),
+        };
         let folder = folder(path);
+        files.extend(file.names().into_iter().map(|file| folder.join(file)));
+        let mut mistakes = Mistakes::default();
         let mut names = HashSet::new();
         let mut domains = Vec::new();
-        for section in sd {
-            let domain = read_domain(folder, section)?;
-            if !names.insert((domain.spid.clone(), domain.name.clone())) {
-                bail!("the security domain {} of {} is there twice", domain.name, domain.spid);
+        for section in file.sd {
+            if !names.insert((section.spid.clone(), section.name.clone())) {
+                mistakes.add(format!(
+                    "the security domain {} of {} is there twice",
+                    section.name, section.spid
+                ));
             }
-            domains.push(domain);
+            domains.extend(read_domain(folder, section, &mut mistakes));
         }
-        Ok(Self { tam: TamSettings::of(folder, tam)?, desired: DesiredState { domains } })
+        let tam = TamSettings::of(folder, file.tam, &mut mistakes);
+        let desired = DesiredState { domains };
+        (files, mistakes.unless_none(tam.map(|tam| Self { tam, desired })))
+    }
+}
+
+impl File {
+    /// All files that are read with it; not those with OCSP responses, which are read when they are
+    /// needed.
+    fn names(&self) -> Vec<&PathBuf> {
+        let tam = &self.tam;
+        let mut names = vec![&tam.key, &tam.chain];
+        names.extend(tam.tee_roots.iter().chain(&tam.tam_roots));
+        names.extend(tam.firmware_roots.iter().flatten());
+        names.extend(tam.alternative.iter().flat_map(|other| [&other.key, &other.chain]));
+        for domain in &self.sd {
+            names.extend(&domain.certificates);
+            for application in &domain.ta {
+                names.push(&application.file);
+                names.extend(&application.personalization);
+            }
+        }
+        names
     }
 }
 
@@ -460,42 +592,53 @@ fn read_file(path: &Path) -> anyhow::Result<File> {
         .with_context(|| format!("the configuration {} is malformed", path.display()))
 }
 
-fn read_domain(folder: &Path, section: SdSection) -> anyhow::Result<DesiredDomain> {
-    check_identifier("the name of a security domain", &section.name)?;
-    check_identifier("an spid", &section.spid)?;
+fn read_domain(
+    folder: &Path,
+    section: SdSection,
+    mistakes: &mut Mistakes,
+) -> Option<DesiredDomain> {
+    mistakes.note(check_identifier("the name of a security domain", &section.name));
+    mistakes.note(check_identifier("an spid", &section.spid));
     let mut certificates = Vec::new();
     for path in &section.certificates {
-        for certificate in certificate::read_file(&folder.join(path))? {
-            certificates.push(Blob::new(certificate.to_der()?)?);
-        }
+        let read = || {
+            certificate::read_file(&folder.join(path))?
+                .iter()
+                .map(|certificate| Blob::new(certificate.to_der()?))
+                .collect::<anyhow::Result<Vec<_>>>()
+        };
+        certificates.extend(mistakes.note(read())?);
     }
-    ensure!(
-        (1..=SP_CERTIFICATE_LIMIT).contains(&certificates.len()),
-        "the security domain {} needs 1 to {SP_CERTIFICATE_LIMIT} certificates",
-        section.name
-    );
+    if !(1..=SP_CERTIFICATE_LIMIT).contains(&certificates.len()) {
+        mistakes.add(format!(
+            "the security domain {} has {} certificates, and needs 1 to {SP_CERTIFICATE_LIMIT} \
+             certificates of signers",
+            section.name,
+            certificates.len()
+        ));
+    }
     let mut names = HashSet::new();
     let mut applications = Vec::new();
     for application in section.ta {
-        check_identifier("the id of a TA", &application.id)?;
+        mistakes.note(check_identifier("the id of a TA", &application.id));
         if !names.insert(application.id.clone()) {
-            bail!("the TA {} is twice in {}", application.id, section.name);
+            mistakes.add(format!("the TA {} is twice in {}", application.id, section.name));
         }
-        applications.push(read_application(folder, application)?);
+        applications.extend(mistakes.note(read_application(folder, application)));
     }
-    Ok(DesiredDomain { spid: section.spid, name: section.name, certificates, applications })
+    Some(DesiredDomain { spid: section.spid, name: section.name, certificates, applications })
 }
 
 fn read_application(folder: &Path, section: TaSection) -> anyhow::Result<DesiredTa> {
-    let path = folder.join(&section.file);
+    let file = folder.join(&section.file);
     let read = |path: &Path| {
         let bytes = std::fs::read(path)
             .with_context(|| format!("cannot read {} of the TA {}", path.display(), section.id))?;
         Blob::new(bytes)
     };
-    let image = read(&path)?;
+    let image = read(&file)?;
     let header = ImageHeader::read(&image.bytes)
-        .with_context(|| format!("{} of the TA {}", path.display(), section.id))?;
+        .with_context(|| format!("{} of the TA {}", file.display(), section.id))?;
     let personalization = match &section.personalization {
         Some(path) => Some(read(&folder.join(path))?),
         None => None,
@@ -505,7 +648,7 @@ fn read_application(folder: &Path, section: TaSection) -> anyhow::Result<Desired
         "the personalization data of {} are longer than {PERSONALIZATION_LIMIT} bytes",
         section.id
     );
-    Ok(DesiredTa { id: section.id, image, version: header.version, personalization })
+    Ok(DesiredTa { id: section.id, file, image, version: header.version, personalization })
 }
 
 /// What a device would refuse is better refused here, with the place.

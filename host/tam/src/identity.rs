@@ -45,7 +45,8 @@ impl Identity {
         };
         ensure!(
             leaf.public_key()?.public_eq(&key),
-            "the TAM's key is not that of its first certificate"
+            "the TAM's key is not that of its first certificate: the chain begins with the TAM's \
+             own, and each is followed by its issuer"
         );
         let key_type = KeyType::of(&key)
             .context("the TAM's key is neither on the curve P-256 nor RSA of 2048 to 4096 bits")?;
@@ -101,7 +102,15 @@ impl Identity {
     /// # Errors
     /// When OpenSSL has no memory.
     pub fn x5c(&self) -> anyhow::Result<Vec<String>> {
-        self.chain.iter().map(|certificate| Ok(base64(&certificate.to_der()?))).collect()
+        Ok(self.ders()?.iter().map(|der| base64(der)).collect())
+    }
+
+    /// The DER of each certificate, leaf first.
+    ///
+    /// # Errors
+    /// When OpenSSL has no memory.
+    pub fn ders(&self) -> anyhow::Result<Vec<Vec<u8>>> {
+        self.chain.iter().map(|certificate| Ok(certificate.to_der()?)).collect()
     }
 
     /// The value of `kid`: base64url SHA-256 of the leaf, by which a TEE finds a cached chain.

@@ -1,14 +1,33 @@
-//! The header of an OP-TEE signed TA file, as far as a TAM needs it.
-//!
-//! The TEE verifies the signature with the SP's certificate; the TAM only reads which TA and which
-//! version it ships, to know what to ask for.
+//! An OP-TEE signed TA file, as far as a TAM needs it: which TA and which version it ships, and
+//! whether a device will find it signed by one of the domain's certificates.
 
+use openssl::bn::BigNum;
+use openssl::ecdsa::EcdsaSig;
+use openssl::hash::MessageDigest;
+use openssl::pkey::{PKeyRef, Public};
+use openssl::rsa::Padding;
+use openssl::sha::sha256;
+use openssl::sign::{RsaPssSaltlen, Verifier};
+use openssl::x509::X509;
 use thiserror::Error;
+
+use crate::jose::KeyType;
 
 /// `SHDR_MAGIC` of OP-TEE's `signed_hdr.h`.
 const MAGIC: u32 = 0x4f54_5348;
 /// `SHDR_BOOTSTRAP_TA`: the header is followed by UUID and version.
 const BOOTSTRAP_TA: u32 = 1;
+/// Magic, type, size, algorithm, and the lengths of digest and signature.
+const FIXED_LENGTH: usize = 20;
+/// UUID and version.
+const IDENTITY_LENGTH: usize = 20;
+/// GlobalPlatform's `TEE_ALG_RSASSA_PKCS1_PSS_MGF1_SHA256`, `TEE_ALG_RSASSA_PKCS1_V1_5_SHA256` and
+/// `TEE_ALG_ECDSA_SHA256`.
+const RSA_PSS_SHA256: u32 = 0x7041_4930;
+const RSA_PKCS1_SHA256: u32 = 0x7000_4830;
+const ECDSA_SHA256: u32 = 0x7000_3042;
+/// r and s of P-256.
+const P256_SIGNATURE_LENGTH: usize = 64;
 
 /// Why a file is not a signed TA.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -22,6 +41,21 @@ pub enum NotAnImage {
     /// It ends too early, or goes on after its end.
     #[error("the image's size is not that of its header")]
     Size,
+    /// Signed in a way that devices do not know.
+    #[error(
+        "it is signed with an algorithm that devices do not know: they take RSA-PSS, RSA PKCS #1 \
+         v1.5 and ECDSA on P-256, with SHA-256"
+    )]
+    Algorithm,
+    /// The digest in the header is not that of the file.
+    #[error("its digest is not that of its content, so the file is damaged: sign it again")]
+    Digest,
+    /// No certificate of the domain is the signer's.
+    #[error(
+        "it is not signed by a key of the domain's `certificates`: name the signer's certificate \
+         there"
+    )]
+    Signer,
 }
 
 /// What the signed header says.
@@ -68,6 +102,68 @@ impl ImageHeader {
             .collect();
         parts.join("-")
     }
+}
+
+/// Verifies that a `.ta` file is whole and signed by the key of one of `certificates`, in DER.
+///
+/// # Errors
+/// [`NotAnImage`].
+pub fn verify(file: &[u8], certificates: &[&[u8]]) -> Result<(), NotAnImage> {
+    ImageHeader::read(file)?;
+    let split = || {
+        let (fixed, rest) = file.split_at_checked(FIXED_LENGTH)?;
+        let (digest, rest) = rest.split_at_checked(usize::from(half_word(file, 16)?))?;
+        let (signature, signed) = rest.split_at_checked(usize::from(half_word(file, 18)?))?;
+        (signed.len() > IDENTITY_LENGTH).then_some((fixed, digest, signature, signed))
+    };
+    let (fixed, digest, signature, signed) = split().ok_or(NotAnImage::Size)?;
+    let algorithm = word(file, 12).unwrap_or_default();
+    if ![RSA_PSS_SHA256, RSA_PKCS1_SHA256, ECDSA_SHA256].contains(&algorithm) {
+        return Err(NotAnImage::Algorithm);
+    }
+    let text = [fixed, signed].concat();
+    if sha256(&text)[..] != *digest {
+        return Err(NotAnImage::Digest);
+    }
+    let keys = certificates.iter().filter_map(|der| X509::from_der(der).ok()?.public_key().ok());
+    let mut keys = keys.filter(|key| {
+        let of_rsa = algorithm != ECDSA_SHA256;
+        KeyType::of(key) == Some(if of_rsa { KeyType::Rsa } else { KeyType::Elliptic })
+    });
+    if keys.any(|key| is_signed_by(&key, algorithm, &text, signature) == Some(true)) {
+        Ok(())
+    } else {
+        Err(NotAnImage::Signer)
+    }
+}
+
+/// `None` where OpenSSL cannot tell, which is a no as well.
+fn is_signed_by(
+    key: &PKeyRef<Public>,
+    algorithm: u32,
+    text: &[u8],
+    signature: &[u8],
+) -> Option<bool> {
+    let mut verifier = Verifier::new(MessageDigest::sha256(), key).ok()?;
+    let der;
+    let signature = match algorithm {
+        RSA_PSS_SHA256 => {
+            verifier.set_rsa_padding(Padding::PKCS1_PSS).ok()?;
+            verifier.set_rsa_pss_saltlen(RsaPssSaltlen::custom(32)).ok()?;
+            signature
+        }
+        RSA_PKCS1_SHA256 => signature,
+        _ => {
+            if signature.len() != P256_SIGNATURE_LENGTH {
+                return None;
+            }
+            let (r, s) = signature.split_at_checked(P256_SIGNATURE_LENGTH / 2)?;
+            let (r, s) = (BigNum::from_slice(r).ok()?, BigNum::from_slice(s).ok()?);
+            der = EcdsaSig::from_private_components(r, s).ok()?.to_der().ok()?;
+            &der
+        }
+    };
+    verifier.verify_oneshot(signature, text).ok()
 }
 
 fn word(file: &[u8], position: usize) -> Option<u32> {

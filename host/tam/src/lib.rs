@@ -20,18 +20,23 @@
 )]
 
 pub mod certificate;
+pub mod check;
+pub mod configured;
 pub mod desired;
 pub mod dsi;
+pub mod echo;
 pub mod encoding;
 pub mod firmware;
 pub mod http;
 pub mod identity;
 pub mod image;
 pub mod jose;
+pub mod log;
 pub mod message;
 pub mod ocsp;
 pub mod plan;
 pub mod response;
+pub mod sessions;
 pub mod store;
 pub mod ta_information;
 pub mod tam;

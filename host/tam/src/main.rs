@@ -4,39 +4,99 @@ mod command_line;
 
 use std::io::Write as _;
 use std::path::Path;
+use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::Parser as _;
-use command_line::{Action, Arguments};
+use command_line::{Action, Arguments, CONFIGURATION};
+use otrp_tam::desired::{Configuration, sentence};
+use otrp_tam::http::Patience;
 use otrp_tam::tam::Tam;
-use otrp_tam::{http, store};
+use otrp_tam::{check, http, log, store};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-fn main() -> anyhow::Result<()> {
-    match Arguments::parse().action {
+/// How long work that cannot be cut off, such as a transaction of the database, may take at the end.
+const LAST_WORK: Duration = Duration::from_secs(2);
+
+fn main() -> ExitCode {
+    // Released programs do not unwind, so this is where a damaged database comes out.
+    std::panic::set_hook(Box::new(|panic| match store::damage() {
+        Some(sentence) if cfg!(panic = "abort") => {
+            let _ = writeln!(std::io::stderr(), "otrp-tam: {sentence}");
+            std::process::exit(1);
+        }
+        Some(_) => {}
+        None => {
+            let _ = writeln!(std::io::stderr(), "otrp-tam: {panic}");
+        }
+    }));
+    match run(Arguments::parse().action) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let lines = sentence(&error).replace('\n', "\notrp-tam: ");
+            let _ = writeln!(std::io::stderr(), "otrp-tam: {lines}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(action: Action) -> anyhow::Result<()> {
+    match action {
         Action::Serve { config, listen, state } => serve(&config, &listen, &state),
+        Action::Check { config } => check(&config),
+        Action::Config => {
+            std::io::stdout().write_all(CONFIGURATION.as_bytes())?;
+            Ok(())
+        }
         Action::Message(arguments) => arguments.run(),
         Action::Open(arguments) => arguments.run(),
         Action::Devices { state, json } => devices(&state, json),
     }
 }
 
-#[tokio::main]
-async fn serve(config: &Path, listen: &str, state: &Path) -> anyhow::Result<()> {
+fn serve(config: &Path, listen: &str, state: &Path) -> anyhow::Result<()> {
     let tam = Arc::new(Tam::new(config, state)?);
-    let listener =
-        TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let shutdown = async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = tokio::signal::ctrl_c() => {}
-        }
-    };
-    writeln!(std::io::stdout(), "listening on http://{}", listener.local_addr()?)?;
-    http::serve(tam, listener, shutdown).await.context("the server failed")
+    let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;
+    let served = runtime.block_on(async {
+        let listener = TcpListener::bind(listen).await.with_context(|| {
+            format!("cannot listen on {listen}, which must be an address and a port that is free")
+        })?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let shutdown = async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
+        };
+        writeln!(std::io::stdout(), "listening on http://{}", listener.local_addr()?)?;
+        http::serve(tam, listener, Patience::default(), shutdown).await.context("the server failed")
+    });
+    runtime.shutdown_timeout(LAST_WORK);
+    served
+}
+
+fn check(config: &Path) -> anyhow::Result<()> {
+    let configuration = Configuration::read(config)?;
+    let findings = check::configuration(&configuration, log::now());
+    for warning in &findings.warnings {
+        writeln!(std::io::stderr(), "otrp-tam: warning: {warning}")?;
+    }
+    if !findings.errors.is_empty() {
+        bail!("{}", findings.errors.join("\n"));
+    }
+    let domains = &configuration.desired.domains;
+    let applications: usize = domains.iter().map(|domain| domain.applications.len()).sum();
+    writeln!(
+        std::io::stdout(),
+        "{}: TAM {:?}, {} security domains, {applications} TAs: a device that trusts its root takes it",
+        config.display(),
+        configuration.tam.identity.tam_id(),
+        domains.len()
+    )?;
+    Ok(())
 }
 
 fn devices(state: &Path, json: bool) -> anyhow::Result<()> {

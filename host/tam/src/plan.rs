@@ -303,6 +303,7 @@ mod tests {
                             .split_once('+')
                             .map_or((version, None), |(version, data)| (version, Some(blob(data))));
                         DesiredTa {
+                            file: "ta".into(),
                             id: id.into(),
                             image: blob(&format!("i{version}")),
                             version: version.parse().unwrap(),

@@ -1,13 +1,16 @@
 //! What the TAM remembers of devices, in an embedded database that survives a crash.
 
+use std::cell::RefCell;
+use std::fs::{File, TryLockError};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use redb::{
-    Database, DatabaseError, ReadOnlyDatabase, ReadableDatabase as _, ReadableTable as _, Table,
-    TableDefinition, TableError,
+    Database, DatabaseError, ReadOnlyDatabase, ReadableDatabase as _, ReadableTable as _,
+    StorageError, Table, TableDefinition, TableError,
 };
 use serde::{Deserialize, Serialize};
 
@@ -358,6 +361,82 @@ fn now() -> u64 {
 /// How long to wait for another process to finish with the database.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// That no other server uses a database: it would not know of the sessions of this one. A person may
+/// look at the devices all the same. It ends with this value, or the process.
+pub struct Exclusive {
+    _file: File,
+}
+
+impl Exclusive {
+    /// Takes the database at `path` for this server, by a lock on a file beside it.
+    ///
+    /// # Errors
+    /// If another server has it, or the file cannot be made.
+    pub fn take(path: &Path) -> anyhow::Result<Self> {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".lock");
+        let lock = PathBuf::from(name);
+        let file = File::create(&lock).with_context(|| {
+            format!("cannot make {}, which keeps other servers away", lock.display())
+        })?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { _file: file }),
+            Err(TryLockError::WouldBlock) => bail!(
+                "another server uses the state file {}: a server needs one of its own (--state)",
+                path.display()
+            ),
+            Err(TryLockError::Error(error)) => {
+                Err(error).with_context(|| format!("cannot lock {}", lock.display()))
+            }
+        }
+    }
+}
+
+thread_local! {
+    /// The database in which this thread is at work.
+    static AT_WORK: RefCell<Option<PathBuf>> = const { RefCell::new(None) };
+}
+
+/// What to say of a panic on this thread, if it is one in the database: redb trusts its file, so one
+/// that is damaged can end that way. The program says it where panics do not unwind.
+#[must_use]
+pub fn damage() -> Option<String> {
+    let path = AT_WORK.try_with(|path| path.try_borrow().ok()?.clone()).ok()??;
+    Some(damaged(&path))
+}
+
+fn damaged(path: &Path) -> String {
+    let path = path.display();
+    format!(
+        "the state file {path} is damaged or cut short. Restore it from a copy, or move it away and \
+         start again: nothing on any device is lost with it, but the TAM then knows no device until \
+         it connects, sends each its applications and signers once more, and does not take back \
+         signers and personalization data that were taken out of the configuration meanwhile"
+    )
+}
+
+/// Works with the database at `path`, and says of every failure in which file it was.
+fn guarded<T>(path: &Path, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    AT_WORK.with(|at| at.replace(Some(path.to_path_buf())));
+    let worked = catch_unwind(AssertUnwindSafe(work));
+    AT_WORK.with(|at| at.replace(None));
+    let Ok(worked) = worked else { bail!("{}", damaged(path)) };
+    worked.map_err(|error| {
+        let is_damage = error.chain().any(|cause| {
+            matches!(cause.downcast_ref(), Some(StorageError::Corrupted(_)))
+                || matches!(
+                    cause.downcast_ref(),
+                    Some(DatabaseError::Storage(StorageError::Corrupted(_)))
+                )
+        });
+        if is_damage {
+            error.context(damaged(path))
+        } else {
+            error.context(format!("the state file {}", path.display()))
+        }
+    })
+}
+
 /// The database. It is open, and so locked, only during a transaction: a person can look at the
 /// devices while the server runs.
 pub struct Store(PathBuf);
@@ -366,15 +445,15 @@ impl Store {
     /// The database at `path`, which is made if it is not there.
     ///
     /// # Errors
-    /// If it is none, or cannot be made.
+    /// If it is none, is damaged, or cannot be made.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let store = Self(path.to_path_buf());
-        store.database()?;
+        guarded(path, || store.database().map(drop))?;
         Ok(store)
     }
 
     fn database(&self) -> anyhow::Result<Database> {
-        patiently(&self.0, || Database::create(&self.0))
+        patiently(|| Database::create(&self.0))
     }
 
     /// Takes over a state that was verified, from a device that is new or known, in one transaction.
@@ -390,30 +469,32 @@ impl Store {
     ) -> anyhow::Result<(DeviceRecord, Option<String>)> {
         let key = certificate::key_fingerprint(&state.certificate)?;
         let device_id = state.device_id.as_str();
-        let database = self.database()?;
-        let transaction = database.begin_write()?;
-        let met = {
-            let mut keys = transaction.open_table(KEYS)?;
-            let mut devices = transaction.open_table(DEVICES)?;
-            let known_as = keys.get(key.as_str())?.map(|known| String::from(known.value()));
-            let renewed = known_as.filter(|known| known != device_id);
-            let mut before = take(&mut devices, device_id)?;
-            if let Some(known) = &renewed {
-                let known = take(&mut devices, known)?;
-                before = before.or(known);
-            }
-            let mut record = match before {
-                Some(record) => record,
-                None => DeviceRecord::new(state)?,
+        guarded(&self.0, || {
+            let database = self.database()?;
+            let transaction = database.begin_write()?;
+            let met = {
+                let mut keys = transaction.open_table(KEYS)?;
+                let mut devices = transaction.open_table(DEVICES)?;
+                let known_as = keys.get(key.as_str())?.map(|known| String::from(known.value()));
+                let renewed = known_as.filter(|known| known != device_id);
+                let mut before = take(&mut devices, device_id)?;
+                if let Some(known) = &renewed {
+                    let known = take(&mut devices, known)?;
+                    before = before.or(known);
+                }
+                let mut record = match before {
+                    Some(record) => record,
+                    None => DeviceRecord::new(state)?,
+                };
+                record.see(state)?;
+                change(&mut record);
+                devices.insert(device_id, serde_json::to_vec(&record)?.as_slice())?;
+                keys.insert(key.as_str(), device_id)?;
+                (record, renewed)
             };
-            record.see(state)?;
-            change(&mut record);
-            devices.insert(device_id, serde_json::to_vec(&record)?.as_slice())?;
-            keys.insert(key.as_str(), device_id)?;
-            (record, renewed)
-        };
-        transaction.commit()?;
-        Ok(met)
+            transaction.commit()?;
+            Ok(met)
+        })
     }
 
     /// Changes the record of a device in one transaction, which is on the disk when this returns.
@@ -426,20 +507,22 @@ impl Store {
         device_id: &str,
         change: impl FnOnce(Option<DeviceRecord>) -> anyhow::Result<DeviceRecord>,
     ) -> anyhow::Result<DeviceRecord> {
-        let database = self.database()?;
-        let transaction = database.begin_write()?;
-        let record = {
-            let mut table = transaction.open_table(DEVICES)?;
-            let before = match table.get(device_id)? {
-                Some(bytes) => Some(parse(bytes.value())?),
-                None => None,
+        guarded(&self.0, || {
+            let database = self.database()?;
+            let transaction = database.begin_write()?;
+            let record = {
+                let mut table = transaction.open_table(DEVICES)?;
+                let before = match table.get(device_id)? {
+                    Some(bytes) => Some(parse(bytes.value())?),
+                    None => None,
+                };
+                let record = change(before)?;
+                table.insert(device_id, serde_json::to_vec(&record)?.as_slice())?;
+                record
             };
-            let record = change(before)?;
-            table.insert(device_id, serde_json::to_vec(&record)?.as_slice())?;
-            record
-        };
-        transaction.commit()?;
-        Ok(record)
+            transaction.commit()?;
+            Ok(record)
+        })
     }
 }
 
@@ -464,20 +547,17 @@ fn parse(bytes: &[u8]) -> anyhow::Result<DeviceRecord> {
 }
 
 /// Opens, and waits while another process has it open.
-fn patiently<T>(
-    path: &Path,
-    mut open: impl FnMut() -> Result<T, DatabaseError>,
-) -> anyhow::Result<T> {
+fn patiently<T>(mut open: impl FnMut() -> Result<T, DatabaseError>) -> anyhow::Result<T> {
     let start = Instant::now();
     loop {
         match open() {
             Err(DatabaseError::DatabaseAlreadyOpen) if start.elapsed() < PATIENCE => {
                 sleep(Duration::from_millis(5));
             }
-            other => {
-                return other
-                    .with_context(|| format!("cannot open the state file {}", path.display()));
+            Err(DatabaseError::DatabaseAlreadyOpen) => {
+                bail!("another process has held it for {} seconds", PATIENCE.as_secs())
             }
+            other => return other.context("it cannot be opened"),
         }
     }
 }
@@ -487,24 +567,26 @@ fn patiently<T>(
 /// # Errors
 /// If there is no database, or it is damaged.
 pub fn read_devices(path: &Path) -> anyhow::Result<Vec<DeviceRecord>> {
-    let database = patiently(path, || match ReadOnlyDatabase::open(path) {
-        // A writer was killed: opening for writing recovers what it committed.
-        Err(DatabaseError::RepairAborted) => {
-            drop(Database::open(path)?);
-            ReadOnlyDatabase::open(path)
+    guarded(path, || {
+        let database = patiently(|| match ReadOnlyDatabase::open(path) {
+            // A writer was killed: opening for writing recovers what it committed.
+            Err(DatabaseError::RepairAborted) => {
+                drop(Database::open(path)?);
+                ReadOnlyDatabase::open(path)
+            }
+            other => other,
+        })?;
+        let transaction = database.begin_read()?;
+        let table = match transaction.open_table(DEVICES) {
+            Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+            other => other?,
+        };
+        let mut records = Vec::new();
+        for entry in table.iter()? {
+            records.push(parse(entry?.1.value())?);
         }
-        other => other,
-    })?;
-    let transaction = database.begin_read()?;
-    let table = match transaction.open_table(DEVICES) {
-        Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
-        other => other?,
-    };
-    let mut records = Vec::new();
-    for entry in table.iter()? {
-        records.push(parse(entry?.1.value())?);
-    }
-    Ok(records)
+        Ok(records)
+    })
 }
 
 #[cfg(test)]
@@ -577,7 +659,7 @@ mod tests {
         assert!(store.update("a", |_| anyhow::bail!("no")).is_err());
         assert_eq!(read_devices(&path).unwrap(), [record("a")]);
         store.update("a", |_| Ok(DeviceRecord { format: 2, ..record("a") })).unwrap();
-        assert!(read_devices(&path).unwrap_err().to_string().contains("format 2"));
+        assert!(format!("{:#}", read_devices(&path).unwrap_err()).contains("format 2"));
     }
 
     #[test]

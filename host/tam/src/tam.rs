@@ -1,34 +1,47 @@
 //! The TAM itself: one message in, the next one out, until a device is as desired.
 //!
 //! HTTP keeps no state between requests, and who sends one is anybody's guess: an answer is matched
-//! to its request by `tid` and `rid`, which the TEE signs, and by nothing else.
+//! to its request by `tid` and `rid`, which the TEE signs, and by nothing else. Before a TEE has
+//! signed a state nothing is remembered of whoever connects ([`crate::echo`]); from there on a device
+//! has one session ([`crate::sessions`]).
+//!
+//! A refusal is about the moment: a request that was refused because storage failed or was full can
+//! be carried out later by whoever kept it, as long as the state that it names is the device's
+//! current one. So a session that ends with a refusal ends with a question for the state, whose
+//! answer makes the device forget the state that all requests before it name.
 
-use std::collections::{HashMap, HashSet};
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use otrp_wire::ErrorCode;
 use otrp_wire::limits::MESSAGE_LIMIT;
+use otrp_wire::{ErrorCode, RequestName};
 use thiserror::Error;
 
+use crate::certificate;
+use crate::check;
+use crate::configured::Configured;
 use crate::desired::{Configuration, DesiredState, TamSettings};
 use crate::dsi::{DeviceState, Dsi};
+use crate::echo::{Echoes, Question};
 use crate::identity::Identity;
 use crate::jose::SignatureAlgorithm;
+use crate::log;
 use crate::message::{
     Application, Builder, Command, Exchange, Request, SdChanges, SignerHeader, Target, random_id,
 };
 use crate::plan::{DomainName, Plan, Step, plan};
 use crate::response::{Answer, Outcome, Passed, Refusal, Refused, Reply, StateAnswer};
-use crate::store::{DeviceRecord, Store};
+use crate::sessions::{RequestKey, Sessions};
+use crate::store::{DeviceRecord, Exclusive, Store};
 
 /// How long an answer may take: an agent on a slow network sends a large image through.
 const PATIENCE: Duration = Duration::from_secs(600);
-/// Most requests that wait for their answers; anyone may connect, so there must be an end.
-pub const WAITING_LIMIT: usize = 1024;
+/// Most requests of one session: more than a device that is full needs to be emptied and filled
+/// again. A device could go on for ever, with something new to delete in each of its states.
+const SESSION_REQUESTS: usize = 1024;
 
 /// Why a message got no reply.
 #[derive(Debug, Error)]
@@ -43,9 +56,11 @@ pub enum Rejection {
 
 /// A TAM that serves any number of devices at a time.
 pub struct Tam {
-    configuration: PathBuf,
+    configured: Configured,
     store: Store,
-    waiting: Mutex<HashMap<(String, String), Arc<Waiting>>>,
+    _exclusive: Exclusive,
+    echoes: Echoes,
+    sessions: Mutex<Sessions<Waiting>>,
 }
 
 /// A request whose answer is due.
@@ -59,17 +74,32 @@ struct Waiting {
     since: Instant,
 }
 
+impl Waiting {
+    fn key(&self) -> RequestKey {
+        (self.exchange.tid.clone(), self.exchange.rid.clone())
+    }
+}
+
 /// One connection of a device, from its first state to the last answer.
 #[derive(Clone)]
 struct Session {
     tid: String,
-    /// The last state that the device's TEE signed.
+    /// The fingerprint of the TEE's key; `None` until the TEE has signed a state.
+    device: Option<String>,
+    /// The last state that the device's TEE signed, unless it is known to be over.
     state: Option<Box<DeviceState>>,
-    /// Steps that were answered. None is made twice, so a session ends, whatever a device says.
+    /// Steps that were answered. None is made twice.
     made: HashSet<Step>,
     /// Steps whose first answer was that the device's state is another one. None has a second such
     /// chance.
     repeated: HashSet<Step>,
+    /// How many requests were made.
+    requests: usize,
+    /// Whether a request that names the current state was refused, and so could still be carried
+    /// out.
+    undead: bool,
+    /// Whether nothing but the state is asked for any more.
+    ending: bool,
     /// Which of the TAM's keys signs.
     signature: SignatureAlgorithm,
     /// Whether the other of the TAM's keys signed before.
@@ -81,17 +111,21 @@ struct Session {
 }
 
 impl Session {
-    fn new(signature: SignatureAlgorithm) -> anyhow::Result<Self> {
-        Ok(Self {
-            tid: random_id()?,
+    fn new(tid: String, signature: SignatureAlgorithm) -> Self {
+        Self {
+            tid,
+            device: None,
             state: None,
             made: HashSet::new(),
             repeated: HashSet::new(),
+            requests: 0,
+            undead: false,
+            ending: false,
             signature,
             changed_key: false,
             suite: 0,
             signer_required: true,
-        })
+        }
     }
 
     /// Who this TAM is in this session; the configuration may have changed since it began.
@@ -127,80 +161,146 @@ struct Next {
     line: String,
 }
 
+/// What one message is judged with.
+struct Turn<'t> {
+    configuration: &'t Configuration,
+    /// Who sent it, for the log.
+    peer: &'t str,
+}
+
+impl Turn<'_> {
+    const fn settings(&self) -> &TamSettings {
+        &self.configuration.tam
+    }
+
+    fn log(&self, line: &str) {
+        log::of_peer(self.peer, line);
+    }
+}
+
 impl Tam {
-    /// A TAM with the configuration and the database of these paths.
+    /// A TAM with the configuration and the database of these paths. Warnings go to the log.
     ///
     /// # Errors
-    /// If the configuration is wrong, or another process has the database.
+    /// If the configuration is wrong, a line for each mistake, or another process has the database.
     pub fn new(configuration: &Path, store: &Path) -> anyhow::Result<Self> {
-        Configuration::read(configuration)?;
         Ok(Self {
-            configuration: configuration.to_path_buf(),
+            configured: Configured::read(configuration)?,
+            _exclusive: Exclusive::take(store)?,
             store: Store::open(store)?,
-            waiting: Mutex::default(),
+            echoes: Echoes::new(PATIENCE)?,
+            sessions: Mutex::new(Sessions::new(PATIENCE)),
         })
     }
 
-    /// A device connects: the request for its state.
+    /// A device connects, or whoever `peer` is: the request for its state.
     ///
     /// # Errors
-    /// If the configuration became wrong, or there is no randomness.
-    pub fn connect(&self) -> anyhow::Result<Vec<u8>> {
-        let settings = TamSettings::read(&self.configuration)?;
-        let session = Session::new(settings.identity.signature_algorithm())?;
-        let next = self.ask_for_state(&settings, session)?;
-        log(&format!("a device connects: {}", next.line));
+    /// If the TAM's certificates or OCSP responses would be refused now, or there is no randomness.
+    pub fn connect(&self, peer: &str) -> anyhow::Result<Vec<u8>> {
+        let turn = &Turn { configuration: &*self.configured.current(), peer };
+        let signature = turn.settings().identity.signature_algorithm();
+        let next = self.ask_for_state(turn, Session::new(random_id()?, signature))?;
+        turn.log(&format!("a device connects: {}", next.line));
         next.message.context("a request is a message")
     }
 
-    /// A device answers: the next request, or `None` if there is nothing more to do.
+    /// A device answers, or whoever `peer` is: the next request, or `None` if there is nothing more
+    /// to do.
     ///
     /// # Errors
-    /// [`Rejection::Refused`]: nothing is believed, and the request still waits for its answer.
+    /// [`Rejection::Refused`]: nothing is accepted, and the request still waits for its answer.
     /// [`Rejection::Failed`]: the device must connect again.
-    pub fn process(&self, message: &[u8]) -> Result<Option<Vec<u8>>, Rejection> {
+    pub fn process(&self, message: &[u8], peer: &str) -> Result<Option<Vec<u8>>, Rejection> {
+        let turn = &Turn { configuration: &*self.configured.current(), peer };
         let answer = match Reply::read(message)? {
             Reply::Answer(answer) => answer,
             Reply::AgentError { code, tid, .. } => {
-                log(&format!("the agent of transaction {tid:?} reports {code:?}"));
+                turn.log(&format!("the agent of transaction {tid:?} reports {code:?}"));
                 return Ok(None);
             }
         };
-        let key = (answer.tid().to_owned(), answer.rid().to_owned());
-        let waiting = self.lock().get(&key).cloned();
-        // Not the desired state with its images: strangers get no further than this.
-        let settings = TamSettings::read(&self.configuration)?;
-        let Some(waiting) = waiting else { return self.not_waited_for(&settings, &answer) };
-        let next = match &waiting.step {
-            None => self.on_state(&settings, &waiting, &answer)?,
-            Some(step) => self.on_outcome(&settings, &waiting, step, &answer)?,
+        let request = (answer.tid().to_owned(), answer.rid().to_owned());
+        let waiting = self.sessions().waiting(&request);
+        let (next, age) = match waiting {
+            Some(waiting) => {
+                let next = match &waiting.step {
+                    None => self.on_state(turn, &waiting, &answer)?,
+                    Some(step) => self.on_outcome(turn, &waiting, step, &answer)?,
+                };
+                (next, waiting.since.elapsed())
+            }
+            None => match self.echoes.recognize(answer.tid(), answer.rid()) {
+                Some(question) => {
+                    (self.on_first_state(turn, question, &answer)?, self.echoes.age(question.stamp))
+                }
+                None => return self.not_waited_for(turn, &answer),
+            },
         };
-        log(&format!("{} ({} ms)", next.line, waiting.since.elapsed().as_millis()));
+        turn.log(&format!("{} ({} ms)", next.line, age.as_millis()));
         Ok(next.message)
+    }
+
+    /// The answer to a question outside of any session, which begins one.
+    fn on_first_state(
+        &self,
+        turn: &Turn<'_>,
+        question: Question,
+        answer: &Answer,
+    ) -> Result<Next, Rejection> {
+        let exchange = Exchange {
+            name: RequestName::GetDeviceState,
+            rid: answer.rid().to_owned(),
+            tid: answer.tid().to_owned(),
+            created: None,
+            content_key: None,
+            content_iv: None,
+        };
+        let mut session = Session::new(exchange.tid.clone(), question.signature);
+        session.changed_key = question.changed_key;
+        let accept = |device: &str| self.sessions().answered(device, question.stamp);
+        self.on_state_of(turn, &exchange, session, answer, accept)
     }
 
     fn on_state(
         &self,
-        settings: &TamSettings,
+        turn: &Turn<'_>,
         waiting: &Waiting,
         answer: &Answer,
     ) -> Result<Next, Rejection> {
-        let answer = answer.device_state(
-            Some(&waiting.exchange),
-            waiting.session.identity(settings)?,
-            &settings.tee_roots,
-        )?;
+        let known = waiting.session.device.as_deref();
+        let accept = |device: &str| known == Some(device) && self.sessions().take(&waiting.key());
+        self.on_state_of(turn, &waiting.exchange, waiting.session.clone(), answer, accept)
+    }
+
+    /// The answer to GetDeviceState. `accept` is told which device signed it, and says whether this
+    /// device may answer, and has not done so before.
+    fn on_state_of(
+        &self,
+        turn: &Turn<'_>,
+        exchange: &Exchange,
+        mut session: Session,
+        answer: &Answer,
+        accept: impl FnOnce(&str) -> bool,
+    ) -> Result<Next, Rejection> {
+        let settings = turn.settings();
+        let identity = session.identity(settings)?;
+        let answer = answer.device_state(Some(exchange), identity, &settings.tee_roots)?;
         let (state, signer_required) = match answer {
             StateAnswer::State { state, signer_required } => (state, signer_required),
             // Nobody signed this for sure: the request goes on waiting for a better answer.
             StateAnswer::Refused(refusal) => {
-                return Ok(self.on_refused_state(settings, &waiting.session, &refusal)?);
+                return Ok(self.on_refused_state(turn, &session, &refusal)?);
             }
         };
-        settings.firmware.check(state.dsi.tfwdata.as_ref(), &waiting.exchange.tid)?;
-        let mut session = self.take(waiting)?;
+        settings.firmware.check(state.dsi.tfwdata.as_ref(), &exchange.tid)?;
+        let device = certificate::key_fingerprint(&state.certificate).context("the TEE's key")?;
+        if !accept(&device) {
+            return Err(Refused::WrongExchange.into());
+        }
+        let first = session.device.replace(device).is_none();
         let (record, renewed) = self.store.meet(&state, |record| {
-            if session.made.is_empty() && session.repeated.is_empty() {
+            if first {
                 record.failures.clear();
             }
         })?;
@@ -209,25 +309,27 @@ impl Tam {
             line = format!("{line}, with another certificate than as {}", short(&before));
         }
         session.state = Some(state);
+        session.undead = false;
         session.signer_required = signer_required;
-        self.go_on(session, record, line)
+        self.go_on(turn, session, record, line)
     }
 
     /// A TEE refuses to tell its state. If it says that it cannot verify the signature, the TAM's
     /// other key may do.
     fn on_refused_state(
         &self,
-        settings: &TamSettings,
+        turn: &Turn<'_>,
         session: &Session,
         refusal: &Refusal,
     ) -> anyhow::Result<Next> {
         let line = format!("an unidentified TEE refuses GetDeviceState: {}", show(refusal));
-        let Some(other) = other_key(settings, session, refusal) else {
+        let Some(other) = other_key(turn.settings(), session, refusal) else {
+            let line = format!("{line}{}", explain(turn.settings(), session, refusal));
             return Ok(Next { message: None, line });
         };
         let mut session = session.clone();
         session.change_key(other);
-        let next = self.ask_for_state(settings, session)?;
+        let next = self.ask_for_state(turn, session)?;
         Ok(Next { line: format!("{line}; {} with {}", next.line, other.name()), ..next })
     }
 
@@ -236,7 +338,7 @@ impl Tam {
     /// key, that one begins a session of its own.
     fn not_waited_for(
         &self,
-        settings: &TamSettings,
+        turn: &Turn<'_>,
         answer: &Answer,
     ) -> Result<Option<Vec<u8>>, Rejection> {
         let Some(refusal) = answer.claimed_refusal() else {
@@ -245,38 +347,50 @@ impl Tam {
         if !answer.tid().is_empty() || !answer.rid().is_empty() {
             return Err(Refused::WrongExchange.into());
         }
-        let session = Session::new(settings.identity.signature_algorithm())?;
+        let signature = turn.settings().identity.signature_algorithm();
+        let session = Session::new(random_id()?, signature);
         // Without a list it would be a guess, and a guess may be repeated without end.
         if refusal.algorithms.is_empty() {
-            log(&format!("a TEE cannot read a request: {}", show(&refusal)));
+            let why = match refusal.error_code() {
+                Some(ErrorCode::TamNotTrusted) => "does not trust this TAM",
+                _ => "cannot read a request",
+            };
+            let more = explain(turn.settings(), &session, &refusal);
+            turn.log(&format!("a TEE {why}: {}{more}", show(&refusal)));
             return Ok(None);
         }
-        let next = self.on_refused_state(settings, &session, &refusal)?;
-        log(&next.line);
+        let next = self.on_refused_state(turn, &session, &refusal)?;
+        turn.log(&next.line);
         Ok(next.message)
     }
 
     fn on_outcome(
         &self,
-        settings: &TamSettings,
+        turn: &Turn<'_>,
         waiting: &Waiting,
         step: &Step,
         answer: &Answer,
     ) -> Result<Next, Rejection> {
+        let settings = turn.settings();
         let state = waiting.session.state.as_ref().context("a step without a state")?;
         let identity = waiting.session.identity(settings)?;
         let outcome = answer.outcome(Some(&waiting.exchange), identity, &state.certificate)?;
-        let mut session = self.take(waiting)?;
+        if !self.sessions().take(&waiting.key()) {
+            return Err(Refused::WrongExchange.into());
+        }
+        let mut session = waiting.session.clone();
         let device_id = state.device_id.clone();
         let line = format!("device {}: {step}", short(&device_id));
         match outcome {
             Outcome::Fail(refusal) => {
+                session.undead = true;
                 let code = refusal.error_code();
                 if step.is_lone_removal() && code == Some(ErrorCode::SpCertInvalid) {
                     session.made.insert(step.clone());
                     let record =
                         self.change(&device_id, |record| record.memory.record(step, None))?;
-                    return self.go_on(session, record, format!("{line}: it was removed before"));
+                    let line = format!("{line}: it was removed before");
+                    return self.go_on(turn, session, record, line);
                 }
                 let line = format!("{line} refused: {}", show(&refusal));
                 // A TEE that fails may have done it.
@@ -284,18 +398,28 @@ impl Tam {
                     self.change(&device_id, |record| record.memory.withdraw(step))?;
                 }
                 if let Some(remedy) = remedy(settings, &session, step, &refusal) {
-                    return self.try_again(settings, session, step, &remedy, line);
+                    return self.try_again(turn, session, step, &remedy, line);
                 }
                 session.made.insert(step.clone());
                 let failure = format!("{step}: {}", show(&refusal));
                 let record = self.change(&device_id, |record| record.failures.push(failure))?;
-                if concerns_every_request(&refusal) {
-                    return Ok(Next { message: None, line });
+                // The state is another one, or may be: no step is sent on one that is over.
+                if matches!(code, Some(ErrorCode::DevStateMismatch | ErrorCode::TeeFail)) {
+                    session.state = None;
                 }
-                self.go_on(session, record, line)
+                let line = match code {
+                    Some(ErrorCode::TamNotTrusted) => {
+                        format!("{line}{}", explain(settings, &session, &refusal))
+                    }
+                    _ => line,
+                };
+                session.ending |= concerns_every_request(&refusal);
+                self.go_on(turn, session, record, line)
             }
             Outcome::Pass(passed) => {
                 session.made.insert(step.clone());
+                // What was refused before names a state that is over.
+                session.undead = false;
                 let Passed { state, .. } = *passed;
                 let record = self.store.update(&device_id, |record| {
                     let mut record = record.context(GONE)?;
@@ -306,7 +430,7 @@ impl Tam {
                     Ok(record)
                 })?;
                 session.state = state.map(Box::new);
-                self.go_on(session, record, format!("{line} pass"))
+                self.go_on(turn, session, record, format!("{line} pass"))
             }
         }
     }
@@ -314,7 +438,7 @@ impl Tam {
     /// Does what may help after a refusal, which left the device's state as it was.
     fn try_again(
         &self,
-        settings: &TamSettings,
+        turn: &Turn<'_>,
         mut session: Session,
         step: &Step,
         remedy: &Remedy,
@@ -333,56 +457,69 @@ impl Tam {
             Remedy::ChangeSuite => session.suite += 1,
         }
         let Some(state) = &session.state else {
-            let next = self.ask_for_state(settings, session)?;
+            let next = self.ask_for_state(turn, session)?;
             return Ok(Next { line: format!("{line}; {}", next.line), ..next });
         };
         let record = self.change(&state.device_id, |_| ())?;
-        self.go_on(session, record, line)
+        self.go_on(turn, session, record, line)
     }
 
-    /// The request for the first step that was not made yet; or for the state, if it is not
-    /// known; or nothing, if there is nothing to do.
+    /// The request for the first step that was not made yet; or for the state, if it is not known,
+    /// or if what was refused could otherwise be carried out later; or nothing, if there is nothing
+    /// to do.
     fn go_on(
         &self,
+        turn: &Turn<'_>,
         mut session: Session,
         record: DeviceRecord,
         line: String,
     ) -> Result<Next, Rejection> {
-        let configuration = Configuration::read(&self.configuration)?;
+        // Only the state is asked for any more, at most twice.
+        session.ending |= session.requests >= SESSION_REQUESTS;
         let Some(state) = session.state.as_deref() else {
-            let next = self.ask_for_state(&configuration.tam, session)?;
+            let next = self.ask_for_state(turn, session)?;
             return Ok(Next { line: format!("{line}; {}", next.line), ..next });
         };
+        let configuration = turn.configuration;
         let target = Target::from(state);
         let nothing = DesiredState::default();
         let retired = configuration.tam.is_retired(&state.device_id);
         let desired = if retired { &nothing } else { &configuration.desired };
         let Plan { steps, conflicts } = plan(desired, &state.dsi, &record.memory);
         let mut failures = conflicts;
-        let open: Vec<Step> =
-            steps.into_iter().filter(|step| !session.made.contains(step)).collect();
         let mut request = None;
-        for step in open {
-            match make(&configuration, &session, &state.dsi, &target, &step) {
-                Ok((made, version)) => {
-                    request = Some((made, version, step));
-                    break;
+        if !session.ending {
+            for step in steps {
+                if session.made.contains(&step) {
+                    continue;
                 }
-                Err(error) => {
-                    failures.push(format!("{step}: {error:#}"));
-                    session.made.insert(step);
+                match make(configuration, &session, &state.dsi, &target, &step) {
+                    Ok((made, version)) => {
+                        request = Some((made, version, step));
+                        break;
+                    }
+                    Err(error) => {
+                        failures.push(format!("{step}: {error:#}"));
+                        session.made.insert(step);
+                    }
                 }
             }
         }
         failures.retain(|failure| !record.failures.contains(failure));
         for failure in &failures {
-            log(&format!("device {}: {failure}", short(&record.device_id)));
+            turn.log(&format!("device {}: {failure}", short(&record.device_id)));
         }
         let failed = !record.failures.is_empty() || !failures.is_empty();
         if !failures.is_empty() {
             self.change(&record.device_id, |record| record.failures.extend(failures))?;
         }
         let Some((request, version, step)) = request else {
+            if session.undead {
+                let next = self.ask_for_state(turn, session)?;
+                let line =
+                    format!("{line}; {}, so that no refused request counts later", next.line);
+                return Ok(Next { line, ..next });
+            }
             let end = match (failed, retired) {
                 (true, _) => "the rest failed",
                 (false, false) => "as desired",
@@ -394,48 +531,38 @@ impl Tam {
         if step.leaves_doubt() {
             self.change(&record.device_id, |record| record.memory.announce(&step))?;
         }
-        Ok(Next { message: Some(self.wait(request, Some(step), version, session)), line })
+        let message = self.wait(request, Some(step), version, session)?;
+        Ok(Next { message: Some(message), line })
     }
 
-    fn ask_for_state(&self, settings: &TamSettings, session: Session) -> anyhow::Result<Next> {
+    fn ask_for_state(&self, turn: &Turn<'_>, session: Session) -> anyhow::Result<Next> {
+        let settings = turn.settings();
         let identity = settings.stapled(session.identity(settings)?)?;
-        let request = Builder::device_state(&identity).tid(session.tid.clone()).build()?;
-        let message = self.wait(request, None, None, session);
+        let mut question = Builder::device_state(&identity).tid(session.tid.clone());
+        let message = if session.device.is_some() {
+            self.wait(question.build()?, None, None, session)?
+        } else {
+            let rid = self.echoes.ask(&session.tid, session.signature, session.changed_key)?;
+            question = question.rid(rid);
+            question.build()?.message
+        };
         Ok(Next { message: Some(message), line: String::from("next GetDeviceState") })
     }
 
-    /// Remembers a request until its answer comes.
+    /// Remembers a request to a device until its answer comes.
     fn wait(
         &self,
         request: Request,
         step: Option<Step>,
         version: Option<u32>,
-        session: Session,
-    ) -> Vec<u8> {
+        mut session: Session,
+    ) -> anyhow::Result<Vec<u8>> {
+        session.requests += 1;
+        let device = session.device.clone().context("a session without a device")?;
         let Request { message, exchange } = request;
-        let key = (exchange.tid.clone(), exchange.rid.clone());
         let waiting = Waiting { exchange, step, version, session, since: Instant::now() };
-        let mut table = self.lock();
-        table.retain(|_, waiting| waiting.since.elapsed() < PATIENCE);
-        if table.len() >= WAITING_LIMIT {
-            // Who has shown no state yet may be anyone, and gives way first.
-            let oldest = table
-                .iter()
-                .max_by_key(|(_, waiting)| (waiting.step.is_none(), waiting.since.elapsed()))
-                .map(|(key, _)| key.clone());
-            if let Some(oldest) = oldest {
-                table.remove(&oldest);
-            }
-        }
-        table.insert(key, Arc::new(waiting));
-        message
-    }
-
-    /// Ends the wait for an answer that was verified. Of two copies of it, one is refused.
-    fn take(&self, waiting: &Waiting) -> Result<Session, Refused> {
-        let key = (waiting.exchange.tid.clone(), waiting.exchange.rid.clone());
-        self.lock().remove(&key).ok_or(Refused::WrongExchange)?;
-        Ok(waiting.session.clone())
+        self.sessions().wait(&device, waiting.key(), waiting);
+        Ok(message)
     }
 
     fn change(
@@ -450,9 +577,9 @@ impl Tam {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<(String, String), Arc<Waiting>>> {
+    fn sessions(&self) -> MutexGuard<'_, Sessions<Waiting>> {
         // The table is consistent between any two of its operations.
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -515,6 +642,28 @@ fn concerns_every_request(refusal: &Refusal) -> bool {
                 | ErrorCode::UnsupportedMsgVersion
         )
     )
+}
+
+/// What may be behind a refusal for which a TEE gives a stranger no reason; begins with a semicolon.
+fn explain(settings: &TamSettings, session: &Session, refusal: &Refusal) -> String {
+    if refusal.error_code() != Some(ErrorCode::TamNotTrusted) {
+        return String::new();
+    }
+    let now = log::now();
+    let own = match session.identity(settings) {
+        Ok(identity) => check::own_standing(settings, identity, now),
+        Err(error) => vec![format!("{error:#}")],
+    };
+    let clock = otrp_check::time::utc(now);
+    if own.is_empty() {
+        format!(
+            "; by this TAM's clock, {clock}, its certificates and OCSP responses are right, so \
+             either the device is built without this TAM's root, or its clock is wrong: compare it \
+             with this one"
+        )
+    } else {
+        format!("; by this TAM's clock, {clock}: {}", own.join("; "))
+    }
 }
 
 /// Makes the request of a step, and says the version of the image in it.
@@ -622,12 +771,4 @@ fn show(refusal: &Refusal) -> String {
 /// Enough of a device's identifier to tell devices apart in a log.
 fn short(device_id: &str) -> &str {
     device_id.get(..8).unwrap_or(device_id)
-}
-
-/// One line to standard error; whoever runs the server adds the time.
-pub(crate) fn log(line: &str) {
-    // What a device sends can stand in an error's text, and must not begin a line of its own.
-    let line = line.replace(char::is_control, " ");
-    // `eprintln!` panics when nobody reads, and the server shall outlive its reader.
-    let _ = writeln!(std::io::stderr(), "{line}");
 }

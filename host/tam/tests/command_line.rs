@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use common::client::converge;
-use common::{Pki, Profile, issue, new_key, new_rsa_key, write_image};
+use common::{Pki, Profile, issue, new_key, new_rsa_key};
 use serde_json::Value;
 
 fn tam(folder: &Path, arguments: &[&str]) -> Command {
@@ -39,7 +39,7 @@ fn scene() -> (Pki, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let section = pki.write(folder.path());
     std::fs::write(folder.path().join("desired.toml"), section).unwrap();
-    write_image(folder.path(), "v1.ta", 1);
+    pki.write_image(folder.path(), "v1.ta", 1);
     (pki, folder)
 }
 
@@ -114,7 +114,7 @@ fn another_tam_can_sign() {
     ] {
         let output = run(folder, incomplete);
         assert!(!output.status.success(), "{incomplete}");
-        assert!(String::from_utf8_lossy(&output.stderr).starts_with("Error: "), "{incomplete}");
+        assert!(String::from_utf8_lossy(&output.stderr).starts_with("otrp-tam: "), "{incomplete}");
     }
 }
 
@@ -203,7 +203,7 @@ fn a_tam_with_two_keys_opens_the_answers_to_both() {
         assert_eq!(header["alg"], used);
     }
     let output = run(folder, &format!("message --config desired.toml {}", create("ROT13")));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("no such --alg"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("and can be "));
     // An attestation key from a file is of the type that it is.
     let aik = new_rsa_key(2048);
     std::fs::write(folder.join("aik.pem"), aik.public_key_to_pem().unwrap()).unwrap();
@@ -214,21 +214,297 @@ fn a_tam_with_two_keys_opens_the_answers_to_both() {
     assert_eq!(image, Some(std::fs::read(folder.join("v1.ta")).unwrap()));
 }
 
+/// The lines of a help text that are commands, each in one line: indented, and up to the next that
+/// does not end in a backslash.
+fn commands(help: &str) -> Vec<String> {
+    let joined = help.replace("\\\n", " ");
+    let lines = joined.lines().map(str::trim);
+    let commands = lines.filter(|line| {
+        ["otrp-tam ", "otrp-keys ", "otrp-agent "].iter().any(|name| line.starts_with(name))
+    });
+    commands.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+}
+
+fn help(folder: &Path, arguments: &str) -> String {
+    let output = run(folder, arguments);
+    assert!(output.status.success());
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// What the examples need beyond the development keys, and a device in place of `otrp-agent`.
+fn development(folder: &Path) -> common::Device {
+    let keys = folder.join(".cache/keys/dev");
+    std::fs::create_dir_all(keys.parent().unwrap()).unwrap();
+    otrp_keys::development::create(&keys, false, &mut |_| ()).unwrap();
+    let authority = otrp_keys::device::Authority::read(&keys.join("tee-ca")).unwrap();
+    let key = new_key();
+    let mut request = openssl::x509::X509Req::builder().unwrap();
+    let mut name = openssl::x509::X509NameBuilder::new().unwrap();
+    name.append_entry_by_text("CN", "a device").unwrap();
+    request.set_subject_name(&name.build()).unwrap();
+    request.set_pubkey(&key).unwrap();
+    request.sign(&key, openssl::hash::MessageDigest::sha256()).unwrap();
+    let chain = authority.certify(&request.build().to_der().unwrap()).unwrap();
+    let mut device = common::Device::new(
+        common::Holder { key, certificate: chain[0].clone() },
+        &common::Holder { key: new_key(), certificate: chain[1].clone() },
+    );
+    device.tam_id = "https://tam.example.org/otrp";
+    device
+}
+
+/// An `otrp-keys` command of an example, by the library: the program is another package's.
+fn keys(folder: &Path, command: &str) {
+    let words: Vec<&str> = command.split(' ').collect();
+    let value = |name: &str| {
+        let place = words.iter().position(|word| *word == name).unwrap_or_else(|| panic!("{name}"));
+        folder.join(words[place + 1])
+    };
+    let text = |name: &str| value(name).file_name().unwrap().to_str().unwrap().to_owned();
+    use otrp_keys::{file, image, ocsp};
+    let made = match words[1] {
+        "ocsp" => {
+            let read = |name: &str| file::read_certificates(&value(name)).unwrap().remove(0);
+            let responder = ocsp::Responder::read(&value("--responder"), read("--issuer")).unwrap();
+            let period = ocsp::Period::hours(24);
+            responder.answer(&read("--cert"), ocsp::Status::Good, period).unwrap()
+        }
+        "sign-ta" => {
+            let key = file::read_key(&value("--key")).unwrap();
+            let version = text("--ta-version").parse().unwrap();
+            let uuid = text("--uuid").parse().unwrap();
+            assert!(words.contains(&"--in"));
+            image::sign(&key, None, uuid, version, b"\x7fELF").unwrap()
+        }
+        other => panic!("{other}"),
+    };
+    std::fs::write(value("--out"), made).unwrap();
+}
+
+/// Every example of every help text, in the order in which a person would try them.
 #[test]
-fn the_example_of_the_help_is_a_configuration() {
+fn the_examples_of_the_help_work_as_printed() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let mut device = development(folder);
+    let mut seen = Vec::new();
+
+    let serve = help(folder, "serve --help");
+    let (_, example) = serve.split_once("in the folder of the project:\n").unwrap();
+    let (example, _) = example.split_once("\nThe OCSP responses").unwrap();
+    std::fs::write(folder.join("desired.toml"), example).unwrap();
+    for command in commands(&serve) {
+        seen.push(command.clone());
+        if command.starts_with("otrp-keys ") {
+            keys(folder, &command);
+        } else if command.starts_with("otrp-tam check ") {
+            let output = run(folder, command.strip_prefix("otrp-tam ").unwrap());
+            assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+        } else if command.starts_with("otrp-tam serve ") {
+            let command = command.replace("0.0.0.0:8080", "127.0.0.1:0");
+            let server = Serving::start(folder, command.strip_prefix("otrp-tam ").unwrap());
+            converge(server.address, &mut device);
+            assert_eq!(device.requests, ["GetDeviceState", "CreateSD", "InstallTA"]);
+        }
+    }
+
+    for subcommand in ["check", "message", "open", "devices", "config"] {
+        for command in commands(&help(folder, &format!("{subcommand} --help"))) {
+            seen.push(command.clone());
+            let (command, input) = match command.split_once(" | ") {
+                Some((asks, opens)) if asks.starts_with("otrp-agent ta-info ") => {
+                    let words: Vec<&str> = asks.split(' ').collect();
+                    (opens.to_owned(), Some(device.ta_information(words[2], words[3]).to_string()))
+                }
+                _ => (command, None),
+            };
+            if command.starts_with("otrp-agent process") {
+                let request = std::fs::read(folder.join("request.json")).unwrap();
+                std::fs::write(folder.join("answer.json"), device.process(&request)).unwrap();
+                continue;
+            }
+            if command.contains("open answer.json") {
+                // One opens an answer to GetDeviceState, the next one that to a command.
+                let name = match command.contains("--dsi-out") {
+                    true => "message --config desired.toml get-device-state",
+                    false => "message --config desired.toml --dsi dsi.json delete-sd --sd new",
+                };
+                let request = run(folder, name).stdout;
+                std::fs::write(folder.join("answer.json"), device.process(&request)).unwrap();
+            }
+            let (arguments, output) = match command.split_once(" > ") {
+                Some((arguments, output)) => (arguments, Some(output)),
+                None => (command.as_str(), None),
+            };
+            let arguments =
+                arguments.strip_prefix("otrp-tam ").unwrap_or_else(|| panic!("{command}"));
+            let mut child = tam(folder, &arguments.split(' ').collect::<Vec<_>>())
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap();
+            child.stdin.take().unwrap().write_all(input.unwrap_or_default().as_bytes()).unwrap();
+            let done = child.wait_with_output().unwrap();
+            let errors = String::from_utf8_lossy(&done.stderr);
+            assert!(done.status.success(), "{command}: {errors}");
+            assert!(!done.stdout.is_empty(), "{command}");
+            if let Some(output) = output {
+                std::fs::write(folder.join(output), done.stdout).unwrap();
+            }
+        }
+    }
+    assert!(seen.len() >= 12, "{seen:?}");
+}
+
+#[test]
+fn every_member_of_the_configuration_is_described() {
+    let (_, folder) = scene();
+    let text = help(folder.path(), "help config");
+    assert_eq!(
+        help(folder.path(), "config").trim(),
+        text.split_once("The configuration is")
+            .map(|(_, it)| { format!("The configuration is{it}") })
+            .unwrap()
+            .trim()
+    );
+    for member in [
+        "key",
+        "chain",
+        "ocsp",
+        "tee_roots",
+        "tam_roots",
+        "id",
+        "content_encryption",
+        "key_management",
+        "ta_encryption",
+        "firmware_roots",
+        "retired",
+        "name",
+        "spid",
+        "certificates",
+        "file",
+        "personalization",
+    ] {
+        let described =
+            text.lines().any(|line| line.trim_start().starts_with(&format!("{member} ")));
+        assert!(described, "{member}");
+    }
+    // The members that there are, by what the reader says of one that there is not.
+    std::fs::write(folder.path().join("odd.toml"), "[tam]\ncolour = 'red'\n").unwrap();
+    let output = run(folder.path(), "check --config odd.toml");
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    let (_, members) = errors.split_once("expected one of ").unwrap();
+    for member in members.lines().next().unwrap().split(", ") {
+        let member = member.trim_matches(['`', ' ']);
+        assert!(text.contains(member), "{member} is not described");
+    }
+}
+
+/// A server that ends with this value.
+struct Serving {
+    process: std::process::Child,
+    address: std::net::SocketAddr,
+}
+
+impl Serving {
+    fn start(folder: &Path, arguments: &str) -> Self {
+        let mut process = tam(folder, &arguments.split(' ').collect::<Vec<_>>())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.trim().strip_prefix("listening on http://").unwrap();
+        let address = address.replace("0.0.0.0", "127.0.0.1").parse().unwrap();
+        Self { process, address }
+    }
+
+    fn terminate(&mut self) -> std::process::ExitStatus {
+        let end = format!("kill {}", self.process.id());
+        assert!(Command::new("sh").args(["-c", &end]).status().unwrap().success());
+        self.process.wait().unwrap()
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn a_signal_ends_the_program_whatever_clients_do() {
+    let (_, folder) = scene();
+    let mut server =
+        Serving::start(folder.path(), "serve --config desired.toml --listen 127.0.0.1:0");
+    let mut stalled = Vec::new();
+    let head = "POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/otrp+json\r\n";
+    for half in ["", "POST / HT", head, &format!("{head}Content-Length: 100\r\n\r\n{{")] {
+        let mut stream = std::net::TcpStream::connect(server.address).unwrap();
+        stream.write_all(half.as_bytes()).unwrap();
+        stalled.push(stream);
+    }
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let start = std::time::Instant::now();
+    assert!(server.terminate().success());
+    assert!(start.elapsed() < std::time::Duration::from_secs(8), "{:?}", start.elapsed());
+}
+
+#[test]
+fn failures_are_one_sentence() {
     let (_, folder) = scene();
     let folder = folder.path();
-    let help = String::from_utf8(run(folder, "serve --help").stdout).unwrap();
-    let (_, example) = help.split_once("desired.toml:\n").unwrap();
-    let (example, _) = example.split_once("\nThen:").unwrap();
-    // The files of the scene in place of those of `otrp-keys init` and of a build.
-    let example = example
-        .replace("dev/tam.", "tam.")
-        .replace("dev/tee-root.pem", "tee-root.der")
-        .replace("dev/sp-ec.der", "sp.der")
-        .replace("app.ta", "v1.ta");
-    std::fs::write(folder.join("example.toml"), example).unwrap();
-    otrp_tam::desired::Configuration::read(&folder.join("example.toml")).unwrap();
+    let truncated = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/truncated.redb");
+    std::fs::copy(truncated, folder.join("truncated.redb")).unwrap();
+    std::fs::write(folder.join("garbage.redb"), vec![7; 5000]).unwrap();
+    std::fs::create_dir(folder.join("folder")).unwrap();
+    let _server = Serving::start(
+        folder,
+        "serve --config desired.toml --listen 127.0.0.1:0 --state shared.redb",
+    );
+    let serve = "serve --config desired.toml --listen 127.0.0.1:0 --state";
+    let rows = [
+        (format!("{serve} truncated.redb"), "truncated.redb is damaged or cut short"),
+        ("devices --state truncated.redb".into(), "truncated.redb is damaged or cut short"),
+        (format!("{serve} garbage.redb"), "garbage.redb"),
+        ("devices --state garbage.redb".into(), "garbage.redb"),
+        ("devices --state none.redb".into(), "none.redb"),
+        (format!("{serve} folder"), "folder"),
+        (format!("{serve} none/tam.redb"), "none/tam.redb"),
+        (format!("{serve} shared.redb"), "another server uses the state file shared.redb"),
+        ("serve --config desired.toml --listen nonsense".into(), "cannot listen on nonsense"),
+        ("check --config none.toml".into(), "cannot read the configuration none.toml"),
+        ("open none.json --config desired.toml".into(), "cannot read none.json"),
+        (
+            "message --config desired.toml --enc ROT13 get-device-state".into(),
+            "A128CBC-HS256, A256CBC-HS512, A128GCM, A256GCM",
+        ),
+        (
+            "message --config desired.toml --ta-alg ROT13 get-device-state".into(),
+            "can be AESCBC or A256GCM",
+        ),
+    ];
+    for (arguments, expected) in rows {
+        let output = tam(folder, &arguments.split(' ').collect::<Vec<_>>())
+            .env("RUST_BACKTRACE", "1")
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments}: {text}");
+        assert!(text.contains(expected), "{arguments}: {text}");
+        assert_eq!(text.lines().count(), 1, "{arguments}: {text}");
+        assert!(!text.contains("panicked"), "{text}");
+        // No cause twice.
+        for cause in text.trim().split(": ") {
+            let times = text.matches(cause).count();
+            assert!(times == 1 || cause.len() < 20, "{arguments}: {cause:?} in {text}");
+        }
+    }
+    let usage = run(folder, "serve");
+    assert_eq!(usage.status.code(), Some(2));
 }
 
 #[test]

@@ -3,10 +3,15 @@
 
 mod common;
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
 use common::client::{Server, connect, converge, lose_answer, post, serve};
-use common::{Faults, Profile, image, issue, new_key, new_rsa_key};
+use common::{Faults, Profile, issue, new_key, new_rsa_key};
+use otrp_tam::configured::Configured;
 use otrp_tam::response::Refused;
-use otrp_tam::tam::{Rejection, Tam, WAITING_LIMIT};
+use otrp_tam::sessions::SESSION_LIMIT;
+use otrp_tam::tam::{Rejection, Tam};
 use otrp_wire::ErrorCode;
 use serde_json::Value;
 
@@ -101,8 +106,50 @@ fn a_changed_state_is_asked_for_again_but_not_for_ever() {
     server.configure("");
     device.faults.refuse = vec![("DeleteSD", "ERR_DEV_STATE_MISMATCH"); 10];
     let requests = converge(server.address, &mut device);
-    assert_eq!(requests, ["GetDeviceState", "DeleteSD", "GetDeviceState", "DeleteSD"]);
+    let again = ["GetDeviceState", "DeleteSD", "GetDeviceState", "DeleteSD", "GetDeviceState"];
+    assert_eq!(requests, again);
     assert!(server.records()[0].failures[0].contains("ERR_DEV_STATE_MISMATCH"));
+}
+
+#[test]
+fn no_step_is_sent_on_a_state_that_is_over() {
+    let two = format!("{}{}", DOMAIN.replace("'sd'", "'one'"), DOMAIN.replace("'sd'", "'two'"));
+    let server = Server::start(&two);
+    for code in ["ERR_DEV_STATE_MISMATCH", "ERR_TEE_FAIL"] {
+        let tam = Tam::new(&server.path("desired.toml"), &server.path("own.redb")).unwrap();
+        let mut device = server.pki.device();
+        device.faults.refuse = vec![("CreateSD", code); 2];
+        let mut request = Some(tam.connect("test").unwrap());
+        let mut states = Vec::new();
+        while let Some(message) = request {
+            let opened = device.open(&message);
+            if opened.name != "GetDeviceState" {
+                let state = common::text(&opened.tbs, "dsihash").to_owned();
+                assert!(!states.contains(&state), "{code}: a step on a state that was refused");
+                states.push(state);
+            }
+            request = tam.process(&device.process(&message), "test").unwrap();
+        }
+        assert!(states.len() >= 2, "{code}: {:?}", device.requests);
+    }
+}
+
+/// A request that was refused can be carried out later by whoever kept it, until a newer state was
+/// asked for: the session does.
+#[test]
+fn what_was_refused_is_dead_when_the_session_ends() {
+    let server = Server::start(DOMAIN);
+    let tam = Tam::new(&server.path("desired.toml"), &server.path("own.redb")).unwrap();
+    let mut device = server.pki.device();
+    let first = tam.connect("test").unwrap();
+    let create = tam.process(&device.process(&first), "test").unwrap().unwrap();
+    device.faults.refuse = vec![("CreateSD", "ERR_TEE_RESOURCE_FULL")];
+    let closing = tam.process(&device.process(&create), "test").unwrap().unwrap();
+    assert_eq!(device.requests, ["GetDeviceState", "CreateSD"]);
+    assert!(tam.process(&device.process(&closing), "test").unwrap().is_none(), "and that is all");
+    assert_eq!(device.requests[2], "GetDeviceState");
+    device.process(&create);
+    assert!(device.domains.is_empty(), "it is carried out after all");
 }
 
 /// What each code does to a session in which an SD is deleted and two others are created.
@@ -111,7 +158,9 @@ fn each_refusal_has_its_consequence() {
     const AGAIN: [&str; 6] =
         ["GetDeviceState", "DeleteSD", "GetDeviceState", "DeleteSD", "CreateSD", "CreateSD"];
     const GO_ON: [&str; 4] = ["GetDeviceState", "DeleteSD", "CreateSD", "CreateSD"];
-    const END: [&str; 2] = ["GetDeviceState", "DeleteSD"];
+    const LOOK: [&str; 5] =
+        ["GetDeviceState", "DeleteSD", "GetDeviceState", "CreateSD", "CreateSD"];
+    const END: [&str; 3] = ["GetDeviceState", "DeleteSD", "GetDeviceState"];
     let two = format!("{}{}", DOMAIN.replace("'sd'", "'one'"), DOMAIN.replace("'sd'", "'two'"));
     let server = Server::start("");
     for code in ErrorCode::ALL {
@@ -122,6 +171,8 @@ fn each_refusal_has_its_consequence() {
         device.faults.refuse = vec![("DeleteSD", code.as_str())];
         let (expected, failure): (&[&str], bool) = match code {
             ErrorCode::DevStateMismatch => (&AGAIN, false),
+            // It may be done.
+            ErrorCode::TeeFail => (&LOOK, true),
             // Not shown to be about the suite: the device lists the TAM's algorithm.
             ErrorCode::UnsupportedCryptoAlg
             | ErrorCode::TamNotTrusted
@@ -161,13 +212,14 @@ fn the_next_suite_is_tried_where_one_is_not_supported() {
         requests.extend(vec!["CreateSD"; times]);
         requests
     };
+    let end = [create(2), vec!["GetDeviceState"]].concat();
     let rows = [
         ("all is supported", new_key(), vec![], [create(1), vec!["InstallTA"]].concat()),
         ("the content", new_key(), vec!["A256GCM"], [create(2), vec!["InstallTA"]].concat()),
         ("the keys", new_key(), vec!["ECDH-ES+A256KW"], [create(2), vec!["InstallTA"]].concat()),
         ("RSA", rsa_key.clone(), vec!["RSA-OAEP-256"], [create(2), vec!["InstallTA"]].concat()),
-        ("no suite", rsa_key, vec!["RSA-OAEP-256", "RSA1_5"], create(2)),
-        ("no content", new_key(), vec!["A256GCM", "A128CBC-HS256"], create(2)),
+        ("no suite", rsa_key, vec!["RSA-OAEP-256", "RSA1_5"], end.clone()),
+        ("no content", new_key(), vec!["A256GCM", "A128CBC-HS256"], end),
     ];
     for (what, key, unsupported, expected) in rows {
         let mut device = server.pki.device_with(key);
@@ -189,7 +241,10 @@ fn without_lists_rsa_falls_back_to_the_other_oaep_and_never_to_rsa1_5() {
     assert!(device.domains.contains_key(&key_of_domain()));
     let mut device = server.pki.device_with(key);
     device.faults.unsupported = vec!["RSA-OAEP-256", "RSA-OAEP"];
-    assert_eq!(converge(server.address, &mut device), ["GetDeviceState", "CreateSD", "CreateSD"]);
+    assert_eq!(
+        converge(server.address, &mut device),
+        ["GetDeviceState", "CreateSD", "CreateSD", "GetDeviceState"]
+    );
     assert!(device.domains.is_empty());
 }
 
@@ -251,12 +306,12 @@ fn the_other_key_takes_over_in_the_middle_too() {
     std::fs::write(server.path("desired.toml"), server.with_alternative(DOMAIN)).unwrap();
     let tam = Tam::new(&server.path("desired.toml"), &server.path("own.redb")).unwrap();
     let mut device = server.pki.device();
-    let request = tam.connect().unwrap();
-    let create = tam.process(&device.process(&request)).unwrap().unwrap();
+    let request = tam.connect("test").unwrap();
+    let create = tam.process(&device.process(&request), "test").unwrap().unwrap();
     device.faults.unsupported = vec!["ES256"];
-    let state = tam.process(&device.process(&create)).unwrap().unwrap();
-    let create = tam.process(&device.process(&state)).unwrap().unwrap();
-    assert!(tam.process(&device.process(&create)).unwrap().is_none());
+    let state = tam.process(&device.process(&create), "test").unwrap().unwrap();
+    let create = tam.process(&device.process(&state), "test").unwrap().unwrap();
+    assert!(tam.process(&device.process(&create), "test").unwrap().is_none());
     assert_eq!(device.requests, ["GetDeviceState", "CreateSD", "GetDeviceState", "CreateSD"]);
     assert!(device.domains.contains_key(&key_of_domain()));
 }
@@ -269,7 +324,7 @@ fn certificates_are_shown_when_the_tee_wants_them() {
         let mut device = server.pki.device();
         device.faults = faults;
         let mut shown = Vec::new();
-        let mut request = tam.connect().unwrap();
+        let mut request = tam.connect("test").unwrap();
         loop {
             let header = device.open(&request).header;
             shown.push(match (header.get("x5c"), header.get("kid")) {
@@ -277,7 +332,7 @@ fn certificates_are_shown_when_the_tee_wants_them() {
                 (None, Some(_)) => "kid",
                 other => panic!("{other:?}"),
             });
-            match tam.process(&device.process(&request)).unwrap() {
+            match tam.process(&device.process(&request), "test").unwrap() {
                 Some(next) => request = next,
                 None => return (shown, device.domains.len()),
             }
@@ -289,7 +344,7 @@ fn certificates_are_shown_when_the_tee_wants_them() {
     let forgets = Faults { forgets_chain: true, ..holds() };
     assert_eq!(converge(forgets), (vec!["chain", "kid", "chain"], 1));
     let refuses = Faults { refuse: vec![("CreateSD", "ERR_TAM_NOT_TRUSTED"); 9], ..holds() };
-    assert_eq!(converge(refuses), (vec!["chain", "kid", "chain"], 0));
+    assert_eq!(converge(refuses), (vec!["chain", "kid", "chain", "chain"], 0));
 }
 
 #[test]
@@ -348,8 +403,10 @@ fn a_retired_device_is_emptied_and_gets_nothing_more() {
 
 #[test]
 fn a_refused_step_is_recorded_and_the_others_go_on() {
-    let two = format!("{}[[sd.ta]]\nid = 'tb'\nfile = 'v2.ta'\n", with_ta("v1.ta"));
-    let server = Server::start(&two);
+    let two = format!("{}[[sd.ta]]\nid = 'tb'\nfile = 'other.ta'\n", with_ta("v1.ta"));
+    let server = Server::start(&with_ta("v1.ta"));
+    std::fs::write(server.path("other.ta"), server.pki.image(0x73, 1, b"another")).unwrap();
+    server.configure(&two);
     let mut device = server.pki.device();
     device.faults.refuse = vec![("GetDeviceState", "ERR_TEE_FAIL")];
     assert_eq!(converge(server.address, &mut device), ["GetDeviceState"]);
@@ -423,7 +480,8 @@ fn data_whose_arrival_was_not_answered_go_when_they_are_not_wanted() {
 
 /// Another certificate of the service provider, in the place of the first.
 fn change_signer(server: &Server) -> Vec<u8> {
-    let signer = issue(&Profile::leaf("another SP"), new_key(), None);
+    // Of the same key, so that its images stay what they are.
+    let signer = issue(&Profile::leaf("another SP"), server.pki.sp.key.clone(), None);
     let signer = signer.certificate.to_der().unwrap();
     std::fs::write(server.path("sp.der"), &signer).unwrap();
     signer
@@ -482,7 +540,10 @@ fn a_refused_change_of_signers_leaves_the_old_one() {
     let second = change_signer(&server);
     for _ in 0..2 {
         device.faults.refuse = vec![("UpdateSD", "ERR_SPCERT_INVALID")];
-        assert_eq!(converge(server.address, &mut device), ["GetDeviceState", "UpdateSD"]);
+        assert_eq!(
+            converge(server.address, &mut device),
+            ["GetDeviceState", "UpdateSD", "GetDeviceState"]
+        );
         assert_eq!(device.domains[&key_of_domain()].certificates, first);
         assert_eq!(server.records()[0].failures.len(), 1);
     }
@@ -539,20 +600,107 @@ fn devices_do_not_mix() {
 }
 
 #[test]
-fn a_crowd_of_strangers_does_not_push_out_a_known_device() {
+fn a_crowd_of_strangers_pushes_nobody_out() {
     let server = Server::start(DOMAIN);
     let tam = Tam::new(&server.path("desired.toml"), &server.path("own.redb")).unwrap();
     let (mut device, mut late) = (server.pki.device(), server.pki.device());
-    let request = tam.connect().unwrap();
-    let create = tam.process(&device.process(&request)).unwrap().unwrap();
-    let late_request = tam.connect().unwrap();
-    for _ in 0..WAITING_LIMIT {
-        tam.connect().unwrap();
+    let request = tam.connect("test").unwrap();
+    let create = tam.process(&device.process(&request), "test").unwrap().unwrap();
+    let late_request = tam.connect("test").unwrap();
+    for _ in 0..=SESSION_LIMIT {
+        tam.connect("test").unwrap();
     }
-    let refused = tam.process(&late.process(&late_request));
+    let late_create = tam.process(&late.process(&late_request), "test").unwrap().unwrap();
+    for (device, create) in [(&mut device, create), (&mut late, late_create)] {
+        assert!(tam.process(&device.process(&create), "test").unwrap().is_none());
+        assert!(device.domains.contains_key(&key_of_domain()));
+    }
+}
+
+/// Two connections that only ask, as fast as they can, and eight devices that have work to do.
+#[test]
+fn devices_are_served_while_strangers_ask_without_end() {
+    let server = Server::start(&with_ta("v1.ta"));
+    let address = server.address;
+    let stop = AtomicBool::new(false);
+    let asked = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::SeqCst) {
+                    assert_eq!(connect(address).status, 200);
+                    asked.fetch_add(1, Ordering::SeqCst);
+                }
+            });
+        }
+        let devices: Vec<_> = (0..8)
+            .map(|_| {
+                let mut device = server.pki.device();
+                let asked = &asked;
+                scope.spawn(move || {
+                    let question = connect(address).body;
+                    // A slow device: as many questions come as were remembered once, and more.
+                    let before = asked.load(Ordering::SeqCst);
+                    while asked.load(Ordering::SeqCst) < before + 200 {
+                        std::thread::sleep(Duration::from_millis(10));
+                    }
+                    let mut answer = post(address, &device.process(&question));
+                    while answer.status == 200 {
+                        answer = post(address, &device.process(&answer.body));
+                    }
+                    (answer.status, device.requests)
+                })
+            })
+            .collect();
+        let ended: Vec<_> = devices.into_iter().map(|device| device.join().unwrap()).collect();
+        stop.store(true, Ordering::SeqCst);
+        for (status, requests) in ended {
+            assert_eq!(status, 204);
+            assert_eq!(requests, ["GetDeviceState", "CreateSD", "InstallTA"]);
+        }
+    });
+    assert_eq!(server.records().len(), 8);
+}
+
+/// A device that answers every question that it can get has one session, the last.
+#[test]
+fn a_device_that_begins_many_sessions_has_one() {
+    let server = Server::start(DOMAIN);
+    let tam = Tam::new(&server.path("desired.toml"), &server.path("own.redb")).unwrap();
+    let (mut greedy, mut modest) = (server.pki.device(), server.pki.device());
+    let request = tam.connect("test").unwrap();
+    let create = tam.process(&modest.process(&request), "test").unwrap().unwrap();
+    let mut last = Vec::new();
+    for _ in 0..20 {
+        let request = tam.connect("test").unwrap();
+        let before = last;
+        last = tam.process(&greedy.process(&request), "test").unwrap().unwrap();
+        if !before.is_empty() {
+            let refused = tam.process(&greedy.process(&before), "test");
+            assert!(matches!(refused, Err(Rejection::Refused(Refused::WrongExchange))));
+        }
+    }
+    assert!(tam.process(&modest.process(&create), "test").unwrap().is_none());
+    // Of two questions the later one's answer is the state that counts.
+    let (first, second) = (tam.connect("test").unwrap(), tam.connect("test").unwrap());
+    let (first, second) = (greedy.process(&first), greedy.process(&second));
+    assert!(tam.process(&second, "test").is_ok());
+    let refused = tam.process(&first, "test");
+    assert!(matches!(refused, Err(Rejection::Refused(Refused::WrongExchange))));
+}
+
+#[test]
+fn another_device_cannot_answer_in_a_session() {
+    let server = Server::start(DOMAIN);
+    let tam = Tam::new(&server.path("desired.toml"), &server.path("own.redb")).unwrap();
+    let (mut device, mut other) = (server.pki.device(), server.pki.device());
+    let request = tam.connect("test").unwrap();
+    let create = tam.process(&device.process(&request), "test").unwrap().unwrap();
+    device.faults.refuse = vec![("CreateSD", "ERR_DEV_STATE_MISMATCH")];
+    let again = tam.process(&device.process(&create), "test").unwrap().unwrap();
+    let refused = tam.process(&other.process(&again), "test");
     assert!(matches!(refused, Err(Rejection::Refused(Refused::WrongExchange))), "{refused:?}");
-    assert!(tam.process(&device.process(&create)).unwrap().is_none());
-    assert!(device.domains.contains_key(&key_of_domain()));
+    assert!(tam.process(&device.process(&again), "test").unwrap().is_some(), "it still waits");
 }
 
 #[test]
@@ -579,17 +727,6 @@ fn ambiguous_names_are_told_apart() {
     server.configure(DOMAIN);
     assert_eq!(converge(server.address, &mut device), ["GetDeviceState", "DeleteSD"]);
     assert_eq!(device.domains.keys().collect::<Vec<_>>(), [&key_of_domain()]);
-}
-
-#[test]
-fn an_image_that_does_not_fit_is_a_failure_without_a_request() {
-    let server = Server::start(&with_ta("v1.ta"));
-    std::fs::write(server.path("v1.ta"), image(1, &vec![7; 3 << 20])).unwrap();
-    let mut device = server.pki.device();
-    assert_eq!(converge(server.address, &mut device), ["GetDeviceState", "CreateSD"]);
-    assert!(server.records()[0].failures[0].contains("bytes long"));
-    std::fs::write(server.path("v1.ta"), image(1, &vec![7; 2 << 20])).unwrap();
-    assert_eq!(converge(server.address, &mut device), ["GetDeviceState", "InstallTA"]);
 }
 
 #[test]
@@ -637,10 +774,11 @@ fn mistakes_in_the_tams_section_are_refused_in_a_sentence() {
         (&server.pki.rsa_tam(), format!("{section}{alternative}"), None),
         (&same_type, format!("{section}{alternative}"), Some("the same type as the first")),
         (&other_tam, format!("{section}{alternative}"), Some("is of another TAM")),
-        (&same_type, format!("{section}key_management = 'RSA-OAEP-512'\n"), Some("malformed")),
+        (&same_type, format!("{section}key_management = 'RSA-OAEP-512'\n"), Some("`RSA-OAEP-256`")),
         (&same_type, format!("{section}key_management = ['A128GCM']\n"), Some("malformed")),
-        (&same_type, format!("{section}content_encryption = 'A192GCM'\n"), Some("malformed")),
-        (&same_type, format!("{section}ta_encryption = ['A256GCM', 'ROT13']\n"), Some("malformed")),
+        (&same_type, format!("{section}content_encryption = 'A192GCM'\n"), Some("`A128GCM`")),
+        (&same_type, format!("{section}content_encryption = 7\n"), Some("a list of names")),
+        (&same_type, format!("{section}ta_encryption = ['A256GCM', 'ROT13']\n"), Some("`AESCBC`")),
         (&same_type, format!("{section}key_management = 'RSA1_5'\n"), None),
         (&same_type, format!("{section}retired = ['AAAA']\n"), Some("is no device's identifier")),
     ];
@@ -656,4 +794,28 @@ fn mistakes_in_the_tams_section_are_refused_in_a_sentence() {
             (Err(error), None) => panic!("{text}: {error:#}"),
         }
     }
+}
+
+#[test]
+fn a_change_that_is_wrong_leaves_what_was_before() {
+    let server = Server::start(DOMAIN);
+    let configured = Configured::read(&server.path("desired.toml")).unwrap();
+    let domains = || configured.current().desired.domains.len();
+    for wrong in
+        ["[[sd]]\nname = 'sd'\n", "[[sd", &with_ta("none.ta"), &format!("{DOMAIN}{DOMAIN}")]
+    {
+        server.configure(wrong);
+        assert_eq!(domains(), 1, "{wrong}");
+    }
+    server.configure("");
+    assert_eq!(domains(), 0);
+    // A file that is named is followed like the file that names it.
+    server.configure(&with_ta("v1.ta"));
+    let image = || configured.current().desired.domains[0].applications[0].image.bytes.clone();
+    let first = image();
+    std::fs::write(server.path("v1.ta"), b"half of").unwrap();
+    assert_eq!(image(), first);
+    let second = server.pki.image(0x72, 3, b"changed");
+    std::fs::write(server.path("v1.ta"), &second).unwrap();
+    assert_eq!(image(), second);
 }

@@ -3,9 +3,13 @@
 
 mod common;
 
-use common::client::{HttpAnswer, Server, connect, post, send};
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use common::client::{HttpAnswer, Server, connect, post, send, serve_until};
 use common::{MEDIA_TYPE, new_key, sign};
-use otrp_tam::http::BODY_LIMIT;
+use otrp_tam::http::{BODY_LIMIT, Patience};
 use serde_json::{Value, json};
 
 fn assert_hardened(answer: &HttpAnswer) {
@@ -51,6 +55,10 @@ fn each_kind_of_request_has_its_status() {
         (400, with_length(&format!("POST / HTTP/1.1\r\n{otrp}"), b"{}"), b"{}"),
         (400, with_length(&format!("POST / HTTP/1.1\r\n{otrp}; charset=utf-8"), b"[]"), b"[]"),
         (400, with_length("POST / HTTP/1.1\r\nContent-Type: Application/OTRP+JSON", b"x"), b"x"),
+        (405, "HEAD /health HTTP/1.1".into(), b""),
+        (405, "GET /health/ HTTP/1.1".into(), b""),
+        (200, "GET /health HTTP/1.1".into(), b""),
+        (200, "POST /health HTTP/1.1\r\nContent-Length: 0".into(), b""),
         (200, "POST /any/path?x=y HTTP/1.1\r\nContent-Length: 0".into(), b""),
         (200, "POST / HTTP/1.1\r\nContent-Type: text/plain\r\nContent-Length: 0".into(), b""),
     ];
@@ -116,10 +124,76 @@ fn what_nobody_waits_for_is_refused_and_what_nobody_vouches_for_ends_the_session
 #[test]
 fn a_wrong_configuration_is_the_tams_fault() {
     let server = Server::start("");
-    server.configure("[[sd]]\nname = 'sd'\n");
+    // A device would refuse it, and could not say why.
+    std::fs::rename(server.path("tam.ocsp"), server.path("gone")).unwrap();
     let answer = connect(server.address);
     assert_eq!(answer.status, 500);
     assert_hardened(&answer);
-    server.configure("");
+    std::fs::rename(server.path("gone"), server.path("tam.ocsp")).unwrap();
     assert_eq!(connect(server.address).status, 200);
+    // What was right stays in use until what comes after it is right too.
+    server.configure("[[sd]]\nname = 'sd'\n");
+    assert_eq!(connect(server.address).status, 200);
+}
+
+/// The beginnings of requests that never go on: nothing, half a head, half a body; and a whole one.
+const HALVES: [&[u8]; 4] = [
+    b"",
+    b"POST / HT",
+    b"POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/otrp+json\r\nContent-Length: 100\r\n\r\n{",
+    b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n",
+];
+
+fn begin(address: SocketAddr, half: &[u8]) -> TcpStream {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(half).unwrap();
+    stream
+}
+
+const SHORT: Patience = Patience {
+    head: Duration::from_millis(300),
+    body: Duration::from_millis(300),
+    write: Duration::from_millis(300),
+    end: Duration::from_millis(300),
+    connections: 8,
+};
+
+#[test]
+fn clients_that_stall_are_cut_off() {
+    let server = Server::start("");
+    let config = server.path("desired.toml");
+    let (address, _) =
+        serve_until(&config, &server.path("own.redb"), SHORT, std::future::pending());
+    for half in HALVES {
+        let mut stream = begin(address, half);
+        let start = Instant::now();
+        let mut rest = Vec::new();
+        let _ = stream.read_to_end(&mut rest);
+        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", String::from_utf8_lossy(half));
+    }
+    // More of them than there is room for: those who come later wait, and are served.
+    let stalled: Vec<_> = (0..20).map(|at| begin(address, HALVES[at % HALVES.len()])).collect();
+    assert_eq!(connect(address).status, 200);
+    drop(stalled);
+}
+
+#[test]
+fn the_server_ends_whatever_clients_do() {
+    let server = Server::start("");
+    let config = server.path("desired.toml");
+    let patience =
+        Patience { head: Duration::from_secs(60), body: Duration::from_secs(60), ..SHORT };
+    for half in HALVES {
+        let (end, ended) = tokio::sync::oneshot::channel();
+        let (address, serving) = serve_until(&config, &server.path("own.redb"), patience, async {
+            let _: Result<(), _> = ended.await;
+        });
+        let stalled = begin(address, half);
+        std::thread::sleep(Duration::from_millis(100));
+        let start = Instant::now();
+        end.send(()).unwrap();
+        serving.join().unwrap();
+        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", String::from_utf8_lossy(half));
+        drop(stalled);
+    }
 }

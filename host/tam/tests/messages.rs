@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Device, Pki, Profile, TAM_ID, from_standard, image, issue, text};
+use common::{Device, Pki, Profile, TAM_ID, from_standard, image, issue, new_key, text};
 use openssl::x509::X509;
 use otrp_tam::Identity;
 use otrp_tam::certificate::TeeRoots;
@@ -24,7 +24,7 @@ fn known_device_with(pki: &Pki, identity: &Identity, mut device: Device) -> (Dev
     device.domains.insert(("sp".into(), "sd".into()), common::Sd::default());
     let attestation_key = match device.tee.key.rsa() {
         Ok(_) => common::new_rsa_key(2048),
-        Err(_) => common::new_key(),
+        Err(_) => new_key(),
     };
     device.attestation_keys.insert("sp".into(), attestation_key);
     let request = Builder::device_state(identity).build().unwrap();
@@ -161,7 +161,7 @@ fn images_and_data_come_out_as_they_went_in() {
     let pki = Pki::new();
     let identity = pki.identity();
     let (mut device, target) = known_device(&pki, &identity);
-    let image = image(1, b"code");
+    let image = image(&new_key(), 0x72, 1, b"code");
     let data: &[u8] = b"personal";
     for content_encryption in [ContentEncryption::A128CbcHs256, ContentEncryption::A256Gcm] {
         for ta_encryption in [TaEncryption::AesCbc, TaEncryption::A256Gcm] {
@@ -204,7 +204,7 @@ fn images_and_data_come_out_as_they_went_in() {
 fn keys_reach_devices_of_both_types_in_every_way() {
     let pki = Pki::new();
     let identity = pki.identity();
-    let image = image(1, b"code");
+    let image = image(&new_key(), 0x72, 1, b"code");
     let command = || {
         Command::InstallTa(Application {
             spid: "sp",
@@ -216,7 +216,7 @@ fn keys_reach_devices_of_both_types_in_every_way() {
         })
     };
     let rsa = common::new_rsa_key(2048);
-    let rows = [(common::new_key(), "ECDH-ES+A128KW"), (rsa.clone(), "RSA-OAEP-256")];
+    let rows = [(new_key(), "ECDH-ES+A128KW"), (rsa.clone(), "RSA-OAEP-256")];
     for (key, default) in rows {
         let (mut device, target) = known_device_with(&pki, &identity, pki.device_with(key.clone()));
         let mut open = |builder: Builder<'_>| {

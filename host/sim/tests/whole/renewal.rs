@@ -164,12 +164,12 @@ fn serve(folder: &Path, image: &[u8]) -> Tam {
 /// Carries messages between the TAM and the device; each with whether it shows the TAM's chain.
 fn converge(tam: &Tam, device: &mut Device) -> Vec<(String, bool)> {
     let mut requests = Vec::new();
-    let mut request = Some(tam.connect().unwrap());
+    let mut request = Some(tam.connect("test").unwrap());
     while let Some(message) = request {
         let outer: Value = serde_json::from_slice(&message).unwrap();
         let (name, jws) = outer.as_object().unwrap().iter().next().unwrap();
         requests.push((name.clone(), jws["header"].get("x5c").is_some()));
-        request = tam.process(&device.process(&message).unwrap()).unwrap();
+        request = tam.process(&device.process(&message).unwrap(), "test").unwrap();
     }
     requests
 }

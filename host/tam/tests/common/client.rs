@@ -4,8 +4,9 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
-use otrp_tam::http;
+use otrp_tam::http::{self, Patience};
 use otrp_tam::store::{DeviceRecord, read_devices};
 use otrp_tam::tam::Tam;
 
@@ -104,7 +105,7 @@ impl Server {
         let config = folder.path().join("desired.toml");
         std::fs::write(&config, format!("{tam_section}{domains}")).unwrap();
         for version in [1, 2] {
-            super::write_image(folder.path(), &format!("v{version}.ta"), version);
+            pki.write_image(folder.path(), &format!("v{version}.ta"), version);
         }
         let address = serve(&config, &folder.path().join("tam.redb"));
         Self { pki, folder, address, tam_section }
@@ -123,13 +124,16 @@ impl Server {
     pub fn write_alternative(&self, other: &Holder) {
         let key = other.key.private_key_to_pem_pkcs8().unwrap();
         std::fs::write(self.path("other.key.pem"), key).unwrap();
-        std::fs::write(self.path("other.chain.pem"), other.certificate.to_pem().unwrap()).unwrap();
+        let root = &self.pki.tam_root.certificate;
+        let chain = [other.certificate.to_pem().unwrap(), root.to_pem().unwrap()].concat();
+        std::fs::write(self.path("other.chain.pem"), chain).unwrap();
+        std::fs::write(self.path("other.ocsp"), self.pki.ocsp(other, false)).unwrap();
     }
 
     /// A configuration of a TAM with two keys.
     pub fn with_alternative(&self, domains: &str) -> String {
         self.write_alternative(&self.pki.rsa_tam());
-        let files = "key = 'other.key.pem'\nchain = 'other.chain.pem'\n";
+        let files = "key = 'other.key.pem'\nchain = 'other.chain.pem'\nocsp = ['other.ocsp']\n";
         format!("{}[tam.alternative]\n{files}{domains}", self.tam_section)
     }
 
@@ -140,11 +144,21 @@ impl Server {
 
 /// Serves in the background until the test ends.
 pub fn serve(config: &Path, state: &Path) -> SocketAddr {
+    serve_until(config, state, Patience::default(), std::future::pending()).0
+}
+
+/// Serves in the background, with so much patience, until something happens; the thread ends with it.
+pub fn serve_until(
+    config: &Path,
+    state: &Path,
+    patience: Patience,
+    end: impl Future<Output = ()> + Send + 'static,
+) -> (SocketAddr, JoinHandle<()>) {
     let tam = Arc::new(Tam::new(config, state).unwrap());
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
+    let server = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -152,8 +166,8 @@ pub fn serve(config: &Path, state: &Path) -> SocketAddr {
             .unwrap();
         runtime.block_on(async {
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-            http::serve(tam, listener, std::future::pending()).await.unwrap();
+            http::serve(tam, listener, patience, end).await.unwrap();
         });
     });
-    address
+    (address, server)
 }

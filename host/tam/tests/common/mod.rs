@@ -5,6 +5,7 @@ pub mod client;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use josekit::jwe::alg::ecdh_es::EcdhEsJweAlgorithm;
 use josekit::jwe::alg::rsaes::RsaesJweAlgorithm;
@@ -15,6 +16,7 @@ use openssl::asn1::{Asn1Integer, Asn1Time};
 use openssl::base64::{decode_block, encode_block};
 use openssl::bn::BigNum;
 use openssl::ec::{EcGroup, EcKey};
+use openssl::ecdsa::EcdsaSig;
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::pkey::{HasPublic, Id, PKey, PKeyRef, Private, Public};
@@ -165,33 +167,68 @@ impl Pki {
         let mut chain = self.tam.certificate.to_pem().unwrap();
         chain.extend(self.tam_root.certificate.to_pem().unwrap());
         write("tam.chain.pem", chain);
+        write("tam.ocsp", self.ocsp(&self.tam, false));
         write("tee-root.der", self.tee_root.certificate.to_der().unwrap());
         write("sp.der", self.sp.certificate.to_der().unwrap());
         String::from(
-            "[tam]\nkey = 'tam.key.pem'\nchain = 'tam.chain.pem'\ntee_roots = ['tee-root.der']\n",
+            "[tam]\nkey = 'tam.key.pem'\nchain = 'tam.chain.pem'\ntee_roots = ['tee-root.der']\n\
+             ocsp = ['tam.ocsp']\n",
         )
     }
-}
 
-/// A file with the layout of an OP-TEE signed image; nobody here verifies its signature.
-pub fn image(version: u32, code: &[u8]) -> Vec<u8> {
-    let mut file = Vec::new();
-    for word in [0x4f54_5348, 1, u32::try_from(code.len()).unwrap(), 0x7041_4930] {
-        file.extend(word.to_le_bytes());
+    /// Has OpenSSL answer as the TAM's root that a certificate of it is good, or revoked, for ten
+    /// hours.
+    pub fn ocsp(&self, subject: &Holder, revoked: bool) -> Vec<u8> {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let write = |name: &str, bytes: Vec<u8>| std::fs::write(folder.join(name), bytes).unwrap();
+        write("root.pem", self.tam_root.certificate.to_pem().unwrap());
+        write("root.key.pem", self.tam_root.key.private_key_to_pem_pkcs8().unwrap());
+        write("subject.pem", subject.certificate.to_pem().unwrap());
+        let serial = subject.certificate.serial_number().to_bn().unwrap().to_hex_str().unwrap();
+        let status = if revoked { "R\t351231235959Z\t250101000000Z" } else { "V\t351231235959Z\t" };
+        write("index.txt", format!("{status}\t{serial}\tunknown\t/CN=TAM\n").into_bytes());
+        for arguments in [
+            "-issuer root.pem -cert subject.pem -no_nonce -reqout request.der",
+            "-index index.txt -CA root.pem -rsigner root.pem -rkey root.key.pem -nmin 600 \
+             -reqin request.der -respout response.der",
+        ] {
+            let output = Command::new("openssl")
+                .current_dir(folder)
+                .arg("ocsp")
+                .args(arguments.split_whitespace())
+                .output()
+                .unwrap();
+            assert!(output.status.success(), "{output:?}");
+        }
+        std::fs::read(folder.join("response.der")).unwrap()
     }
-    file.extend([32, 0, 64, 0]);
-    file.extend(sha256(code));
-    file.extend([0; 64]);
-    file.extend([0x72; 16]);
-    file.extend(version.to_le_bytes());
-    file.extend(code);
-    file
+
+    /// An image of the service provider.
+    pub fn image(&self, uuid: u8, version: u32, code: &[u8]) -> Vec<u8> {
+        image(&self.sp.key, uuid, version, code)
+    }
+
+    pub fn write_image(&self, folder: &Path, name: &str, version: u32) -> PathBuf {
+        let path = folder.join(name);
+        let code = format!("code of version {version}");
+        std::fs::write(&path, self.image(0x72, version, code.as_bytes())).unwrap();
+        path
+    }
 }
 
-pub fn write_image(folder: &Path, name: &str, version: u32) -> PathBuf {
-    let path = folder.join(name);
-    std::fs::write(&path, image(version, format!("code of version {version}").as_bytes())).unwrap();
-    path
+/// An image as OP-TEE lays it out, signed by a key on P-256; its UUID is one octet sixteen times.
+pub fn image(signer: &PKeyRef<Private>, uuid: u8, version: u32, code: &[u8]) -> Vec<u8> {
+    let mut fixed = Vec::new();
+    for word in [0x4f54_5348, 1, u32::try_from(code.len()).unwrap(), 0x7000_3042] {
+        fixed.extend(word.to_le_bytes());
+    }
+    fixed.extend([32, 0, 64, 0]);
+    let behind = [&[uuid; 16][..], &version.to_le_bytes(), code].concat();
+    let digest = sha256(&[&fixed[..], &behind].concat());
+    let signature = EcdsaSig::sign(&digest, &signer.ec_key().unwrap()).unwrap();
+    let halves = [signature.r(), signature.s()].map(|half| half.to_vec_padded(32).unwrap());
+    [&fixed[..], &digest, &halves.concat(), &behind].concat()
 }
 
 // ---- encodings, written again on purpose ---------------------------------------------------
@@ -291,6 +328,8 @@ pub struct Device {
     pub requests: Vec<String>,
     /// Makes the attestation keys.
     pub make_attestation_key: fn() -> PKey<Private>,
+    /// The TAM that it knows.
+    pub tam_id: &'static str,
     tam: Option<X509>,
     generation: u64,
     hash: String,
@@ -306,6 +345,7 @@ impl Device {
             faults: Faults::default(),
             requests: Vec::new(),
             make_attestation_key: new_key,
+            tam_id: TAM_ID,
             tam: None,
             generation: 0,
             hash: String::new(),
@@ -469,7 +509,7 @@ impl Device {
     fn carry_out(&mut self, opened: &Opened) -> Result<Map<String, Value>, &'static str> {
         let Opened { tbs, content, .. } = opened;
         assert_eq!(text(tbs, "tee"), "mock");
-        assert_eq!(text(content, "tamid"), TAM_ID);
+        assert_eq!(text(content, "tamid"), self.tam_id);
         if text(tbs, "dsihash") != self.hash {
             return Err("ERR_DEV_STATE_MISMATCH");
         }

@@ -1,0 +1,217 @@
+//! What a device would refuse of a configuration, found before a device does.
+//!
+//! A device gives no reason to a TAM that it does not trust, and a wrong image costs the one that is
+//! deleted for it. Each finding is a sentence with the file, the rule, and what helps.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use otrp_check::{chain, ocsp, time};
+use otrp_wire::limits::{MESSAGE_LIMIT, SD_LIMIT, TA_LIMIT};
+
+use crate::desired::{Configuration, DesiredDomain, DesiredTa, TamSettings, sentence};
+use crate::identity::Identity;
+use crate::image::{self, ImageHeader};
+use crate::ocsp::read_file;
+
+/// The broker's own UUID, which no application may have.
+const BROKER: &str = "9e043ec0-1043-415e-853d-690a6d341054";
+/// What a request has but for its image, its data and its certificates.
+const MESSAGE_OVERHEAD: usize = 8 * 1024;
+const HOUR: u64 = 3600;
+const DAY: u64 = 24 * HOUR;
+/// How long before its end a certificate is warned of.
+const CERTIFICATE_WARNING: u64 = 30 * DAY;
+
+/// What was found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// What a device would refuse.
+    pub errors: Vec<String>,
+    /// What it will refuse before long, or what makes little sense.
+    pub warnings: Vec<String>,
+}
+
+/// Everything: [`standing`] of each identity at `now`, in seconds since 1970, and [`desired`].
+#[must_use]
+pub fn configuration(configuration: &Configuration, now: u64) -> Findings {
+    let mut findings = Findings::default();
+    let settings = &configuration.tam;
+    for identity in settings.identities() {
+        let standing = standing(settings, identity, now);
+        findings.errors.extend(standing.faults);
+        findings.warnings.extend(standing.warnings);
+    }
+    let Findings { errors, warnings } = desired(configuration);
+    findings.errors.extend(errors);
+    findings.warnings.extend(warnings);
+    findings
+}
+
+/// How the certificates and OCSP responses of an identity stand.
+#[derive(Debug, Default)]
+pub struct Standing {
+    /// The responses in their files, as far as they can be read.
+    pub responses: Vec<Vec<u8>>,
+    /// What a device would refuse.
+    pub faults: Vec<String>,
+    /// What it will refuse before long.
+    pub warnings: Vec<String>,
+}
+
+/// Judges an identity as a device would whose clock says `now`.
+#[must_use]
+pub fn standing(settings: &TamSettings, identity: &Identity, now: u64) -> Standing {
+    let files = settings.files_of(identity);
+    let mut standing = Standing::default();
+    for path in &files.ocsp {
+        match read_file(path) {
+            Ok(response) => standing.responses.push(response),
+            Err(error) => standing.faults.push(sentence(&error)),
+        }
+    }
+    let unread = !standing.faults.is_empty();
+    let certificates = match identity.ders() {
+        Ok(certificates) => certificates,
+        Err(error) => {
+            standing.faults.push(sentence(&error));
+            return standing;
+        }
+    };
+    let ders: Vec<&[u8]> = certificates.iter().map(Vec::as_slice).collect();
+    let anchors: Vec<&[u8]> = settings.tam_roots.iter().map(Vec::as_slice).collect();
+    let file = files.chain.display();
+    let path = match chain::check(&ders, &anchors, now) {
+        Ok(path) => path,
+        Err(faults) => {
+            standing.faults.extend(faults.iter().map(|fault| format!("{file}: {fault}")));
+            return standing;
+        }
+    };
+    if path.tam_id != identity.tam_id() {
+        standing.warnings.push(format!(
+            "{file}: a device calls this TAM {:?}, and the configuration {:?}",
+            path.tam_id,
+            identity.tam_id()
+        ));
+    }
+    if let Some((certificate, end)) = path.first_end()
+        && end < now.saturating_add(CERTIFICATE_WARNING)
+    {
+        standing.warnings.push(format!(
+            "{file}: the certificate {:?} ends on {}: have it renewed",
+            certificate.common_name(),
+            time::utc(end)
+        ));
+    }
+    // Each response stands for the certificate of its place.
+    if unread {
+        return standing;
+    }
+    let responses: Vec<&[u8]> = standing.responses.iter().map(Vec::as_slice).collect();
+    match ocsp::check_all(&responses, &path, now) {
+        Ok(good) if good.until < now.saturating_add(HOUR) => standing.warnings.push(format!(
+            "the OCSP responses of {file} end on {}: replace them before, and the server reads them",
+            time::utc(good.until)
+        )),
+        Ok(_) => {}
+        Err(faults) => standing.faults.extend(faults.into_iter().map(|(position, sentence)| {
+            let certificate = position.and_then(|position| path.certificates.get(position));
+            let response = position.and_then(|position| files.ocsp.get(position));
+            match (response, certificate) {
+                (Some(response), Some(certificate)) => format!(
+                    "the OCSP response {} does not show that {:?} is good: {sentence}",
+                    response.display(),
+                    certificate.common_name()
+                ),
+                _ => format!("`ocsp` of {file}: {sentence}"),
+            }
+        })),
+    }
+    standing
+}
+
+/// The faults of [`standing`], for the log.
+#[must_use]
+pub fn own_standing(settings: &TamSettings, identity: &Identity, now: u64) -> Vec<String> {
+    standing(settings, identity, now).faults
+}
+
+/// Judges the desired state: signers, images, and what a device has room for.
+#[must_use]
+pub fn desired(configuration: &Configuration) -> Findings {
+    let mut findings = Findings::default();
+    let domains = &configuration.desired.domains;
+    let applications: usize = domains.iter().map(|domain| domain.applications.len()).sum();
+    for (what, count, limit) in
+        [("security domains", domains.len(), SD_LIMIT), ("TAs", applications, TA_LIMIT)]
+    {
+        if count > limit {
+            findings.errors.push(format!("{count} {what} are desired, and a device holds {limit}"));
+        }
+    }
+    let chain = |identity: &Identity| identity.ders().map_or(0, |ders| ders.concat().len());
+    let certificates = configuration.tam.identities().map(chain).max().unwrap_or_default();
+    let mut owners = HashMap::new();
+    for domain in domains {
+        for certificate in &domain.certificates {
+            if let Err(fault) = chain::check_signer(&certificate.bytes) {
+                findings.errors.push(format!(
+                    "`certificates` of the security domain {}: {:?} {}",
+                    domain.name, fault.subject, fault.rule
+                ));
+            }
+        }
+        for application in &domain.applications {
+            let place = format!(
+                "{} of the TA {} in {}",
+                application.file.display(),
+                application.id,
+                domain.name
+            );
+            let mut add = |sentence: String| findings.errors.push(format!("{place}: {sentence}"));
+            judge_image(domain, application, &mut add);
+            if let Some(length) = too_long(application, certificates) {
+                add(format!(
+                    "the message that installs it would be about {length} bytes long, and a device \
+                     takes {MESSAGE_LIMIT}"
+                ));
+            }
+            let Ok(header) = ImageHeader::read(&application.image.bytes) else { continue };
+            if header.uuid_text() == BROKER {
+                add(format!("{BROKER} is the UUID of the broker itself: sign it with another one"));
+            }
+            let owner = (domain.name.as_str(), application.id.as_str(), application.file.as_path());
+            let first: &mut (&str, &str, &Path) = owners.entry(header.uuid).or_insert(owner);
+            if *first != owner {
+                add(format!(
+                    "it has the UUID {} like {} of the TA {} in {}: a UUID belongs to one TA, so \
+                     sign one of them with another one",
+                    header.uuid_text(),
+                    first.2.display(),
+                    first.1,
+                    first.0
+                ));
+            }
+        }
+    }
+    findings
+}
+
+fn judge_image(domain: &DesiredDomain, application: &DesiredTa, add: &mut impl FnMut(String)) {
+    let certificates: Vec<&[u8]> =
+        domain.certificates.iter().map(|certificate| certificate.bytes.as_slice()).collect();
+    if let Err(refused) = image::verify(&application.image.bytes, &certificates) {
+        add(refused.to_string());
+    }
+}
+
+/// The length of the message with an application, if no device takes one so long.
+fn too_long(application: &DesiredTa, certificates: usize) -> Option<usize> {
+    // Base64 makes four of three; what is signed has it twice.
+    let base64 = |length: usize| length.div_ceil(3) * 4;
+    let data = application.personalization.as_ref().map_or(0, |data| data.bytes.len());
+    let signed = base64(application.image.bytes.len()) + base64(data);
+    let length = base64(signed) + base64(certificates) + MESSAGE_OVERHEAD;
+    (length > MESSAGE_LIMIT).then_some(length)
+}

@@ -1,0 +1,206 @@
+//! What a device would refuse is found in the configuration, all of it, with file and rule.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+mod common;
+
+use std::path::Path;
+use std::process::Command;
+
+use common::{Holder, Pki, Profile, TAM_ID, image, issue, new_key};
+use otrp_tam::check;
+use otrp_tam::desired::Configuration;
+
+const BROKER: &str = "9e043ec01043415e853d690a6d341054";
+
+struct Scene {
+    pki: Pki,
+    folder: tempfile::TempDir,
+    section: String,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let pki = Pki::new();
+        let folder = tempfile::tempdir().unwrap();
+        let section = pki.write(folder.path());
+        pki.write_image(folder.path(), "v1.ta", 1);
+        Self { pki, folder, section }
+    }
+
+    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
+        std::fs::write(self.folder.path().join(name), bytes).unwrap();
+    }
+
+    fn findings(&self, text: &str) -> check::Findings {
+        self.write("desired.toml", text);
+        let path = self.folder.path().join("desired.toml");
+        let configuration = Configuration::read(&path).unwrap();
+        check::configuration(&configuration, otrp_tam::log::now())
+    }
+
+    /// The section with another chain and key.
+    fn section_of(&self, tam: &Holder, chain: &[&Holder]) -> String {
+        self.write("other.key.pem", tam.key.private_key_to_pem_pkcs8().unwrap());
+        let chain: Vec<u8> =
+            chain.iter().flat_map(|holder| holder.certificate.to_pem().unwrap()).collect();
+        self.write("other.chain.pem", chain);
+        self.section.replace("tam.key.pem", "other.key.pem").replace("tam.chain", "other.chain")
+    }
+}
+
+fn domain(applications: &[(&str, &str)]) -> String {
+    let mut text = String::from("[[sd]]\nname = 'sd'\nspid = 'sp'\ncertificates = ['sp.der']\n");
+    for (id, file) in applications {
+        text += &format!("[[sd.ta]]\nid = '{id}'\nfile = '{file}'\n");
+    }
+    text
+}
+
+#[test]
+fn each_mistake_in_the_desired_state_is_found() {
+    let scene = Scene::new();
+    let sp = &scene.pki.sp.key;
+    let whole = image(sp, 0x72, 1, b"code");
+    let mut damaged = whole.clone();
+    *damaged.last_mut().unwrap() ^= 1;
+    scene.write("damaged.ta", damaged);
+    scene.write("stranger.ta", image(&new_key(), 0x72, 1, b"code"));
+    scene.write("large.ta", image(sp, 0x72, 1, &vec![7; 3 << 20]));
+    let mut odd = whole.clone();
+    odd[12] ^= 1;
+    scene.write("odd.ta", odd);
+    scene.write("broker.ta", broker(&scene));
+    let authority = issue(&Profile::ca("an authority"), new_key(), None);
+    scene.write("ca.der", authority.certificate.to_der().unwrap());
+    let many: Vec<String> =
+        (0..33).map(|n| domain(&[]).replace("'sd'", &format!("'sd{n}'"))).collect();
+    let rows = [
+        (domain(&[("ta", "damaged.ta")]), "damaged.ta of the TA ta in sd: its digest"),
+        (domain(&[("ta", "stranger.ta")]), "stranger.ta of the TA ta in sd: it is not signed by"),
+        (domain(&[("ta", "large.ta")]), "large.ta of the TA ta in sd: the message"),
+        (domain(&[("ta", "odd.ta")]), "an algorithm that devices do not know"),
+        (domain(&[("ta", "broker.ta")]), "is the UUID of the broker itself"),
+        (
+            domain(&[("one", "v1.ta"), ("two", "v1.ta")]),
+            "v1.ta of the TA two in sd: it has the UUID",
+        ),
+        (domain(&[]).replace("sp.der", "ca.der"), "\"an authority\" is not for signing code"),
+        (many.concat(), "33 security domains are desired, and a device holds 32"),
+    ];
+    for (text, expected) in &rows {
+        let findings = scene.findings(&format!("{}{text}", scene.section));
+        assert!(findings.errors.iter().any(|error| error.contains(expected)), "{findings:?}");
+    }
+    // All of them are said, and not the first alone.
+    let two = domain(&[("one", "damaged.ta"), ("two", "stranger.ta")]);
+    let errors = scene.findings(&format!("{}{two}", scene.section)).errors;
+    assert_eq!(errors.len(), 3, "{errors:?}");
+    let good = scene.findings(&format!("{}{}", scene.section, domain(&[("ta", "v1.ta")])));
+    assert_eq!(good, check::Findings::default());
+}
+
+/// A program with the broker's UUID, signed over with it.
+fn broker(scene: &Scene) -> Vec<u8> {
+    use openssl::ecdsa::EcdsaSig;
+    let mut file = image(&scene.pki.sp.key, 0x72, 1, b"code");
+    file[116..132].copy_from_slice(&hex::decode(BROKER).unwrap());
+    let digest = openssl::sha::sha256(&[&file[..20], &file[116..]].concat());
+    let signature = EcdsaSig::sign(&digest, &scene.pki.sp.key.ec_key().unwrap()).unwrap();
+    file[20..52].copy_from_slice(&digest);
+    file[52..84].copy_from_slice(&signature.r().to_vec_padded(32).unwrap());
+    file[84..116].copy_from_slice(&signature.s().to_vec_padded(32).unwrap());
+    file
+}
+
+#[test]
+fn each_mistake_in_certificates_and_responses_is_found() {
+    let scene = Scene::new();
+    let root = &scene.pki.tam_root;
+    let tam = |profile: Profile<'static>| issue(&profile, new_key(), Some(root));
+    let leaf = || Profile { uri: Some(TAM_ID), ..Profile::leaf("test TAM") };
+    let expired = tam(Profile { days: (-9, -1), ..leaf() });
+    let early = tam(Profile { days: (1, 9), ..leaf() });
+    let ending = tam(Profile { days: (-9, 9), ..leaf() });
+    let other_root = issue(&Profile::ca("another root"), new_key(), None);
+    scene.write("tam-root.der", root.certificate.to_der().unwrap());
+    scene.write("other-root.der", other_root.certificate.to_der().unwrap());
+    scene.write("ending.ocsp", scene.pki.ocsp(&ending, false));
+    scene.write("garbage.ocsp", b"garbage");
+    let plain = &scene.section;
+    let ocsp = |files: &str| plain.replace("['tam.ocsp']", files);
+    let rows = [
+        (ocsp("[]"), "`ocsp` of ", "there is no OCSP response for certificate 1 (\"test TAM\")"),
+        (ocsp("['none.ocsp']"), "none.ocsp", "cannot read the OCSP response"),
+        (ocsp("['garbage.ocsp']"), "garbage.ocsp", "in strict DER"),
+        (ocsp("['ending.ocsp']"), "ending.ocsp", "on another certificate"),
+        (ocsp("['tam.ocsp', 'tam.ocsp']"), "tam.chain.pem", "there are 2 OCSP responses"),
+        (format!("{plain}tam_roots = ['other-root.der']\n"), "tam.chain.pem", "\"another root\""),
+        (scene.section_of(&expired, &[&expired, root]), "other.chain.pem", "has expired on"),
+        (scene.section_of(&early, &[&early, root]), "other.chain.pem", "is not valid before"),
+        (scene.section_of(&ending, &[&ending]), "other.chain.pem", "is not in the chain: add it"),
+        (
+            scene.section_of(&ending, &[&ending, &other_root]),
+            "other.chain.pem",
+            "the leaf comes first",
+        ),
+    ];
+    for (text, file, expected) in rows {
+        // The rows share the files of the other identity.
+        if text.contains("other.key.pem") {
+            let holder = match expected {
+                "has expired on" => (&expired, vec![&expired, root]),
+                "is not valid before" => (&early, vec![&early, root]),
+                "the leaf comes first" => (&ending, vec![&ending, &other_root]),
+                _ => (&ending, vec![&ending]),
+            };
+            scene.section_of(holder.0, &holder.1);
+        }
+        let findings = scene.findings(&text);
+        let found = |error: &String| error.contains(expected) && error.contains(file);
+        assert!(findings.errors.iter().any(found), "{expected}: {findings:?}");
+    }
+    let text = scene.section_of(&ending, &[&ending]).replace("tam.ocsp", "ending.ocsp");
+    let findings =
+        scene.findings(&format!("{text}tam_roots = ['tam-root.der', 'other-root.der']\n"));
+    assert!(findings.errors.is_empty(), "the root comes from those that are named: {findings:?}");
+    assert!(findings.warnings[0].contains("have it renewed"), "{findings:?}");
+}
+
+fn run(folder: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_otrp-tam"))
+        .current_dir(folder)
+        .args(arguments)
+        .output()
+        .unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn check_and_serve_say_everything_and_refuse() {
+    let scene = Scene::new();
+    let folder = scene.folder.path();
+    let wrong = scene.section.replace("['tam.ocsp']", "[]");
+    scene.write("stranger.ta", image(&new_key(), 0x72, 1, b"code"));
+    scene.write("desired.toml", format!("{wrong}{}", domain(&[("ta", "stranger.ta")])));
+    for arguments in [
+        &["check", "--config", "desired.toml"][..],
+        &["serve", "--config", "desired.toml", "--listen", "127.0.0.1:0"],
+    ] {
+        let (code, out, errors) = run(folder, arguments);
+        assert_eq!((code, out.as_str()), (Some(1), ""), "{errors}");
+        assert_eq!(errors.lines().count(), 2, "{errors}");
+        assert!(errors.lines().all(|line| line.starts_with("otrp-tam: ")), "{errors}");
+    }
+    // What is malformed is said with the rest that can be read.
+    let broken =
+        format!("{}{}", domain(&[("ta", "none.ta")]), domain(&[]).replace("sp.der", "none"));
+    scene.write("desired.toml", format!("{}{broken}", scene.section));
+    let (code, _, errors) = run(folder, &["check", "--config", "desired.toml"]);
+    assert_eq!((code, errors.lines().count()), (Some(1), 3), "{errors}");
+
+    scene.write("desired.toml", format!("{}{}", scene.section, domain(&[("ta", "v1.ta")])));
+    let (code, out, errors) = run(folder, &["check", "--config", "desired.toml"]);
+    assert_eq!((code, errors.as_str()), (Some(0), ""));
+    assert!(out.contains("1 security domains, 1 TAs"), "{out}");
+}
