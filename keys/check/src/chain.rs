@@ -85,12 +85,10 @@ pub fn check<'a>(
             }
         }
     }
-    let mut about_chain = |rule: String| {
-        faults.push(Fault { position: None, subject: String::new(), rule });
-    };
     if chain.is_empty() {
-        about_chain(String::from("is empty"));
+        faults.push(of_chain("is empty"));
     }
+    let mut odd = Vec::new();
     let named = !anchors.is_empty();
     let anchors: Vec<Certificate<'a>> = if !named {
         certificates.last().filter(|last| last.is_self_issued()).cloned().into_iter().collect()
@@ -99,15 +97,17 @@ pub fn check<'a>(
         for der in anchors {
             match Certificate::read(der) {
                 Ok(anchor) => read.push(anchor),
-                Err(rule) => about_chain(format!(
-                    "cannot be led to the anchor {:?}: it {rule}",
+                // Another one may do.
+                Err(rule) => odd.push(of_chain(&format!(
+                    "cannot be led to the anchor {:?}, for that {rule}",
                     subject_of(der)
-                )),
+                ))),
             }
         }
         read
     };
     if !faults.is_empty() {
+        faults.extend(odd);
         return Err(faults);
     }
     if certificates.last().is_some_and(|last| anchors.iter().any(|it| is_anchor(last, it))) {
@@ -140,6 +140,7 @@ pub fn check<'a>(
         (Some(_), _) => {}
         (None, Some(path)) => faults.extend(path),
         (None, None) => {
+            faults.extend(odd);
             faults.extend(path_without_anchor(leaf, intermediates, now));
             let last = certificates.len() - 1;
             faults.push(of(last, topmost, no_issuer(topmost, &anchors, named)));

@@ -34,7 +34,7 @@ use otrp_engine::pki::{
 use otrp_engine::platform::{OwnPublicKey, Point, PortError, RsaPublic};
 use otrp_engine::rsa::signature::Padding;
 use otrp_engine::trust::{Anchor, Trust};
-use otrp_wire::limits::{CERTIFICATE_LIMIT, CHAIN_LIMIT, TAM_ID_LIMIT};
+use otrp_wire::limits::{CERTIFICATE_LIMIT, CHAIN_BYTES_LIMIT, CHAIN_LIMIT, TAM_ID_LIMIT};
 use support::{OpensslRsa, elliptic, p256, rsa, sign_p256, sign_rsa, spki};
 use x509::*;
 
@@ -134,7 +134,22 @@ const fn always(_: &[u8; 32]) -> u64 {
 fn verify(chain: &[Vec<u8>], anchors: &[Vec<u8>], now: i64, role: Role) -> Result<(), Untrusted> {
     let chain: Vec<_> = chain.iter().map(Vec::as_slice).collect();
     let now = now.try_into().unwrap();
-    verify_path::<OpensslRsa>(&chain, &forever(anchors), |_| now, role).map(|_| ())
+    let verified = verify_path::<OpensslRsa>(&chain, &forever(anchors), |_| now, role).map(|_| ());
+    if role == Role::Tam {
+        compare(&chain, anchors, now, verified);
+    }
+    verified
+}
+
+/// Whoever runs a TAM is told the same by the rules as they are written a second time. The length
+/// of a chain is judged elsewhere in a device; without an anchor the chain's own root is taken there.
+fn compare(chain: &[&[u8]], anchors: &[Vec<u8>], now: u64, verified: Result<(), Untrusted>) {
+    if anchors.is_empty() || chain.concat().len() > CHAIN_BYTES_LIMIT {
+        return;
+    }
+    let anchors: Vec<&[u8]> = anchors.iter().map(Vec::as_slice).collect();
+    let checked = otrp_check::chain::check(chain, &anchors, now).map(|_| ());
+    assert_eq!(checked.is_ok(), verified.is_ok(), "{checked:?}, and a device {verified:?}");
 }
 
 #[test]
@@ -783,6 +798,7 @@ fn each_octet_of_a_chain_counts() {
             let chain = [&spoiled[0][..], &spoiled[1]];
             let result = verify_tam::<OpensslRsa>(&chain, &trust, always);
             assert!(result.is_err(), "certificate {place}, octet {offset}");
+            compare(&chain, &[world.root_der()], now, result.map(|_| ()));
         }
     }
 }

@@ -196,3 +196,46 @@ fn a_tam_serves_the_device_on_under_its_new_certificate() {
     let tam = serve(folder.path(), &signed(&pki().sp_ec, uuid(1), 2));
     assert_eq!(converge(&tam, &mut device), [state, request("UpdateTA", false)]);
 }
+
+/// A refusal is about the moment. What was refused because storage was full can be carried out when
+/// it is not any more, until the TAM has asked for a newer state, as it does before a session ends.
+#[test]
+fn what_was_refused_is_dead_when_the_session_has_ended() {
+    let mut device = Device::provisioned();
+    let folder = tempfile::tempdir().unwrap();
+    let tam = serve(folder.path(), &signed(&pki().sp_ec, uuid(1), 1));
+    let mut next = tam.connect("test").unwrap();
+    let follow = |device: &mut Device, message: &[u8]| {
+        tam.process(&device.process(message).unwrap(), "test").unwrap()
+    };
+    let mut install = Vec::new();
+    while install.is_empty() {
+        if next.starts_with(b"{\"InstallTARequest") {
+            install = next.clone();
+            device.world.faults.fill(0);
+        }
+        next = follow(&mut device, &next).unwrap();
+    }
+    device.world.faults.clear();
+    assert!(device.world.images.borrow().is_empty());
+    let kept = device.world.snapshot();
+
+    // The session goes on with a question, and ends.
+    assert!(next.starts_with(b"{\"GetDeviceStateRequest"));
+    assert_eq!(follow(&mut device, &next), None);
+    device.reboot();
+    let code = |device: &mut Device| {
+        let answered = answer(device, &install);
+        match answered.outcome(None, &pki().tam, &device.certificate()).unwrap() {
+            Outcome::Fail(refusal) => Some(refusal.code),
+            Outcome::Pass(_) => None,
+        }
+    };
+    assert_eq!(code(&mut device).as_deref(), Some("ERR_DEV_STATE_MISMATCH"));
+    assert!(device.world.images.borrow().is_empty());
+
+    // Without that question it is carried out: this is what a TAM has to know.
+    let mut device = Device::from(&kept);
+    assert_eq!(code(&mut device), None);
+    assert!(device.world.images.borrow().contains_key(&uuid(1)));
+}
