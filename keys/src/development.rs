@@ -41,6 +41,8 @@ const AUTHORITY_YEARS: u16 = 10;
 const TAM_YEARS: u16 = 1;
 const TA_SIGNING_YEARS: u16 = 5;
 const RESPONDER_YEARS: u16 = 1;
+/// How long the responses are good that come with the keys.
+const FIRST_RESPONSES_HOURS: u16 = 7 * 24;
 
 /// Makes the development PKI as the folder `out`, telling `progress` a line for each step.
 ///
@@ -96,18 +98,27 @@ pub fn responses(directory: &Path, tam: &str, period: Period) -> Result<[Vec<u8>
     ])
 }
 
+/// The files of the first responses for the TAM `tam`, its own before its issuing CA's.
+#[must_use]
+pub const fn response_files(tam: &str) -> [&'static str; 2] {
+    match tam.as_bytes() {
+        b"tam-rsa" => ["tam-rsa.ocsp", "tam-rsa-ca.ocsp"],
+        _ => ["tam.ocsp", "tam-issuing-ca.ocsp"],
+    }
+}
+
 /// Whether there is anything at `out` but an empty folder.
 fn occupied(out: &Path) -> Result<bool> {
     match fs::read_dir(out) {
         Ok(mut entries) => Ok(entries.next().is_some()),
         Err(_) if out.symlink_metadata().is_err() => Ok(false),
-        Err(source) => Err(Error::Write { path: out.to_owned(), source }),
+        Err(reason) => Err(Error::Write { path: out.to_owned(), reason }),
     }
 }
 
 fn put_in_place(unfinished: &Path, out: &Path, replaces: bool) -> Result<()> {
     let rename = |from: &Path, to: &Path| {
-        fs::rename(from, to).map_err(|source| Error::Write { path: to.to_owned(), source })
+        fs::rename(from, to).map_err(|reason| Error::Write { path: to.to_owned(), reason })
     };
     if !replaces {
         return rename(unfinished, out);
@@ -115,7 +126,7 @@ fn put_in_place(unfinished: &Path, out: &Path, replaces: bool) -> Result<()> {
     let replaced = beside(&without_trailing_slash(out), &format!(".replaced-{}", process::id()));
     rename(out, &replaced)?;
     rename(unfinished, out)?;
-    fs::remove_dir_all(&replaced).map_err(|source| Error::Write { path: replaced, source })
+    fs::remove_dir_all(&replaced).map_err(|reason| Error::Write { path: replaced, reason })
 }
 
 fn fill(directory: &Path, progress: &mut dyn FnMut(&str)) -> Result<()> {
@@ -152,7 +163,11 @@ fn fill(directory: &Path, progress: &mut dyn FnMut(&str)) -> Result<()> {
     folder.service_provider("sp-rsa", "OTrP development SP (RSA)", RSA_2048)?;
     folder.service_provider("sp-ec", "OTrP development SP (P-256)", P256)?;
     folder.ta_signing_key("ta-signing")?;
-    folder.trust(&[("tam-root", &tam_root), ("tam-rsa-root", &rsa_root)], &tee_root)
+    folder.trust(&[("tam-root", &tam_root), ("tam-rsa-root", &rsa_root)], &tee_root)?;
+    for tam in ["tam", "tam-rsa"] {
+        folder.first_responses(tam)?;
+    }
+    Ok(())
 }
 
 /// A kind of key pair to make.
@@ -276,6 +291,18 @@ impl Folder<'_> {
         Ok(())
     }
 
+    /// What the TAM staples until its operator makes others.
+    fn first_responses(&mut self, tam: &str) -> Result<()> {
+        let responses = responses(self.directory, tam, Period::hours(FIRST_RESPONSES_HOURS))?;
+        let files = response_files(tam);
+        for (file, response) in files.iter().zip(responses) {
+            write(&self.directory.join(file), &response)?;
+        }
+        let days = FIRST_RESPONSES_HOURS / 24;
+        (self.progress)(&format!("{}: OCSP responses, good for {days} days", files.join(", ")));
+        Ok(())
+    }
+
     fn keep(&mut self, file: &str, what: &str, identity: Identity) -> Result<Identity> {
         write_identity(&self.stem(file), &identity)?;
         (self.progress)(&format!("{file}: {what}"));
@@ -304,7 +331,7 @@ fn template<'a>(
 }
 
 fn make_directory(path: &Path) -> Result<()> {
-    fs::create_dir_all(path).map_err(|source| Error::Write { path: path.to_owned(), source })
+    fs::create_dir_all(path).map_err(|reason| Error::Write { path: path.to_owned(), reason })
 }
 
 /// `dev/` names the same folder as `dev`, but not its neighbour `dev/.unfinished`.

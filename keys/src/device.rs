@@ -14,6 +14,7 @@ use openssl::x509::{X509, X509KeyUsage, X509Req, X509StoreContext};
 
 use crate::certificate::{Identity, Purpose, Template, Validity, now, seconds};
 use crate::file::{beside, read_certificates, read_key};
+use crate::show::distinguished_name;
 use crate::{Error, Result};
 
 /// A certification authority that is ready to issue: key, certificate and chain agree.
@@ -34,6 +35,24 @@ impl Authority {
         let mut chain = read_certificates(&beside(stem, ".chain.pem"))?;
         let certificate = chain.remove(0);
         Self::new(Identity { key, certificate }, chain)
+    }
+
+    /// The same authority, if devices take what it issues for their own certificates: those that are
+    /// built with the anchors in the folder `trust` take only what ends at its `tee-root.der`.
+    ///
+    /// # Errors
+    /// `OtherRoot`, such as for the authority of the TAMs.
+    pub fn for_devices_of(self, trust: &Path) -> Result<Self> {
+        let expected = read_certificates(&trust.join("tee-root.der"))?.remove(0);
+        let root = self.above.last().unwrap_or(&self.identity.certificate);
+        if root.public_key()?.public_eq(&*expected.public_key()?) {
+            return Ok(self);
+        }
+        Err(Error::OtherRoot {
+            found: distinguished_name(root.subject_name()),
+            expected: distinguished_name(expected.subject_name()),
+            trust: trust.to_owned(),
+        })
     }
 
     /// Takes a key with its certificate, and the certificates above that one, the root last.
@@ -80,9 +99,11 @@ impl Authority {
 
 /// The public key of a request that proves possession of it.
 pub(crate) fn requested_key(request: &[u8]) -> Result<PKey<Public>> {
-    let request = X509Req::from_der(request)
-        .or_else(|_| X509Req::from_pem(request))
-        .map_err(|_| Error::RequestMalformed)?;
+    let der = otrp_pem::request(request).map_err(Error::RequestMalformed)?;
+    let request = X509Req::from_der(&der).map_err(|_| {
+        let label = "CERTIFICATE REQUEST".into();
+        Error::RequestMalformed(otrp_pem::Error::Damaged { label, line: None, why: "is damaged" })
+    })?;
     let key = request.public_key().map_err(|_| Error::RequestKey)?;
     let accepted = match key.id() {
         Id::EC => key.ec_key()?.group().curve_name() == Some(Nid::X9_62_PRIME256V1),

@@ -12,20 +12,20 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file could not be read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {reason}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
-        /// The system's reason.
-        source: io::Error,
+        /// The system's reason; no `source`, which would be printed a second time.
+        reason: io::Error,
     },
     /// A file or directory could not be written.
-    #[error("cannot write {}: {source}", path.display())]
+    #[error("cannot write {}: {reason}", path.display())]
     Write {
         /// The file or directory.
         path: PathBuf,
         /// The system's reason.
-        source: io::Error,
+        reason: io::Error,
     },
     /// The place for new development keys is taken by older ones.
     #[error("{} holds development keys already; --force replaces them, and devices provisioned under them must be reset", .0.display())]
@@ -41,9 +41,17 @@ pub enum Error {
         /// What it should have been, with its article.
         expected: &'static str,
     },
-    /// A certification request is not DER or PEM PKCS#10.
-    #[error("the request is not a PKCS#10 certification request in DER or PEM")]
-    RequestMalformed,
+    /// A file does not hold what is wanted of it.
+    #[error("{}: {reason}", path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What it holds instead.
+        reason: otrp_pem::Error,
+    },
+    /// There is no certification request where one should be.
+    #[error("{0}")]
+    RequestMalformed(otrp_pem::Error),
     /// A certification request is not signed by the key it carries.
     #[error("the request is not signed by the key it asks a certificate for")]
     RequestSignature,
@@ -67,6 +75,16 @@ pub enum Error {
     /// The certificate that should issue is not a CA certificate.
     #[error("the issuing certificate is not a certification authority's")]
     NotAuthority,
+    /// The authority is not one whose certificates the devices take for their own.
+    #[error("it ends at {found}, and the devices that are built with {} take only what ends at {expected}: is it the CA of the TEEs?", trust.display())]
+    OtherRoot {
+        /// The subject of the authority's root.
+        found: String,
+        /// The subject of the devices' root.
+        expected: String,
+        /// The folder of anchors.
+        trust: PathBuf,
+    },
     /// The issuing key and certificate do not belong together.
     #[error("the issuing key is not the key of the issuing certificate")]
     KeyMismatch,
@@ -90,7 +108,17 @@ pub enum Error {
     /// The text is not a time, or one that no response can name.
     #[error("'{0}' is not a time like 2027-03-01T00:00:00Z")]
     Time(String),
-    /// A key cannot make the signature algorithm asked for.
+    /// A key is of another kind than the signature algorithm asked for.
+    #[error(
+        "{asked} is not a signature that this key makes: it makes {makes}, which needs no --algorithm"
+    )]
+    Algorithm {
+        /// What was asked for.
+        asked: &'static str,
+        /// What the key makes by itself.
+        makes: &'static str,
+    },
+    /// A key cannot sign trusted applications.
     #[error(
         "trusted applications are signed with P-256 or with RSA of 2048 to 4096 bits, not with this key"
     )]
@@ -106,7 +134,7 @@ pub enum Error {
     Uuid(String),
     /// The folder of a broker's anchors cannot be read as one, or has anchors for no product.
     #[error("{0}")]
-    Trust(#[from] otrp_trust::Error),
+    Trust(otrp_trust::Error),
     /// A TA signing key's private half is in other hands than the maker's.
     #[error("{}: {why}. Whoever has the private half could sign for the image. Set TA_SIGNING_KEY to the public half of a key of your own (keys/CEREMONY.md), or ALLOW_DEV_KEYS=1 for an emulated device", path.display())]
     SigningKeyOfOthers {
@@ -117,5 +145,18 @@ pub enum Error {
     },
     /// OpenSSL refused an operation.
     #[error("OpenSSL: {0}")]
-    OpenSsl(#[from] ErrorStack),
+    OpenSsl(ErrorStack),
+}
+
+// By hand: a cause that is in the sentence already would be printed a second time.
+impl From<ErrorStack> for Error {
+    fn from(reason: ErrorStack) -> Self {
+        Self::OpenSsl(reason)
+    }
+}
+
+impl From<otrp_trust::Error> for Error {
+    fn from(reason: otrp_trust::Error) -> Self {
+        Self::Trust(reason)
+    }
 }

@@ -55,7 +55,7 @@ pub struct Totals {
 }
 
 /// Certifies every request in the folder `requests`: `NAME.csr`, or with any other ending, becomes
-/// `NAME.chain.pem` in the folder `chains`. A bad request does not keep the others waiting.
+/// `NAME.chain.pem` in the folder `chains`, which is made where it is missing. A bad request does not keep the others waiting.
 ///
 /// A chain that is there stays, so that an interrupted run goes on where it was; with `renew` it is
 /// replaced. A chain for another key is never replaced, and no key gets chains under two names:
@@ -77,6 +77,8 @@ pub fn certify_all(
         }
         files
     };
+    fs::create_dir_all(chains)
+        .map_err(|reason| Error::Write { path: chains.to_owned(), reason })?;
     let mut line = Line { authority, chains, renew, known: known_keys(chains)? };
     let mut totals = Totals::default();
     for (index, request) in requests.iter().enumerate() {
@@ -240,7 +242,7 @@ fn chain_files(folder: &Path) -> Result<Vec<PathBuf>> {
 
 /// The files in a folder that are not hidden, sorted.
 fn files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let unreadable = |source| Error::Read { path: folder.to_owned(), source };
+    let unreadable = |reason| Error::Read { path: folder.to_owned(), reason };
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use openssl::pkey::{PKey, Private};
+use openssl::pkey::{PKey, Private, Public};
 use openssl::x509::X509;
 
 use crate::certificate::Identity;
@@ -16,7 +16,7 @@ use crate::{Error, Result};
 /// # Errors
 /// `Read` names the file.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })
+    fs::read(path).map_err(|reason| Error::Read { path: path.to_owned(), reason })
 }
 
 /// Writes a file that everybody may read, replacing an old one.
@@ -34,7 +34,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let new = beside(path, ".new");
     write(&new, bytes)?;
-    fs::rename(&new, path).map_err(|source| Error::Write { path: path.to_owned(), source })
+    fs::rename(&new, path).map_err(|reason| Error::Write { path: path.to_owned(), reason })
 }
 
 /// Writes a file that only its owner may read; one that exists is not overwritten.
@@ -49,36 +49,47 @@ pub fn write_secret(path: &Path, bytes: &[u8]) -> Result<()> {
         .mode(0o600)
         .open(path)
         .and_then(|mut file| file.write_all(bytes))
-        .map_err(|source| Error::Write { path: path.to_owned(), source })
+        .map_err(|reason| Error::Write { path: path.to_owned(), reason })
 }
 
-/// Reads a private key in PEM.
+/// Reads the private key in a file, which may hold its certificates, too.
 ///
 /// # Errors
-/// `Malformed` where the file holds none, or one under a passphrase.
+/// `Content` where the file holds none, or one under a passphrase; `Malformed`.
 pub fn read_key(path: &Path) -> Result<PKey<Private>> {
-    // The callback stands in for OpenSSL's own, which would ask at the terminal.
-    PKey::private_key_from_pem_callback(&read(path)?, |_| Ok(0)).map_err(|_| Error::Malformed {
-        path: path.to_owned(),
-        expected: "a private key in PEM without a passphrase",
-    })
+    let der = content(path, otrp_pem::private_key)?;
+    PKey::private_key_from_der(&der)
+        .map_err(|_| Error::Malformed { path: path.to_owned(), expected: "a private key" })
 }
 
-/// Reads certificates: one in DER, or any number in PEM.
+/// Reads the public key in a file.
 ///
 /// # Errors
-/// `Malformed` where there is none.
+/// `Content` where the file holds something else, such as the private key; `Malformed`.
+pub fn read_public_key(path: &Path) -> Result<PKey<Public>> {
+    let der = content(path, otrp_pem::public_key)?;
+    PKey::public_key_from_der(&der)
+        .map_err(|_| Error::Malformed { path: path.to_owned(), expected: "a public key" })
+}
+
+/// Reads the certificates in a file, at least one, in their order.
+///
+/// # Errors
+/// `Content` where there is none, or something else beside them; `Malformed`.
 pub fn read_certificates(path: &Path) -> Result<Vec<X509>> {
-    let bytes = read(path)?;
-    X509::from_der(&bytes)
-        .map(|certificate| vec![certificate])
-        .or_else(|_| X509::stack_from_pem(&bytes))
-        .ok()
-        .filter(|certificates| !certificates.is_empty())
-        .ok_or_else(|| Error::Malformed {
-            path: path.to_owned(),
-            expected: "a certificate in DER or PEM",
-        })
+    let certificates = content(path, otrp_pem::certificates)?;
+    certificates
+        .iter()
+        .map(|der| X509::from_der(der))
+        .collect::<std::result::Result<_, _>>()
+        .map_err(|_| Error::Malformed { path: path.to_owned(), expected: "a certificate" })
+}
+
+fn content<T>(
+    path: &Path,
+    reader: fn(&[u8]) -> std::result::Result<T, otrp_pem::Error>,
+) -> Result<T> {
+    reader(&read(path)?).map_err(|reason| Error::Content { path: path.to_owned(), reason })
 }
 
 /// Appends `suffix` to the last component of `stem`: `dev/tee-ca` and `.key.pem`.
@@ -119,5 +130,5 @@ fn write_with_mode(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
         .mode(mode)
         .open(path)
         .and_then(|mut file| file.write_all(bytes))
-        .map_err(|source| Error::Write { path: path.to_owned(), source })
+        .map_err(|reason| Error::Write { path: path.to_owned(), reason })
 }

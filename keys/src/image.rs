@@ -92,6 +92,16 @@ impl Algorithm {
         }
     }
 
+    /// The name on the command line.
+    #[must_use]
+    pub const fn short_name(self) -> &'static str {
+        match self {
+            Self::RsaPssSha256 => "rsa-pss",
+            Self::RsaPkcs1Sha256 => "rsa-pkcs1",
+            Self::EcdsaP256Sha256 => "ecdsa",
+        }
+    }
+
     fn from_identifier(identifier: u32) -> Option<Self> {
         [Self::RsaPssSha256, Self::RsaPkcs1Sha256, Self::EcdsaP256Sha256]
             .into_iter()
@@ -117,7 +127,10 @@ pub fn sign(
 ) -> Result<Vec<u8>> {
     let algorithm = match algorithm {
         Some(algorithm) if algorithm.suits(key)? => algorithm,
-        Some(_) => return Err(Error::SigningKey),
+        Some(asked) => {
+            let (asked, makes) = (asked.short_name(), Algorithm::of(key)?.short_name());
+            return Err(Error::Algorithm { asked, makes });
+        }
         None => Algorithm::of(key)?,
     };
     let size = u32::try_from(elf.len()).ok().filter(|size| *size > 0).ok_or(Error::ImageSize)?;

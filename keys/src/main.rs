@@ -7,10 +7,11 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
+use otrp_keys::device::Authority;
 use otrp_keys::factory::{self, Device, Outcome, Progress};
 use otrp_keys::image::{self, Algorithm};
 use otrp_keys::ocsp::{self, Period, Responder, Status};
-use otrp_keys::{Uuid, development, device, file, product, show};
+use otrp_keys::{Uuid, development, file, product, show};
 
 /// Makes and uses the keys and certificates of an OTrP deployment.
 #[derive(Parser)]
@@ -23,6 +24,12 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Make a whole PKI for development: TAM, device maker and service providers.
+    ///
+    /// OCSP responses for the TAM are made with it, good for a week; `otrp-keys ocsp` makes the next.
+    /// An image trusts the PKI that it is built with: that of `make run` is in .cache/keys/dev, and
+    /// devices with it refuse a TAM of this PKI (ERR_TAM_NOT_TRUSTED).
+    #[command(after_help = "Example:
+  otrp-keys init --out dev")]
     Init {
         /// The folder to make.
         #[arg(long, value_name = "DIR")]
@@ -32,9 +39,15 @@ enum Command {
         force: bool,
     },
     /// Sign a trusted application as OP-TEE's sign_encrypt.py does, with RSA or P-256.
+    ///
+    /// What no device would install is not signed: it has to be an ELF for AArch64 or 32-bit Arm that
+    /// OP-TEE's TA dev kit linked under this UUID, an application or a shared library.
+    #[command(after_help = "Example:
+  otrp-keys sign-ta --key dev/sp-ec.key.pem --uuid 7265664a-f108-4bd7-af1c-86d044babbac \\
+      --ta-version 1 --in app.stripped.elf --out app.ta")]
     SignTa {
-        /// The signing key, PEM.
-        #[arg(long, value_name = "PEM")]
+        /// The signing key, PEM or DER, without a passphrase.
+        #[arg(long, value_name = "KEY")]
         key: PathBuf,
         /// The application's UUID.
         #[arg(long)]
@@ -56,7 +69,8 @@ enum Command {
     ///
     /// In a folder, NAME.csr becomes NAME.chain.pem. A bad request does not keep the others waiting,
     /// and makes the exit code 1 at the end. A chain that is there already stays, so an interrupted
-    /// run can be repeated.
+    /// run can be repeated. The CA has to be the TEEs': where the folder of anchors is known, the CA
+    /// must end at its tee-root.der.
     #[command(after_help = "Examples:
   otrp-keys certify --ca dev/tee-ca --csr device.csr --out device.chain.pem
   otrp-keys certify --ca dev/tee-ca --csr-dir requests --out-dir chains
@@ -65,6 +79,9 @@ enum Command {
         /// The CA: reads CA.key.pem and CA.chain.pem (the CA first, its root last).
         #[arg(long, value_name = "CA")]
         ca: PathBuf,
+        /// The folder of anchors that the devices are built with, if it is not `trust` beside the CA.
+        #[arg(long, value_name = "DIR")]
+        trust: Option<PathBuf>,
         /// The request, PKCS#10 in DER or PEM.
         #[arg(long, value_name = "FILE", requires = "out", required_unless_present = "csr_dir")]
         csr: Option<PathBuf>,
@@ -74,7 +91,7 @@ enum Command {
         /// The folder of the requests.
         #[arg(long, value_name = "DIR", requires = "out_dir", conflicts_with = "csr")]
         csr_dir: Option<PathBuf>,
-        /// The folder for the chains.
+        /// The folder for the chains; it is made where it is missing.
         #[arg(long, value_name = "DIR", requires = "csr_dir")]
         out_dir: Option<PathBuf>,
         /// Replace the chains that are there, for the same keys.
@@ -92,6 +109,11 @@ enum Command {
         folder: PathBuf,
     },
     /// Say whether a certificate is revoked: an OCSP response, for a TAM to staple.
+    #[command(after_help = "Examples:
+  otrp-keys ocsp --cert dev/tam.pem --issuer dev/tam-issuing-ca.pem \\
+      --responder dev/tam-ocsp --out tam.ocsp
+  otrp-keys ocsp --cert dev/tam-issuing-ca.pem --issuer dev/tam-root.pem \\
+      --responder dev/tam-root-ocsp --hours 168 --out tam-issuing-ca.ocsp")]
     Ocsp {
         /// The certificate in question, PEM or DER.
         #[arg(long, value_name = "CERTIFICATE")]
@@ -125,14 +147,23 @@ enum Command {
         /// The folder of the anchors: tam-roots/*.der and tee-root.der.
         #[arg(long, value_name = "DIR")]
         trust: PathBuf,
-        /// The public key that OP-TEE is built with as its TA key, PEM.
+        /// The public key that OP-TEE is built with as its TA key, PEM or DER; not the private one.
         #[arg(long, value_name = "PEM")]
         ta_signing_key: PathBuf,
     },
-    /// Describe a certificate, request, key or signed application.
+    /// Describe a certificate, request, key, OCSP response or signed application.
+    ///
+    /// The exit code is 1 where a digest or a signature in it does not match.
+    #[command(after_help = "Examples:
+  otrp-keys show dev/tam.chain.pem
+  otrp-keys show dev/tam.ocsp
+  otrp-keys show app.ta --signed-by dev/sp-ec.pem")]
     Show {
         /// The file.
         file: PathBuf,
+        /// Whether it is signed by the key of this certificate, PEM or DER.
+        #[arg(long, value_name = "CERTIFICATE")]
+        signed_by: Option<PathBuf>,
     },
 }
 
@@ -192,10 +223,15 @@ fn run(command: Command) -> Result<()> {
         Command::Init { out, force } => {
             development::create(&out, force, &mut |line| println!("  {line}"))?;
             println!("{} holds a development PKI, not for production", out.display());
+            print!("{}", next_steps(&out));
         }
         Command::SignTa { key, uuid, ta_version, elf, out, algorithm } => {
             let application = file::read(&elf)?;
-            ensure!(application.starts_with(b"\x7fELF"), "{} is not an ELF file", elf.display());
+            otrp_check::image::check(uuid.0, &application)
+                .with_context(|| elf.display().to_string())?;
+            if let Some(warning) = otrp_check::image::warning(ta_version) {
+                eprintln!("otrp-keys: warning: version {ta_version} {warning}");
+            }
             let algorithm = algorithm.map(Algorithm::from);
             let signed =
                 image::sign(&*file::read_key(&key)?, algorithm, uuid, ta_version, &application)
@@ -203,15 +239,23 @@ fn run(command: Command) -> Result<()> {
             file::write(&out, &signed)?;
             println!("{}: {uuid} version {ta_version}, {} bytes", out.display(), signed.len());
         }
-        Command::Certify { ca, csr: Some(csr), out: Some(out), .. } => {
-            let chain = device::Authority::read(&ca)
-                .and_then(|authority| authority.certify(&file::read(&csr)?))
+        Command::Certify { ca, trust, csr: Some(csr), out: Some(out), .. } => {
+            let authority = authority(&ca, trust.as_deref())?;
+            let chain = file::read(&csr)
+                .and_then(|request| authority.certify(&request))
                 .with_context(|| format!("cannot certify {}", csr.display()))?;
             file::write(&out, &file::chain_pem(&chain)?)?;
             println!("{}: {} certificates, the device's first", out.display(), chain.len());
         }
-        Command::Certify { ca, csr_dir: Some(requests), out_dir: Some(chains), renew, .. } => {
-            certify_all(&ca, &requests, &chains, renew)?;
+        Command::Certify {
+            ca,
+            trust,
+            csr_dir: Some(requests),
+            out_dir: Some(chains),
+            renew,
+            ..
+        } => {
+            certify_all(&authority(&ca, trust.as_deref())?, &requests, &chains, renew)?;
         }
         Command::Certify { .. } => bail!("say --csr and --out, or --csr-dir and --out-dir"),
         Command::Inventory { folder } => inventory(&folder)?,
@@ -238,14 +282,45 @@ fn run(command: Command) -> Result<()> {
             }
             ensure!(refusals.is_empty(), "not for a product");
         }
-        Command::Show { file } => print!("{}", show::describe(&file)?),
+        Command::Show { file, signed_by } => {
+            let signer = signed_by.as_deref().map(file::read_certificates).transpose()?;
+            let signer = signer.as_ref().and_then(|certificates| certificates.first());
+            let description = show::describe(&file, signer.map(std::ops::Deref::deref))?;
+            print!("{}", description.text);
+            ensure!(description.sound, "{}: a digest or signature does not match", file.display());
+        }
     }
     Ok(())
 }
 
-fn certify_all(ca: &Path, requests: &Path, chains: &Path, renew: bool) -> Result<()> {
-    let authority = device::Authority::read(ca)
-        .with_context(|| format!("cannot certify with {}", ca.display()))?;
+/// Reads the CA of the TEEs, and compares its root with that of the devices where that is known.
+fn authority(ca: &Path, trust: Option<&Path>) -> Result<Authority> {
+    let beside = ca.with_file_name("trust");
+    let trust = trust.or_else(|| beside.join("tee-root.der").is_file().then_some(&*beside));
+    let authority = Authority::read(ca);
+    match trust {
+        None => authority,
+        Some(trust) => authority.and_then(|authority| authority.for_devices_of(trust)),
+    }
+    .with_context(|| format!("cannot certify with {}", ca.display()))
+}
+
+/// What to do with a new development PKI.
+fn next_steps(out: &Path) -> String {
+    let out = out.display();
+    format!(
+        "Next:
+  devices: build the image with it: make product ALLOW_DEV_KEYS=1 \\
+             OTRP_TRUST_DIR={out}/trust TA_SIGNING_KEY={out}/ta-signing.pub.pem
+           (that of a plain `make run` trusts .cache/keys/dev, and no TAM of this PKI)
+  TAM:     key = \"{out}/tam.key.pem\", chain = \"{out}/tam.chain.pem\", tee_roots = [\"{out}/tee-root.pem\"],
+           ocsp = [\"{out}/tam.ocsp\", \"{out}/tam-issuing-ca.ocsp\"] in its configuration (otrp-tam serve --help)
+  OCSP:    make the responses anew within a week: otrp-keys ocsp --help
+"
+    )
+}
+
+fn certify_all(authority: &Authority, requests: &Path, chains: &Path, renew: bool) -> Result<()> {
     let report = &mut |progress: &Progress<'_>| {
         let Progress { number, total, request, outcome } = progress;
         let request = request.display();
@@ -259,7 +334,7 @@ fn certify_all(ca: &Path, requests: &Path, chains: &Path, renew: bool) -> Result
             }
         }
     };
-    let totals = factory::certify_all(&authority, requests, chains, renew, report)?;
+    let totals = factory::certify_all(authority, requests, chains, renew, report)?;
     println!("{} certified, {} left as they were", totals.certified, totals.kept);
     ensure!(totals.refused == 0, "{} refused", totals.refused);
     Ok(())

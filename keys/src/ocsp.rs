@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use der::asn1::GeneralizedTime;
-use der::{DateTime, Encode as _};
+use der::asn1::{AnyRef, GeneralizedTime};
+use der::{DateTime, Encode as _, Reader as _, SliceReader, Tag, Tagged as _};
 use openssl::bn::BigNumRef;
 use openssl::pkey::{Id, PKeyRef, Private};
 use openssl::sha::sha256;
@@ -173,6 +173,57 @@ impl Statement<'_> {
     }
 }
 
+/// A response in words: what it says of which certificate, and until when; `None` if it is damaged.
+/// Whether its signature is right is not looked at.
+#[must_use]
+pub fn describe(response: &[u8]) -> Option<String> {
+    let [whole] = elements(response)?.try_into().ok()?;
+    let bytes = match elements(whole.value())?.as_slice() {
+        [_, bytes] => elements(bytes.value())?,
+        // Without an answer there is the reason alone.
+        [_] => return Some("OCSP response that answers nothing\n".to_owned()),
+        _ => return None,
+    };
+    let [_, basic] = elements(bytes.first()?.value())?.try_into().ok()?;
+    let [basic] = elements(basic.value())?.try_into().ok()?;
+    let data = elements(elements(basic.value())?.first()?.value())?;
+    let produced = data.iter().position(|part| part.tag() == Tag::GeneralizedTime)?;
+    let mut text = format!("OCSP response\n  produced    {}\n", shown(data.get(produced)?)?);
+    for single in elements(data.get(produced + 1)?.value())? {
+        let parts = elements(single.value())?;
+        let [id, status, this_update, rest @ ..] = parts.as_slice() else { return None };
+        let serial = elements(id.value())?;
+        let digits: String =
+            serial.last()?.value().iter().map(|octet| format!("{octet:02x}")).collect();
+        let status = match status.tag().number().value() {
+            0 => "good",
+            1 => "REVOKED",
+            _ => "unknown",
+        };
+        let until = match rest.first().filter(|part| part.tag().is_context_specific()) {
+            Some(next) => format!("until {}", shown(elements(next.value())?.first()?)?),
+            None => "without an end, which devices refuse".to_owned(),
+        };
+        let from = shown(this_update)?;
+        text += &format!("  serial      {digits}\n  status      {status}, from {from} {until}\n");
+    }
+    Some(text)
+}
+
+/// A GeneralizedTime as RFC 3339 has it.
+fn shown(time: &AnyRef<'_>) -> Option<String> {
+    Some(time.decode_as::<GeneralizedTime>().ok()?.to_date_time().to_string())
+}
+
+fn elements(der: &[u8]) -> Option<Vec<AnyRef<'_>>> {
+    let mut reader = SliceReader::new(der).ok()?;
+    let mut elements = Vec::new();
+    while !reader.is_finished() {
+        elements.push(reader.decode().ok()?);
+    }
+    Some(elements)
+}
+
 const INTEGER: u8 = 0x02;
 const BIT_STRING: u8 = 0x03;
 const OCTET_STRING: u8 = 0x04;
@@ -206,8 +257,7 @@ fn signature_algorithm(key: &PKeyRef<Private>) -> Result<&'static [u8]> {
 
 /// The key in a SubjectPublicKeyInfo, without the octet that counts unused bits.
 fn key_bits(spki: &[u8]) -> Result<Vec<u8>> {
-    use der::asn1::{AnyRef, BitStringRef};
-    use der::{Reader as _, SliceReader};
+    use der::asn1::BitStringRef;
 
     let read = || {
         SliceReader::new(spki)?.sequence(|reader| {

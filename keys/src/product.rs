@@ -3,12 +3,11 @@
 use std::path::Path;
 
 use openssl::bn::BigNum;
-use openssl::error::ErrorStack;
-use openssl::pkey::{PKey, PKeyRef, Private, Public};
+use openssl::pkey::{PKeyRef, Public};
 use openssl::sha::sha256;
 
 use crate::development::TA_SIGNING_EXPONENT;
-use crate::file::read;
+use crate::file::read_public_key;
 use crate::{Error, Result};
 
 /// SHA-256 of the SubjectPublicKeyInfo of `keys/default_ta.pem`, which is in every source of OP-TEE.
@@ -41,11 +40,8 @@ fn anchors(trust: &Path) -> Result<()> {
 }
 
 fn signing_key(path: &Path) -> Result<()> {
-    let bytes = read(path)?;
-    // OP-TEE's build takes the private key as well, and its public half into the image.
-    let key = PKey::public_key_from_pem(&bytes)
-        .or_else(|_| PKey::private_key_from_pem_callback(&bytes, |_| Ok(0)).and_then(public_half))
-        .map_err(|_| Error::Malformed { path: path.to_owned(), expected: "a public key in PEM" })?;
+    // OP-TEE's build takes the private key as well, whose place is not where images are built.
+    let key = read_public_key(path)?;
     let why = if sha256(&key.public_key_to_der()?) == OPTEE_DEFAULT {
         "the TA signing key that OP-TEE publishes with its source"
     } else if is_development(&key)? {
@@ -54,10 +50,6 @@ fn signing_key(path: &Path) -> Result<()> {
         return Ok(());
     };
     Err(Error::SigningKeyOfOthers { path: path.to_owned(), why })
-}
-
-fn public_half(key: PKey<Private>) -> std::result::Result<PKey<Public>, ErrorStack> {
-    PKey::public_key_from_der(&key.public_key_to_der()?)
 }
 
 fn is_development(key: &PKeyRef<Public>) -> Result<bool> {

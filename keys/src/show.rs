@@ -1,4 +1,4 @@
-//! A file of this project's PKI in words, without its secrets.
+//! A file of a deployment's PKI in words, without its secrets.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -6,49 +6,101 @@ use std::path::Path;
 use openssl::ec::EcKeyRef;
 use openssl::hash::MessageDigest;
 use openssl::pkey::{HasPublic, Id, PKey, PKeyRef};
-use openssl::x509::{X509, X509KeyUsage, X509NameRef, X509Req};
+use openssl::x509::{X509, X509KeyUsage, X509NameRef, X509Ref, X509Req};
+use otrp_pem::{Item, Kind};
 
 use crate::file::read;
 use crate::image::SignedImage;
-use crate::{Error, Result};
+use crate::{Error, Result, ocsp};
 
-/// Describes a certificate, a chain, a request, a key or a signed trusted application.
+/// A file in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Description {
+    /// The lines.
+    pub text: String,
+    /// Whether every digest and signature that was looked at is right.
+    pub sound: bool,
+}
+
+/// Describes certificates, requests, keys, OCSP responses or a signed trusted application; and
+/// whether it, or the first certificate, is signed by `signer`.
 ///
 /// # Errors
-/// `Malformed` where it is none of these.
-pub fn describe(path: &Path) -> Result<String> {
+/// `Malformed` where it is none of these, or where there is no signature to look at; `Content`.
+pub fn describe(path: &Path, signer: Option<&X509Ref>) -> Result<Description> {
     let bytes = read(path)?;
-    if let Some(certificates) = certificates(&bytes) {
-        return certificates
-            .iter()
-            .map(certificate)
-            .collect::<Result<Vec<_>>>()
-            .map(|all| all.join("\n"));
+    let malformed = |expected| Error::Malformed { path: path.to_owned(), expected };
+    if let Ok(image) = SignedImage::parse(&bytes) {
+        let mut description = signed_image(&image);
+        if let Some(signer) = signer {
+            let signed = image.is_signed_by(&*signer.public_key()?)?;
+            description.add_signature(signed, signer);
+        }
+        return Ok(description);
     }
-    if let Ok(request) = X509Req::from_der(&bytes).or_else(|_| X509Req::from_pem(&bytes)) {
-        return certification_request(&request);
+    let items = otrp_pem::items(&bytes)
+        .map_err(|reason| Error::Content { path: path.to_owned(), reason })?;
+    if items.is_empty() {
+        return Err(malformed(
+            "a certificate, a certification request, a key, an OCSP response or a signed trusted application",
+        ));
     }
-    if let Ok(private) = PKey::private_key_from_pem_callback(&bytes, |_| Ok(0)) {
-        return Ok(format!("private key  {}\n", kind(&private)));
+    let mut description = Description { text: String::new(), sound: true };
+    for item in &items {
+        let Description { text, sound } =
+            describe_item(item)?.ok_or_else(|| malformed("readable as what it claims to be"))?;
+        if !description.text.is_empty() {
+            description.text.push('\n');
+        }
+        description.text += &text;
+        description.sound &= sound;
     }
-    if let Ok(public) = PKey::public_key_from_pem(&bytes) {
-        return Ok(format!("public key   {}\n", kind(&public)));
+    if let Some(signer) = signer {
+        let first = items.iter().find(|item| item.kind == Kind::Certificate);
+        let first = first.ok_or_else(|| malformed("something with a signature to compare"))?;
+        let signed = X509::from_der(&first.der)?.verify(&*signer.public_key()?)?;
+        description.add_signature(signed, signer);
     }
-    match SignedImage::parse(&bytes) {
-        Ok(image) => Ok(signed_image(&image)),
-        Err(_) => Err(Error::Malformed {
-            path: path.to_owned(),
-            expected: "a certificate, a certification request, a key or a signed trusted application",
-        }),
+    Ok(description)
+}
+
+impl Description {
+    fn add_signature(&mut self, signed: bool, signer: &X509Ref) {
+        let verdict = if signed { "by" } else { "NOT by" };
+        let name = distinguished_name(signer.subject_name());
+        // Writing to a string cannot fail.
+        let _ = writeln!(self.text, "  signature   {verdict} {name}");
+        self.sound &= signed;
     }
 }
 
-fn certificates(bytes: &[u8]) -> Option<Vec<X509>> {
-    X509::from_der(bytes)
-        .map(|certificate| vec![certificate])
-        .or_else(|_| X509::stack_from_pem(bytes))
-        .ok()
-        .filter(|certificates| !certificates.is_empty())
+/// One item in words; `None` if it is damaged.
+fn describe_item(item: &Item) -> Result<Option<Description>> {
+    let sound = |text| Ok(Some(Description { text, sound: true }));
+    match &item.kind {
+        Kind::Certificate => match X509::from_der(&item.der) {
+            Ok(certificate) => sound(self::certificate(&certificate)?),
+            Err(_) => Ok(None),
+        },
+        Kind::Request => match X509Req::from_der(&item.der) {
+            Ok(request) => certification_request(&request).map(Some),
+            Err(_) => Ok(None),
+        },
+        Kind::PrivateKey => match PKey::private_key_from_der(&item.der) {
+            Ok(key) => sound(format!("private key  {}\n", kind(&key))),
+            Err(_) => Ok(None),
+        },
+        Kind::PublicKey => match PKey::public_key_from_der(&item.der) {
+            Ok(key) => sound(format!("public key   {}\n", kind(&key))),
+            Err(_) => Ok(None),
+        },
+        Kind::OcspResponse => match ocsp::describe(&item.der) {
+            Some(text) => sound(text),
+            None => Ok(None),
+        },
+        // Named, so that nothing in the file goes unsaid.
+        other => sound(format!("{other}, which is not used here\n")),
+    }
 }
 
 fn certificate(certificate: &X509) -> Result<String> {
@@ -75,29 +127,34 @@ fn certificate(certificate: &X509) -> Result<String> {
     Ok(text)
 }
 
-fn certification_request(request: &X509Req) -> Result<String> {
+fn certification_request(request: &X509Req) -> Result<Description> {
     let key = request.public_key()?;
-    let signature = match request.verify(&key) {
-        Ok(true) => "made by this key",
-        _ => "NOT made by this key",
-    };
-    Ok(format!(
+    let sound = request.verify(&key).unwrap_or(false);
+    let signature = if sound { "made by this key" } else { "NOT made by this key" };
+    let text = format!(
         "certification request\n  subject     {}\n  key         {}\n  signature   {signature}\n",
         distinguished_name(request.subject_name()),
         kind(&key),
-    ))
+    );
+    Ok(Description { text, sound })
 }
 
-fn signed_image(image: &SignedImage<'_>) -> String {
-    format!(
+fn signed_image(image: &SignedImage<'_>) -> Description {
+    let sound = image.digest_matches();
+    let mut text = format!(
         "signed trusted application\n  UUID        {}\n  version     {}\n  ELF         {} bytes\n  algorithm   {}\n  digest      {} ({})\n",
         image.uuid,
         image.version,
         image.elf.len(),
         image.algorithm.name(),
         hexadecimal(image.digest),
-        if image.digest_matches() { "matches" } else { "DOES NOT MATCH" },
-    )
+        if sound { "matches" } else { "DOES NOT MATCH" },
+    );
+    // A device refuses it, but the file is what it says.
+    if let Err(reason) = otrp_check::image::check(image.uuid.0, image.elf) {
+        let _ = writeln!(text, "  no device installs it: {reason}");
+    }
+    Description { text, sound }
 }
 
 fn kind<T: HasPublic>(key: &PKeyRef<T>) -> String {

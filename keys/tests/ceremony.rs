@@ -37,7 +37,7 @@ fn the_commands_make_a_pki_that_openssl_accepts() {
     let [settings] = blocks("ini")[..] else { panic!("one otrp.cnf") };
     fs::write(folder.join("otrp.cnf"), settings).unwrap();
     // What comes from the devices.
-    let requests = "mkdir requests chains
+    let requests = "mkdir requests
         for name in 0001 0002; do
             openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out $name.key
             openssl req -new -config otrp.cnf -key $name.key -subj /CN=optee -out requests/$name.csr

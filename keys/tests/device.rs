@@ -122,9 +122,11 @@ fn requests_are_refused() {
         bytes
     };
     let rows: Vec<Row<Vec<u8>>> = vec![
-        ("empty", vec![], |e| matches!(e, Error::RequestMalformed)),
-        ("text", b"hello".to_vec(), |e| matches!(e, Error::RequestMalformed)),
-        ("cut", accepted[..accepted.len() - 1].to_vec(), |e| matches!(e, Error::RequestMalformed)),
+        ("empty", vec![], |e| matches!(e, Error::RequestMalformed(_))),
+        ("text", b"hello".to_vec(), |e| matches!(e, Error::RequestMalformed(_))),
+        ("cut", accepted[..accepted.len() - 1].to_vec(), |e| {
+            matches!(e, Error::RequestMalformed(_))
+        }),
         ("signature", damaged(accepted.len() - 1), |e| matches!(e, Error::RequestSignature)),
         ("name changed", damaged(30), |e| matches!(e, Error::RequestSignature)),
         ("another's key", request(&good, &ec(Nid::X9_62_PRIME256V1)), |e| {

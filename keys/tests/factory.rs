@@ -103,7 +103,7 @@ fn a_batch_goes_on_behind_each_bad_request() {
         lines,
         [
             "1/6 01.csr certified".to_owned(),
-            "2/6 02.csr the request is not a PKCS#10 certification request in DER or PEM"
+            "2/6 02.csr it holds nothing in PEM or DER, and a certification request is wanted"
                 .to_owned(),
             "3/6 03.csr the request is not signed by the key it asks a certificate for".to_owned(),
             format!(
@@ -163,7 +163,8 @@ fn folders_without_content_are_failures() {
     assert!(run(&factory.requests(), &chains).ends_with("requests holds no request"));
     factory.ask("a.csr", &generate_p256().unwrap());
     assert!(run(&absent, &chains).contains("cannot read"));
-    assert!(run(&factory.requests(), &absent).contains("cannot read"));
+    let below_a_file = factory.requests().join("a.csr/chains");
+    assert!(run(&factory.requests(), &below_a_file).contains("cannot write"));
     assert!(inventory(&absent).unwrap_err().to_string().contains("cannot read"));
     assert!(inventory(&chains).unwrap_err().to_string().ends_with("chains holds no chain file"));
 }

@@ -49,7 +49,7 @@ fn a_product_is_built_with_its_own_keys() {
     let published = "the TA signing key that OP-TEE publishes with its source";
     for (trust, key, refusals) in [
         ("own", "own.pub.pem", &[][..]),
-        ("own", "own.key.pem", &[]),
+        ("own", "own.key.pem", &["own.key.pem: it holds a private key", "-pubout"]),
         ("own", "own-ec.pub.pem", &[]),
         (
             "dev/trust",
@@ -62,12 +62,16 @@ fn a_product_is_built_with_its_own_keys() {
         ("tee-root", "own.pub.pem", &["development anchors: tee-root/tee-root.der."]),
         ("own", "dev/ta-signing.pub.pem", &["dev/ta-signing.pub.pem: ", development]),
         ("own", "example.pem", &["example.pem: ", development]),
-        ("own", "example.key.pem", &["example.key.pem: ", development]),
+        ("own", "example.key.pem", &["example.key.pem: it holds a private key"]),
         ("own", "published.pem", &["published.pem: ", published]),
         ("tee-root", "published.pem", &["tee-root/tee-root.der", published]),
         ("missing", "own.pub.pem", &["cannot read missing/tam-roots"]),
         ("own", "missing.pem", &["cannot read missing.pem"]),
-        ("own", "empty.pem", &["empty.pem is not a public key in PEM"]),
+        (
+            "own",
+            "empty.pem",
+            &["empty.pem: it holds nothing in PEM or DER, and a public key is wanted"],
+        ),
     ] {
         let output = sh(folder, &format!("otrp-keys vet --trust {trust} --ta-signing-key {key}"));
         let message = String::from_utf8(output.stderr).unwrap();

@@ -20,13 +20,23 @@ fn succeed(directory: &Path, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// An application of `UUID`.
+fn write_elf(folder: &Path) {
+    let uuid: otrp_keys::Uuid = UUID.parse().unwrap();
+    fs::write(folder.join("in.elf"), otrp_check::fixture::application(uuid.0, b"")).unwrap();
+}
+
 #[test]
 fn the_way_from_keys_to_a_signed_application_and_a_device() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path();
     let steps = succeed(path, &["init", "--out", "dev"]);
-    assert_eq!(steps.lines().count(), 20, "{steps}");
-    fs::write(path.join("in.elf"), b"\x7fELF and more").unwrap();
+    assert_eq!(
+        steps.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   ")).count(),
+        24,
+        "{steps}"
+    );
+    write_elf(path);
     for key in ["dev/sp-rsa.key.pem", "dev/sp-ec.key.pem"] {
         let arguments = [
             "sign-ta",
@@ -43,7 +53,7 @@ fn the_way_from_keys_to_a_signed_application_and_a_device() {
         ];
         succeed(path, &arguments);
         let shown = succeed(path, &["show", "out.ta"]);
-        for expected in [UUID, "version     2", "13 bytes", "(matches)"] {
+        for expected in [UUID, "version     2", "156 bytes", "(matches)"] {
             assert!(shown.contains(expected), "{shown}");
         }
     }
@@ -144,8 +154,13 @@ fn failures_are_one_sentence_and_leave_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path();
     succeed(path, &["init", "--out", "dev"]);
-    fs::write(path.join("in.elf"), b"\x7fELF and more").unwrap();
+    write_elf(path);
     fs::write(path.join("text"), "text").unwrap();
+    let chain = ["tam-issuing-ca.pem", "tam-root.pem"]
+        .map(|file| fs::read_to_string(path.join("dev").join(file)).unwrap());
+    fs::write(path.join("dev/tam-issuing-ca.chain.pem"), chain.concat()).unwrap();
+    let lock = "openssl pkcs8 -topk8 -in dev/sp-ec.key.pem -passout pass:x -out locked.pem";
+    assert!(Command::new("sh").args(["-c", lock]).current_dir(path).status().unwrap().success());
     let sign = |key: &'static str, elf: &'static str, out: &'static str| {
         vec![
             "sign-ta",
@@ -174,13 +189,25 @@ fn failures_are_one_sentence_and_leave_nothing() {
             vec!["init", "--out", "/proc/keys-cannot-be-here"],
             "cannot write /proc/keys-cannot-be-here",
         ),
-        (sign("dev/sp-ec.key.pem", "text", "out"), "text is not an ELF file"),
+        (sign("dev/sp-ec.key.pem", "text", "out"), "text: it is not an ELF file"),
         (sign("dev/sp-ec.key.pem", "absent", "out"), "cannot read absent: No such file"),
-        (sign("dev/sp-ec.pem", "in.elf", "out"), "dev/sp-ec.pem is not a private key in PEM"),
+        (
+            sign("dev/sp-ec.pem", "in.elf", "out"),
+            "dev/sp-ec.pem: it holds a certificate, and a private key is wanted",
+        ),
         (sign("dev/sp-ec.key.pem", "in.elf", "/dev/full"), "cannot write /dev/full: No space left"),
-        (certify("dev/tee-ca", "text"), "cannot certify text: the request is not a PKCS#10"),
+        (
+            certify("dev/tee-ca", "text"),
+            "cannot certify text: it holds nothing in PEM or DER, and a certification request is wanted",
+        ),
         (certify("dev/nobody", "text"), "cannot read dev/nobody.key.pem"),
         (certify("dev/tam", "text"), "not a certification authority's"),
+        (certify("dev/tam-issuing-ca", "text"), "is it the CA of the TEEs?"),
+        (sign("locked.pem", "in.elf", "out"), "under a passphrase, which is not asked for here"),
+        (
+            [sign("dev/sp-ec.key.pem", "in.elf", "out"), vec!["--algorithm", "rsa-pss"]].concat(),
+            "rsa-pss is not a signature that this key makes: it makes ecdsa",
+        ),
         (vec!["show", "text"], "text is not a certificate"),
         (
             ocsp("dev/tam.der", "dev/tam-root.der", "dev/tam-root-ocsp"),
@@ -191,7 +218,7 @@ fn failures_are_one_sentence_and_leave_nothing() {
             ocsp("dev/tam.der", "dev/tam-issuing-ca.der", "dev/tam-root-ocsp"),
             "nor certified by it for OCSP",
         ),
-        (ocsp("dev/tam.der", "text", "dev/tam-ocsp"), "text is not a certificate"),
+        (ocsp("dev/tam.der", "text", "dev/tam-ocsp"), "text: it holds nothing in PEM or DER"),
         (ocsp("dev/tam.der", "dev/tam-issuing-ca.der", "dev/nobody"), "cannot read dev/nobody"),
         (
             [ocsp("dev/tam.der", "dev/tam-issuing-ca.der", "dev/tam-ocsp"), vec!["--at", "noon"]]
@@ -214,6 +241,9 @@ fn failures_are_one_sentence_and_leave_nothing() {
         assert!(message.starts_with("otrp-keys: "), "{message}");
         assert!(message.contains(expected), "{arguments:?}: {message}");
         assert_eq!(message.lines().count(), 1, "{message}");
+        for clause in message.trim().split(": ") {
+            assert_eq!(message.matches(clause).count(), 1, "twice in {message}");
+        }
         assert!(!path.join("out").exists());
     }
 }

@@ -16,18 +16,20 @@ MAY_USE = {
     "otrp-personal": set(),
     "otrp-conformance": {"otrp-engine", "otrp-personal", "otrp-ta", "otrp-wire"},
     "otrp-signer-ta": {"otrp-personal"},
-    "otrp-agent": {"otrp-wire"},
+    "otrp-agent": {"otrp-pem", "otrp-wire"},
     "otrp-signer-client": set(),
-    "otrp-tam": {"otrp-wire"},
-    "otrp-keys": {"otrp-trust"},
-    "otrp-fuzz": {"otrp-engine", "otrp-keys", "otrp-sim", "otrp-tam", "otrp-wire"},
-    "otrp-sim": {"otrp-conformance", "otrp-engine", "otrp-keys", "otrp-tam", "otrp-wire"},
-    "otrp-qemu": {"otrp-keys", "otrp-tam", "otrp-wire"},
+    "otrp-pem": set(),
+    "otrp-check": set(),
+    "otrp-tam": {"otrp-check", "otrp-pem", "otrp-wire"},
+    "otrp-keys": {"otrp-check", "otrp-pem", "otrp-trust"},
+    "otrp-fuzz": {"otrp-check", "otrp-engine", "otrp-keys", "otrp-sim", "otrp-tam", "otrp-wire"},
+    "otrp-sim": {"otrp-check", "otrp-conformance", "otrp-engine", "otrp-keys", "otrp-tam", "otrp-wire"},
+    "otrp-qemu": {"otrp-check", "otrp-keys", "otrp-tam", "otrp-wire"},
 }
 # A test may compare with another part of the project; a product may not contain it.
 TESTS_MAY_USE = {
     "otrp-agent": {"otrp-sim", "otrp-tam"},
-    "otrp-engine": {"otrp-sim"},
+    "otrp-engine": {"otrp-check", "otrp-sim"},
 }
 
 errors = []

@@ -12,7 +12,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use otrp_keys::{file, image};
+use otrp_check::fixture;
+use otrp_keys::{Uuid, file, image};
 use otrp_tam::message::{Application, Builder, Command, SdChanges, TaEncryption, Target};
 use otrp_tam::response::{Outcome, Reply};
 
@@ -87,7 +88,7 @@ pub fn run(cache: &Path, report: &mut dyn FnMut(&str)) -> Result<()> {
         let mut times = Vec::new();
         for round in 0..RSA_ROUNDS {
             eprintln!("RSA, {name}: round {} of {RSA_ROUNDS}", round + 1);
-            times.push(lab.otrp(&elf(size, round), 1, "sp-rsa", TaEncryption::A256Gcm)?.0);
+            times.push(lab.otrp(&elf(size, round)?, 1, "sp-rsa", TaEncryption::A256Gcm)?.0);
         }
         times.sort();
         let time = times[times.len() / 2].as_secs_f64() * 1000.0;
@@ -101,7 +102,7 @@ pub fn run(cache: &Path, report: &mut dyn FnMut(&str)) -> Result<()> {
 /// whose chain is three certificates below the root, with an OCSP response for each.
 pub fn memory(cache: &Path, report: &mut dyn FnMut(&str)) -> Result<()> {
     let mut lab = Lab::boot(cache, "lab", Operator::below_two_authorities)?;
-    let elf = elf(2 << 20, 0);
+    let elf = elf(2 << 20, 0)?;
     let (_, message) = lab.otrp(&elf, 1, "sp-rsa", TaEncryption::AesCbc)?;
     let peaks = lab.guest.run(&format!("otrp-lab memory {BROKER_UUID}"))?.success()?.text();
     report(&format!("after an InstallTA of 2 MiB, a message of {message} bytes:"));
@@ -151,7 +152,7 @@ impl Lab {
     }
 
     fn round(&mut self, size: usize, round: usize) -> Result<Round> {
-        let elf = elf(size, round);
+        let elf = elf(size, round)?;
         self.guest.put("/tmp/elf", &elf)?;
         // What is deleted may come back in the same version, and not in a lower one.
         let version = 1;
@@ -231,16 +232,16 @@ impl Lab {
     }
 }
 
-/// What looks like a program and does not compress.
-fn elf(size: usize, seed: usize) -> Vec<u8> {
+/// A program that does not compress.
+fn elf(size: usize, seed: usize) -> Result<Vec<u8>> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64 ^ seed as u64;
-    let mut elf = b"\x7fELF".to_vec();
-    while elf.len() < size {
+    let mut contents = Vec::with_capacity(size);
+    while contents.len() < size {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
-        elf.extend(state.to_le_bytes());
+        contents.extend(state.to_le_bytes());
     }
-    elf.truncate(size);
-    elf
+    contents.truncate(size - fixture::SMALLEST);
+    Ok(fixture::application(UUID.parse::<Uuid>()?.0, &contents))
 }

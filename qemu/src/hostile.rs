@@ -8,7 +8,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use otrp_keys::{file, image};
+use otrp_check::fixture;
+use otrp_keys::{Uuid, file, image};
 use otrp_tam::message::{Application, Builder, Command, Request, Target};
 use otrp_tam::response::Outcome;
 
@@ -91,8 +92,8 @@ impl Bench {
     /// A message that installs a small application, for the state of the beginning.
     fn install(&self, signer: &str) -> Result<Request> {
         let key = file::read_key(&self.keys.join(format!("{signer}.key.pem")))?;
-        let elf: Vec<u8> = b"\x7fELF".iter().copied().chain(0..=u8::MAX).collect();
-        let image = image::sign(&key, None, UUID.parse()?, 1, &elf)?;
+        let uuid: Uuid = UUID.parse()?;
+        let image = image::sign(&key, None, uuid, 1, &fixture::sized(uuid.0, 260, 0))?;
         let application = Application {
             spid: SERVICE_PROVIDER,
             domain: DOMAIN,

@@ -14,8 +14,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use openssl::sha::sha256;
+use otrp_check::fixture;
 use otrp_keys::device::Authority;
-use otrp_keys::{file, image};
+use otrp_keys::{Uuid, file, image};
 use otrp_tam::message::{Application, Command};
 
 use crate::deployment::{
@@ -469,14 +470,15 @@ impl Soak {
     /// Has a second TAM install something.
     fn settle_neighbour(&mut self, guest: &mut Guest, other: &Operator) -> Result<Neighbour> {
         let size = 1 << (10 + self.random.below(8));
-        let mut elf = b"\x7fELF".to_vec();
-        elf.extend((0..size).map(|_| (self.random.below(256)) as u8));
+        let (taid, uuid) = NEIGHBOUR;
+        let uuid: Uuid = uuid.parse()?;
+        let contents: Vec<u8> = (0..size).map(|_| (self.random.below(256)) as u8).collect();
+        let elf = fixture::application(uuid.0, &contents);
         let certificate = std::fs::read(self.keys.join("sp-ec.der"))?;
         let (spid, name) = (SERVICE_PROVIDER, NEIGHBOUR_DOMAIN);
         other.carry_out(guest, Command::CreateSd { spid, name, certificate: &certificate })?;
         let key = file::read_key(&self.keys.join("sp-ec.key.pem"))?;
-        let (taid, uuid) = NEIGHBOUR;
-        let image = image::sign(&key, None, uuid.parse()?, 1, &elf)?;
+        let image = image::sign(&key, None, uuid, 1, &elf)?;
         other.carry_out(guest, Command::InstallTa(application(name, taid, &image)))?;
         Ok(Neighbour { elf })
     }
@@ -567,9 +569,8 @@ pub fn cycles_on(
     let (spid, name) = (SERVICE_PROVIDER, DOMAIN);
     tam.carry_out(&mut guest, Command::CreateSd { spid, name, certificate: &certificate })?;
     let key = file::read_key(&keys.join("sp-ec.key.pem"))?;
-    let elf: Vec<u8> =
-        b"\x7fELF".iter().copied().chain((0..=u8::MAX).cycle().take(100_000)).collect();
-    let image = image::sign(&key, None, NEIGHBOUR.1.parse()?, 1, &elf)?;
+    let uuid: Uuid = NEIGHBOUR.1.parse()?;
+    let image = image::sign(&key, None, uuid, 1, &fixture::sized(uuid.0, 100_000, 0))?;
 
     let mut remains = Vec::new();
     let mut times = Vec::new();

@@ -5,7 +5,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use otrp_keys::{file, image};
+use otrp_check::fixture;
+use otrp_keys::{Uuid, file, image};
 use otrp_qemu::operator::{Operator, provision};
 use otrp_qemu::{device::Device, guest::Guest, image::Image, machine::Machine, storage::Listing};
 use otrp_tam::message::{Application, Command};
@@ -64,7 +65,9 @@ fn the_pseudo_ta_is_closed_to_other_applications() {
     tam.carry_out(&mut guest, create).unwrap();
     let key = file::read_key(&keys.join("sp-ec.key.pem")).unwrap();
     let elf = std::fs::read(cache.join("image/samples/conformance.elf")).unwrap();
-    let image = image::sign(&key, None, ANOTHER.parse().unwrap(), 1, &elf).unwrap();
+    let [own, another]: [Uuid; 2] = [CONFORMANCE, ANOTHER].map(|uuid| uuid.parse().unwrap());
+    let elf = fixture::renamed(&elf, own.0, another.0);
+    let image = image::sign(&key, None, another, 1, &elf).unwrap();
     let application = Application {
         spid,
         domain: name,

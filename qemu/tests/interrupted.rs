@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use otrp_keys::{file, image};
+use otrp_check::fixture;
+use otrp_keys::{Uuid, file, image};
 use otrp_qemu::deployment::{DOMAIN, SERVICE_PROVIDER};
 use otrp_qemu::device::Device;
 use otrp_qemu::guest::Guest;
@@ -75,9 +76,9 @@ impl Bench {
         let create = Command::CreateSd { spid, name, certificate: &certificate };
         tam.carry_out(&mut guest, create).unwrap();
         let key = file::read_key(&keys().join("sp-ec.key.pem")).unwrap();
-        let elf: Vec<u8> =
-            b"\x7fELF".iter().copied().chain((0..=u8::MAX).cycle().take(300_000)).collect();
-        let image = image::sign(&key, None, APPLICATION.1.parse().unwrap(), 1, &elf).unwrap();
+        let uuid: Uuid = APPLICATION.1.parse().unwrap();
+        let elf = fixture::sized(uuid.0, 300_000, 0);
+        let image = image::sign(&key, None, uuid, 1, &elf).unwrap();
         let mut bench = Self { guest, tam, image, files: 0, _folder: folder };
         for installed in [false, true] {
             bench.carry_out(installed);

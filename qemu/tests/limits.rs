@@ -4,7 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
-use otrp_keys::{file, image};
+use otrp_check::fixture;
+use otrp_keys::{Uuid, file, image};
 use otrp_qemu::device::Device;
 use otrp_qemu::guest::Guest;
 use otrp_qemu::image::Image;
@@ -33,10 +34,10 @@ fn limit_storage(guest: &mut Guest, size: u32) {
 
 /// A program of `size` bytes, signed, that differs by `seed`.
 fn signed(size: usize, seed: u8) -> Vec<u8> {
-    let filler = (0..=u8::MAX).cycle().map(|byte| byte ^ seed);
-    let elf: Vec<u8> = b"\x7fELF".iter().copied().chain(filler).take(size).collect();
+    let uuid: Uuid = UUID.parse().unwrap();
+    let elf = fixture::sized(uuid.0, size, seed);
     let key = file::read_key(&cache().join("keys/dev/sp-ec.key.pem")).unwrap();
-    image::sign(&key, None, UUID.parse().unwrap(), u32::from(seed), &elf).unwrap()
+    image::sign(&key, None, uuid, u32::from(seed), &elf).unwrap()
 }
 
 fn application(image: &[u8]) -> Application<'_> {

@@ -6,7 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command as Process;
 
-use otrp_keys::{file, image};
+use otrp_check::fixture;
+use otrp_keys::{Uuid, file, image};
 use otrp_qemu::deployment::SIGNER_UUID;
 use otrp_qemu::device::Device;
 use otrp_qemu::guest::Guest;
@@ -75,8 +76,7 @@ fn applications_are_installed_and_stay() {
     let version = guest.run("otrp-signer-client version").unwrap().success().unwrap();
     assert_eq!(version.text(), "1");
 
-    let filler = (0..=u8::MAX).cycle();
-    let large: Vec<u8> = b"\x7fELF".iter().copied().chain(filler).take(1 << 20).collect();
+    let large = fixture::sized(LARGE_UUID.parse::<Uuid>().unwrap().0, 1 << 20, 0);
     install(&tam, &mut guest, "large", &signed(LARGE_UUID, &large));
 
     // The disk, and not the memory, has it all.

@@ -13,7 +13,8 @@ use openssl::ec::{EcGroup, EcKey, EcPoint};
 use openssl::nid::Nid;
 use openssl::pkey::{PKey, Public};
 use openssl::symm::{Cipher, encrypt_aead};
-use otrp_keys::{file, image};
+use otrp_check::fixture;
+use otrp_keys::{Uuid, file, image};
 use otrp_qemu::device::Device;
 use otrp_qemu::guest::Guest;
 use otrp_qemu::image::Image;
@@ -146,9 +147,10 @@ fn an_installation_leaves_no_secret_in_memory() {
 
     // An InstallTA of which every key is known here: of the content, of the image's key, of the image.
     let signer = file::read_key(&keys.join("sp-ec.key.pem")).unwrap();
-    let elf = [b"\x7fELF".to_vec(), random(299_996)].concat();
+    let uuid: Uuid = UUID.parse().unwrap();
+    let elf = fixture::application(uuid.0, &random(300_000 - fixture::SMALLEST));
     let personalization = random(500);
-    let image = image::sign(&signer, None, UUID.parse().unwrap(), 1, &elf).unwrap();
+    let image = image::sign(&signer, None, uuid, 1, &elf).unwrap();
     let application = Application {
         spid: SP,
         domain: SD,

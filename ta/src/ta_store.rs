@@ -65,6 +65,8 @@ impl Default for PtaStore {
 }
 
 impl TaStore for PtaStore {
+    const ELF64: bool = cfg!(target_pointer_width = "64");
+
     fn begin(&mut self, uuid: &UuidBytes, ta: &StoredTa) -> Result<(), PortError> {
         let mut name = [0; 48];
         let (uuid_part, digest_part) = name.split_at_mut(uuid.len());

@@ -46,7 +46,7 @@ fn device() -> Device {
     let tam = &pki().tam;
     let certificate = bench::der(&pki().sp_ec.certificate);
     device.carry_out(tam, Command::CreateSd { spid: SP, name: SD, certificate: &certificate });
-    let newer = image::sign(&pki().sp_ec.key, None, UUID, 2, &elf(0, 1000)).unwrap();
+    let newer = image::sign(&pki().sp_ec.key, None, UUID, 2, &elf(UUID.0, 0, 1000)).unwrap();
     device.carry_out(tam, Command::InstallTa(application(&newer)));
     device.carry_out(tam, Command::DeleteTa { spid: None, name: SD, taid: "bench" });
     device
@@ -177,7 +177,7 @@ fn install(criterion: &mut Criterion) {
     {
         let mut group = criterion.benchmark_group(format!("InstallTA {algorithm}"));
         for (size, name) in SIZES {
-            let program = elf(1, size);
+            let program = elf(UUID.0, 1, size);
             let older = image::sign(&pki().sp_ec.key, None, UUID, 1, &program).unwrap();
             let request = || {
                 Builder::command(tam, &target, Command::InstallTa(application(&older)))

@@ -85,6 +85,8 @@ impl SimTaStore {
 }
 
 impl TaStore for SimTaStore {
+    const ELF64: bool = true;
+
     fn begin(&mut self, uuid: &UuidBytes, ta: &StoredTa) -> Result<(), PortError> {
         self.abort();
         self.0.faults.run("ta_store.begin", || {

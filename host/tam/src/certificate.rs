@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use openssl::error::ErrorStack;
 use openssl::stack::Stack;
 use openssl::x509::store::{X509Store, X509StoreBuilder};
@@ -16,22 +16,20 @@ use crate::encoding::{base64, sha256};
 /// OpenSSL's level for 112 bits: RSA from 2048 bits, curves from 224, SHA-2 (draft, section 14.1).
 const SECURITY_LEVEL: i32 = 2;
 
-/// Reads the certificates of a file: PEM, any number, or one in DER.
+/// Reads the certificates of a file, PEM or DER, as [`otrp_pem::certificates`] does.
 ///
 /// # Errors
 /// If the file cannot be read or holds no certificate.
 pub fn read_file(path: &Path) -> anyhow::Result<Vec<X509>> {
     let bytes = std::fs::read(path)
         .with_context(|| format!("cannot read certificate {}", path.display()))?;
-    let certificates = if bytes.starts_with(b"-----") {
-        X509::stack_from_pem(&bytes)
-    } else {
-        X509::from_der(&bytes).map(|certificate| vec![certificate])
-    };
     let certificates =
-        certificates.with_context(|| format!("{} holds no certificate", path.display()))?;
-    ensure!(!certificates.is_empty(), "{} holds no certificate", path.display());
-    Ok(certificates)
+        otrp_pem::certificates(&bytes).with_context(|| path.display().to_string())?;
+    certificates
+        .iter()
+        .map(|der| X509::from_der(der))
+        .collect::<Result<_, _>>()
+        .with_context(|| format!("{} holds a damaged certificate", path.display()))
 }
 
 /// `did`: base64 SHA-256 of the TEE certificate (OTrP draft, section 9.2.1.1).

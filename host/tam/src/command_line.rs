@@ -254,10 +254,10 @@ impl DeviceArguments {
         let Some(path) = &self.aik else { return Ok(None) };
         let bytes = std::fs::read(path)
             .with_context(|| format!("cannot read the attestation key {}", path.display()))?;
-        PKey::public_key_from_pem(&bytes)
-            .or_else(|_| PKey::public_key_from_der(&bytes))
+        let der = otrp_pem::public_key(&bytes).with_context(|| path.display().to_string())?;
+        PKey::public_key_from_der(&der)
             .map(Some)
-            .with_context(|| format!("{} holds no public key", path.display()))
+            .with_context(|| format!("{} holds a damaged public key", path.display()))
     }
 }
 

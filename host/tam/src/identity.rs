@@ -6,6 +6,7 @@ use anyhow::{Context as _, bail, ensure};
 use openssl::pkey::{PKey, PKeyRef, Private};
 use openssl::x509::{X509, X509Ref};
 use otrp_wire::limits::TAM_ID_LIMIT;
+use zeroize::Zeroizing;
 
 use crate::certificate;
 use crate::encoding::{base64, base64url, sha256};
@@ -22,16 +23,21 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Reads the key (PEM) and the chain (PEM, leaf first). `tam_id` overrides the ID that the
+    /// Reads the key and the chain, leaf first, each in PEM or DER. `tam_id` overrides the ID that the
     /// leaf says, for a leaf that says it in a way that OpenSSL's bindings do not give out.
     ///
     /// # Errors
     /// If a file is missing, the key is not that of the leaf, or there is no ID.
     pub fn read(key: &Path, chain: &Path, tam_id: Option<&str>) -> anyhow::Result<Self> {
-        let pem = std::fs::read(key)
-            .with_context(|| format!("cannot read the TAM key {}", key.display()))?;
-        let key = PKey::private_key_from_pem(&pem)
-            .with_context(|| format!("{} holds no private key", key.display()))?;
+        let file = Zeroizing::new(
+            std::fs::read(key)
+                .with_context(|| format!("cannot read the TAM key {}", key.display()))?,
+        );
+        // By this reader: OpenSSL's own would ask for a passphrase, which a server has nobody to type.
+        let der = otrp_pem::private_key(&file)
+            .with_context(|| format!("the TAM key {}", key.display()))?;
+        let key = PKey::private_key_from_der(&der)
+            .with_context(|| format!("{} holds a damaged private key", key.display()))?;
         Self::new(key, certificate::read_file(chain)?, tam_id)
     }
 

@@ -9,6 +9,7 @@ use openssl::rsa::Padding;
 use openssl::sha::sha256;
 use openssl::sign::{RsaPssSaltlen, Verifier};
 use openssl::x509::X509;
+use otrp_check::image::NotLoadable;
 use thiserror::Error;
 
 use crate::jose::KeyType;
@@ -30,7 +31,7 @@ const ECDSA_SHA256: u32 = 0x7000_3042;
 const P256_SIGNATURE_LENGTH: usize = 64;
 
 /// Why a file is not a signed TA.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum NotAnImage {
     /// The magic number is missing.
     #[error("not an OP-TEE signed image")]
@@ -56,6 +57,9 @@ pub enum NotAnImage {
          there"
     )]
     Signer,
+    /// No device would install it.
+    #[error(transparent)]
+    NotLoadable(#[from] NotLoadable),
 }
 
 /// What the signed header says.
@@ -68,11 +72,25 @@ pub struct ImageHeader {
 }
 
 impl ImageHeader {
-    /// Reads the header of a `.ta` file.
+    /// Reads the header of a `.ta` file whose application a device would install, as far as that can be
+    /// told without its signer.
     ///
     /// # Errors
     /// [`NotAnImage`].
     pub fn read(file: &[u8]) -> Result<Self, NotAnImage> {
+        let (header, elf) = Self::split(file)?;
+        otrp_check::image::check(header.uuid, elf)?;
+        Ok(header)
+    }
+
+    /// What its version may cost, such as being the last one: a sentence.
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        otrp_check::image::warning(self.version)
+            .map(|warning| format!("version {} {warning}", self.version))
+    }
+
+    fn split(file: &[u8]) -> Result<(Self, &[u8]), NotAnImage> {
         if word(file, 0) != Some(MAGIC) {
             return Err(NotAnImage::Magic);
         }
@@ -87,7 +105,8 @@ impl ImageHeader {
             let uuid: [u8; 16] = file.get(identity..identity + 16)?.try_into().ok()?;
             let version = word(file, identity + 16)?;
             let end = (identity + 20).checked_add(image_size)?;
-            (image_size > 0 && end == file.len()).then_some(Self { uuid, version })
+            let elf = file.get(identity + 20..)?;
+            (image_size > 0 && end == file.len()).then_some((Self { uuid, version }, elf))
         };
         read().ok_or(NotAnImage::Size)
     }
@@ -180,16 +199,21 @@ fn half_word(file: &[u8], position: usize) -> Option<u16> {
 mod tests {
     use super::*;
 
+    const UUID: [u8; 16] = [
+        0x72, 0x65, 0x66, 0x4a, 0xf1, 0x08, 0x4b, 0xd7, 0xaf, 0x1c, 0x86, 0xd0, 0x44, 0xba, 0xbb,
+        0xac,
+    ];
+
     /// As `sign_encrypt.py` lays it out: header, SHA-256, 64 bytes of signature, UUID, version.
     fn image() -> Vec<u8> {
         let mut file =
-            hex::decode(concat!("4853544f", "01000000", "04000000", "41210070", "2000", "4000"))
+            hex::decode(concat!("4853544f", "01000000", "9c000000", "41210070", "2000", "4000"))
                 .unwrap();
         file.extend([0x11; 32]);
         file.extend([0x22; 64]);
-        file.extend(hex::decode("7265664af1084bd7af1c86d044babbac").unwrap());
+        file.extend(UUID);
         file.extend([3, 0, 0, 0]);
-        file.extend(b"\x7fELF");
+        file.extend(otrp_check::fixture::application(UUID, b""));
         file
     }
 
@@ -220,6 +244,11 @@ mod tests {
         }
         assert_eq!(changed(8, 0), Err(NotAnImage::Size));
         assert_eq!(changed(17, 0xff), Err(NotAnImage::Size));
+        // The ELF begins behind header, hash, signature, UUID and version.
+        let elf = 20 + 32 + 64 + 20;
+        for (place, byte) in [(elf, 0), (elf + 18, 62), (elf + 120, 0), (116, 0)] {
+            assert!(matches!(changed(place, byte), Err(NotAnImage::NotLoadable(_))), "{place}");
+        }
         assert_eq!(ImageHeader::read(b"\x7fELF"), Err(NotAnImage::Magic));
     }
 }

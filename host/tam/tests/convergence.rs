@@ -730,21 +730,36 @@ fn ambiguous_names_are_told_apart() {
 }
 
 #[test]
+fn the_longest_image_fits_a_request() {
+    let server = Server::start(&with_ta("v1.ta"));
+    let length = otrp_check::image::ELF_LIMIT - otrp_check::fixture::SMALLEST;
+    std::fs::write(server.path("v1.ta"), server.pki.image(0x72, 1, &vec![7; length])).unwrap();
+    let mut device = server.pki.device();
+    assert_eq!(converge(server.address, &mut device), ["GetDeviceState", "CreateSD", "InstallTA"]);
+}
+
+#[test]
 fn configurations_with_mistakes_are_refused_in_a_sentence() {
     let server = Server::start(DOMAIN);
     let path = server.path("desired.toml");
+    std::fs::write(server.path("long.ta"), image(1, &vec![7; 2 << 20])).unwrap();
+    let mut foreign = image(1, b"");
+    foreign[20 + 32 + 64 + 20 + 18] = 62;
+    std::fs::write(server.path("x86.ta"), foreign).unwrap();
     let long = "x".repeat(65);
     let rows = [
         ("[[sd]]\nname = 'sd'\n", "malformed"),
         ("colour = 'red'\n", "malformed"),
         (&DOMAIN.replace("['sp.der']", "[]"), "1 to 4 certificates"),
         (&DOMAIN.replace("sp.der", "none.der"), "none.der"),
-        (&DOMAIN.replace("sp.der", "v1.ta"), "holds no certificate"),
+        (&DOMAIN.replace("sp.der", "v1.ta"), "and a certificate is wanted"),
         (&DOMAIN.replace("'sd'", &format!("'{long}'")), "1 to 64 bytes"),
         (&DOMAIN.replace("'sd'", "\"a\\\\b\""), "backslashes"),
         (&format!("{DOMAIN}{DOMAIN}"), "twice"),
         (&with_ta("none.ta"), "none.ta"),
         (&with_ta("sp.der"), "sp.der"),
+        (&with_ta("long.ta"), "a device takes up to 2097152"),
+        (&with_ta("x86.ta"), "it is for x86-64, and OP-TEE runs AArch64"),
         (&format!("{}{}", with_ta("v1.ta"), "[[sd.ta]]\nid = 'ta'\nfile = 'v2.ta'\n"), "twice"),
     ];
     for (domains, expected) in rows {

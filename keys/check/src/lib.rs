@@ -19,6 +19,9 @@
 mod certificate;
 pub mod chain;
 mod der;
+#[cfg(feature = "fixture")]
+pub mod fixture;
+pub mod image;
 pub mod ocsp;
 mod signature;
 pub mod time;

@@ -16,8 +16,11 @@
 //! The hash is over the first 20 octets, the UUID, the version and the ELF, as OP-TEE's core
 //! computes it when it loads a trusted application from a file.
 
+use core::ops::Deref;
+
 use sha2::{Digest, Sha256};
 
+use crate::elf;
 use crate::pki::{PublicKey, Scheme};
 use crate::platform::{RsaPublic, UuidBytes};
 
@@ -189,7 +192,37 @@ impl<'a> Image<'a> {
     }
 }
 
+/// A signed image that OP-TEE's loader runs, so that it may take the place of another one. Only
+/// [`SignedImage::application`] makes one.
+///
+/// ```compile_fail
+/// use otrp_engine::image::{Application, SignedImage};
+/// fn forge(image: SignedImage<'_>) -> Application<'_> {
+///     Application(image)
+/// }
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Application<'a>(SignedImage<'a>);
+
+impl<'a> Deref for Application<'a> {
+    type Target = SignedImage<'a>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
 impl<'a> SignedImage<'a> {
+    /// The image as an application or library that loads under its UUID; `None` if OP-TEE's loader
+    /// would refuse it. `elf64` is whether that loader takes 64-bit ones.
+    ///
+    /// The ELF is read only here, after the signature was verified.
+    #[must_use]
+    pub fn application(self, elf64: bool) -> Option<Application<'a>> {
+        let Contents { elf, uuid, .. } = &self.contents;
+        elf::is_loadable(elf, uuid, elf64).then_some(Application(self))
+    }
+
     /// The UUID that the application loads under.
     #[must_use]
     pub const fn uuid(&self) -> &UuidBytes {

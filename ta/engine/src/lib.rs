@@ -9,6 +9,7 @@ mod chain;
 mod command;
 pub mod device;
 mod dsi;
+mod elf;
 pub mod engine;
 pub mod error;
 pub mod image;

@@ -178,6 +178,9 @@ pub struct StoredTa {
 ///
 /// One write transaction at a time. A dropped, aborted or cut transaction leaves no trace.
 pub trait TaStore {
+    /// Whether the core's loader runs 64-bit applications: no 32-bit build of OP-TEE does.
+    const ELF64: bool;
+
     /// Begins to install or to replace `uuid`; aborts an open transaction first.
     ///
     /// # Errors

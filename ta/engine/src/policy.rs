@@ -7,7 +7,7 @@ use otrp_wire::ErrorCode;
 use otrp_wire::id::{SdName, SpId, TaId, TamId};
 
 use crate::error::Error;
-use crate::image::SignedImage;
+use crate::image::Application;
 use crate::platform::StoredTa;
 use crate::registry::{
     Holder, Intent, NewSd, Resource, Sd, SdReference, SdUpdate, State, Ta, TaReference, Tam,
@@ -249,7 +249,7 @@ impl<'s> Target<'s> {
     pub fn with_image(
         self,
         state: &State,
-        image: &SignedImage<'_>,
+        image: &Application<'_>,
         signer: [u8; 32],
         same_signer: bool,
     ) -> Result<Authorized<Ta>, Error> {

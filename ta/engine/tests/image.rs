@@ -243,3 +243,171 @@ fn the_longest_application_is_accepted_and_a_longer_one_is_not() {
     let bytes = make(ECDSA, 64, &elf, |hash| sign_p256(&key, hash).to_vec());
     assert_eq!(Image::parse(&bytes).unwrap_err(), ImageError::TooLong);
 }
+
+/// An application and a library as the tools of OP-TEE's dev kit link them.
+const LINKED: &[u8] = include_bytes!("fixtures/linked.elf");
+const LIBRARY: &[u8] = include_bytes!("fixtures/library.so");
+
+/// The smallest application, whose fields are at known places.
+fn smallest() -> Vec<u8> {
+    otrp_check::fixture::application(UUID, b"some more")
+}
+
+/// A 32-bit one: by elf(5), and `struct ta_head` at address 0.
+fn narrow(machine: u8) -> Vec<u8> {
+    let mut elf = b"\x7fELF\x01\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
+    elf.extend([3, 0, machine, 0, 1, 0, 0, 0]);
+    let flags = 0x0500_0000_u32;
+    elf.extend([32, 52, 0, flags].map(u32::to_le_bytes).as_flattened());
+    elf.extend([52_u16, 32, 1, 40, 0, 0].map(u16::to_le_bytes).as_flattened());
+    let length = 36_u32;
+    elf.extend([1, 84, 0, 0, length, length, 5, 4096].map(u32::to_le_bytes).as_flattened());
+    elf.extend(&smallest()[120..156]);
+    elf
+}
+
+/// Whether a signed ELF is an application for a TEE of 64 bits, and for one of 32.
+fn runs(elf: &[u8]) -> [bool; 2] {
+    let key = p256();
+    let bytes = make(ECDSA, 64, elf, |hash| sign_p256(&key, hash).to_vec());
+    let signed = signed_by(&bytes, &spki(&key)).unwrap();
+    [true, false].map(|elf64| signed.application(elf64).is_some())
+}
+
+fn changed(elf: &[u8], offset: usize, octets: &[u8]) -> Vec<u8> {
+    let mut elf = elf.to_vec();
+    let place = &mut elf[offset..offset + octets.len()];
+    assert_ne!(place, octets, "no mutation at {offset}");
+    place.copy_from_slice(octets);
+    elf
+}
+
+#[test]
+fn what_the_loader_runs_is_an_application() {
+    for (name, elf, expected) in [
+        ("the smallest", smallest(), [true, false]),
+        ("of the dev kit", LINKED.to_vec(), [true, false]),
+        ("a library", LIBRARY.to_vec(), [true, false]),
+        ("the smallest library", otrp_check::fixture::library(UUID), [true, false]),
+        ("32-bit Arm", narrow(40), [true, true]),
+        ("32-bit x86", narrow(3), [false, false]),
+        (
+            "with an entry of its own, as before 2019",
+            changed(&smallest(), 144, &[0; 8]),
+            [true, false],
+        ),
+        (
+            "the same without one of the ELF's",
+            {
+                let elf = changed(&smallest(), 144, &[0; 8]);
+                changed(&elf, 24, &[0xff; 8])
+            },
+            [true, false],
+        ),
+        ("without what it needs", ELF.to_vec(), [false, false]),
+        ("a program of this machine", std::fs::read("/bin/ls").unwrap(), [false, false]),
+    ] {
+        assert_eq!(runs(&elf), expected, "{name}");
+    }
+}
+
+#[test]
+fn what_the_loader_refuses_is_not_installed() {
+    type Row = (&'static str, usize, &'static [u8]);
+    let rows: &[Row] = &[
+        ("class 32", 4, &[1]),
+        ("no class", 4, &[3]),
+        ("big-endian", 5, &[2]),
+        ("version", 6, &[0]),
+        ("for Linux", 7, &[3]),
+        ("not linked", 16, &[1]),
+        ("for fixed addresses", 16, &[2]),
+        ("a core dump", 16, &[4]),
+        ("for x86-64", 18, &[62]),
+        ("for Arm, in 64 bits", 18, &[40]),
+        ("for RISC-V", 18, &[243]),
+        ("for a machine with a high octet", 19, &[1]),
+        ("entry behind the code", 24, &[45]),
+        ("entry at the end", 24, &[0xff; 8]),
+        ("program headers elsewhere", 32, &[65]),
+        ("program headers behind the end", 32, &[0, 16]),
+        ("program headers at the end of all", 32, &[0xff; 8]),
+        ("program headers of 32 octets", 54, &[32]),
+        ("section headers of 40 octets", 58, &[40]),
+        ("no segment", 56, &[0]),
+        ("more segments than are there", 56, &[2]),
+        ("more segments than a page holds", 56, &[0xff, 0xff]),
+        ("nothing to load", 64, &[2]),
+        ("no code", 68, &[4]),
+        ("the segment's start", 72, &[121]),
+        ("the segment behind the end", 72, &[0xff; 8]),
+        ("not at address 0", 80, &[1]),
+        ("longer in the file than the file", 96, &[46]),
+        ("longer in the file than all", 96, &[0xff; 8]),
+        ("longer in the file than in memory", 104, &[44]),
+        ("shorter than the head", 96, &[31]),
+        ("no stack", 136, &[0; 4]),
+    ];
+    assert_eq!(runs(&smallest()), [true, false]);
+    for (name, offset, octets) in rows {
+        assert_eq!(runs(&changed(&smallest(), *offset, octets)), [false, false], "{name}");
+    }
+    for octet in 120..136 {
+        let elf = changed(&smallest(), octet, &[smallest()[octet] ^ 1]);
+        assert_eq!(runs(&elf), [false, false], "octet {octet} of the UUID");
+    }
+    assert_eq!(runs(&changed(&smallest(), 120, &UUID)), [false, false], "the UUID as in text");
+}
+
+#[test]
+fn the_head_is_where_its_symbol_says() {
+    // Places from: readelf -SW, --dyn-syms.
+    let (head, symbol, name) = (0x1030, 0x1090, 0x10a9);
+    for (what, offset, octets) in [
+        ("another address", symbol + 8, &[0x31][..]),
+        ("no address", symbol + 8, &[0xff; 8]),
+        ("another name", name, b"T"),
+        ("undefined", symbol + 6, &[0]),
+        ("another UUID", head, &[1]),
+        ("no stack", head + 16, &[0; 4]),
+        ("no section headers", 60, &[0]),
+        ("section headers elsewhere", 40, &[0xff; 8]),
+    ] {
+        assert_eq!(runs(&changed(LINKED, offset, octets)), [false, false], "{what}");
+    }
+}
+
+#[test]
+fn a_library_is_called_by_its_uuid() {
+    let library = otrp_check::fixture::library(UUID);
+    let name = library.len() - 37;
+    for offset in name..library.len() {
+        let elf = changed(&library, offset, &[library[offset] ^ 1]);
+        assert_eq!(runs(&elf), [false, false], "octet {offset} of the name");
+    }
+    let upper: Vec<u8> = library[name..].to_ascii_uppercase();
+    assert_eq!(runs(&changed(&library, name, &upper)), [true, false]);
+    for (what, offset, octets) in [
+        ("no dynamic segment", 120, &[1][..]),
+        ("a dynamic segment elsewhere", 128, &[0xff; 8]),
+        ("no strings", 176, &[4]),
+        ("strings elsewhere", 184, &[0xff; 8]),
+        ("no name", 192, &[15]),
+        ("a name elsewhere", 200, &[0xff; 8]),
+    ] {
+        assert_eq!(runs(&changed(&library, offset, octets)), [false, false], "{what}");
+    }
+}
+
+#[test]
+fn a_cut_application_does_not_run() {
+    for elf in [smallest(), otrp_check::fixture::library(UUID), narrow(40)] {
+        for length in 4..elf.len() {
+            assert_eq!(runs(&elf[..length]), [false, false], "{length}");
+        }
+    }
+    // The headers of the sections, one of which names the head, are at the end.
+    for length in (4..8584).step_by(16) {
+        assert_eq!(runs(&LINKED[..length]), [false, false], "{length}");
+    }
+}

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 
 use openssl::pkey::{PKey, Private};
 use openssl::sha::sha256;
+use otrp_check::fixture;
 use otrp_keys::certificate::{
     Identity as Signer, Purpose, Template, Validity, generate_p256, generate_rsa,
 };
@@ -196,8 +197,10 @@ fn pki(inputs: &mut Vec<Input>, kind: &str, key: fn() -> PKey<Private>) -> Vec<u
         let response = response.expect("a response");
         add("ocsp", name, [&time[..], &chain, &response].concat());
     }
-    let signed = image::sign(&provider.key, None, Uuid([1; 16]), 1, &program(1));
-    add("image", "signed", signed.expect("an image"));
+    for (name, elf) in [("signed", program([1; 16], 1)), ("library", fixture::library([1; 16]))] {
+        let signed = image::sign(&provider.key, None, Uuid([1; 16]), 1, &elf);
+        add("image", name, signed.expect("an image"));
+    }
     der(&root.certificate)
 }
 

@@ -209,7 +209,7 @@ fn build(
     let certificate = stage().provider_certificate();
     let image = match operation {
         Operation::InstallTa(.., uuid, version) | Operation::UpdateTa(.., uuid, version) => {
-            stage().image([uuid; 16], version, &program(uuid))
+            stage().image([uuid; 16], version, &program([uuid; 16], uuid))
         }
         _ => Vec::new(),
     };

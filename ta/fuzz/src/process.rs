@@ -40,7 +40,7 @@ pub(crate) fn home() -> &'static Home {
         let tam = &stage().tams[0];
         let mut device = Device::provisioned();
         let certificate = stage().provider_certificate();
-        let image = stage().image(UUID, 5, &program(5));
+        let image = stage().image(UUID, 5, &program(UUID, 5));
         let wallet = Application {
             spid: SP,
             domain: DOMAIN,
@@ -63,8 +63,8 @@ pub(crate) fn home() -> &'static Home {
             snapshot: device.world.snapshot(),
             target,
             certificate,
-            new_image: stage().image(FREE_UUID, 6, &program(6)),
-            newer_image: stage().image(UUID, 6, &program(6)),
+            new_image: stage().image(FREE_UUID, 6, &program(FREE_UUID, 6)),
+            newer_image: stage().image(UUID, 6, &program(UUID, 6)),
         }
     })
 }
@@ -151,7 +151,7 @@ fn request(u: &mut Unstructured<'_>) -> Result<(RequestName, Vec<u8>)> {
     let version = if once_in(u, 8)? { u.arbitrary()? } else { 6 };
     let new = *u.choose(&[false, true])?;
     let uuid = if new { FREE_UUID } else { UUID };
-    let program = changed(u, program(6))?;
+    let program = changed(u, program(uuid, 6))?;
     let signed = stage().image(uuid, version, if program.is_empty() { b"\0" } else { &program });
     let image = changed(u, signed)?;
     let application = Application {

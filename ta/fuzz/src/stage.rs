@@ -205,9 +205,9 @@ pub(crate) fn only_member(object: &serde_json::Value) -> (&str, &serde_json::Val
     members.iter().next().map(|(name, value)| (name.as_str(), value)).expect("one member")
 }
 
-/// What looks like a program.
-pub(crate) fn program(seed: u8) -> Vec<u8> {
-    [b"\x7fELF".as_slice(), &[seed; 60]].concat()
+/// A program of this UUID that OP-TEE would load.
+pub(crate) fn program(uuid: UuidBytes, seed: u8) -> Vec<u8> {
+    otrp_check::fixture::application(uuid, &[seed; 60])
 }
 
 pub(crate) fn der(certificate: &X509) -> Vec<u8> {

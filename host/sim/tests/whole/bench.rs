@@ -153,10 +153,9 @@ pub fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-/// What looks like a program: `length` bytes that begin as an ELF does and differ by `seed`.
-pub fn elf(seed: u8, length: usize) -> Vec<u8> {
-    let filler = (0..=u8::MAX).cycle().map(|byte| byte ^ seed);
-    b"\x7fELF".iter().copied().chain(filler).take(length).collect()
+/// A program of this UUID that OP-TEE would load, `length` bytes that differ by `seed`.
+pub fn elf(uuid: [u8; 16], seed: u8, length: usize) -> Vec<u8> {
+    otrp_check::fixture::sized(uuid, length, seed)
 }
 
 /// The question for a trusted application that client applications may ask.
@@ -172,7 +171,7 @@ pub const fn uuid(octet: u8) -> [u8; 16] {
 /// A signed image in the signer's own algorithm, with 1000 bytes of program made from the version.
 pub fn signed(signer: &Signer, uuid: [u8; 16], version: u32) -> Vec<u8> {
     let seed = version.to_le_bytes()[0];
-    image::sign(&signer.key, None, Uuid(uuid), version, &elf(seed, 1000)).unwrap()
+    image::sign(&signer.key, None, Uuid(uuid), version, &elf(uuid, seed, 1000)).unwrap()
 }
 
 pub fn der(certificate: &X509) -> Vec<u8> {

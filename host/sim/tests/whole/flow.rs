@@ -170,14 +170,14 @@ fn live(form: Form) {
     let first = signed(form.signer(), uuid(1), 1);
     let passed = life.command(Command::InstallTa(application(Some(&first), data(b"one"))));
     assert_eq!((passed.sd_name, passed.attestation_key), (None, None));
-    assert_eq!(life.device.world.images.borrow()[&uuid(1)].elf, elf(1, 1000));
+    assert_eq!(life.device.world.images.borrow()[&uuid(1)].elf, elf(uuid(1), 1, 1000));
     assert_eq!(life.personalization(), Vec::from_iter(data(b"one")));
     assert_eq!(life.delivered(), data(b"one").ok_or(PersonalizationError::NoData));
     assert_eq!(life.state.dsi.tee.sdlist.sd[0].talist[0].taid, TA);
 
     let second = signed(form.signer(), uuid(1), 2);
     life.command(Command::UpdateTa(application(Some(&second), data(b"another"))));
-    assert_eq!(life.device.world.images.borrow()[&uuid(1)].elf, elf(2, 1000));
+    assert_eq!(life.device.world.images.borrow()[&uuid(1)].elf, elf(uuid(1), 2, 1000));
     assert_eq!(life.personalization(), Vec::from_iter(data(b"another")));
     assert_eq!(life.delivered(), data(b"another").ok_or(PersonalizationError::NoData));
 

@@ -319,7 +319,7 @@ fn the_data_key_comes_in_every_serialization() {
             .edit_tbs(move |tbs| drop(tbs.insert("encrypted_ta".into(), encrypted)));
         state = device.pass(tam, request).state.unwrap();
         let seed = u8::try_from(version).unwrap();
-        assert_eq!(device.world.images.borrow()[&uuid(1)].elf, elf(seed, 1000));
+        assert_eq!(device.world.images.borrow()[&uuid(1)].elf, elf(uuid(1), seed, 1000));
         assert_eq!(device.records(Kind::Personalization), [b"personal"]);
     }
 }

@@ -509,7 +509,7 @@ fn the_largest_image_is_installed() {
         let target = Target::from(&state);
         let data = vec![7; PERSONALIZATION_LIMIT];
         let request = |length: usize| {
-            let elf = elf(0, length);
+            let elf = elf(numbered(0), 0, length);
             let image = image::sign(&signer.key, None, Uuid(numbered(0)), 1, &elf).unwrap();
             let application = Application {
                 spid: "sp",
@@ -541,7 +541,7 @@ fn the_largest_image_is_installed() {
         assert!(device.world.snapshot() == before);
         let outcome = device.send(tam, &request(ELF_LIMIT));
         assert!(matches!(outcome, otrp_tam::response::Outcome::Pass(_)), "{outcome:?}");
-        assert!(device.world.images.borrow()[&numbered(0)].elf == elf(0, ELF_LIMIT));
+        assert!(device.world.images.borrow()[&numbered(0)].elf == elf(numbered(0), 0, ELF_LIMIT));
         assert_eq!(device.records(Kind::Personalization), [data]);
     }
     const { assert!(ELF_LIMIT >= 2 * 1024 * 1024) };

@@ -219,6 +219,8 @@ impl Storage for Port {
 }
 
 impl TaStore for Port {
+    const ELF64: bool = true;
+
     fn begin(&mut self, uuid: &UuidBytes, ta: &StoredTa) -> Result<(), PortError> {
         let mut mutant = self.0.borrow_mut();
         mutant.begun = Some((*uuid, *ta));

@@ -393,7 +393,7 @@ impl Life {
         let content = json!({ "tamid": TAM_ID, "spid": SP, "sdname": DOMAIN, "taid": TA });
         self.pass(suite, name, &content, |tbs| tbs["encrypted_ta"] = parts);
         let seed = version.to_le_bytes()[0];
-        assert_eq!(self.device.world.images.borrow()[&uuid(1)].elf, elf(seed, 1000));
+        assert_eq!(self.device.world.images.borrow()[&uuid(1)].elf, elf(uuid(1), seed, 1000));
     }
 }
 

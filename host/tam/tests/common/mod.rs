@@ -218,7 +218,8 @@ impl Pki {
 }
 
 /// An image as OP-TEE lays it out, signed by a key on P-256; its UUID is one octet sixteen times.
-pub fn image(signer: &PKeyRef<Private>, uuid: u8, version: u32, code: &[u8]) -> Vec<u8> {
+pub fn image(signer: &PKeyRef<Private>, uuid: u8, version: u32, contents: &[u8]) -> Vec<u8> {
+    let code = &otrp_check::fixture::application([uuid; 16], contents)[..];
     let mut fixed = Vec::new();
     for word in [0x4f54_5348, 1, u32::try_from(code.len()).unwrap(), 0x7000_3042] {
         fixed.extend(word.to_le_bytes());

@@ -18,11 +18,11 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::{Context, Done, INVALID, sp_certificate};
 use crate::error::Error;
-use crate::image::{Image, SignedImage};
+use crate::image::{Application, Image};
 use crate::jose::content::{DataAlgorithm, DataKey};
 use crate::message::{Lock, Opened, open_bare, open_jwe, sha256};
 use crate::pki::{Certificate, PublicKey};
-use crate::platform::{Kind, Name, Platform, Ports, RsaPublic, Storage, TaStore};
+use crate::platform::{Kind, Name, Platform, Ports, Storage, TaStore};
 use crate::policy::{Authorized, Target};
 use crate::registry::{Sd, State, Ta};
 use crate::sp_certificates::SpCertificates;
@@ -83,7 +83,7 @@ fn run<P: Platform>(
     let target = target(state, &sd, id)?;
     let image = plain.image.map(|span| opened.payload(span));
     let (entry, image) =
-        enter::<P::Rsa>(target, image, &certificates, state).map_err(|error| match algorithm {
+        enter::<P>(target, image, &certificates, state).map_err(|error| match algorithm {
             DataAlgorithm::AesCbc => REFUSED,
             DataAlgorithm::A256Gcm => error,
         })?;
@@ -255,14 +255,14 @@ fn decode_hexadecimal(text: &str, bytes: &mut [u8]) -> bool {
 }
 
 /// The entry that a request makes or replaces; with the image, if it brings one.
-fn enter<'i, R: RsaPublic>(
+fn enter<'i, P: Platform>(
     target: Target<'_>,
     image: Option<&'i [u8]>,
     certificates: &SpCertificates<'_>,
     state: &State,
-) -> Result<(Authorized<Ta>, Option<SignedImage<'i>>), Error> {
+) -> Result<(Authorized<Ta>, Option<Application<'i>>), Error> {
     let Some(bytes) = image else { return Ok((target.as_installed()?, None)) };
-    let (image, certificate) = verify::<R>(bytes, certificates)?;
+    let (image, certificate) = verify::<P>(bytes, certificates)?;
     // The certificate may be another one for the same key. One that is not kept any more is
     // nobody's, and so is its key.
     let before = target.installed().and_then(|ta| certificates.signer(&ta.signer));
@@ -274,16 +274,17 @@ fn enter<'i, R: RsaPublic>(
     Ok((entry, Some(image)))
 }
 
-/// Checks an image against the certificates that its domain accepts; also the one that it is signed
-/// by.
-fn verify<'i, 'c, R: RsaPublic>(
+/// Checks an image against the certificates that its domain accepts, then that it can run; also the
+/// certificate that it is signed by.
+fn verify<'i, 'c, P: Platform>(
     bytes: &'i [u8],
     certificates: &'c SpCertificates<'_>,
-) -> Result<(SignedImage<'i>, &'c [u8]), Error> {
+) -> Result<(Application<'i>, &'c [u8]), Error> {
     let image = Image::parse(bytes).map_err(|_| REFUSED)?;
     for der in certificates.accepted() {
-        if let Some(signed) = image.signed_by::<R>(&key_of(der)?) {
-            return Ok((signed, der));
+        if let Some(signed) = image.signed_by::<P::Rsa>(&key_of(der)?) {
+            let application = signed.application(P::TaStore::ELF64).ok_or(REFUSED)?;
+            return Ok((application, der));
         }
     }
     Err(REFUSED)
