@@ -10,16 +10,29 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Parser, Subcommand};
 use otrp_wire::limits::MESSAGE_LIMIT;
+use rustls_pki_types::CertificateDer;
 
-use crate::exchange;
-use crate::http::{Settings, Tam};
-use crate::message::TaName;
-use crate::pem;
-use crate::tee::{Tee, TeeError};
+use crate::exchange::{self, SessionError};
+use crate::http::{Settings, Tam, TamError};
+use crate::message::{Outcome, TaName};
+use crate::tee::{Presence, Tee, TeeError, result_name};
+use crate::time::{TOLERANCE, now, utc};
 
 /// Longest input of `process` in bytes. It leaves it to the TEE to refuse a message that is too
 /// long, but not to find memory for anything whatever.
 const INPUT_LIMIT: usize = 2 * MESSAGE_LIMIT;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0   done
+  1   refused or failed
+  2   usage
+  69  the TAM cannot be reached
+  75  try again later: the TEE or the TAM is busy";
+/// `EX_UNAVAILABLE` of sysexits.h.
+const UNAVAILABLE: u8 = 69;
+/// `EX_TEMPFAIL` of sysexits.h.
+const TEMPORARY: u8 = 75;
 
 /// How long the making of a key pair may take before the user is told what happens.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -32,7 +45,7 @@ pub type OpenTee<'a> = &'a mut dyn FnMut() -> Result<Box<dyn Tee>, TeeError>;
 /// A new device: `otrp-agent csr`, have the maker's CA certify it, `otrp-agent import-cert`, then
 /// `otrp-agent request` as often as there may be something new.
 #[derive(Debug, Parser)]
-#[command(version, subcommand_required = true, arg_required_else_help = true)]
+#[command(version, subcommand_required = true, arg_required_else_help = true, after_help = EXIT_CODES)]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -41,6 +54,11 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Show what the broker says of itself, JSON
+    ///
+    /// The TEE's time is shown besides, with a warning where it is not the system's: certificates and
+    /// OCSP responses are judged by it.
+    #[command(after_help = "Example:
+  otrp-agent status")]
     Status,
     /// Print a certification request for the TEE's key, PEM
     ///
@@ -67,39 +85,54 @@ enum Command {
     /// Ask a TAM for work and have the TEE do it, until the TAM has nothing more
     ///
     /// Prints a line for each message: its name, the TEE's result, the milliseconds in the TEE.
-    /// A request that the TEE refuses is the TAM's to deal with and no failure of this command; a
-    /// TEE that does not answer and a TAM that cannot be reached are.
+    /// Where the TEE refuses something to the end, the exit code is 1 and the reason is shown, if it is
+    /// not encrypted for the TAM; what the TAM repeats with success is no failure. The session ends
+    /// after three messages in a row that the TEE cannot answer.
+    #[command(after_help = "Examples:
+  otrp-agent request https://tam.example.com/otrp
+  otrp-agent request https://tam.example.com/otrp --ta 7265664a-f108-4bd7-af1c-86d044babbac
+
+Exit codes: 0 done, 1 refused or failed, 2 usage, 69 the TAM cannot be reached, 75 try again later")]
     Request {
         /// The TAM's URL, http:// or https://
         #[arg(value_name = "TAM URL")]
         url: String,
-        /// Fail unless this trusted application is there at the end
-        #[arg(long, value_name = "UUID")]
+        /// Fail unless this trusted application is there at the end and can be opened
+        #[arg(long, value_name = "UUID", value_parser = uuid)]
         ta: Option<String>,
-        /// The certificates to trust for https://, PEM, instead of the public ones
-        #[arg(long, value_name = "PEM")]
+        /// The certificates to trust for https://, PEM or DER, instead of the public ones
+        #[arg(long, value_name = "FILE")]
         ca_file: Option<PathBuf>,
     },
     /// Ask a TAM for work because a trusted application is no longer needed here
     ///
     /// The counterpart of `request --ta`: whether the application is deleted is the TAM's decision,
     /// and the command fails unless it was.
+    #[command(after_help = "Example:
+  otrp-agent unrequest https://tam.example.com/otrp --ta 7265664a-f108-4bd7-af1c-86d044babbac
+
+Exit codes: as for request")]
     Unrequest {
         /// The TAM's URL, http:// or https://
         #[arg(value_name = "TAM URL")]
         url: String,
         /// The trusted application that nobody needs any more
-        #[arg(long, value_name = "UUID")]
+        #[arg(long, value_name = "UUID", value_parser = uuid)]
         ta: String,
-        /// The certificates to trust for https://, PEM, instead of the public ones
-        #[arg(long, value_name = "PEM")]
+        /// The certificates to trust for https://, PEM or DER, instead of the public ones
+        #[arg(long, value_name = "FILE")]
         ca_file: Option<PathBuf>,
     },
     /// Have the TEE process one message: standard input to standard output
     ///
-    /// Where the TEE has no answer, the output is an OTrPBrokerError and the exit code is 1.
+    /// Where the TEE refuses the message, the output is its answer and the exit code 1. Where it has no
+    /// answer, the output is an OTrPBrokerError and the exit code 1, or 75 if the TEE is busy.
+    #[command(after_help = "Example:
+  otrp-agent process < request.json > answer.json")]
     Process,
     /// Print the TEE's signed statement about a trusted application
+    #[command(after_help = "Example:
+  otrp-agent ta-info com.example com.example.signer")]
     TaInfo {
         /// The service provider's identifier
         spid: String,
@@ -125,12 +158,16 @@ impl Arguments {
                 // The first question of all has the TEE make its key.
                 let mut tee = open()?;
                 let status = patiently(|| tee.status())?;
-                line(output, &status)
+                line(output, &status)?;
+                if let Some(note) = clock_note(&status, now()) {
+                    eprintln!("otrp-agent: {note}");
+                }
+                Ok(())
             }
             Command::Csr { out } => {
                 let mut tee = open()?;
                 let request = patiently(|| tee.certification_request())?;
-                let request = pem::certification_request(&request);
+                let request = otrp_pem::encode("CERTIFICATE REQUEST", &request);
                 match out {
                     None => put(output, request.as_bytes())?,
                     Some(file) => {
@@ -143,7 +180,7 @@ impl Arguments {
                 Ok(())
             }
             Command::ImportCert { file } => {
-                let chain = pem::chain(&read(&file)?).context(file.display().to_string())?;
+                let chain = certificates(&file)?.concat();
                 let mut tee = open()?;
                 tee.import_certificates(&chain)?;
                 line(output, b"the TEE has taken its certificates")?;
@@ -151,17 +188,24 @@ impl Arguments {
                 Ok(())
             }
             Command::Request { url, ta, ca_file } => {
-                let mut tee = request(&url, ca_file.as_deref(), open, output)?;
-                match ta {
-                    Some(uuid) if !tee.has_application(&uuid)? => bail!(
-                        "the TAM is done, and the trusted application {uuid} is not in the TEE"
+                let (mut tee, installed) = request(&url, ca_file.as_deref(), open, output)?;
+                let Some(uuid) = ta else { return Ok(()) };
+                let what = format!("the TAM is done, and the trusted application {uuid}");
+                match tee.application(&uuid)? {
+                    Presence::Opens => Ok(()),
+                    Presence::Absent if installed => bail!(
+                        "{what} does not open, though something was installed: that has another UUID, or needs a library that is not there (TEE_ERROR_ITEM_NOT_FOUND)"
                     ),
-                    _ => Ok(()),
+                    Presence::Absent => bail!("{what} is not in the TEE"),
+                    Presence::Unloadable(code) => bail!(
+                        "{what} is in the TEE and cannot be loaded ({}): it was built for another TEE, or is damaged",
+                        result_name(code)
+                    ),
                 }
             }
             Command::Unrequest { url, ta, ca_file } => {
-                let mut tee = request(&url, ca_file.as_deref(), open, output)?;
-                if tee.has_application(&ta)? {
+                let (mut tee, _) = request(&url, ca_file.as_deref(), open, output)?;
+                if tee.application(&ta)? != Presence::Absent {
                     bail!("the TAM is done, and the trusted application {ta} is still in the TEE");
                 }
                 Ok(())
@@ -177,29 +221,81 @@ impl Arguments {
     }
 }
 
-/// Has the TEE do what a TAM wants, and returns the TEE to be asked about the outcome.
+/// The exit code for a failure of [`Arguments::run`].
+#[must_use]
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    let tam = |error: &TamError| match error {
+        error if error.is_unreachable() => UNAVAILABLE,
+        error if error.is_temporary() => TEMPORARY,
+        _ => 1,
+    };
+    let tee = |error: &TeeError| if error.is_temporary() { TEMPORARY } else { 1 };
+    let code = error.chain().find_map(|cause| match cause.downcast_ref::<SessionError>() {
+        Some(SessionError::Tam(error)) => Some(tam(error)),
+        Some(SessionError::Tee(error) | SessionError::Unanswerable(error)) => Some(tee(error)),
+        Some(SessionError::Refused(_) | SessionError::Endless) => Some(1),
+        None => cause.downcast_ref().map(tam).or_else(|| cause.downcast_ref().map(tee)),
+    });
+    code.unwrap_or(1)
+}
+
+/// What the broker's time is, in a sentence; `None` where it does not say. `now` is the system's.
+#[must_use]
+pub fn clock_note(status: &[u8], now: u64) -> Option<String> {
+    let status: serde_json::Value = serde_json::from_slice(status).ok()?;
+    let time = status.get("time")?.as_u64()?;
+    let difference = time.abs_diff(now);
+    let mut note = format!("the TEE's time is {}", utc(time)?);
+    if difference > TOLERANCE {
+        let system = utc(now)?;
+        note += &format!(
+            ", and the system's {system}, {difference} s apart: the TEE judges certificates by its own, which never goes back behind its image and what it has seen"
+        );
+    }
+    Some(note)
+}
+
+/// Whether a text is a UUID, for the TEE to look up.
+fn uuid(text: &str) -> Result<String, TeeError> {
+    let shape = |(position, character): (usize, char)| match position {
+        8 | 13 | 18 | 23 => character == '-',
+        _ => character.is_ascii_hexdigit(),
+    };
+    match text.len() == 36 && text.char_indices().all(shape) {
+        true => Ok(text.to_owned()),
+        false => Err(TeeError::Uuid),
+    }
+}
+
+/// Has the TEE do what a TAM wants; returns the TEE to be asked about the outcome, and whether
+/// anything was installed.
 fn request(
     url: &str,
     ca_file: Option<&Path>,
     open: OpenTee<'_>,
     output: &mut dyn Write,
-) -> Result<Box<dyn Tee>> {
+) -> Result<(Box<dyn Tee>, bool)> {
     let roots = match ca_file {
         None => None,
-        Some(file) => Some(pem::certificates(&read(file)?).context(file.display().to_string())?),
+        Some(file) => Some(certificates(file)?.into_iter().map(CertificateDer::from).collect()),
     };
     let tam = Tam::new(url, Settings { roots, ..Settings::default() })?;
     let mut tee = open()?;
-    let mut written = Ok(());
+    let (mut written, mut installed) = (Ok(()), false);
     let session = exchange::run(&tam, tee.as_mut(), &mut |exchange| {
+        installed |= matches!(exchange.name.as_str(), "InstallTA" | "UpdateTA")
+            && exchange.result == Ok(Outcome::Pass);
         if written.is_ok() {
             written = line(output, exchange.to_string().as_bytes());
         }
     });
+    if let Some(warning) = tam.clock_warning() {
+        eprintln!("otrp-agent: {warning}");
+    }
     prepare(tee.as_mut());
     session?;
     written?;
-    Ok(tee)
+    Ok((tee, installed))
 }
 
 /// Lets the TEE make what takes long, now that nobody waits. A failure costs a later request time
@@ -228,7 +324,7 @@ fn patiently<T>(work: impl FnOnce() -> T) -> T {
 /// Has the TEE process the one message in `input`.
 ///
 /// # Errors
-/// The TEE's failure, after the message about it is written.
+/// The TEE's failure or refusal, after the message about it is written.
 pub fn process(input: &mut dyn Read, open: OpenTee<'_>, output: &mut dyn Write) -> Result<()> {
     let mut message = Vec::new();
     let longest = u64::try_from(INPUT_LIMIT).unwrap_or(u64::MAX);
@@ -236,19 +332,24 @@ pub fn process(input: &mut dyn Read, open: OpenTee<'_>, output: &mut dyn Write) 
     if message.len() > INPUT_LIMIT {
         bail!("the message on standard input is longer than {INPUT_LIMIT} bytes");
     }
-    let (answer, failure) = match open() {
-        Ok(mut tee) => {
-            let (answer, exchange) = exchange::process(tee.as_mut(), &message);
-            (answer, exchange.result.err())
+    let (answer, exchange) = match open() {
+        Ok(mut tee) => exchange::process(tee.as_mut(), &message),
+        Err(error) => {
+            line(output, &crate::message::broker_error(error))?;
+            return Err(error.into());
         }
-        Err(error) => (crate::message::broker_error(error), Some(error)),
     };
     line(output, &answer)?;
-    failure.map_or(Ok(()), |error| Err(error.into()))
+    match exchange.refusal() {
+        Some(refusal) => Err(SessionError::Refused(refusal).into()),
+        None => Ok(exchange.result.map(drop)?),
+    }
 }
 
-fn read(file: &Path) -> Result<Vec<u8>> {
-    fs::read(file).with_context(|| format!("cannot read {}", file.display()))
+/// The certificates in a file as DER.
+fn certificates(file: &Path) -> Result<Vec<Vec<u8>>> {
+    let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    otrp_pem::certificates(&bytes).with_context(|| file.display().to_string())
 }
 
 fn line(output: &mut dyn Write, bytes: &[u8]) -> Result<()> {

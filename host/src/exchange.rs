@@ -11,6 +11,10 @@ use crate::tee::{Tee, TeeError};
 /// trusted applications; to fill and empty it takes fewer, and a TAM that never stops is stopped.
 pub const EXCHANGE_LIMIT: usize = 512;
 
+/// After so many messages in a row that the TEE cannot answer a session is over: what sends them is
+/// no TAM for it, or the TEE is beyond help.
+pub const UNANSWERED_LIMIT: usize = 3;
+
 /// One message of a TAM and what became of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exchange {
@@ -31,9 +35,91 @@ pub enum SessionError {
     /// The TEE's part. The TAM has been told.
     #[error("the TEE left a message of the TAM without an answer: {0}")]
     Tee(TeeError),
+    /// Several messages in a row stayed without an answer.
+    #[error("{UNANSWERED_LIMIT} messages of the TAM in a row have no answer of the TEE: {0}")]
+    Unanswerable(TeeError),
+    /// The TEE refused something that the TAM wanted, to the end.
+    #[error("the TEE refuses {0}")]
+    Refused(Refusal),
     /// The TAM does not stop.
     #[error("the TAM has not come to an end after {EXCHANGE_LIMIT} messages")]
     Endless,
+}
+
+/// A message that the TEE refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The message's name.
+    pub name: String,
+    /// The TEE's code; `None` where the reason is for the TAM alone.
+    pub code: Option<String>,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, code } = self;
+        match code.as_deref() {
+            None => {
+                write!(formatter, "{name}; the reason is encrypted for the TAM, whose log has it")
+            }
+            Some(code @ "ERR_TAM_NOT_TRUSTED") => write!(
+                formatter,
+                "{name}: {code} (the TAM's certificates do not lead to a root in this device's image, they or their OCSP responses are not current, or the TEE's clock is wrong: otrp-agent status)"
+            ),
+            Some(code) => write!(formatter, "{name}: {code}"),
+        }
+    }
+}
+
+impl Exchange {
+    /// The refusal, if it is one.
+    #[must_use]
+    pub fn refusal(&self) -> Option<Refusal> {
+        let code = match &self.result {
+            Ok(Outcome::Fail(code)) => Some(code.clone()),
+            Ok(Outcome::Sealed) => None,
+            _ => return None,
+        };
+        Some(Refusal { name: self.name.clone(), code })
+    }
+}
+
+/// What a session has come to so far.
+#[derive(Debug, Default)]
+struct Account {
+    failure: Option<TeeError>,
+    unanswered: usize,
+    /// Refusals for whose message none of the same name passed later.
+    refusals: Vec<Refusal>,
+}
+
+impl Account {
+    fn add(&mut self, exchange: &Exchange) -> Result<(), SessionError> {
+        if exchange.result == Ok(Outcome::Pass) {
+            self.refusals.retain(|refusal| refusal.name != exchange.name);
+        }
+        self.refusals.extend(exchange.refusal());
+        let Err(failure) = exchange.result else {
+            self.unanswered = 0;
+            return Ok(());
+        };
+        self.failure = self.failure.or(Some(failure));
+        self.unanswered += 1;
+        if self.unanswered < UNANSWERED_LIMIT {
+            return Ok(());
+        }
+        Err(SessionError::Unanswerable(failure))
+    }
+
+    fn close(self) -> Result<(), SessionError> {
+        if let Some(failure) = self.failure {
+            return Err(SessionError::Tee(failure));
+        }
+        match self.refusals.into_iter().next() {
+            Some(refusal) => Err(SessionError::Refused(refusal)),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Has the TEE process one message: the bytes to send back to the TAM, and the account of it.
@@ -55,8 +141,9 @@ pub fn process(tee: &mut dyn Tee, request: &[u8]) -> (Vec<u8>, Exchange) {
 
 /// Asks the TAM for work, and goes on until it has none; `report` hears of every message.
 ///
-/// A failure of the TEE is told to the TAM, which may know what to do; the session goes on, and
-/// the first such failure is its result.
+/// A failure of the TEE is told to the TAM, which may know what to do; the session goes on, but for
+/// [`UNANSWERED_LIMIT`] of them in a row, and the first such failure is its result. So is a refusal,
+/// unless the TAM had the same done later.
 ///
 /// # Errors
 /// `SessionError` says which side failed.
@@ -65,19 +152,19 @@ pub fn run(
     tee: &mut dyn Tee,
     report: &mut dyn FnMut(&Exchange),
 ) -> Result<(), SessionError> {
-    let mut failure = None;
+    let mut account = Account::default();
     let mut request = tam.post(None)?;
     for _ in 0..EXCHANGE_LIMIT {
         let Some(message) = request else {
-            return failure.map_or(Ok(()), |error| Err(SessionError::Tee(error)));
+            return account.close();
         };
         let (answer, exchange) = process(tee, &message);
         report(&exchange);
-        failure = failure.or(exchange.result.err());
+        account.add(&exchange)?;
         request = tam.post(Some(&answer))?;
     }
     match request {
-        None => failure.map_or(Ok(()), |error| Err(SessionError::Tee(error))),
+        None => account.close(),
         Some(_) => Err(SessionError::Endless),
     }
 }
@@ -87,6 +174,7 @@ impl fmt::Display for Exchange {
         let result = match &self.result {
             Ok(Outcome::Pass) => "pass",
             Ok(Outcome::Fail(code)) => code,
+            Ok(Outcome::Sealed) => "refused",
             Ok(Outcome::Unclear) => "answered",
             Err(error) => error.code(),
         };

@@ -1,5 +1,7 @@
 //! The HTTP client of OTrP over HTTP: one POST, one bounded answer, no redirects.
 
+use std::cell::Cell;
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +10,8 @@ use otrp_wire::limits::MESSAGE_LIMIT;
 use rustls_pki_types::CertificateDer;
 use ureq::http::{HeaderMap, StatusCode, Uri, header};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
+
+use crate::time::{TOLERANCE, from_http, now, utc};
 
 /// The media type of OTrP messages in JSON.
 pub const MEDIA_TYPE: &str = "application/otrp+json";
@@ -20,11 +24,20 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 const BODY_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// A TAM at its URL.
-#[derive(Debug)]
 pub struct Tam {
     agent: ureq::Agent,
     uri: Uri,
+    /// The URL without a password, for people to read.
+    shown: String,
     longest_answer: usize,
+    /// When the TAM first answered: by its clock and by this one.
+    clocks: Cell<Option<(u64, u64)>>,
+}
+
+impl fmt::Debug for Tam {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Tam").field("url", &self.shown).finish_non_exhaustive()
+    }
 }
 
 /// How to reach a TAM.
@@ -42,13 +55,18 @@ pub struct Settings {
 #[derive(Debug, thiserror::Error)]
 pub enum TamError {
     /// The URL is none that a TAM can have.
-    #[error("'{0}' is not a TAM's URL: it must begin with http:// or https:// and name a host")]
-    Url(String),
+    #[error("'{url}' is not a TAM's URL: {why}")]
+    Url {
+        /// The URL.
+        url: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
     /// Nobody answers there.
     #[error("no TAM can be reached at {url}: {reason}")]
     Unreachable {
         /// The URL.
-        url: Uri,
+        url: String,
         /// What went wrong.
         reason: String,
     },
@@ -56,18 +74,18 @@ pub enum TamError {
     #[error("no trusted HTTPS connection to {url}: {reason}")]
     Tls {
         /// The URL.
-        url: Uri,
+        url: String,
         /// What went wrong.
         reason: String,
     },
     /// The TAM stopped answering.
     #[error("the TAM at {0} did not answer in time")]
-    Timeout(Uri),
+    Timeout(String),
     /// The connection broke, what came was not HTTP, or the host has no address.
     #[error("no answer from the TAM at {url}: {reason}")]
     Broken {
         /// The URL.
-        url: Uri,
+        url: String,
         /// What went wrong.
         reason: String,
     },
@@ -77,7 +95,7 @@ pub enum TamError {
     )]
     Redirect {
         /// The URL.
-        url: Uri,
+        url: String,
         /// The answer's status.
         status: StatusCode,
         /// Where to.
@@ -87,7 +105,7 @@ pub enum TamError {
     #[error("the TAM at {url} answers with the HTTP error {status}")]
     Status {
         /// The URL.
-        url: Uri,
+        url: String,
         /// The answer's status.
         status: StatusCode,
     },
@@ -95,7 +113,7 @@ pub enum TamError {
     #[error("the TAM at {url} answers with {found} instead of {MEDIA_TYPE}")]
     ContentType {
         /// The URL.
-        url: Uri,
+        url: String,
         /// What it declares.
         found: String,
     },
@@ -103,10 +121,31 @@ pub enum TamError {
     #[error("the TAM at {url} sends more than {limit} bytes in one message")]
     TooLong {
         /// The URL.
-        url: Uri,
+        url: String,
         /// The limit in bytes.
         limit: usize,
     },
+}
+
+impl TamError {
+    /// Whether nobody answered, so that nothing was asked.
+    #[must_use]
+    pub fn is_unreachable(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Timeout(_) | Self::Broken { .. } => true,
+            Self::Status { status, .. } => {
+                [StatusCode::BAD_GATEWAY, StatusCode::GATEWAY_TIMEOUT].contains(status)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the TAM asked to try later.
+    #[must_use]
+    pub fn is_temporary(&self) -> bool {
+        matches!(self, Self::Status { status, .. }
+            if [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS].contains(status))
+    }
 }
 
 impl Default for Settings {
@@ -121,12 +160,19 @@ impl Tam {
     /// # Errors
     /// `Url` where it is none of HTTP or HTTPS.
     pub fn new(url: &str, settings: Settings) -> Result<Self, TamError> {
-        let refused = || TamError::Url(url.to_owned());
-        let uri: Uri = url.parse().map_err(|_| refused())?;
-        if !matches!(uri.scheme_str(), Some("http" | "https"))
-            || uri.host().is_none_or(str::is_empty)
-        {
-            return Err(refused());
+        let shown = without_password(url);
+        let refused = |why| Err(TamError::Url { url: shown.clone(), why });
+        if url.contains(|character: char| character.is_whitespace() || character.is_control()) {
+            return refused("there is a space in it; in a path it is %20");
+        }
+        if !url.starts_with("http://") && !url.starts_with("https://") {
+            return refused("it must begin with http:// or https://");
+        }
+        let Ok(uri) = url.parse::<Uri>() else {
+            return refused("after http:// or https:// it must name a host, and may have a path");
+        };
+        if uri.host().is_none_or(str::is_empty) {
+            return refused("it names no host");
         }
         let roots = match settings.roots {
             None => RootCerts::WebPki,
@@ -150,7 +196,8 @@ impl Tam {
             .tls_config(TlsConfig::builder().root_certs(roots).build())
             .build()
             .into();
-        Ok(Self { agent, uri, longest_answer: settings.longest_answer })
+        let clocks = Cell::default();
+        Ok(Self { agent, uri, shown, longest_answer: settings.longest_answer, clocks })
     }
 
     /// Posts a message, or an empty body to begin with; `None` where the TAM has nothing to say.
@@ -164,6 +211,7 @@ impl Tam {
             Some(message) => request.header(header::CONTENT_TYPE, MEDIA_TYPE).send(message),
         };
         let (parts, mut body) = answer.map_err(|error| self.failure(error))?.into_parts();
+        self.note_clock(&parts.headers);
         self.check_status(parts.status, &parts.headers)?;
         // One byte over the limit tells a message of just the limit from a longer one.
         let limit = u64::try_from(self.longest_answer).unwrap_or(u64::MAX).saturating_add(1);
@@ -179,12 +227,33 @@ impl Tam {
         Ok(Some(message))
     }
 
+    /// A sentence where the TAM's clock and this system's differ by more than TEEs tolerate.
+    #[must_use]
+    pub fn clock_warning(&self) -> Option<String> {
+        let (theirs, ours) = self.clocks.get()?;
+        let difference = theirs.abs_diff(ours);
+        (difference > TOLERANCE).then(|| {
+            let [theirs, ours] = [theirs, ours].map(|time| utc(time).unwrap_or("unknown".into()));
+            format!(
+                "this system's clock says {ours} and the TAM's {theirs}, {difference} s apart: certificates and OCSP responses may be refused until it is set"
+            )
+        })
+    }
+
+    fn note_clock(&self, headers: &HeaderMap) {
+        let date = headers.get(header::DATE).and_then(|date| from_http(date.to_str().ok()?));
+        if self.clocks.get().is_none() {
+            self.clocks.set(date.map(|theirs| (theirs, now())));
+        }
+    }
+
     fn check_status(&self, status: StatusCode, headers: &HeaderMap) -> Result<(), TamError> {
-        let url = self.uri.clone();
+        let url = self.shown.clone();
         if status.is_success() {
             Ok(())
         } else if status.is_redirection() {
-            let location = shown(headers, header::LOCATION).unwrap_or("nowhere".to_owned());
+            let location = shown(headers, header::LOCATION);
+            let location = location.map_or("nowhere".to_owned(), |url| without_password(&url));
             Err(TamError::Redirect { url, status, location })
         } else {
             Err(TamError::Status { url, status })
@@ -197,15 +266,15 @@ impl Tam {
         if essence.eq_ignore_ascii_case(MEDIA_TYPE) {
             return Ok(());
         }
-        Err(TamError::ContentType { url: self.uri.clone(), found })
+        Err(TamError::ContentType { url: self.shown.clone(), found })
     }
 
     fn too_long(&self) -> TamError {
-        TamError::TooLong { url: self.uri.clone(), limit: self.longest_answer }
+        TamError::TooLong { url: self.shown.clone(), limit: self.longest_answer }
     }
 
     fn failure(&self, error: ureq::Error) -> TamError {
-        let url = self.uri.clone();
+        let url = self.shown.clone();
         match error {
             ureq::Error::HostNotFound => {
                 TamError::Unreachable { url, reason: "there is no such host".to_owned() }
@@ -217,15 +286,20 @@ impl Tam {
                 TamError::Unreachable { url, reason: "the connection timed out".to_owned() }
             }
             ureq::Error::Timeout(_) => TamError::Timeout(url),
-            ureq::Error::Rustls(reason) => TamError::Tls { url, reason: reason.to_string() },
+            ureq::Error::Rustls(reason) => TamError::Tls { url, reason: self.clean(&reason) },
             ureq::Error::Io(reason) => self.input_output(&reason),
-            other => TamError::Broken { url, reason: other.to_string() },
+            other => TamError::Broken { url, reason: self.clean(&other) },
         }
     }
 
+    /// A reason in which the URL has no password.
+    fn clean(&self, reason: &dyn fmt::Display) -> String {
+        reason.to_string().replace(&self.uri.to_string(), &self.shown)
+    }
+
     fn input_output(&self, error: &io::Error) -> TamError {
-        let url = self.uri.clone();
-        let reason = error.to_string();
+        let url = self.shown.clone();
+        let reason = self.clean(error);
         match error.kind() {
             io::ErrorKind::ConnectionRefused
             | io::ErrorKind::HostUnreachable
@@ -237,6 +311,27 @@ impl Tam {
             io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => TamError::Timeout(url),
             _ => TamError::Broken { url, reason },
         }
+    }
+}
+
+/// A URL without the name and the password that may be in it.
+fn without_password(url: &str) -> String {
+    let (scheme, rest) = match url.split_once("://") {
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None => (String::new(), url),
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let port = authority.rsplit_once(':').map_or("", |(_, port)| port);
+    // A password with a slash in it ends the host too early, and is none of a port's digits.
+    let odd =
+        scheme.is_empty() || !port.chars().all(|digit| digit.is_ascii_digit() || digit == ']');
+    let hidden = match authority.rfind('@') {
+        None if odd => rest.rfind('@'),
+        found => found,
+    };
+    match hidden {
+        Some(place) => format!("{scheme}...{}", rest.split_at(place).1),
+        None => url.to_owned(),
     }
 }
 

@@ -11,5 +11,5 @@ pub mod http;
 pub mod message;
 #[cfg(feature = "optee")]
 pub mod optee;
-pub mod pem;
 pub mod tee;
+pub mod time;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use otrp_agent::cli::Arguments;
+use otrp_agent::cli::{Arguments, exit_code};
 use otrp_agent::optee::Optee;
 
 fn main() -> ExitCode {
@@ -12,7 +12,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("otrp-agent: {error:#}");
-            ExitCode::FAILURE
+            ExitCode::from(exit_code(&error))
         }
     }
 }

@@ -19,6 +19,8 @@ pub enum Outcome {
     Pass,
     /// The TEE refused, with a code of the OTrP draft, section 13.1.
     Fail(String),
+    /// The TEE refused, and encrypted the reason for the TAM.
+    Sealed,
     /// The reply does not say.
     Unclear,
 }
@@ -107,11 +109,11 @@ fn read_outcome(payload: &Value) -> Option<Outcome> {
     let response = payload.as_object()?.values().next()?;
     match response.get("status")?.as_str()? {
         "pass" => Some(Outcome::Pass),
-        "fail" => {
-            let code = response.pointer("/reason/error-code").and_then(Value::as_str);
-            let code = code.unwrap_or("without a reason");
-            Some(Outcome::Fail(code.escape_debug().take(NAME_SHOWN).collect()))
-        }
+        "fail" => match response.pointer("/reason/error-code").and_then(Value::as_str) {
+            Some(code) => Some(Outcome::Fail(code.escape_debug().take(NAME_SHOWN).collect())),
+            None if response.get("content").is_some() => Some(Outcome::Sealed),
+            None => Some(Outcome::Fail("without a reason".to_owned())),
+        },
         _ => None,
     }
 }

@@ -6,7 +6,7 @@ use optee_teec::{
 use otrp_wire::limits::REPLY_LIMIT;
 
 use crate::message::{TaName, ta_query};
-use crate::tee::{Tee, TeeError};
+use crate::tee::{Presence, Tee, TeeError};
 
 /// The broker's UUID.
 const BROKER: &str = "9e043ec0-1043-415e-853d-690a6d341054";
@@ -130,13 +130,18 @@ impl Tee for Optee {
         self.output(STATUS)
     }
 
-    fn has_application(&mut self, uuid: &str) -> Result<bool, TeeError> {
+    fn application(&mut self, uuid: &str) -> Result<Presence, TeeError> {
         let uuid = Uuid::parse_str(uuid).map_err(|_| TeeError::Uuid)?;
         match self.context.open_session(uuid) {
-            Ok(_session) => Ok(true),
+            Ok(_session) => Ok(Presence::Opens),
             // An application that turns this caller away is there.
-            Err(error) if error.origin() == Some(ErrorOrigin::TA) => Ok(true),
-            Err(error) if error.kind() == ErrorKind::ItemNotFound => Ok(false),
+            Err(error) if error.origin() == Some(ErrorOrigin::TA) => Ok(Presence::Opens),
+            Err(error) if error.kind() == ErrorKind::ItemNotFound => Ok(Presence::Absent),
+            Err(error) if failure(&error).is_temporary() => Err(failure(&error)),
+            // The loader's result, which is about the application.
+            Err(error) if error.origin() == Some(ErrorOrigin::TEE) => {
+                Ok(Presence::Unloadable(error.raw_code()))
+            }
             Err(error) => Err(failure(&error)),
         }
     }

@@ -40,11 +40,41 @@ pub trait Tee {
     /// Whatever keeps the TEE from answering.
     fn status(&mut self) -> Result<Vec<u8>, TeeError>;
 
-    /// Whether the trusted application with this UUID can be loaded.
+    /// Whether the trusted application with this UUID can be opened.
     ///
     /// # Errors
     /// Whatever keeps the TEE from telling.
-    fn has_application(&mut self, uuid: &str) -> Result<bool, TeeError>;
+    fn application(&mut self, uuid: &str) -> Result<Presence, TeeError>;
+}
+
+/// What becomes of a session with a trusted application.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// The application is there and runs, whether it takes this client or not.
+    Opens,
+    /// The TEE finds nothing of this UUID, or not what the application needs.
+    Absent,
+    /// The TEE has it and cannot run it: the GlobalPlatform result.
+    Unloadable(u32),
+}
+
+/// The name of a GlobalPlatform result, where it has one for what fails at loading.
+#[must_use]
+pub fn result_name(code: u32) -> String {
+    let name = match code {
+        0xf010_0001 => "TEE_ERROR_CORRUPT_OBJECT",
+        0xffff_0000 => "TEE_ERROR_GENERIC",
+        0xffff_0001 => "TEE_ERROR_ACCESS_DENIED",
+        0xffff_0005 => "TEE_ERROR_BAD_FORMAT",
+        0xffff_0006 => "TEE_ERROR_BAD_PARAMETERS",
+        0xffff_0007 => "TEE_ERROR_BAD_STATE",
+        0xffff_0008 => "TEE_ERROR_ITEM_NOT_FOUND",
+        0xffff_000a => "TEE_ERROR_NOT_SUPPORTED",
+        0xffff_000f => "TEE_ERROR_SECURITY",
+        0xffff_3024 => "TEE_ERROR_TARGET_DEAD",
+        other => return format!("result {other:#010x}"),
+    };
+    name.to_owned()
 }
 
 /// Why a TEE gave no answer.
@@ -106,6 +136,12 @@ pub enum TeeError {
 }
 
 impl TeeError {
+    /// Whether the same may succeed later.
+    #[must_use]
+    pub const fn is_temporary(self) -> bool {
+        matches!(self, Self::Busy | Self::OutOfMemory)
+    }
+
     /// The code that stands for this failure in an answer to the TAM (OTrP draft, section 10).
     ///
     /// `ERR_AGENT_TEE_BUSY` tells the TAM that the same request may succeed later.

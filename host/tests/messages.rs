@@ -57,6 +57,11 @@ fn outcomes_are_read_from_the_signed_part() {
             r#"{"XResponse":{"payload":"eyJYVEJTUmVzcG9uc2UiOnsic3RhdHVzIjoiZmFpbCJ9fQ"}}"#,
             Outcome::Fail("without a reason".to_owned()),
         ),
+        // {"XTBSResponse":{"status":"fail","content":{}}}
+        (
+            r#"{"XResponse":{"payload":"eyJYVEJTUmVzcG9uc2UiOnsic3RhdHVzIjoiZmFpbCIsImNvbnRlbnQiOnt9fX0"}}"#,
+            Outcome::Sealed,
+        ),
         // {"XTBSResponse":{"status":"other"}}
         (
             r#"{"XResponse":{"payload":"eyJYVEJTUmVzcG9uc2UiOnsic3RhdHVzIjoib3RoZXIifX0"}}"#,

@@ -14,7 +14,7 @@ use openssl::ssl::{SslAcceptor, SslMethod};
 use openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
 use openssl::x509::{X509, X509Name};
 use otrp_agent::http::{Settings, Tam, TamError};
-use otrp_agent::pem;
+use rustls_pki_types::CertificateDer;
 use support::{Server, message};
 
 struct Signer {
@@ -71,7 +71,7 @@ fn server(identity: &Signer) -> Server {
 }
 
 fn post(url: &str, root: Option<&Signer>) -> Result<Option<Vec<u8>>, TamError> {
-    let roots = root.map(|root| pem::certificates(&root.certificate.to_pem().unwrap()).unwrap());
+    let roots = root.map(|root| vec![CertificateDer::from(root.certificate.to_der().unwrap())]);
     Tam::new(url, Settings { roots, ..Settings::default() }).unwrap().post(None)
 }
 

@@ -5,7 +5,7 @@ mod support;
 use std::net::TcpListener;
 use std::time::Duration;
 
-use otrp_agent::exchange::{EXCHANGE_LIMIT, Exchange, SessionError, run};
+use otrp_agent::exchange::{EXCHANGE_LIMIT, Exchange, SessionError, UNANSWERED_LIMIT, run};
 use otrp_agent::http::{Settings, Tam, TamError};
 use otrp_agent::message::Outcome;
 use otrp_agent::tee::TeeError;
@@ -45,7 +45,7 @@ fn a_session_goes_on_until_the_tam_has_nothing_more() {
     ]);
     let mut tee = ScriptedTee::new(vec![Ok(STATE), Ok(REFUSAL)]);
     let (result, exchanges) = session(&server, &mut tee);
-    result.unwrap();
+    assert_eq!(result.unwrap_err().to_string(), "the TEE refuses InstallTA: ERR_TA_INVALID");
 
     assert_eq!(exchanges.len(), 2);
     assert_eq!(exchanges[0].name, "GetDeviceState");
@@ -216,7 +216,7 @@ fn only_urls_of_http_are_taken() {
         "http://",
         "http://a b/",
     ] {
-        assert!(matches!(Tam::new(url, settings()), Err(TamError::Url(_))), "{url}");
+        assert!(matches!(Tam::new(url, settings()), Err(TamError::Url { .. })), "{url}");
     }
     for url in ["http://tam.example.org", "https://tam.example.org:8443/otrp", "http://[::1]:80/"] {
         assert!(Tam::new(url, settings()).is_ok(), "{url}");
@@ -260,6 +260,112 @@ fn a_tam_that_fails_midway_ends_the_session() {
     let (result, exchanges) = session(&server, &mut ScriptedTee::new(vec![Ok(STATE)]));
     assert!(matches!(result, Err(SessionError::Tam(TamError::Status { .. }))), "{result:?}");
     assert_eq!(exchanges.len(), 1);
+}
+
+#[test]
+fn what_is_repeated_with_success_is_no_refusal() {
+    // {"InstallTATBSResponse":{"status":"pass"}}
+    let pass: &[u8] = br#"{"InstallTAResponse":{"payload":"eyJJbnN0YWxsVEFUQlNSZXNwb25zZSI6eyJzdGF0dXMiOiJwYXNzIn19"}}"#;
+    let install = || message(br#"{"InstallTARequest":{}}"#);
+    for (replies, refused) in [
+        (vec![Ok(REFUSAL), Ok(pass)], false),
+        (vec![Ok(pass), Ok(REFUSAL)], true),
+        (vec![Ok(REFUSAL), Ok(REFUSAL)], true),
+        (vec![Ok(pass), Ok(pass)], false),
+    ] {
+        let server = Server::new(vec![install(), install(), nothing_more()]);
+        let (result, _) = session(&server, &mut ScriptedTee::new(replies.clone()));
+        match result {
+            Ok(()) => assert!(!refused, "{replies:?}"),
+            Err(SessionError::Refused(refusal)) => {
+                assert!(refused && refusal.name == "InstallTA", "{replies:?}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_tam_that_sends_no_messages_is_left() {
+    let server = Server::new(vec![message(b"{\"\xff garbage")]);
+    let mut tee = ScriptedTee::new(vec![Err(TeeError::NotOtrp); 10]);
+    let (result, exchanges) = session(&server, &mut tee);
+    assert!(matches!(result, Err(SessionError::Unanswerable(TeeError::NotOtrp))), "{result:?}");
+    assert_eq!(exchanges.len(), UNANSWERED_LIMIT);
+    // One answer in between, and it may go on.
+    let mut tee = ScriptedTee::new(
+        [vec![Err(TeeError::NotOtrp); 2], vec![Ok(STATE)], vec![Err(TeeError::NotOtrp); 10]]
+            .concat(),
+    );
+    assert_eq!(session(&server, &mut tee).1.len(), 3 + UNANSWERED_LIMIT);
+}
+
+#[test]
+fn passwords_in_a_url_are_not_shown() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let elsewhere = answer("302 Found", &["Location: https://user:secret@elsewhere/"], b"");
+    let server = Server::new(vec![elsewhere]);
+    for (url, shown) in [
+        (format!("http://user:secret@{free}/otrp"), format!("http://...@{free}/otrp")),
+        (format!("http://secret@{free}/otrp?x=y@z"), format!("http://...@{free}/otrp?x=y@z")),
+        (format!("http://user:secret@{}/", server.address), "https://...@elsewhere/".to_owned()),
+        ("http://user:sec/secret@host/".to_owned(), "http://...@host/".to_owned()),
+        ("http://user:sec ret@host/".to_owned(), "http://...@host/".to_owned()),
+        ("user:secret@host".to_owned(), "...@host".to_owned()),
+        (format!("ftp://user:secret@{free}/"), format!("ftp://...@{free}/")),
+        (format!("http://{free}/a@b"), format!("http://{free}/a@b")),
+        ("http://[::1]:1/a@b".to_owned(), "http://[::1]:1/a@b".to_owned()),
+    ] {
+        let error = match Tam::new(&url, settings()) {
+            Err(error) => error,
+            Ok(tam) => {
+                assert!(!format!("{tam:?}").contains("secret"), "{tam:?}");
+                tam.post(None).expect_err(&url)
+            }
+        };
+        let said = format!("{error} {error:?}");
+        assert!(said.contains(&shown) && !said.contains("sec"), "{said}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_url_is_said() {
+    for (url, why) in [
+        ("http://a b/", "a space"),
+        ("tam.example.org", "begin with http:// or https://"),
+        ("ftp://tam.example.org/", "begin with http:// or https://"),
+        ("http://", "name"),
+    ] {
+        let error = Tam::new(url, settings()).expect_err(url).to_string();
+        assert!(error.contains(why), "{error}");
+    }
+}
+
+#[test]
+fn clocks_that_differ_are_named() {
+    let date = |seconds: u64| {
+        let day = seconds / 86_400;
+        let time = seconds % 86_400;
+        // In days of a month that there is, whatever month it is: only the difference matters.
+        let text = std::process::Command::new("date")
+            .args(["-u", "-R", "-d", &format!("@{}", day * 86_400 + time)])
+            .env("LC_ALL", "C")
+            .output()
+            .unwrap();
+        format!("Date: {}", String::from_utf8(text.stdout).unwrap().trim().replace("+0000", "GMT"))
+    };
+    let now = otrp_agent::time::now();
+    for (clock, warned) in [(now, false), (now - 200, false), (now + 400, true), (0, true)] {
+        let header = date(clock);
+        let server = Server::new(vec![answer("200 OK", &[&header], b"")]);
+        let tam = Tam::new(&server.url(), settings()).unwrap();
+        tam.post(None).unwrap();
+        assert_eq!(tam.clock_warning().is_some(), warned, "{header}: {:?}", tam.clock_warning());
+    }
+    let server = Server::new(vec![nothing_more()]);
+    let tam = Tam::new(&server.url(), settings()).unwrap();
+    tam.post(None).unwrap();
+    assert_eq!(tam.clock_warning(), None);
 }
 
 #[test]

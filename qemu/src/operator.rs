@@ -162,7 +162,7 @@ pub fn carry(guest: &mut Guest, message: &[u8]) -> Result<Carried> {
                   read end rest </proc/uptime; echo $start $end >&2; exit $status";
     let output = guest.run_with(script, message, COMMAND_TIMEOUT)?;
     let elapsed = guest_time(&output).context("the guest's clock is missing")?;
-    ensure!(matches!(output.status, 0 | 1), "the agent ended with status {}", output.status);
+    ensure!(matches!(output.status, 0 | 1 | 75), "the agent ended with status {}", output.status);
     Ok(Carried { answer: output.stdout, status: output.status, elapsed })
 }
 

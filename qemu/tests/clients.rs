@@ -64,8 +64,10 @@ impl Client {
             0 if text.trim().is_empty() => bail!("success without an answer: {self:?}"),
             0 if turned => Ok(End::Turned),
             0 => Ok(End::Answered),
-            1 if self.errors.contains("the TEE is busy")
-                || self.errors.contains("too little memory") =>
+            1 if turned => Ok(End::Turned),
+            1 | 75
+                if self.errors.contains("the TEE is busy")
+                    || self.errors.contains("too little memory") =>
             {
                 Ok(End::Turned)
             }

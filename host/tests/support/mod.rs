@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use otrp_agent::message::TaName;
-use otrp_agent::tee::{Tee, TeeError};
+use otrp_agent::tee::{Presence, Tee, TeeError};
 
 /// One request as it came over the wire.
 #[derive(Debug, Clone)]
@@ -116,6 +116,8 @@ pub struct ScriptedTee {
     pub replies: VecDeque<Result<Vec<u8>, TeeError>>,
     pub asked: Arc<Mutex<Vec<Vec<u8>>>>,
     pub applications: Vec<&'static str>,
+    /// What becomes of a session with any other.
+    pub unloadable: Option<u32>,
     /// What `prepare` says, and how often it was called.
     pub preparation: Option<TeeError>,
     pub prepared: Arc<Mutex<usize>>,
@@ -161,7 +163,11 @@ impl Tee for ScriptedTee {
         self.reply(b"status")
     }
 
-    fn has_application(&mut self, uuid: &str) -> Result<bool, TeeError> {
-        Ok(self.applications.contains(&uuid))
+    fn application(&mut self, uuid: &str) -> Result<Presence, TeeError> {
+        Ok(match self.unloadable {
+            _ if self.applications.contains(&uuid) => Presence::Opens,
+            Some(code) => Presence::Unloadable(code),
+            None => Presence::Absent,
+        })
     }
 }

@@ -17,7 +17,7 @@ use p256::ecdsa::VerifyingKey;
 use serde_json::{Map, Value, json};
 
 use crate::bench::{
-    Device, Refused, base64, base64url, boot_simulator, der, now, pki, sha256, signed,
+    Device, Refused, base64, base64url, boot_simulator, der, elf, now, pki, sha256, signed,
     stapled_below_authority, uuid,
 };
 use crate::home::Answer::{Anonymous, Open, Sealed};
@@ -702,6 +702,14 @@ fn commands_that_make_no_sense_here() {
     }
 }
 
+/// A program for the free UUID with one octet of its headers changed.
+fn spoiled(place: usize, octet: u8) -> Vec<u8> {
+    let mut elf = elf(FREE_UUID, 0, 1000);
+    assert_ne!(elf[place], octet);
+    elf[place] = octet;
+    elf
+}
+
 /// A row of image defects: what, and the bytes.
 fn defects() -> Vec<(String, Vec<u8>)> {
     let whole = &home().new_image;
@@ -741,6 +749,14 @@ fn defects() -> Vec<(String, Vec<u8>)> {
         changed("twice", |image| image.extend(image.clone())),
         signed_program("not a program", b"#!/bin/sh\n"),
         signed_program("three bytes of a program", b"\x7fEL"),
+        signed_program("a program of this machine", &std::fs::read("/bin/ls").unwrap()),
+        signed_program("a program of another UUID", &elf(uuid(1), 0, 1000)),
+        signed_program("a program for x86-64", &spoiled(18, 62)),
+        signed_program("a program that is not linked", &spoiled(16, 1)),
+        signed_program("a program without code", &spoiled(68, 4)),
+        signed_program("a program without a segment", &spoiled(64, 2)),
+        signed_program("a program that ends early", &elf(FREE_UUID, 0, 1000)[..999]),
+        signed_program("a library of another UUID", &otrp_check::fixture::library(uuid(1))),
     ];
     // Every length up to the program, and a few in it.
     let lengths =
