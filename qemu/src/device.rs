@@ -119,6 +119,15 @@ impl Device {
     }
 }
 
+/// A device's name, which is that of its folder among the others: without a slash, and not hidden.
+pub fn name(text: &str) -> Result<String> {
+    ensure!(
+        !text.is_empty() && !text.starts_with('.') && !text.contains(['/', '\0']),
+        "a device's name has no slash in it and no dot in front"
+    );
+    Ok(text.to_owned())
+}
+
 /// A new device's hardware key.
 pub fn random_key() -> Result<HardwareKey> {
     let mut key = HardwareKey::default();
@@ -192,6 +201,16 @@ mod tests {
         device.wipe().unwrap();
         write(b"other");
         assert!(fs::read(&path).unwrap().ends_with(&[0xff; 8]));
+    }
+
+    #[test]
+    fn no_name_leads_out_of_the_folder() {
+        for good in ["shell", "my device", "a.b", "\u{e4}"] {
+            assert_eq!(name(good).unwrap(), good);
+        }
+        for bad in ["", ".", "..", ".hidden", "../../x", "a/b", "/tmp/x"] {
+            assert!(name(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

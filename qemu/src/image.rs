@@ -93,7 +93,7 @@ impl Image {
         for file in ["bl1.bin", "kernel", "initrd.cpio"].into_iter().chain(PACKAGED.map(|p| p.0)) {
             ensure!(
                 directory.join(file).is_file(),
-                "{} is not there; build the images with: make product lab rsa ALLOW_DEV_KEYS=1",
+                "{} is not there; say with --cache where the project's .cache is, or build the images with: make product lab rsa ALLOW_DEV_KEYS=1",
                 directory.join(file).display()
             );
         }

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -77,6 +77,11 @@ impl Machine {
         let process = qemu.spawn().map_err(|error| cannot_start(QEMU, error))?;
         drop(qemu);
         Guest::wait_for(process, link, self.device, self.boot_timeout)
+    }
+
+    /// What the normal world logs to during the next boot.
+    pub fn console_log(&self) -> PathBuf {
+        self.device.directory().join("console.log")
     }
 
     /// Boots to a shell at this terminal; returns when the shell ends.

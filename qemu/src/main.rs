@@ -29,6 +29,9 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Has a TAM install, update and delete a trusted application on a new device.
+    #[command(after_help = "Examples:
+  otrp-qemu run
+  otrp-qemu run --suite rsa")]
     Run {
         /// Which keys TAM and TEE have; `make rsa` builds the image for RSA.
         #[arg(long, value_enum, default_value_t = SuiteName::Ec)]
@@ -62,9 +65,15 @@ enum Command {
     /// Prints a script that starts the product without this program.
     Script,
     /// Boots a device; runs a command in its Linux, or gives a shell there.
+    ///
+    /// The exit status is that of the command, or of the shell.
+    #[command(after_help = "Examples:
+  otrp-qemu shell
+  otrp-qemu shell --device mine --wipe -- otrp-agent status
+  otrp-qemu --cache ~/otrp/.cache shell")]
     Shell {
         /// The device; it is made when there is none of this name.
-        #[arg(long, default_value = "shell")]
+        #[arg(long, default_value = "shell", value_parser = device::name)]
         device: String,
         /// Starts over with a new device: another hardware key, empty storage.
         #[arg(long)]
@@ -183,9 +192,13 @@ fn execute(Arguments { cache, board, command }: Arguments) -> Result<ExitCode> {
 
 fn shell(machine: Machine, script: &str, timeout: Duration) -> Result<ExitCode> {
     if script.is_empty() {
+        let log = machine.console_log();
         let status = machine.interactive()?;
         ensure!(status.success(), "QEMU ended with {status}");
-        return Ok(ExitCode::SUCCESS);
+        let log = std::fs::read(&log).unwrap_or_default();
+        return Ok(
+            shell_status(&String::from_utf8_lossy(&log)).map_or(ExitCode::SUCCESS, Into::into)
+        );
     }
     let mut guest = machine.boot()?;
     let output = guest.run_with(script, &[], timeout)?;
@@ -193,4 +206,43 @@ fn shell(machine: Machine, script: &str, timeout: Duration) -> Result<ExitCode> 
     io::stdout().write_all(&output.stdout)?;
     io::stderr().write_all(&output.stderr)?;
     Ok(u8::try_from(output.status).map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+/// How the interactive shell ended, as qemu/guest/start logs it; none if the guest was switched off.
+fn shell_status(log: &str) -> Option<u8> {
+    let (_, status) = log.rsplit_once("start: the shell ended with status ")?;
+    status.lines().next()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_status_of_the_shell_is_in_the_log() {
+        let log =
+            "[    1.2] booted\r\nstart: the shell ended with status 3\r\n[    9.9] reboot\r\n";
+        assert_eq!(shell_status(log), Some(3));
+        assert_eq!(shell_status("[    1.2] booted\r\n"), None);
+    }
+
+    #[test]
+    fn the_examples_of_all_help_texts_are_understood() {
+        let mut examples = 0;
+        for command in Arguments::command().get_subcommands_mut() {
+            let help = command.render_long_help().to_string();
+            for example in help.lines().map(str::trim).filter(|line| line.starts_with("otrp-qemu "))
+            {
+                Arguments::try_parse_from(example.split_whitespace())
+                    .unwrap_or_else(|error| panic!("{example}: {error}"));
+                examples += 1;
+            }
+        }
+        assert!(examples >= 5, "{examples} examples");
+        let outside = ["otrp-qemu", "shell", "--device", "../../x"];
+        let refused = Arguments::try_parse_from(outside).err().unwrap().to_string();
+        assert!(refused.contains("no slash in it"), "{refused}");
+    }
 }

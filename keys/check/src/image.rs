@@ -197,7 +197,8 @@ impl<'a, H: FileHeader<Endian = Endianness>> File<'a, H> {
         for segment in self.loaded() {
             let (address, length) = self.range(segment);
             let memory: u64 = segment.p_memsz(self.endian).into();
-            if segment.data(self.endian, self.bytes).is_err() || length > memory {
+            let missing = length > 0 && segment.data(self.endian, self.bytes).is_err();
+            if missing || length > memory {
                 return damaged("a segment of it does not lie in the file");
             }
             let in_order = end.map_or(address == 0, |end| address >= end);

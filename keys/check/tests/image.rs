@@ -11,11 +11,22 @@ const UUID: [u8; 16] = [
 const LINKED: &[u8] = include_bytes!("../../../ta/engine/tests/fixtures/linked.elf");
 const LIBRARY: &[u8] = include_bytes!("../../../ta/engine/tests/fixtures/library.so");
 
+/// The application with the program header of its stack made one of zeros alone, which may lie behind
+/// the end of the file.
+fn with_zeros() -> Vec<u8> {
+    let mut elf = LINKED.to_vec();
+    let mut header = [1_u32, 6].map(u32::to_le_bytes).concat();
+    header.extend([0x10_0000_u64, 0x2000, 0x2000, 0, 0x100, 0x1000].map(u64::to_le_bytes).concat());
+    elf[64 + 3 * 56..64 + 4 * 56].copy_from_slice(&header);
+    elf
+}
+
 #[test]
 fn what_op_tee_loads_passes() {
     for (elf, expected) in [
         (LINKED, Loadable::Application),
         (LIBRARY, Loadable::Library),
+        (&with_zeros(), Loadable::Application),
         (&application(UUID, b"contents"), Loadable::Application),
         (&sized(UUID, ELF_LIMIT, 1), Loadable::Application),
         (&library(UUID), Loadable::Library),

@@ -176,7 +176,8 @@ impl<'a> Elf<'a> {
             flags: word(header, self.pick(24, 4))?,
             address: self.field(header, 8, 16)?,
             memory: self.field(header, 20, 40)?,
-            file: self.bytes.get(offset..)?.get(..length)?,
+            // What has nothing in the file may be said to be anywhere in it.
+            file: if length == 0 { &[] } else { self.bytes.get(offset..)?.get(..length)? },
         })
     }
 

@@ -266,6 +266,14 @@ fn narrow(machine: u8) -> Vec<u8> {
     elf
 }
 
+/// The linked application with the program header of its stack made one of 256 octets that are all
+/// zero, from an offset behind the end of the file.
+fn with_zeros() -> Vec<u8> {
+    let mut header = [1_u32, 6].map(u32::to_le_bytes).concat();
+    header.extend([0x10_0000_u64, 0x2000, 0x2000, 0, 0x100, 0x1000].map(u64::to_le_bytes).concat());
+    changed(LINKED, 64 + 3 * 56, &header)
+}
+
 /// Whether a signed ELF is an application for a TEE of 64 bits, and for one of 32.
 fn runs(elf: &[u8]) -> [bool; 2] {
     let key = p256();
@@ -289,6 +297,7 @@ fn what_the_loader_runs_is_an_application() {
         ("of the dev kit", LINKED.to_vec(), [true, false]),
         ("a library", LIBRARY.to_vec(), [true, false]),
         ("the smallest library", otrp_check::fixture::library(UUID), [true, false]),
+        ("with a segment of zeros alone", with_zeros(), [true, false]),
         ("32-bit Arm", narrow(40), [true, true]),
         ("32-bit x86", narrow(3), [false, false]),
         (

@@ -228,7 +228,7 @@ fn remains<P: Platform>(device: &mut Device<P>, sealed: Sealed, accepted: bool) 
 
 /// An image of a new application, signed, and data for it.
 fn new_application() -> Application<'static> {
-    let elf = otrp_check::fixture::application(FREE_UUID, random(4000));
+    let elf = otrp_check::fixture::application(FREE_UUID, &random(4000));
     let uuid = otrp_keys::Uuid(FREE_UUID);
     let image = otrp_keys::image::sign(&pki().sp_ec.key, None, uuid, 1, &elf).unwrap().leak();
     Application { personalization: Some(random(100).leak()), ..application("new", image) }
