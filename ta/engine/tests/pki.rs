@@ -617,7 +617,7 @@ fn a_signature_over_a_digest_is_none_by_another_hash() {
         };
         let world = World::new();
         let authority = Template { key: RSA_2048.clone(), ..world.authority.clone() };
-        let renamed = |parts: &mut Vec<Vec<u8>>| *parts[2].iter_mut().nth(12).unwrap() = outside;
+        let renamed = |parts: &mut Vec<Vec<u8>>| parts[2][12] = outside;
         let leaf = rebuild(&world.leaf.sign(&RSA_2048), renamed, |tbs| {
             let mut signer = openssl::sign::Signer::new(digest, &RSA_2048).unwrap();
             signer.sign_oneshot_to_vec(tbs).unwrap()

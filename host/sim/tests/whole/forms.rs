@@ -333,7 +333,7 @@ fn party_information_is_as_long_as_the_limit_and_no_longer() {
     let mut device = device();
     let mut state = device.state(tam);
     let key = state.attestation_key(SP).unwrap().public_key().unwrap();
-    let longest = vec![b'x'; PARTY_LIMIT + 3];
+    let longest = [b'x'; PARTY_LIMIT + 3];
     for length in PARTY_LIMIT - 1..=PARTY_LIMIT + 3 {
         for parties in [[&longest[..length], b"Bob"], [b"Alice", &longest[..length]]] {
             let wrapped = compact_between(parties, &data_key, &key, "A128GCM", false);

@@ -150,19 +150,49 @@ pub(super) const fn algorithms<R: RsaPublic>()
 
     const {
         &[
-            &Algorithm(ECDSA_P256, ecdsa_p256::<R>, Hash::Sha256, ECDSA_SHA256),
-            &Algorithm(ECDSA_P256, ecdsa_p256::<R>, Hash::Sha384, ECDSA_SHA384),
-            &Algorithm(RSA_ENCRYPTION, rsa_pkcs1::<R>, Hash::Sha256, alg_id::RSA_PKCS1_SHA256),
-            &Algorithm(RSA_ENCRYPTION, rsa_pkcs1::<R>, Hash::Sha384, alg_id::RSA_PKCS1_SHA384),
-            &Algorithm(RSA_ENCRYPTION, rsa_pkcs1::<R>, Hash::Sha512, alg_id::RSA_PKCS1_SHA512),
-            &Algorithm(RSA_ENCRYPTION, rsa_pkcs1::<R>, Hash::Sha256, RSA_PKCS1_SHA256_BARE),
-            &Algorithm(RSA_ENCRYPTION, rsa_pkcs1::<R>, Hash::Sha384, RSA_PKCS1_SHA384_BARE),
-            &Algorithm(RSA_ENCRYPTION, rsa_pkcs1::<R>, Hash::Sha512, RSA_PKCS1_SHA512_BARE),
-            &Algorithm(RSA_ENCRYPTION, rsa_pss::<R>, Hash::Sha256, alg_id::RSA_PSS_SHA256),
+            &Algorithm::new(ECDSA_P256, ecdsa_p256::<R>, digest::<Sha256>, ECDSA_SHA256),
+            &Algorithm::new(ECDSA_P256, ecdsa_p256::<R>, digest::<Sha384>, ECDSA_SHA384),
+            &Algorithm::new(
+                RSA_ENCRYPTION,
+                rsa_pkcs1::<R>,
+                digest::<Sha256>,
+                alg_id::RSA_PKCS1_SHA256,
+            ),
+            &Algorithm::new(
+                RSA_ENCRYPTION,
+                rsa_pkcs1::<R>,
+                digest::<Sha384>,
+                alg_id::RSA_PKCS1_SHA384,
+            ),
+            &Algorithm::new(
+                RSA_ENCRYPTION,
+                rsa_pkcs1::<R>,
+                digest::<Sha512>,
+                alg_id::RSA_PKCS1_SHA512,
+            ),
+            &Algorithm::new(
+                RSA_ENCRYPTION,
+                rsa_pkcs1::<R>,
+                digest::<Sha256>,
+                RSA_PKCS1_SHA256_BARE,
+            ),
+            &Algorithm::new(
+                RSA_ENCRYPTION,
+                rsa_pkcs1::<R>,
+                digest::<Sha384>,
+                RSA_PKCS1_SHA384_BARE,
+            ),
+            &Algorithm::new(
+                RSA_ENCRYPTION,
+                rsa_pkcs1::<R>,
+                digest::<Sha512>,
+                RSA_PKCS1_SHA512_BARE,
+            ),
+            &Algorithm::new(RSA_ENCRYPTION, rsa_pss::<R>, digest::<Sha256>, alg_id::RSA_PSS_SHA256),
             #[cfg(feature = "p384")]
-            &Algorithm(ECDSA_P384, ecdsa_p384, Hash::Sha256, ECDSA_SHA256),
+            &Algorithm::new(ECDSA_P384, ecdsa_p384, digest::<Sha256>, ECDSA_SHA256),
             #[cfg(feature = "p384")]
-            &Algorithm(ECDSA_P384, ecdsa_p384, Hash::Sha384, ECDSA_SHA384),
+            &Algorithm::new(ECDSA_P384, ecdsa_p384, digest::<Sha384>, ECDSA_SHA384),
         ]
     }
 }
@@ -196,18 +226,37 @@ pub(super) fn verify_signed<R: RsaPublic>(
     })
 }
 
-/// A hash that authorities sign with.
-#[derive(Clone, Copy, Debug)]
-enum Hash {
-    Sha256,
-    Sha384,
-    Sha512,
+/// A digest by one of the hashes of certificates and OCSP responses, at most that of SHA-512.
+pub(super) type HashValue = heapless::Vec<u8, 64>;
+
+/// The digest of a message. One function for each hash, which all share.
+pub(super) fn digest<H: Digest>(message: &[u8]) -> HashValue {
+    // The longest just fits.
+    HashValue::from_slice(&H::digest(message)).unwrap_or_default()
 }
 
-/// An algorithm as webpki asks for it: how a SubjectPublicKeyInfo names its keys; whether a key (the
-/// contents of the BIT STRING) made a signature over a digest; the hash; how a certificate names it.
+/// An algorithm as webpki asks for it.
 #[derive(Debug)]
-struct Algorithm(AlgorithmIdentifier, fn(&[u8], &[u8], &[u8]) -> bool, Hash, AlgorithmIdentifier);
+struct Algorithm {
+    /// How a SubjectPublicKeyInfo names its keys.
+    keys: AlgorithmIdentifier,
+    /// Whether a key (the contents of the BIT STRING) made a signature over a digest.
+    verify: fn(&[u8], &[u8], &[u8]) -> bool,
+    hash: fn(&[u8]) -> HashValue,
+    /// How a certificate names its signatures.
+    signatures: AlgorithmIdentifier,
+}
+
+impl Algorithm {
+    const fn new(
+        keys: AlgorithmIdentifier,
+        verify: fn(&[u8], &[u8], &[u8]) -> bool,
+        hash: fn(&[u8]) -> HashValue,
+        signatures: AlgorithmIdentifier,
+    ) -> Self {
+        Self { keys, verify, hash, signatures }
+    }
+}
 
 impl SignatureVerificationAlgorithm for Algorithm {
     fn verify_signature(
@@ -216,21 +265,16 @@ impl SignatureVerificationAlgorithm for Algorithm {
         message: &[u8],
         signature: &[u8],
     ) -> Result<(), InvalidSignature> {
-        let Self(_, verify, hash, _) = self;
-        let verified = match hash {
-            Hash::Sha256 => verify(public_key, &Sha256::digest(message), signature),
-            Hash::Sha384 => verify(public_key, &Sha384::digest(message), signature),
-            Hash::Sha512 => verify(public_key, &Sha512::digest(message), signature),
-        };
+        let verified = (self.verify)(public_key, &(self.hash)(message), signature);
         if verified { Ok(()) } else { Err(InvalidSignature) }
     }
 
     fn public_key_alg_id(&self) -> AlgorithmIdentifier {
-        self.0
+        self.keys
     }
 
     fn signature_alg_id(&self) -> AlgorithmIdentifier {
-        self.3
+        self.signatures
     }
 }
 

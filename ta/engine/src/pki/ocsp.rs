@@ -4,11 +4,11 @@ use der::asn1::{BitStringRef, GeneralizedTime};
 use der::{Reader, SliceReader, Tag, TagNumber};
 use otrp_wire::limits::{CLOCK_TOLERANCE_SECONDS, OCSP_RESPONSE_LIMIT};
 use sha1::Sha1;
-use sha2::{Digest, Sha256, Sha384, Sha512};
+use sha2::{Sha256, Sha384, Sha512};
 
 use super::asn1::{contents, element, whole};
 use super::certificate::boolean_default_false;
-use super::key::{split_spki, verify_signed};
+use super::key::{HashValue, digest, split_spki, verify_signed};
 use super::{Certificate, Error, split_der};
 use crate::platform::RsaPublic;
 
@@ -159,8 +159,9 @@ impl ResponderId<'_> {
     fn is(&self, certificate: &Certificate<'_>) -> bool {
         match self {
             Self::Name(name) => *name == certificate.subject(),
-            Self::Key(hash) => split_spki(certificate.spki())
-                .is_ok_and(|(_, key)| Sha1::digest(key).as_slice() == *hash),
+            Self::Key(hash) => {
+                split_spki(certificate.spki()).is_ok_and(|(_, key)| digest::<Sha1>(key) == *hash)
+            }
         }
     }
 }
@@ -345,16 +346,16 @@ impl<'a> CertId<'a> {
         let algorithm = self.algorithm.strip_suffix(&[0x05, 0x00]).unwrap_or(self.algorithm);
         self.serial == certificate.serial()
             && match algorithm {
-                SHA1 => self.hashes_are::<Sha1>(name, key),
-                SHA256 => self.hashes_are::<Sha256>(name, key),
-                SHA384 => self.hashes_are::<Sha384>(name, key),
-                SHA512 => self.hashes_are::<Sha512>(name, key),
+                SHA1 => self.hashes_are(digest::<Sha1>, name, key),
+                SHA256 => self.hashes_are(digest::<Sha256>, name, key),
+                SHA384 => self.hashes_are(digest::<Sha384>, name, key),
+                SHA512 => self.hashes_are(digest::<Sha512>, name, key),
                 _ => false,
             }
     }
 
-    fn hashes_are<D: Digest>(&self, name: &[u8], key: &[u8]) -> bool {
-        D::digest(name).as_slice() == self.name_hash && D::digest(key).as_slice() == self.key_hash
+    fn hashes_are(&self, hash: fn(&[u8]) -> HashValue, name: &[u8], key: &[u8]) -> bool {
+        hash(name) == self.name_hash && hash(key) == self.key_hash
     }
 }
 
