@@ -16,6 +16,7 @@ pub mod ocsp;
 pub mod product;
 pub mod show;
 mod uuid;
+pub mod vet;
 
 pub use error::{Error, Result};
 pub use uuid::Uuid;

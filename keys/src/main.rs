@@ -11,7 +11,7 @@ use otrp_keys::device::Authority;
 use otrp_keys::factory::{self, Device, Outcome, Progress};
 use otrp_keys::image::{self, Algorithm};
 use otrp_keys::ocsp::{self, Period, Responder, Status};
-use otrp_keys::{Uuid, development, file, product, show};
+use otrp_keys::{Uuid, development, file, product, show, vet};
 
 /// Makes and uses the keys and certificates of an OTrP deployment.
 #[derive(Parser)]
@@ -141,15 +141,32 @@ enum Command {
     ///
     /// That is an anchor of a development PKI, and a TA signing key whose private half others have: the
     /// development PKI's, or the one that OP-TEE publishes with its source.
-    #[command(after_help = "Example:
-  otrp-keys vet --trust trust --ta-signing-key ta-signing.pub.pem")]
+    ///
+    /// With a TAM's chain also what a device would refuse of it, which gives a TAM no reason.
+    #[command(after_help = "Examples:
+  otrp-keys vet --trust trust --ta-signing-key ta-signing.pub.pem
+  otrp-keys vet --chain tam.chain.pem --ocsp tam.ocsp --ocsp tam-ca.ocsp --tam-root tam-root.der")]
     Vet {
         /// The folder of the anchors: tam-roots/*.der and tee-root.der.
-        #[arg(long, value_name = "DIR")]
-        trust: PathBuf,
+        #[arg(
+            long,
+            value_name = "DIR",
+            required_unless_present = "chain",
+            requires = "ta_signing_key"
+        )]
+        trust: Option<PathBuf>,
         /// The public key that OP-TEE is built with as its TA key, PEM or DER; not the private one.
-        #[arg(long, value_name = "PEM")]
-        ta_signing_key: PathBuf,
+        #[arg(long, value_name = "PEM", requires = "trust")]
+        ta_signing_key: Option<PathBuf>,
+        /// The certificates of a TAM, its own first.
+        #[arg(long, value_name = "FILE")]
+        chain: Option<PathBuf>,
+        /// An OCSP response that the TAM staples; repeated, in the order of the certificates.
+        #[arg(long, value_name = "FILE", requires = "chain")]
+        ocsp: Vec<PathBuf>,
+        /// A TAM root that devices are built with; may be repeated. By default the chain's own.
+        #[arg(long, value_name = "FILE", requires = "chain")]
+        tam_root: Vec<PathBuf>,
     },
     /// Describe a certificate, request, key, OCSP response or signed application.
     ///
@@ -272,15 +289,21 @@ fn run(command: Command) -> Result<()> {
             file::write(&out, &response)?;
             println!("{}: {} bytes", out.display(), response.len());
         }
-        Command::Vet { trust, ta_signing_key } => {
-            for warning in product::warnings(&trust) {
-                eprintln!("otrp-keys: warning: {warning}");
+        Command::Vet { trust, ta_signing_key, chain, ocsp, tam_root } => {
+            let mut refusals = Vec::new();
+            if let (Some(trust), Some(key)) = (trust, ta_signing_key) {
+                for warning in product::warnings(&trust) {
+                    eprintln!("otrp-keys: warning: {warning}");
+                }
+                refusals.extend(product::refusals(&trust, &key).iter().map(ToString::to_string));
             }
-            let refusals = product::refusals(&trust, &ta_signing_key);
+            if let Some(chain) = chain {
+                refusals.extend(vet::tam(&chain, &ocsp, &tam_root)?);
+            }
             for refusal in &refusals {
                 eprintln!("otrp-keys: {refusal}");
             }
-            ensure!(refusals.is_empty(), "not for a product");
+            ensure!(refusals.is_empty(), "refused");
         }
         Command::Show { file, signed_by } => {
             let signer = signed_by.as_deref().map(file::read_certificates).transpose()?;

@@ -4,10 +4,11 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use openssl::error::ErrorStack;
+use openssl::nid::Nid;
 use openssl::stack::Stack;
 use openssl::x509::store::{X509Store, X509StoreBuilder};
 use openssl::x509::verify::{X509VerifyFlags, X509VerifyParam};
-use openssl::x509::{X509, X509KeyUsage, X509Ref, X509StoreContext};
+use openssl::x509::{X509, X509KeyUsage, X509NameRef, X509Ref, X509StoreContext};
 use otrp_wire::id::TamId;
 use thiserror::Error;
 
@@ -75,6 +76,22 @@ pub fn spelled(id: &str) -> String {
 #[error("certificate path: {0}")]
 pub struct Untrusted(String);
 
+/// The sentence for OpenSSL's errors on an issuer that is not among the roots, or not there at all.
+/// OpenSSL's own is about self-signed certificates, whatever was wrong.
+fn no_root(topmost: &X509Ref) -> String {
+    let name = |name: &X509NameRef| {
+        let entry = name.entries_by_nid(Nid::COMMONNAME).next();
+        let text = entry.and_then(|entry| entry.data().to_string().ok());
+        text.unwrap_or_default()
+    };
+    format!(
+        "it leads to none of the roots that are configured (`tee_roots`, or `firmware_roots`): \
+         {:?}, issued by {:?}, is the last that the device shows",
+        name(topmost.subject_name()),
+        name(topmost.issuer_name())
+    )
+}
+
 /// The roots of the OEMs whose TEEs, or whose firmware, this TAM trusts.
 pub struct TeeRoots(X509Store);
 
@@ -122,7 +139,10 @@ impl TeeRoots {
         let refused: Result<_, ErrorStack> = verify();
         match refused {
             Ok(None) => Ok(()),
-            Ok(Some(reason)) => Err(Untrusted(String::from(reason.error_string()))),
+            Ok(Some(reason)) => Err(Untrusted(match reason.as_raw() {
+                2 | 18..=21 => no_root(others.last().map_or(leaf, |last| last)),
+                _ => String::from(reason.error_string()),
+            })),
             Err(error) => Err(Untrusted(error.to_string())),
         }
     }

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use otrp_check::{chain, ocsp, time};
+use otrp_check::{Certificate, chain, ocsp, time};
 use otrp_wire::limits::{MESSAGE_LIMIT, SD_LIMIT, TA_LIMIT};
 
 use crate::desired::{Configuration, DesiredDomain, DesiredTa, TamSettings, sentence};
@@ -41,6 +41,19 @@ pub fn configuration(configuration: &Configuration, now: u64) -> Findings {
         let standing = standing(settings, identity, now);
         findings.errors.extend(standing.faults);
         findings.warnings.extend(standing.warnings);
+    }
+    for der in &settings.tee_root_ders {
+        // Whether it is one for OpenSSL was seen when it was read.
+        let Ok(root) = Certificate::read(der) else { continue };
+        let (from, to) = root.validity();
+        if !(from..=to).contains(&now) {
+            findings.warnings.push(format!(
+                "`tee_roots`: {:?} is valid from {} to {} only, and no device below it is accepted",
+                root.common_name(),
+                time::utc(from),
+                time::utc(to)
+            ));
+        }
     }
     let Findings { errors, warnings } = desired(configuration);
     findings.errors.extend(errors);

@@ -185,6 +185,8 @@ pub struct TamSettings {
     pub alternative: Option<Identity>,
     /// The OEMs whose TEEs are served.
     pub tee_roots: TeeRoots,
+    /// The same, DER.
+    pub tee_root_ders: Vec<Vec<u8>>,
     /// What is asked of the firmware below them.
     pub firmware: FirmwarePolicy,
     /// How requests are encrypted.
@@ -438,11 +440,14 @@ impl TamSettings {
             let read: Vec<_> = read.filter_map(|read| mistakes.note(read)).collect();
             read.into_iter().flatten().collect::<Vec<_>>()
         };
-        let tee_roots = TeeRoots::new(certificates(&section.tee_roots));
+        let tee_roots = certificates(&section.tee_roots);
+        let tee_root_ders: Result<Vec<_>, _> = tee_roots.iter().map(|root| root.to_der()).collect();
+        let tee_roots = TeeRoots::new(tee_roots);
         let firmware = section.firmware_roots.as_deref().map(&mut certificates).map(TeeRoots::new);
         let tam_roots: Result<Vec<_>, _> =
             certificates(&section.tam_roots).iter().map(|root| root.to_der()).collect();
         let tee_roots = mistakes.note(tee_roots.map_err(Into::into));
+        let tee_root_ders = mistakes.note(tee_root_ders.map_err(Into::into));
         let tam_roots = mistakes.note(tam_roots.map_err(Into::into));
         let firmware = match firmware {
             Some(roots) => {
@@ -454,6 +459,7 @@ impl TamSettings {
             identity: identity?,
             alternative: alternative?,
             tee_roots: tee_roots?,
+            tee_root_ders: tee_root_ders?,
             firmware: firmware?,
             algorithms: Algorithms::of(
                 section.content_encryption,

@@ -354,3 +354,18 @@ impl AsyncWrite for Impatient {
         self.watch(context, closed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_descriptors_for_the_rest() {
+        // 64 is what stopped the service once, with 120 idle connections.
+        for (descriptors, connections) in [(0, 4), (64, 20), (1024, 500), (1 << 20, 1024)] {
+            assert_eq!(connections_for(descriptors), connections);
+            assert!(descriptors < 64 || connections * 2 + OTHER_DESCRIPTORS <= descriptors);
+        }
+        assert!(descriptors() > 0);
+    }
+}

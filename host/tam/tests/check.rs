@@ -164,6 +164,12 @@ fn each_mistake_in_certificates_and_responses_is_found() {
         scene.findings(&format!("{text}tam_roots = ['tam-root.der', 'other-root.der']\n"));
     assert!(findings.errors.is_empty(), "the root comes from those that are named: {findings:?}");
     assert!(findings.warnings[0].contains("have it renewed"), "{findings:?}");
+    let over =
+        issue(&Profile { days: (-9, -1), ..Profile::ca("an old TEE root") }, new_key(), None);
+    scene.write("tee-root.der", over.certificate.to_der().unwrap());
+    let findings = scene.findings(&scene.section);
+    assert!(findings.errors.is_empty(), "{findings:?}");
+    assert!(findings.warnings[0].contains("\"an old TEE root\" is valid from"), "{findings:?}");
 }
 
 fn run(folder: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {

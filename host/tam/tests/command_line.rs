@@ -453,6 +453,74 @@ fn a_signal_ends_the_program_whatever_clients_do() {
     assert!(start.elapsed() < std::time::Duration::from_secs(8), "{:?}", start.elapsed());
 }
 
+/// More idle connections than the process may have descriptors: the log says so, and devices are
+/// served when the first of them have ended.
+#[test]
+fn few_descriptors_do_not_stop_the_service() {
+    let (pki, folder) = scene();
+    let serve = format!(
+        "ulimit -n 48; exec {} serve --config desired.toml --listen 127.0.0.1:0",
+        env!("CARGO_BIN_EXE_otrp-tam")
+    );
+    let mut server = Command::new("sh")
+        .args(["-c", &serve])
+        .current_dir(folder.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let address: std::net::SocketAddr =
+        line.trim().strip_prefix("listening on http://").unwrap().parse().unwrap();
+    let idle: Vec<_> = (0..20).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+    let mut device = pki.device();
+    assert_eq!(converge(address, &mut device), ["GetDeviceState"]);
+    drop(idle);
+    server.kill().unwrap();
+    let log = String::from_utf8(server.wait_with_output().unwrap().stderr).unwrap();
+    assert!(log.contains("12 connections are open, as many as this server takes"), "{log}");
+}
+
+/// A device gives a TAM that it does not trust no reason, so the log has those that there can be.
+#[test]
+fn the_log_tells_a_lack_of_trust_from_the_rest() {
+    let (pki, folder) = scene();
+    let arguments = ["serve", "--config", "desired.toml", "--listen", "127.0.0.1:0"];
+    let mut server = tam(folder.path(), &arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let address = line.trim().strip_prefix("listening on http://").unwrap().parse().unwrap();
+    let mut device = pki.device();
+    for code in ["ERR_TAM_NOT_TRUSTED", "ERR_TEE_FAIL"] {
+        device.faults.refuse = vec![("GetDeviceState", code)];
+        assert_eq!(converge(address, &mut device), ["GetDeviceState"]);
+    }
+    // A device of another maker.
+    let other = Pki::new();
+    let request = common::client::connect(address).body;
+    let refused = common::client::post(address, &other.device().process(&request));
+    assert_eq!(refused.status, 400);
+    server.kill().unwrap();
+    let log = String::from_utf8(server.wait_with_output().unwrap().stderr).unwrap();
+    let of = |text: &str| log.lines().find(|line| line.contains(text)).unwrap_or_default();
+    let untrusted = of("ERR_TAM_NOT_TRUSTED");
+    assert!(untrusted.contains("by this TAM's clock, 20"), "{log}");
+    assert!(untrusted.contains("are right, so either the device is built without"), "{log}");
+    assert!(!of("ERR_TEE_FAIL").contains("clock"), "{log}");
+    assert!(of("refused: ").contains("none of the roots that are configured"), "{log}");
+    assert!(of("refused: ").contains("\"test TEE CA\", issued by \"test TEE root\""), "{log}");
+    for line in log.lines() {
+        let (time, rest) = line.split_once(' ').unwrap();
+        assert!(time.len() == 20 && time.ends_with('Z'), "{line}");
+        assert!(rest.starts_with("127.0.0.1:"), "{line}");
+    }
+}
+
 #[test]
 fn failures_are_one_sentence() {
     let (_, folder) = scene();

@@ -128,7 +128,10 @@ pub fn check<'a>(
     let topmost = certificates.last().unwrap_or(leaf);
     let mut refused: Option<Vec<Fault>> = None;
     let mut found = None;
-    for anchor in anchors.iter().filter(|anchor| anchor.subject == topmost.issuer) {
+    // A root that is left is another one, or the same once more.
+    let may_issue =
+        |anchor: &&Certificate<'_>| anchor.subject == topmost.issuer && !topmost.is_self_issued();
+    for anchor in anchors.iter().filter(may_issue) {
         let path = path(leaf, intermediates, anchor, now);
         if path.is_empty() {
             found = Some(anchor);
@@ -243,7 +246,10 @@ fn no_issuer(topmost: &Certificate<'_>, anchors: &[Certificate<'_>], named: bool
     let roots: Vec<String> =
         anchors.iter().map(|anchor| format!("{:?}", anchor.common_name())).collect();
     if topmost.is_self_issued() {
-        return format!("is a root, and not one of those named: {}", roots.join(", "));
+        return format!(
+            "is a root, and not one of those named, or it is there twice: {}",
+            roots.join(", ")
+        );
     }
     format!("is issued by {issuer:?}, and not by one of the roots named: {}", roots.join(", "))
 }

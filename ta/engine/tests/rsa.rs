@@ -588,6 +588,11 @@ fn messages_of_josekit_decrypt() {
     }
 }
 
+/// A TAM that lists nothing.
+fn shown(used: Option<KeyAlgorithm>, rsa1_5: bool) -> Shown<fn(KeyAlgorithm) -> bool> {
+    Shown { used, listed: |_| false, rsa1_5 }
+}
+
 #[test]
 fn messages_decrypt_with_josekit() {
     // 2050 bits: the first octet of the modulus has two.
@@ -597,7 +602,7 @@ fn messages_decrypt_with_josekit() {
         let public = PublicKey::from_spki(&spki).unwrap();
         for (encryption, content) in combinations() {
             let algorithm = KeyAlgorithm::Rsa(encryption);
-            let recipient = Recipient::new(&public, Some(algorithm)).unwrap();
+            let recipient = Recipient::new(&public, shown(Some(algorithm), true)).unwrap();
             let content_key = ContentKey::generate(content, &mut OpensslRng).unwrap();
             let wrapped =
                 wrap_content_key::<OpensslRsa, _>(&mut OpensslRng, &recipient, &content_key)
@@ -621,10 +626,13 @@ fn messages_decrypt_with_josekit() {
             let (plaintext, _) = josekit::jwe::deserialize_compact(&compact, &decrypter).unwrap();
             assert_eq!(plaintext, b"Hello, TAM", "{bits} {encryption:?} {content:?}");
         }
-        // A TAM that did not use RSA itself is answered with what JOSE recommends.
+        // A TAM that shows nothing gets what each TAM with an RSA key has, if the build has it.
         for used in [None, KeyAlgorithm::from_name("ECDH-ES+A128KW")] {
-            let recipient = Recipient::new(&public, used).unwrap();
-            assert!(matches!(recipient, Recipient::Rsa { encryption: Encryption::OaepSha256, .. }));
+            for (rsa1_5, expected) in [(true, Encryption::Pkcs1), (false, Encryption::OaepSha256)] {
+                let recipient = Recipient::new(&public, shown(used, rsa1_5)).unwrap();
+                let Recipient::Rsa { encryption, .. } = recipient else { panic!("an RSA key") };
+                assert_eq!(encryption, expected, "{used:?}");
+            }
         }
     }
 }
@@ -646,7 +654,8 @@ fn padding_has_no_zeros() {
     let key = rsa(2048);
     let spki = spki(&key);
     let public = PublicKey::from_spki(&spki).unwrap();
-    let recipient = Recipient::new(&public, Some(KeyAlgorithm::Rsa(Encryption::Pkcs1))).unwrap();
+    let pkcs1 = Some(KeyAlgorithm::Rsa(Encryption::Pkcs1));
+    let recipient = Recipient::new(&public, shown(pkcs1, true)).unwrap();
     let content_key = ContentKey::from_bytes(ContentAlgorithm::A128Gcm, &[9; 16]).unwrap();
     let wrap = |draws: Vec<u8>| {
         let mut rng = Script(draws.into_iter().rev().collect());
