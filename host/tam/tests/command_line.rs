@@ -501,9 +501,12 @@ fn the_log_tells_a_lack_of_trust_from_the_rest() {
         assert_eq!(converge(address, &mut device), ["GetDeviceState"]);
     }
     // A device of another maker.
-    let other = Pki::new();
+    let root = issue(&Profile::ca("another TEE root"), new_key(), None);
+    let authority = issue(&Profile::ca("another TEE CA"), new_key(), Some(&root));
+    let tee = issue(&Profile::leaf("another TEE"), new_key(), Some(&authority));
     let request = common::client::connect(address).body;
-    let refused = common::client::post(address, &other.device().process(&request));
+    let answer = common::Device::new(tee, &authority).process(&request);
+    let refused = common::client::post(address, &answer);
     assert_eq!(refused.status, 400);
     server.kill().unwrap();
     let log = String::from_utf8(server.wait_with_output().unwrap().stderr).unwrap();
@@ -513,7 +516,10 @@ fn the_log_tells_a_lack_of_trust_from_the_rest() {
     assert!(untrusted.contains("are right, so either the device is built without"), "{log}");
     assert!(!of("ERR_TEE_FAIL").contains("clock"), "{log}");
     assert!(of("refused: ").contains("none of the roots that are configured"), "{log}");
-    assert!(of("refused: ").contains("\"test TEE CA\", issued by \"test TEE root\""), "{log}");
+    assert!(
+        of("refused: ").contains("\"another TEE CA\", issued by \"another TEE root\""),
+        "{log}"
+    );
     for line in log.lines() {
         let (time, rest) = line.split_once(' ').unwrap();
         assert!(time.len() == 20 && time.ends_with('Z'), "{line}");
