@@ -198,7 +198,7 @@ impl Tam {
     /// # Errors
     /// If the TAM's certificates or OCSP responses would be refused now, or there is no randomness.
     pub fn connect(&self, peer: &str) -> anyhow::Result<Vec<u8>> {
-        let turn = &Turn { configuration: &*self.configured.current(), peer };
+        let turn = &Turn { configuration: &self.configured.current(), peer };
         let signature = turn.settings().identity.signature_algorithm();
         let next = self.ask_for_state(turn, Session::new(random_id()?, signature))?;
         turn.log(&format!("a device connects: {}", next.line));
@@ -212,7 +212,7 @@ impl Tam {
     /// [`Rejection::Refused`]: nothing is accepted, and the request still waits for its answer.
     /// [`Rejection::Failed`]: the device must connect again.
     pub fn process(&self, message: &[u8], peer: &str) -> Result<Option<Vec<u8>>, Rejection> {
-        let turn = &Turn { configuration: &*self.configured.current(), peer };
+        let turn = &Turn { configuration: &self.configured.current(), peer };
         let answer = match Reply::read(message)? {
             Reply::Answer(answer) => answer,
             Reply::AgentError { code, tid, .. } => {

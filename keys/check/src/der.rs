@@ -87,7 +87,6 @@ impl<'a> Reader<'a> {
     }
 
     /// The contents of the next element if it has `tag`; `None` inside if it does not.
-    #[allow(clippy::option_option, reason = "malformed, absent and present are three outcomes")]
     pub(crate) fn optional(&mut self, tag: u8) -> Option<Option<&'a [u8]>> {
         if self.peek() != Some(tag) {
             return Some(None);
