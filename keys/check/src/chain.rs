@@ -380,7 +380,7 @@ fn tam_id(leaf: &Certificate<'_>) -> Option<String> {
     } else {
         String::from(std::str::from_utf8(first(2)?).ok().filter(|name| is_dns_name(name))?)
     };
-    TamId::new(&text).map(|_| text)
+    TamId::new(&text).map(|id| String::from(id.as_str()))
 }
 
 /// With a scheme (RFC 3986, section 3), and something visible behind it.

@@ -83,7 +83,7 @@ fn chains_of_the_field_are_read_whole() {
         assert_eq!(read.len(), 3);
         let names = read.iter().map(|der| {
             let name = X509::from_der(der).unwrap();
-            let name = name.subject_name().entries().next().unwrap().data().as_utf8().unwrap();
+            let name = name.subject_name().entries().next().unwrap().data().to_string().unwrap();
             name.to_string()
         });
         assert_eq!(names.collect::<Vec<_>>(), ["TAM", "Field CA", "Field root"]);

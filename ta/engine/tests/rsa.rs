@@ -21,7 +21,7 @@ use openssl::rsa::{Padding as OpensslPadding, Rsa, RsaPrivateKeyBuilder};
 use otrp_engine::jose::Error;
 use otrp_engine::jose::content::{ContentAlgorithm, ContentKey};
 use otrp_engine::jose::key_management::{
-    KeyAlgorithm, Recipient, decrypt_content_key, wrap_content_key,
+    KeyAlgorithm, Recipient, Shown, decrypt_content_key, wrap_content_key,
 };
 use otrp_engine::jose::signature::{SignatureAlgorithm, sign, signing_digest};
 use otrp_engine::pki::{PublicKey, Scheme};

@@ -31,7 +31,7 @@ pub use wire::{base64, content, envelope, jose_header, jwe, string, ta_query, tb
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its program and of its folder in `corpus/`.
-pub const TARGETS: [(&str, Target); 15] = [
+pub const TARGETS: [(&str, Target); 16] = [
     ("envelope", envelope),
     ("jose_header", jose_header),
     ("jwe", jwe),

@@ -255,7 +255,7 @@ impl Life {
     }
 
     fn assert_installed(&mut self, version: u8, data: &[u8]) {
-        assert_eq!(self.device.world.images.borrow()[&uuid(1)].elf, elf(version, 1000));
+        assert_eq!(self.device.world.images.borrow()[&uuid(1)].elf, elf(uuid(1), version, 1000));
         assert_eq!(self.device.personalization(&uuid(1)).as_deref(), Ok(data));
     }
 }

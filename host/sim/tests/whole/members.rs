@@ -39,10 +39,23 @@ pub enum Expect {
     Sealed(&'static str),
 }
 
+impl Expect {
+    /// The form and the code of the refusal of what is wrong in a layer; `None` if it is accepted.
+    pub fn refusal(self, layer: Layer) -> Option<(Answer, &'static str)> {
+        Some(match self {
+            Anonymous(code) => (Answer::Anonymous, code),
+            Open(code) if layer.is_outside() => (Answer::Anonymous, code),
+            Open(code) => (Answer::Open, code),
+            Sealed(code) => (Answer::Sealed, code),
+            Accepted => return None,
+        })
+    }
+}
+
 /// What is wrong before the content is known to be the signer's own.
 pub const BAD: Expect = Open(INVALID);
 /// What is wrong with the value of a member of the content.
-pub const BAD_INSIDE: Expect = Sealed(INVALID);
+const BAD_INSIDE: Expect = Sealed(INVALID);
 
 /// A request to take apart.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -561,14 +574,7 @@ impl Driver {
         }
         let reply = self.refusals.unchanged(&what, &message).unwrap();
         let verdict = verdict(&what, &reply).unwrap_or_else(|| panic!("accepted: {what}"));
-        let expected = match expected {
-            Anonymous(code) => (Answer::Anonymous, code),
-            Open(code) if layer.is_outside() => (Answer::Anonymous, code),
-            Open(code) => (Answer::Open, code),
-            Sealed(code) => (Answer::Sealed, code),
-            Accepted => unreachable!("they are dealt with"),
-        };
-        assert_eq!((verdict.0, verdict.1.as_str()), expected, "{what}");
+        assert_eq!(Some((verdict.0, verdict.1.as_str())), expected.refusal(layer), "{what}");
     }
 
     fn check_level(&mut self, level: &Level) {

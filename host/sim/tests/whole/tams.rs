@@ -208,7 +208,7 @@ fn a_maker_takes_back_what_a_tam_holds() {
         |device: &mut Device| assert!(device.engine.status(&mut device.reply).is_ok()),
         |device: &mut Device| drop(device.process(b"{}")),
         |device: &mut Device| {
-            let asked = device.engine.ta_information(&ta_query(SP, TA), &mut device.reply);
+            let asked = device.engine.ta_information(&mut ta_query(SP, TA), &mut device.reply);
             assert_eq!(asked, Err(QueryError::NotFound));
         },
     ] {
@@ -510,7 +510,7 @@ fn query(tam: Option<&str>, sd: Option<&str>) -> Vec<u8> {
 
 /// Whose application the answer is about, unverified.
 fn answers(device: &mut Device, query: &[u8]) -> Result<String, QueryError> {
-    let answer = device.engine.ta_information(query, &mut device.reply)?;
+    let answer = device.engine.ta_information(&mut query.to_vec(), &mut device.reply)?;
     let outer: Value = serde_json::from_slice(answer).unwrap();
     let payload = outer["TAInformation"]["payload"].as_str().unwrap();
     let inner: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap();
@@ -586,13 +586,13 @@ fn lost_certificates_of_a_tam_come_back() {
         }
         let key = home().target.attestation_keys[0].public_key().unwrap();
         let query = ta_query(SP, TA);
-        let answer = device.engine.ta_information(&query, &mut device.reply).unwrap();
+        let answer = device.engine.ta_information(&mut query.clone(), &mut device.reply).unwrap();
         let information = TaInformation::verify(answer, &key).unwrap();
         assert_eq!(information.tamid, tam.tam_id());
         // With its certificates it repairs them: that they are there is told, and true.
         device.state(tam);
         device.ask(tam, Builder::device_state(tam).signer(SignerHeader::KeyId));
-        let answer = device.engine.ta_information(&query, &mut device.reply).unwrap();
+        let answer = device.engine.ta_information(&mut query.clone(), &mut device.reply).unwrap();
         let information = TaInformation::verify(answer, &key).unwrap();
         assert_eq!(information.tamcert, base64(&der(&tam.chain()[0])));
         assert_eq!(device.records(Kind::TamChain).len(), 2);
