@@ -42,6 +42,13 @@ fn a_product_is_built_with_its_own_keys() {
         openssl rsa -pubin -in dev/ta-signing.pub.pem -RSAPublicKey_out -outform DER -out example.der
         openssl rsa -RSAPublicKey_in -inform DER -in example.der -pubout -out example.pem
         cp dev/ta-signing.key.pem example.key.pem
+        # With lists, with mistakes in them, and with roots that speak for everybody.
+        cp -r own listed; echo uri:https://tam.example/ >listed/tam-roots/root.ids
+        echo https://gone.example >listed/evicted.txt
+        cp -r own mistaken; echo '*.example' >mistaken/evicted.txt
+        cp -r own nameless; echo dns:tam.example >nameless/tam-roots/roots.ids
+        cp -r listed several; cp own/tam-roots/root.der several/tam-roots/second.der
+        touch several/evict.txt
         echo nothing > empty.pem";
     succeed(folder, make);
 
@@ -67,6 +74,10 @@ fn a_product_is_built_with_its_own_keys() {
         ("tee-root", "published.pem", &["tee-root/tee-root.der", published]),
         ("missing", "own.pub.pem", &["cannot read missing/tam-roots"]),
         ("own", "missing.pem", &["cannot read missing.pem"]),
+        ("listed", "own.pub.pem", &[]),
+        ("mistaken", "own.pub.pem", &["mistaken/evicted.txt, line 1: a line is one TAM's"]),
+        ("nameless", "own.pub.pem", &["nameless/tam-roots/roots.ids is for no root"]),
+        ("several", "own.pub.pem", &[]),
         (
             "own",
             "empty.pem",
@@ -83,6 +94,23 @@ fn a_product_is_built_with_its_own_keys() {
         if message.contains("development") || message.contains("publishes") {
             assert!(message.contains("keys/CEREMONY.md"), "{message}");
             assert!(message.contains("ALLOW_DEV_KEYS=1"), "{message}");
+        }
+        if !["own", "listed", "several"].contains(&trust) {
+            continue;
+        }
+        let warnings: Vec<&str> =
+            message.lines().filter(|line| line.contains("warning:")).collect();
+        let expected = [
+            "otrp-keys: warning: several/tam-roots/second.der speaks for every TAM",
+            "otrp-keys: warning: several/evict.txt is not read",
+        ];
+        assert_eq!(
+            warnings.len(),
+            if trust == "several" { expected.len() } else { 0 },
+            "{message}"
+        );
+        for (warning, expected) in warnings.iter().zip(expected) {
+            assert!(warning.starts_with(expected), "{warning}");
         }
     }
 }

@@ -1196,7 +1196,7 @@ fn tam_identifiers_come_from_alternative_names() {
     let rows: &[Row<'_>] = &[
         (&[(URI, b"https://tam.example.org/otrp")], Some("https://tam.example.org/otrp")),
         (&[(URI, b"urn:x")], Some("urn:x")),
-        (&[(DNS, b"TAM_x.acme.com")], Some("TAM_x.acme.com")),
+        (&[(DNS, b"TAM_x.acme.com")], Some("tam_x.acme.com")),
         (&[(DNS, b"id1.TAMxyz.com")], Some("id1.TAMxyz.com")),
         (&[(REGISTERED, registered)], Some("1.3.6.1.4.1.311.21.20")),
         (&[(REGISTERED, &[0x2a])], Some("1.2")),
