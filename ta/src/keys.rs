@@ -17,11 +17,12 @@ use optee_utee::{
 };
 use otrp_engine::{
     platform::{KeyType, Keys, Modulus, Name, OwnPublicKey, Point, PortError, Storage},
+    point::p256_key,
     rsa::is_below,
     secret::Seed,
 };
 use p256::{
-    PublicKey, SecretKey,
+    SecretKey,
     ecdh::diffie_hellman,
     ecdsa::{Signature, SigningKey, signature::hazmat::RandomizedPrehashSigner},
     elliptic_curve::Generate,
@@ -166,7 +167,7 @@ impl TeeKeys {
     fn agree_with(&mut self, name: Name, peer: &Point) -> Result<Seed, PortError> {
         let key = self.p256(name)?;
         // Refuses what is not a point of the curve.
-        let peer = PublicKey::from_sec1_bytes(peer).map_err(|_| PortError::Failed)?;
+        let peer = p256_key(peer).ok_or(PortError::Failed)?;
         let shared = diffie_hellman(key.as_nonzero_scalar(), peer.as_affine());
         let mut bytes = Zeroizing::new([0; 32]);
         bytes.copy_from_slice(shared.raw_secret_bytes());

@@ -19,6 +19,7 @@ pub mod message;
 pub mod personalization;
 pub mod pki;
 pub mod platform;
+pub mod point;
 pub mod policy;
 pub mod registry;
 mod reply;

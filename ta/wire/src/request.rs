@@ -518,7 +518,9 @@ mod tests {
         let query = TaQuery::read(text).unwrap();
         assert_eq!((query.sp_id.text(text), query.ta_id.text(text)), ("sp", "ta"));
         assert!(query.tam_id.is_none() && query.sd_name.is_none());
-        let text = &mut br#"{"TAQuery":{"tamid":"TAM.example","spid":"sp","sdname":"sd","taid":"ta"}}"#.to_vec();
+        let text =
+            &mut br#"{"TAQuery":{"tamid":"TAM.example","spid":"sp","sdname":"sd","taid":"ta"}}"#
+                .to_vec();
         let query = TaQuery::read(text).unwrap();
         assert_eq!((query.sp_id.text(text), query.ta_id.text(text)), ("sp", "ta"));
         assert_eq!((query.tam_id, query.sd_name), (TamId::new("tam.example"), SdName::new("sd")));

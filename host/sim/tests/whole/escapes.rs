@@ -152,12 +152,7 @@ fn check(refusals: &mut Refusals, (layer, place, expected): (Layer, &str, Expect
     refuse(refusals, &format!("{layer:?}, {place}{begin}"), &message, (layer, expected));
 }
 
-fn refuse(
-    refusals: &mut Refusals,
-    what: &str,
-    message: &[u8],
-    (layer, expected): (Layer, Expect),
-) {
+fn refuse(refusals: &mut Refusals, what: &str, message: &[u8], (layer, expected): (Layer, Expect)) {
     let reply = refusals.unchanged(what, message).unwrap();
     let (form, code) = verdict(what, &reply).unwrap_or_else(|| panic!("accepted: {what}"));
     assert_eq!(Some((form, code.as_str())), expected.refusal(layer), "{what}");

@@ -160,7 +160,8 @@ fn a_domain_gets_a_new_provider_with_a_key_of_its_own() {
 
     // An application answers under its provider only.
     let public = state.attestation_key(OTHER_SP).unwrap().public_key().unwrap();
-    let answer = device.engine.ta_information(&mut ta_query(OTHER_SP, "x"), &mut device.reply).unwrap();
+    let answer =
+        device.engine.ta_information(&mut ta_query(OTHER_SP, "x"), &mut device.reply).unwrap();
     assert_eq!(TaInformation::verify(answer, &public).unwrap().spid, OTHER_SP);
     let answer = device.engine.ta_information(&mut ta_query(SP, "x"), &mut device.reply);
     assert_eq!(answer, Err(QueryError::NotFound));

@@ -14,6 +14,7 @@ use super::Error;
 use super::content::{ContentAlgorithm, ContentKey, LONGEST_KEY};
 use crate::pki::PublicKey;
 use crate::platform::{Keys, Modulus, Name, Point, PortError, Rng, RsaPublic};
+use crate::point::p256_key;
 use crate::rsa::LONGEST_MODULUS;
 use crate::rsa::encryption::{self, Encryption};
 
@@ -184,7 +185,7 @@ pub fn unwrap_content_key<K: Keys>(
 ) -> Result<ContentKey, Error> {
     // Checked here although the port checks it too: an off-curve point, which could reveal the
     // private key bit by bit, is the message's fault and never reaches the private key.
-    p256::PublicKey::from_sec1_bytes(agreement.ephemeral).map_err(|_| Error::Crypto)?;
+    p256_key(agreement.ephemeral).ok_or(Error::Crypto)?;
     let secret = keys.agree(name, agreement.ephemeral)?;
     unwrap_with(secret.bytes(), algorithm, agreement, wrapped, content)
 }
@@ -239,7 +240,7 @@ fn agree_and_wrap<R: Rng>(
     algorithm: KeyWrap,
     key: &ContentKey,
 ) -> Result<Wrapped, Error> {
-    let recipient = p256::PublicKey::from_sec1_bytes(recipient).map_err(|_| Error::Crypto)?;
+    let recipient = p256_key(recipient).ok_or(Error::Crypto)?;
     let pair = ephemeral_key(rng)?;
     let ephemeral = pair
         .public_key()

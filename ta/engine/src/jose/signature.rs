@@ -9,6 +9,7 @@ use super::Error;
 use super::key_management::ephemeral_key;
 use crate::pki::Scheme;
 use crate::platform::{KeyPair, Keys, Modulus, OwnPublicKey, Point, PortError, Rng};
+use crate::point::p256_key;
 use crate::rsa::signature::encode_pkcs1;
 
 /// A JWS `alg` algorithm (RFC 7518, section 3.1).
@@ -143,7 +144,7 @@ pub fn signing_digest(protected: &[u8], payload: &[u8]) -> [u8; 32] {
 /// # Errors
 /// [`Error::Crypto`] if `public` is not a point of P-256 or the signature is not one by it.
 pub fn es256_verify(public: &Point, digest: &[u8], signature: &[u8]) -> Result<(), Error> {
-    let key = VerifyingKey::from_sec1_bytes(public).map_err(|_| Error::Crypto)?;
+    let key = VerifyingKey::from(p256_key(public).ok_or(Error::Crypto)?);
     let signature = ecdsa::Signature::from_slice(signature).map_err(|_| Error::Crypto)?;
     key.verify_prehash(digest, &signature).map_err(|_| Error::Crypto)
 }

@@ -2,7 +2,6 @@
 
 use der::asn1::{BitStringRef, UintRef};
 use der::{Reader, Tag};
-use p256::ecdsa::VerifyingKey;
 use rustls_pki_types::{
     AlgorithmIdentifier, InvalidSignature, SignatureVerificationAlgorithm, alg_id,
 };
@@ -12,6 +11,9 @@ use super::Error;
 use super::asn1::{contents, fixed_signature, whole};
 use crate::jose::signature::es256_verify;
 use crate::platform::{OwnPublicKey, Point, RSA_EXPONENT, RsaPublic};
+use crate::point::p256_key;
+#[cfg(feature = "p384")]
+use crate::point::uncompressed;
 use crate::rsa::signature::{self, Padding};
 
 /// A public key of a kind and strength that the broker accepts.
@@ -63,7 +65,7 @@ impl<'a> PublicKey<'a> {
     /// makes them optional, and nobody uses them).
     fn p256(point: &[u8]) -> Result<Self, Error> {
         let point = Point::try_from(point).map_err(|_| Error::Key)?;
-        VerifyingKey::from_sec1_bytes(&point).map_err(|_| Error::Key)?;
+        p256_key(&point).ok_or(Error::Key)?;
         Ok(Self::P256(point))
     }
 
@@ -296,9 +298,8 @@ fn ecdsa_p384(key: &[u8], digest: &[u8], signature: &[u8]) -> bool {
     use p384::ecdsa::signature::hazmat::PrehashVerifier;
     use p384::ecdsa::{Signature, VerifyingKey};
 
-    // Uncompressed, as for P-256.
-    let [4, _coordinates @ ..] = key else { return false };
-    let Ok(key) = VerifyingKey::from_sec1_bytes(key) else { return false };
+    let Some(point) = uncompressed(key) else { return false };
+    let Ok(key) = VerifyingKey::from_affine(point) else { return false };
     fixed_signature::<96>(signature).is_ok_and(|fixed| {
         Signature::from_slice(&fixed)
             .is_ok_and(|signature| key.verify_prehash(digest, &signature).is_ok())

@@ -63,7 +63,7 @@ pub struct Generation([u8; 16]);
 
 impl core::fmt::Display for Generation {
     fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(formatter, "{:032x}", u128::from_be_bytes(self.0))
+        self.0.iter().try_for_each(|octet| write!(formatter, "{octet:02x}"))
     }
 }
 
