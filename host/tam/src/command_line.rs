@@ -28,7 +28,7 @@ const SERVE_HELP: &str = "The smallest configuration, desired.toml, with the dev
   [tam]
   key = \".cache/keys/dev/tam.key.pem\"
   chain = \".cache/keys/dev/tam.chain.pem\"
-  ocsp = [\".cache/keys/dev/tam.ocsp\", \".cache/keys/dev/tam-ca.ocsp\"]
+  ocsp = [\".cache/keys/dev/tam.ocsp\", \".cache/keys/dev/tam-issuing-ca.ocsp\"]
   tee_roots = [\".cache/keys/dev/tee-root.pem\"]
 
   [[sd]]
@@ -44,7 +44,7 @@ The OCSP responses, which end after a day, and the application, signed by the se
   otrp-keys ocsp --cert .cache/keys/dev/tam.pem --issuer .cache/keys/dev/tam-issuing-ca.pem \\
       --responder .cache/keys/dev/tam-ocsp --out .cache/keys/dev/tam.ocsp
   otrp-keys ocsp --cert .cache/keys/dev/tam-issuing-ca.pem --issuer .cache/keys/dev/tam-root.pem \\
-      --responder .cache/keys/dev/tam-root-ocsp --out .cache/keys/dev/tam-ca.ocsp
+      --responder .cache/keys/dev/tam-root-ocsp --out .cache/keys/dev/tam-issuing-ca.ocsp
   otrp-keys sign-ta --key .cache/keys/dev/sp-ec.key.pem --uuid 7265664a-f108-4bd7-af1c-86d044babbac \\
       --ta-version 1 --in .cache/image/samples/signer-v1.elf --out app.ta
 
