@@ -19,7 +19,7 @@ use otrp_qemu::guest::Guest;
 use otrp_qemu::image::Image;
 use otrp_qemu::machine::Machine;
 use otrp_qemu::operator::{Operator, carry, plain_error, provision};
-use otrp_tam::message::{Application, Builder, Command, SdChanges, Target};
+use otrp_tam::message::{Application, Builder, Command, SdChanges, SignerHeader, Target};
 use otrp_tam::response::Outcome;
 use serde_json::Value;
 
@@ -269,6 +269,41 @@ fn each_refusal_has_its_code_and_changes_nothing() {
     };
     assert_eq!(refusal.code, "ERR_TA_INVALID");
 
+    // What one TAM recorded of another's is not opened for it: the refusal has no content.
+    let recorded: Value =
+        serde_json::from_slice(&request_bytes(&bench, &target, &install)).unwrap();
+    let payload = recorded["InstallTARequest"]["payload"].as_str().unwrap();
+    let payload: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap();
+    let stolen = payload["InstallTATBSRequest"]["content"].clone();
+    let steal = Command::DeleteSd { spid: Some(SP), name: "com.example.other", delete_tas: true };
+    let request = Builder::command(&bench.other.identity, &others, steal)
+        .edit_tbs(move |tbs| drop(tbs.insert("content".into(), stolen)))
+        .build()
+        .unwrap();
+    let answer = carry(&mut bench.guest, &request.message).unwrap().answer;
+    assert_eq!(plain_error(&answer).unwrap(), "ERR_REQUEST_INVALID", "another command's content");
+    assert!(tbs(&answer).get("content").is_none());
+
+    // Strangers get one answer, each signed by another key: from two signatures the key follows.
+    let unsigned = |message: &[u8]| {
+        let mut message: Value = serde_json::from_slice(message).unwrap();
+        let jws = message.as_object_mut().unwrap().values_mut().next().unwrap();
+        jws["signature"] = URL_SAFE_NO_PAD.encode([1; 64]).into();
+        message.to_string().into_bytes()
+    };
+    let by_kid = Builder::device_state(&bench.tam.identity).signer(SignerHeader::KeyId);
+    let by_kid = unsigned(&by_kid.build().unwrap().message);
+    let unknown = Builder::device_state(&bench.rogue.identity).signer(SignerHeader::KeyId);
+    let unknown = unsigned(&unknown.build().unwrap().message);
+    let rogue = Builder::device_state(&bench.rogue.identity).build().unwrap().message;
+    let answers =
+        [by_kid, unknown, rogue].map(|message| carry(&mut bench.guest, &message).unwrap());
+    let [first, rest @ ..] = &answers;
+    for other in rest {
+        assert_eq!(tbs(&first.answer), tbs(&other.answer));
+    }
+    assert_eq!(tbs(&first.answer)["reason"]["error-code"], "ERR_TAM_NOT_TRUSTED");
+
     // Versions only rise, also over a deletion.
     let changes = SdChanges { add: vec![&ec], ..SdChanges::default() };
     let update = Command::UpdateSd { spid: SP, name: SD, changes };
@@ -301,6 +336,18 @@ fn each_refusal_has_its_code_and_changes_nothing() {
 
 fn request_bytes(bench: &Bench, target: &Target, command: &Command<'_>) -> Vec<u8> {
     Builder::command(&bench.tam.identity, target, command.clone()).build().unwrap().message
+}
+
+/// What is signed in an answer.
+fn tbs(answer: &[u8]) -> Value {
+    let outer: Value = serde_json::from_slice(answer).unwrap();
+    let jws = outer.as_object().unwrap().values().next().unwrap();
+    // The agent puts answers with a state into an array.
+    let jws =
+        jws.get(0).and_then(|it| it.as_object()).map_or(jws, |it| it.values().next().unwrap());
+    let payload = URL_SAFE_NO_PAD.decode(jws["payload"].as_str().unwrap()).unwrap();
+    let inner: Value = serde_json::from_slice(&payload).unwrap();
+    inner.as_object().unwrap().values().next().unwrap().clone()
 }
 
 /// The other TAM's own domain, for a service provider of the same certificate.
