@@ -62,14 +62,14 @@ pub fn names(text: &str) -> Result<Vec<Name>, Mistake> {
 /// # Errors
 /// [`Mistake`].
 pub fn evicted(text: &str) -> Result<Vec<Entry<Evicted>>, Mistake> {
-    entries(text, |line| match line.strip_prefix("root:") {
+    entries(text, |line| match behind(line, "root:") {
         Some(digits) => {
             // `openssl x509 -fingerprint` writes colons between the octets.
             let digits = digits.trim().replace(':', "");
             let what = "root: is followed by the 64 hexadecimal digits of a SHA-256";
             hexadecimal(&digits).map(Evicted::Root).ok_or(what)
         }
-        None if ["uri:", "dns:", "oid:"].iter().any(|kind| line.starts_with(kind)) => {
+        None if ["uri:", "dns:", "oid:"].iter().any(|kind| behind(line, kind).is_some()) => {
             Err("a TAM's identifier stands alone, without uri:, dns: or oid:")
         }
         None if line.contains(|char: char| char.is_whitespace() || char == '*') => {
@@ -113,6 +113,12 @@ pub fn floor_epoch(text: &str) -> Result<u32, Mistake> {
     }
 }
 
+/// What is behind a keyword, which may be written in capitals: as a scheme of a URI it is the same.
+fn behind<'l>(line: &'l str, keyword: &str) -> Option<&'l str> {
+    let (start, rest) = line.split_at_checked(keyword.len())?;
+    start.eq_ignore_ascii_case(keyword).then_some(rest)
+}
+
 /// What the lines of a list stand for.
 fn entries<T>(
     text: &str,
@@ -135,7 +141,7 @@ fn numbered(text: &str) -> impl Iterator<Item = Entry<&str>> {
 }
 
 fn name(line: &str) -> Result<Name, &'static str> {
-    if let Some(uri) = line.strip_prefix("uri:") {
+    if let Some(uri) = behind(line, "uri:") {
         let (scheme, rest) = uri.split_once(':').unwrap_or_default();
         let authority = rest.strip_prefix("//").map(|rest| rest.split(['/', '?', '#']).next());
         let has_host = match authority {
@@ -156,7 +162,7 @@ fn name(line: &str) -> Result<Name, &'static str> {
         }
         return spelled(uri).map(Name::Uri);
     }
-    if let Some(name) = line.strip_prefix("dns:") {
+    if let Some(name) = behind(line, "dns:") {
         let (below, name) = match name.strip_prefix("*.") {
             Some(name) => (true, name),
             None => (false, name),
@@ -168,7 +174,7 @@ fn name(line: &str) -> Result<Name, &'static str> {
         }
         return spelled(name).map(if below { Name::DnsBelow } else { Name::Dns });
     }
-    if let Some(arcs) = line.strip_prefix("oid:") {
+    if let Some(arcs) = behind(line, "oid:") {
         if !is_object_identifier(arcs) {
             return Err("oid: is followed by an object identifier such as 1.3.6.1.4.1.99999");
         }

@@ -21,7 +21,7 @@ fn lower_case(name: &mut str) {
         .strip_prefix("//")
         .map_or("", |rest| rest.split(['/', '?', '#']).next().unwrap_or_default());
     // Behind the user, whose case counts.
-    let host = authority.rsplit('@').next().unwrap_or_default();
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
     let start = scheme.len().saturating_add(3).saturating_add(authority.len());
     let host = start.saturating_sub(host.len())..start;
     let scheme = ..scheme.len();
