@@ -145,7 +145,7 @@ enum Command {
     /// With a TAM's chain also what a device would refuse of it, which gives a TAM no reason.
     #[command(after_help = "Examples:
   otrp-keys vet --trust trust --ta-signing-key ta-signing.pub.pem
-  otrp-keys vet --chain tam.chain.pem --ocsp tam.ocsp --ocsp tam-issuing-ca.ocsp --tam-root tam-root.der")]
+  otrp-keys vet --chain dev/tam.chain.pem --ocsp dev/tam.ocsp --ocsp dev/tam-issuing-ca.ocsp --tam-root dev/tam-root.der")]
     Vet {
         /// The folder of the anchors: tam-roots/*.der and tee-root.der.
         #[arg(

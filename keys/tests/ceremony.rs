@@ -44,7 +44,7 @@ fn the_commands_make_a_pki_that_openssl_accepts() {
         done";
     succeed(folder, requests);
     let scripts = blocks("sh");
-    assert_eq!(scripts.len(), 6);
+    assert_eq!(scripts.len(), 7);
     for script in scripts {
         succeed(folder, script);
     }

@@ -7,17 +7,13 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use otrp_check::{Certificate, chain, ocsp, time};
-use otrp_wire::limits::{MESSAGE_LIMIT, SD_LIMIT, TA_LIMIT};
+use otrp_wire::limits::{SD_LIMIT, TA_LIMIT};
 
 use crate::desired::{Configuration, DesiredDomain, DesiredTa, TamSettings, sentence};
 use crate::identity::Identity;
 use crate::image::{self, ImageHeader};
 use crate::ocsp::read_file;
 
-/// The broker's own UUID, which no application may have.
-const BROKER: &str = "9e043ec0-1043-415e-853d-690a6d341054";
-/// What a request has but for its image, its data and its certificates.
-const MESSAGE_OVERHEAD: usize = 8 * 1024;
 const HOUR: u64 = 3600;
 const DAY: u64 = 24 * HOUR;
 /// How long before its end a certificate is warned of.
@@ -163,8 +159,6 @@ pub fn desired(configuration: &Configuration) -> Findings {
             findings.errors.push(format!("{count} {what} are desired, and a device holds {limit}"));
         }
     }
-    let chain = |identity: &Identity| identity.ders().map_or(0, |ders| ders.concat().len());
-    let certificates = configuration.tam.identities().map(chain).max().unwrap_or_default();
     let mut owners = HashMap::new();
     for domain in domains {
         for certificate in &domain.certificates {
@@ -182,18 +176,14 @@ pub fn desired(configuration: &Configuration) -> Findings {
                 application.id,
                 domain.name
             );
+            if let Ok(header) = ImageHeader::read(&application.image.bytes)
+                && let Some(warning) = header.warning()
+            {
+                findings.warnings.push(format!("{place}: {warning}"));
+            }
             let mut add = |sentence: String| findings.errors.push(format!("{place}: {sentence}"));
             judge_image(domain, application, &mut add);
-            if let Some(length) = too_long(application, certificates) {
-                add(format!(
-                    "the message that installs it would be about {length} bytes long, and a device \
-                     takes {MESSAGE_LIMIT}"
-                ));
-            }
             let Ok(header) = ImageHeader::read(&application.image.bytes) else { continue };
-            if header.uuid_text() == BROKER {
-                add(format!("{BROKER} is the UUID of the broker itself: sign it with another one"));
-            }
             let owner = (domain.name.as_str(), application.id.as_str(), application.file.as_path());
             let first: &mut (&str, &str, &Path) = owners.entry(header.uuid).or_insert(owner);
             if *first != owner {
@@ -217,14 +207,4 @@ fn judge_image(domain: &DesiredDomain, application: &DesiredTa, add: &mut impl F
     if let Err(refused) = image::verify(&application.image.bytes, &certificates) {
         add(refused.to_string());
     }
-}
-
-/// The length of the message with an application, if no device takes one so long.
-fn too_long(application: &DesiredTa, certificates: usize) -> Option<usize> {
-    // Base64 makes four of three; what is signed has it twice.
-    let base64 = |length: usize| length.div_ceil(3) * 4;
-    let data = application.personalization.as_ref().map_or(0, |data| data.bytes.len());
-    let signed = base64(application.image.bytes.len()) + base64(data);
-    let length = base64(signed) + base64(certificates) + MESSAGE_OVERHEAD;
-    (length > MESSAGE_LIMIT).then_some(length)
 }

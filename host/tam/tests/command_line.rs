@@ -272,9 +272,10 @@ fn keys(folder: &Path, command: &str) {
         "sign-ta" => {
             let key = file::read_key(&value("--key")).unwrap();
             let version = text("--ta-version").parse().unwrap();
-            let uuid = text("--uuid").parse().unwrap();
+            let uuid: otrp_keys::Uuid = text("--uuid").parse().unwrap();
             assert!(words.contains(&"--in"));
-            image::sign(&key, None, uuid, version, b"\x7fELF").unwrap()
+            let elf = otrp_check::fixture::application(uuid.0, b"");
+            image::sign(&key, None, uuid, version, &elf).unwrap()
         }
         other => panic!("{other}"),
     };

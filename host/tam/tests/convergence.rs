@@ -746,6 +746,9 @@ fn configurations_with_mistakes_are_refused_in_a_sentence() {
     let mut foreign = server.pki.image(0x72, 1, b"");
     foreign[20 + 32 + 64 + 20 + 18] = 62;
     std::fs::write(server.path("x86.ta"), foreign).unwrap();
+    let mut broker = server.pki.image(0x72, 1, b"");
+    broker[116..132].copy_from_slice(&hex::decode("9e043ec01043415e853d690a6d341054").unwrap());
+    std::fs::write(server.path("broker.ta"), broker).unwrap();
     let long = "x".repeat(65);
     let rows = [
         ("[[sd]]\nname = 'sd'\n", "malformed"),
@@ -759,6 +762,7 @@ fn configurations_with_mistakes_are_refused_in_a_sentence() {
         (&with_ta("none.ta"), "none.ta"),
         (&with_ta("sp.der"), "sp.der"),
         (&with_ta("long.ta"), "a device takes up to 2097152"),
+        (&with_ta("broker.ta"), "is that of the OTrP broker itself"),
         (&with_ta("x86.ta"), "it is for x86-64, and OP-TEE runs AArch64"),
         (&format!("{}{}", with_ta("v1.ta"), "[[sd.ta]]\nid = 'ta'\nfile = 'v2.ta'\n"), "twice"),
     ];
