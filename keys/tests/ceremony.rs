@@ -61,5 +61,8 @@ fn the_commands_make_a_pki_that_openssl_accepts() {
     let inventory = fs::read_to_string(folder.join("devices.csv")).unwrap();
     assert_eq!(inventory.lines().count(), 3);
     let trust = succeed(folder, "find trust -type f | sort");
-    assert_eq!(trust, "trust/tam-roots/tam-root-1.der\ntrust/tee-root.der\n");
+    assert_eq!(
+        trust,
+        "trust/tam-roots/tam-root-1.der\ntrust/tam-roots/tam-root-1.ids\ntrust/tee-root.der\n"
+    );
 }

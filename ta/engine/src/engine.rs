@@ -117,33 +117,41 @@ impl<P: Platform> Engine<P> {
         self.reply(name, transaction.as_ref(), answer, out)
     }
 
-    /// Does what a request asks for. There is a `transaction` as soon as a trusted TAM is known to
-    /// have signed it.
+    /// Does what a request asks for. There is a `transaction` as soon as a trusted TAM in good
+    /// standing is known to have signed it: who is revoked, or shows no more that it is not, is a
+    /// stranger again.
     fn handle(
         &mut self,
         received: Received<'_>,
         transaction: &mut Option<Transaction>,
         scratch: &mut [u8],
     ) -> Result<Answer, Error> {
-        let clock = self.clock();
+        let (name, clock) = (received.name(), self.clock());
         let Self { ports, trust, device, registry, chain } = self;
         let verified = received.authenticate(trust, registry.state(), ports, clock, chain)?;
-        let (known, read) = verified.read();
-        *transaction = Some(known);
-        let (mut request, tam) = read?;
-        let standing = Standing::of::<P::Rsa>(&mut request, tam, registry.state(), clock)?;
+        let (known, tam, read) = verified.read();
+        let (request, standing) = if name == RequestName::GetDeviceState {
+            let mut request = read?;
+            let state = registry.state();
+            let standing = Standing::stapled::<P::Rsa>(&mut request, tam, state, clock)?;
+            *transaction = Some(known.of(&standing));
+            (request, standing)
+        } else {
+            let standing = Standing::remembered(tam, registry.state(), clock)?;
+            *transaction = Some(known.of(&standing));
+            (read?, standing)
+        };
         let signer = device.key_pair()?;
         if !request.accepts_signature(SignatureAlgorithm::made_by(signer.public).name()) {
             return Err(Error::NoCommonSignature);
         }
         let identity = device.identity(trust)?;
-        let name = request.name();
         let tam = match standing {
             Standing::Stapled(tam) => {
                 let listed = |algorithm: KeyAlgorithm| request.lists(algorithm.name());
                 let shown = Shown { used: None, listed, rsa1_5: trust.rsa1_5 };
                 let recipient = Recipient::new(tam.tam().key(), shown)?;
-                let mut context = StateQuery { ports, registry, identity, scratch };
+                let mut context = StateQuery { ports, registry, identity, clock, scratch };
                 let (tam, generation) = context.run(&tam)?;
                 return Ok(Answer::State { tam, recipient, generation });
             }
@@ -347,6 +355,7 @@ struct StateQuery<'e, P: Platform> {
     ports: &'e mut Ports<P>,
     registry: &'e mut Registry,
     identity: crate::device::Identity<'e>,
+    clock: u64,
     scratch: &'e mut [u8],
 }
 
@@ -389,7 +398,7 @@ impl<P: Platform> StateQuery<'_, P> {
             let name = Name { kind: Kind::TamChain, number: next };
             self.ports.storage.replace(name, chain)?;
         }
-        let number = self.registry.change().meet(stapled, new.then_some(digest))?;
+        let number = self.registry.change().meet(stapled, new.then_some(digest), self.clock)?;
         let state = self.registry.state();
         let generation = state.next_generation();
         let view = View { state, identity: self.identity, tam: number, generation };

@@ -26,6 +26,7 @@ use crate::platform::{
 };
 use crate::policy::{Current, Owner};
 use crate::registry::{State, Tam};
+use crate::revocation::Standing;
 use crate::rsa::LONGEST_MODULUS;
 use crate::rsa::encryption::{self, Encryption};
 use crate::trust::Trust;
@@ -37,40 +38,54 @@ const INVALID: Error = Error::Refused(ErrorCode::RequestInvalid);
 const UNSUPPORTED: Error = Error::Refused(ErrorCode::UnsupportedCryptoAlg);
 const UNTRUSTED: Error = Error::Refused(ErrorCode::TamNotTrusted);
 
-/// `rid` and `tid` of a request that a trusted TAM signed, which its answer repeats; empty if the
-/// request has none.
-///
-/// Only [`Verified::read`] makes one, so whoever has one may be answered under the TEE's own key:
-///
-/// ```
-/// use otrp_engine::message::{Transaction, Verified};
-/// fn transaction(verified: Verified<'_, '_>) -> Transaction {
-///     verified.read().0
-/// }
-/// ```
-/// ```compile_fail,E0451
-/// use otrp_engine::message::Transaction;
-/// fn transaction() -> Transaction {
-///     Transaction { request_id: Default::default(), transaction_id: Default::default() }
-/// }
-/// ```
+/// `rid` and `tid` of a request whose signer leads to an anchor, which its answer repeats; empty if
+/// the request has none.
 #[derive(Debug)]
-pub struct Transaction {
+pub struct Identifiers {
     request_id: heapless::String<TRANSACTION_ID_LIMIT>,
     transaction_id: heapless::String<TRANSACTION_ID_LIMIT>,
 }
+
+impl Identifiers {
+    /// Those of a request by a TAM in good standing.
+    #[must_use]
+    pub fn of(self, _signer: &Standing<'_>) -> Transaction {
+        Transaction(self)
+    }
+}
+
+/// The identifiers of a request that a trusted TAM in good standing signed.
+///
+/// Only [`Identifiers::of`] makes one, so whoever has one may be answered under the TEE's own key:
+///
+/// ```
+/// use otrp_engine::message::{Identifiers, Transaction};
+/// use otrp_engine::revocation::Standing;
+/// fn transaction(identifiers: Identifiers, standing: &Standing<'_>) -> Transaction {
+///     identifiers.of(standing)
+/// }
+/// ```
+/// ```compile_fail,E0423
+/// use otrp_engine::message::{Identifiers, Transaction};
+/// use otrp_engine::revocation::Standing;
+/// fn transaction(identifiers: Identifiers, standing: &Standing<'_>) -> Transaction {
+///     Transaction(identifiers)
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Transaction(Identifiers);
 
 impl Transaction {
     /// `rid`.
     #[must_use]
     pub fn request_id(&self) -> &str {
-        &self.request_id
+        &self.0.request_id
     }
 
     /// `tid`.
     #[must_use]
     pub fn transaction_id(&self) -> &str {
-        &self.transaction_id
+        &self.0.transaction_id
     }
 }
 
@@ -262,6 +277,8 @@ fn load_signer<P: Platform>(
         match chain.fill(|room| storage.load(name, room).map(|der| der.map(<[u8]>::len))) {
             // The next GetDeviceState with certificates repairs it, and until then the others are served.
             Err(PortError::Corrupt) => Ok(false),
+            // A stranger must not see by a failure of storage that there is something to load.
+            Err(_) if key_id.is_some() => Ok(false),
             loaded => loaded,
         }
     };
@@ -291,23 +308,23 @@ fn load_signer<P: Platform>(
 impl<'m, 'c> Verified<'m, 'c> {
     /// Reads the members, as many as there are of those that an answer repeats also where the
     /// request is refused: with `ERR_UNSUPPORTED_MSG_VERSION` or `ERR_REQUEST_INVALID`.
-    pub fn read(self) -> (Transaction, Result<(Request<'m>, TrustedTam<'c>), Error>) {
+    pub fn read(self) -> (Identifiers, TrustedTam<'c>, Result<Request<'m>, Error>) {
         let Self { name, payload, tam } = self;
         let mut tbs = Tbs::default();
         let read = tbs.read(payload, name);
         let text = |span: Option<Span>| span.map_or("", |span| span.text(payload));
         // Both were bounded when they were read.
         let bounded = |text: &str| text.try_into().unwrap_or_default();
-        let transaction = Transaction {
+        let identifiers = Identifiers {
             request_id: bounded(text(tbs.request_id)),
             transaction_id: bounded(text(tbs.transaction_id)),
         };
         let request = if tbs.version.is_some_and(|version| version.text(payload) != VERSION) {
             Err(ErrorCode::UnsupportedMsgVersion.into())
         } else {
-            read.map_err(Error::from).map(|()| (Request { payload, tbs, name }, tam))
+            read.map_err(Error::from).map(|()| Request { payload, tbs, name })
         };
-        (transaction, request)
+        (identifiers, tam, request)
     }
 }
 

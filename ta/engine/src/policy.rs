@@ -295,9 +295,13 @@ impl<'s> Target<'s> {
     /// The entry as it is, for new personalization data.
     ///
     /// # Errors
-    /// `ERR_TA_NOT_FOUND` if nothing is installed.
-    pub fn as_installed(self) -> Result<Authorized<Ta>, Error> {
-        self.installed.cloned().map(Authorized).ok_or(Error::Refused(ErrorCode::TaNotFound))
+    /// `ERR_TA_NOT_FOUND` if nothing is installed; `ERR_TA_INVALID` if the image keeps its UUID free.
+    pub fn as_installed(self, state: &State) -> Result<Authorized<Ta>, Error> {
+        let installed = self.installed.ok_or(Error::Refused(ErrorCode::TaNotFound))?;
+        if state.is_reserved(&installed.uuid) {
+            return Err(ErrorCode::TaInvalid.into());
+        }
+        Ok(Authorized(installed.clone()))
     }
 }
 

@@ -5,8 +5,8 @@
 //! them ends; then it has to ask for the state again. So a TAM that is revoked in the middle of
 //! its work is out when the responses are, as it would be if each command brought them.
 
+use otrp_wire::ErrorCode;
 use otrp_wire::limits::CHAIN_LIMIT;
-use otrp_wire::{ErrorCode, RequestName};
 
 use crate::error::Error;
 use crate::message::Request;
@@ -103,22 +103,25 @@ pub enum Standing<'c> {
 }
 
 impl<'c> Standing<'c> {
-    /// Judges the TAM that a request is from.
+    /// Judges the TAM that a GetDeviceState is from by the responses in it.
     ///
     /// # Errors
     /// `ERR_TAM_NOT_TRUSTED`; `ERR_REQUEST_INVALID` for responses that are not base64.
-    pub fn of<R: RsaPublic>(
+    pub fn stapled<R: RsaPublic>(
         request: &mut Request<'_>,
         tam: TrustedTam<'c>,
         state: &State,
         clock: u64,
     ) -> Result<Self, Error> {
-        match request.name() {
-            RequestName::GetDeviceState => {
-                staple::<R>(tam, &request.ocsp_responses()?, state, clock).map(Self::Stapled)
-            }
-            _ => remember(tam, state, clock).map(Self::Remembered),
-        }
+        staple::<R>(tam, &request.ocsp_responses()?, state, clock).map(Self::Stapled)
+    }
+
+    /// Judges the TAM that a command is from by what its last GetDeviceState showed.
+    ///
+    /// # Errors
+    /// `ERR_TAM_NOT_TRUSTED`.
+    pub fn remembered(tam: TrustedTam<'c>, state: &State, clock: u64) -> Result<Self, Error> {
+        remember(tam, state, clock).map(Self::Remembered)
     }
 
     /// The TAM.

@@ -72,6 +72,9 @@ pub fn evicted(text: &str) -> Result<Vec<Entry<Evicted>>, Mistake> {
         None if ["uri:", "dns:", "oid:"].iter().any(|kind| behind(line, kind).is_some()) => {
             Err("a TAM's identifier stands alone, without uri:, dns: or oid:")
         }
+        None if hexadecimal::<32>(&line.replace(':', "")).is_some() => {
+            Err("the SHA-256 of a root's certificate stands behind root:")
+        }
         None if line.contains(|char: char| char.is_whitespace() || char == '*') => {
             Err("a line is one TAM's identifier, or root: and the SHA-256 of a certificate")
         }
@@ -141,7 +144,7 @@ fn numbered(text: &str) -> impl Iterator<Item = Entry<&str>> {
 }
 
 fn name(line: &str) -> Result<Name, &'static str> {
-    if let Some(uri) = behind(line, "uri:") {
+    if let Some(uri) = line.strip_prefix("uri:") {
         let (scheme, rest) = uri.split_once(':').unwrap_or_default();
         let authority = rest.strip_prefix("//").map(|rest| rest.split(['/', '?', '#']).next());
         let has_host = match authority {
@@ -162,7 +165,7 @@ fn name(line: &str) -> Result<Name, &'static str> {
         }
         return spelled(uri).map(Name::Uri);
     }
-    if let Some(name) = behind(line, "dns:") {
+    if let Some(name) = line.strip_prefix("dns:") {
         let (below, name) = match name.strip_prefix("*.") {
             Some(name) => (true, name),
             None => (false, name),
@@ -174,7 +177,7 @@ fn name(line: &str) -> Result<Name, &'static str> {
         }
         return spelled(name).map(if below { Name::DnsBelow } else { Name::Dns });
     }
-    if let Some(arcs) = behind(line, "oid:") {
+    if let Some(arcs) = line.strip_prefix("oid:") {
         if !is_object_identifier(arcs) {
             return Err("oid: is followed by an object identifier such as 1.3.6.1.4.1.99999");
         }

@@ -194,6 +194,7 @@ fn mistakes_in_lists_are_named_with_their_lines() {
     let uuid = "not a UUID like";
     let number = "one whole number from 0 to 4294967295";
     let none = "no TAM has such an identifier";
+    let digest = "the SHA-256 of a root's certificate stands behind root:";
     for (file, line, expected) in [
         ("tam-roots/a.ids", "https://tam.example/", "a line begins with uri:, dns: or oid:"),
         ("tam-roots/a.ids", "URI:https://tam.example/", "a line begins with uri:, dns: or oid:"),
@@ -230,7 +231,11 @@ fn mistakes_in_lists_are_named_with_their_lines() {
         ("evicted.txt", "dns:tam.example", alone),
         ("evicted.txt", "*.example", one),
         ("evicted.txt", "tam.example other.example", one),
+        ("evicted.txt", "URI:https://tam.example", alone),
+        ("evicted.txt", &"0a".repeat(32), digest),
+        ("evicted.txt", &["0A"; 32].join(":"), digest),
         ("evicted.txt", "root:", root),
+        ("evicted.txt", "ROOT:01", root),
         ("evicted.txt", "root:01", root),
         ("evicted.txt", &format!("root:{}", "0g".repeat(32)), root),
         ("evicted.txt", &format!("root:{}", "00".repeat(33)), root),

@@ -305,20 +305,25 @@ impl<P: Platform> Device<P> {
         }
     }
 
-    /// Sends a command; the code of the refusal if it is refused.
+    /// Sends a command; the code of the refusal if it is refused, whether inside the content or
+    /// outside, by the TEE or by nobody.
     pub fn try_to(&mut self, tam: &Identity, request: Builder<'_>) -> Result<(), String> {
-        match self.send(tam, &request.build().unwrap()) {
+        let request = request.build().unwrap();
+        let Reply::Answer(answer) = self.answer(&request.message) else {
+            panic!("a TEE does not make the agent's errors")
+        };
+        if answer.tid().is_empty() {
+            return Err(answer.claimed_refusal().unwrap().code);
+        }
+        match answer.outcome(Some(&request.exchange), tam, &self.certificate()).unwrap() {
             Outcome::Pass(_) => Ok(()),
             Outcome::Fail(refusal) => Err(refusal.code),
         }
     }
 
-    /// The code of the refusal of a command, whether inside the content or outside.
+    /// The code of the refusal of a command that must be refused, as [`Device::try_to`] has it.
     pub fn fail(&mut self, tam: &Identity, request: Builder<'_>) -> String {
-        match self.send(tam, &request.build().unwrap()) {
-            Outcome::Fail(refusal) => refusal.code,
-            Outcome::Pass(passed) => panic!("carried out: {passed:?}"),
-        }
+        self.try_to(tam, request).expect_err("it is carried out")
     }
 
     /// Asks for the state, then sends a command that must be carried out.

@@ -155,7 +155,11 @@ fn check(refusals: &mut Refusals, (layer, place, expected): (Layer, &str, Expect
 fn refuse(refusals: &mut Refusals, what: &str, message: &[u8], (layer, expected): (Layer, Expect)) {
     let reply = refusals.unchanged(what, message).unwrap();
     let (form, code) = verdict(what, &reply).unwrap_or_else(|| panic!("accepted: {what}"));
-    assert_eq!(Some((form, code.as_str())), expected.refusal(layer), "{what}");
+    assert_eq!(
+        Some((form, code.as_str())),
+        expected.refusal(Case::Command(Base::InstallTa), layer),
+        "{what}"
+    );
 }
 
 #[test]

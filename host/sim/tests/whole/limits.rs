@@ -23,6 +23,7 @@ use otrp_engine::personalization::PersonalizationError;
 use otrp_engine::platform::{KeyType, Kind};
 use otrp_engine::{Anchor, Engine, Trust};
 use otrp_keys::certificate::{Identity as Signer, Purpose, Template, Validity, generate_p256};
+use otrp_keys::ocsp::{Period, Statement, Status};
 use otrp_keys::{Uuid, image};
 use otrp_sim::Snapshot;
 use otrp_tam::Identity;
@@ -32,7 +33,7 @@ use otrp_tam::message::{
 };
 use otrp_tam::ta_information::TaInformation;
 
-use crate::bench::{Device, der, elf, pki, signed, stapled, stapled_below_authority};
+use crate::bench::{Device, der, elf, now, pki, signed, stapled, stapled_below_authority};
 
 const FULL: &str = "ERR_TEE_RESOURCE_FULL";
 
@@ -233,9 +234,15 @@ fn uuids_are_remembered_and_shared_out() {
     device.carry_out(greedy, DELETE);
     let tams: Vec<Identity> =
         (0..TAM_LIMIT).map(|number| tam(&format!("https://{number}.example"))).collect();
-    for tam in &tams {
+    let (last, others) = tams.split_last().unwrap();
+    for tam in others {
         device.state(tam);
     }
+    // The responses of all of them end.
+    *device.world.clock.borrow_mut() = now() + 25 * 3600;
+    device.state(&days_later(last, 1));
+    let tams: Vec<Identity> = tams.iter().map(|tam| days_later(tam, 1)).collect();
+    let greedy = &days_later(greedy, 1);
     device.ask(greedy, Builder::device_state(greedy).signer(SignerHeader::KeyId));
     let gone = Builder::device_state(&tams[0]).signer(SignerHeader::KeyId).build().unwrap();
     let refused = device.refusal(&gone.message);
@@ -290,9 +297,14 @@ fn so_many_tams_are_remembered() {
     let question = Builder::device_state(last).build().unwrap().message;
     assert_eq!(device.refusal(&question).code.as_deref(), Some(FULL));
     assert!(device.world.snapshot() == before);
-    // One who has nothing gives way.
+    // Nor does one give way that has nothing and may be about to create its first domain.
     let delete = Command::DeleteSd { spid: None, name: "domain", delete_tas: false };
     device.carry_out(&tams[3], delete);
+    assert_eq!(device.refusal(&question).code.as_deref(), Some(FULL));
+    // It does when its responses have ended.
+    *device.world.clock.borrow_mut() = now() + 25 * 3600;
+    let tams: Vec<Identity> = tams.iter().map(|tam| days_later(tam, 1)).collect();
+    let last = &tams[TAM_LIMIT];
     device.carry_out(last, create);
     assert_eq!(device.records(Kind::TamChain).len(), TAM_LIMIT);
     let forgotten = Builder::device_state(&tams[3]).signer(SignerHeader::KeyId).build().unwrap();
@@ -302,6 +314,20 @@ fn so_many_tams_are_remembered() {
         let state = device.ask(tam, Builder::device_state(tam).signer(SignerHeader::KeyId));
         assert_eq!(state.dsi.tee.sdlist.sd.len(), 1);
     }
+}
+
+/// The TAM with responses for a day that begins so many days from now.
+pub fn days_later(tam: &Identity, days: i64) -> Identity {
+    let day = 24 * 3600;
+    let start = i64::try_from(now()).unwrap() + days * day;
+    let period = Period { this_update: start, next_update: start + day };
+    let issuers = [&pki().tam_authority, &pki().tam_root];
+    let responses = tam.chain().iter().zip(issuers).map(|(certificate, issuer)| {
+        let (status, issuer_certificate) = (Status::Good, &issuer.certificate);
+        Statement { certificate, issuer: issuer_certificate, status, period }.sign(issuer).unwrap()
+    });
+    let responses = responses.collect();
+    tam.clone().staple(responses)
 }
 
 fn add(certificates: &[Vec<u8>]) -> SdChanges<'_> {

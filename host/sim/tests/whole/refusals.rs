@@ -6,6 +6,7 @@ use openssl::symm::{Cipher, encrypt_aead};
 use openssl::x509::X509;
 use otrp_engine::platform::KeyType;
 use otrp_keys::certificate::{Identity as Signer, Purpose, Template, Validity, generate_p256};
+use otrp_keys::ocsp::{Period, Statement, Status};
 use otrp_keys::{Uuid, image};
 use otrp_sim::World;
 use otrp_tam::Identity;
@@ -282,7 +283,26 @@ fn from_strangers() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("another known kid, broken", UNTRUSTED, broken(by(other, SignerHeader::KeyId))),
         ("a stranger without a name", UNTRUSTED, message(by(&stranger, SignerHeader::Absent))),
         ("no name, broken", UNTRUSTED, broken(by(known, SignerHeader::Absent))),
+        // Whose path is good, and who is not in good standing.
+        ("no responses", UNTRUSTED, message(state(&known.clone().staple(vec![])))),
+        ("a revoked TAM", UNTRUSTED, message(state(&revoked()))),
+        ("a command of a TAM that was never met", UNTRUSTED, {
+            let stranger = stapled_below_authority(stranger.clone());
+            message(Builder::command(&stranger, &home().target, Base::DeleteTa.command()))
+        }),
     ]
+}
+
+/// A TAM that its authority says is revoked.
+fn revoked() -> Identity {
+    let tam = tam(Purpose::Party, Validity::years(1), Some("https://revoked.example/"));
+    let statement = |place: usize, issuer: &Signer, status| {
+        let (certificate, period) = (&tam.chain()[place], Period::hours(24));
+        Statement { certificate, issuer: &issuer.certificate, status, period }.sign(issuer).unwrap()
+    };
+    let leaf = statement(0, &pki().tam_authority, Status::Revoked);
+    let authority = statement(1, &pki().tam_root, Status::Good);
+    tam.staple(vec![leaf, authority])
 }
 
 #[test]
@@ -458,7 +478,8 @@ fn requests_for_something_else() {
     }
     let version = Builder::device_state(&pki().tam)
         .edit_tbs(|tbs| drop(tbs.insert("ver".into(), "1".into())));
-    refusals.refused("version 1", "ERR_UNSUPPORTED_MSG_VERSION", Open, version);
+    // Its standing is in what cannot be read.
+    refusals.refused("version 1", "ERR_UNSUPPORTED_MSG_VERSION", Anonymous, version);
     for device_id in [base64(&[7; 32]), base64(&[7; 31]), String::new(), String::from("%")] {
         let request = Base::CreateSd.builder().device_id(device_id);
         refusals.refused("another device", INVALID, Sealed, request);
@@ -488,7 +509,7 @@ fn states_that_are_not_the_current_one() {
     let stranger = tam(Purpose::Party, Validity::years(1), Some("https://stranger.example/"));
     let stranger_command = Builder::command(&stranger, &home().target, Base::CreateSd.command())
         .tam_id("https://stranger.example/");
-    refusals.refused("a TAM that was given none", UNTRUSTED, Open, stranger_command);
+    refusals.refused("a TAM that was given none", UNTRUSTED, Anonymous, stranger_command);
     refusals.end(Base::UpdateSd);
 }
 
@@ -975,14 +996,14 @@ fn signed_members_missing_twice_or_of_another_kind() {
         refusals.refused(
             member,
             INVALID,
-            Open,
+            Anonymous,
             state.edit_tbs(move |tbs| drop(tbs.remove(member))),
         );
         let state = Builder::device_state(&pki().tam);
         refusals.refused(
             member,
             INVALID,
-            Open,
+            Anonymous,
             state.edit_payload(move |text| twice(text, member)),
         );
     }

@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use crate::bench::{Device, base64, der, now, pki, sha256, signed, ta_query, uuid};
 use crate::home::*;
-use crate::limits::{install, numbered, tam, use_up};
+use crate::limits::{days_later, install, numbered, tam, use_up};
 use crate::power_cuts::{with_cuts_in_cuts, with_each_fault_on};
 
 const UNTRUSTED: &str = "ERR_TAM_NOT_TRUSTED";
@@ -149,8 +149,12 @@ fn a_known_tam_keeps_its_share_of_uuids() {
     let victim = &pki().other_tam;
     device.carry_out(victim, create(&certificate));
     let (mut next, mut names) = (0, 0);
+    let mut day = 0;
     loop {
-        let rogue = tam(&format!("https://{names}.example"));
+        // Whose responses are current keeps its place, so each name takes a day.
+        day += 1;
+        *device.world.clock.borrow_mut() = now() + u64::try_from(day).unwrap() * 24 * 3600 + 3600;
+        let rogue = days_later(&tam(&format!("https://{names}.example")), day);
         let question = Builder::device_state(&rogue).build().unwrap();
         let before = device.world.snapshot();
         let reply = device.process(&question.message).unwrap();
@@ -169,6 +173,7 @@ fn a_known_tam_keeps_its_share_of_uuids() {
         device.carry_out(&rogue, delete);
     }
     assert!(names > TAM_LIMIT, "only {names} names");
+    let victim = &days_later(victim, day);
     for number in next..next + UUID_SHARE {
         assert_eq!(use_up(&mut device, victim, number), Ok(()));
     }
@@ -336,6 +341,10 @@ fn uuids_are_kept_free_for_a_later_image() {
         assert_eq!(device.fail(tam, base.builder()), "ERR_TA_INVALID", "{base:?}");
         assert!(device.world.snapshot() == before);
     }
+    let data = Application { image: None, personalization: Some(b"new"), ..application(TA, &[]) };
+    let request = Builder::command(tam, &home().target, Command::UpdateTa(data));
+    assert_eq!(device.fail(tam, request), "ERR_TA_INVALID");
+    assert!(device.world.snapshot() == before);
     // What is there already works until it is deleted.
     assert_eq!(device.personalization(&uuid(1)), Ok(b"secret".to_vec()));
     device.pass(tam, Base::DeleteTa.builder());

@@ -261,7 +261,7 @@ fn enter<'i, P: Platform>(
     certificates: &SpCertificates<'_>,
     state: &State,
 ) -> Result<(Authorized<Ta>, Option<Application<'i>>), Error> {
-    let Some(bytes) = image else { return Ok((target.as_installed()?, None)) };
+    let Some(bytes) = image else { return Ok((target.as_installed(state)?, None)) };
     let (image, certificate) = verify::<P>(bytes, certificates)?;
     // The certificate may be another one for the same key. One that is not kept any more is
     // nobody's, and so is its key.

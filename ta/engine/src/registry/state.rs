@@ -356,16 +356,20 @@ impl State {
     }
 
     /// Where a TAM that is not known finds a place: in addition to the others, or in place of that
-    /// one of them by index. One without security domains gives way, and of several the one that
-    /// used the fewest UUIDs, for those that it used stay.
+    /// one of them by index. One without security domains gives way whose OCSP responses have ended
+    /// too, so that nobody takes the place of one that is about to create its first; of several the
+    /// one that used the fewest UUIDs, for those that it used stay.
     ///
     /// # Errors
-    /// `Full` if every TAM has a security domain, or if there is not enough left for its share.
-    fn place_for(&self, id: &TamId) -> Result<Option<usize>, Error> {
+    /// `Full` if no TAM gives way, or if there is not enough left for its share.
+    fn place_for(&self, id: &TamId, clock: u64) -> Result<Option<usize>, Error> {
         let uuids =
             |index: &usize| self.tams.get(*index).map(|tam| self.used_by(Resource::Uuids, tam));
         let idle = |index: &usize| {
-            self.tams.get(*index).is_some_and(|tam| self.sds_of(tam.number).next().is_none())
+            self.tams.get(*index).is_some_and(|tam| {
+                let over = tam.good_until <= self.time_under(&tam.anchor, clock);
+                over && self.sds_of(tam.number).next().is_none()
+            })
         };
         let leaving = if self.tams.is_full() {
             Some((0..self.tams.len()).filter(idle).min_by_key(uuids).ok_or(FULL)?)
@@ -647,15 +651,16 @@ impl<'s> Change<'s> {
     /// number. What the responses show is remembered, and the time under its anchor rises to what
     /// they say.
     ///
-    /// Where there is no room a TAM without security domains gives way.
+    /// Where there is no room a TAM without security domains gives way whose responses have ended
+    /// at the time `clock`, in seconds since 1970.
     ///
     /// # Errors
-    /// `Full` if every TAM has a security domain, or if there is not enough left for the share of
-    /// one more.
+    /// `Full` if none gives way, or if there is not enough left for the share of one more.
     pub fn meet(
         &mut self,
         stapled: &StapledTam<'_>,
         chain_digest: Option<[u8; 32]>,
+        clock: u64,
     ) -> Result<u32, Error> {
         let state = &mut *self.0;
         let anchor = stapled.tam().path().anchor_fingerprint();
@@ -678,7 +683,7 @@ impl<'s> Change<'s> {
             }
             return Ok(number);
         }
-        if let Some(leaving) = state.place_for(tam.identity())? {
+        if let Some(leaving) = state.place_for(tam.identity(), clock)? {
             state.remove_tam(leaving)?;
         }
         let entry = Tam {
