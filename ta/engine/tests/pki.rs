@@ -1198,6 +1198,7 @@ fn tam_identifiers_come_from_alternative_names() {
         (&[(URI, b"urn:x")], Some("urn:x")),
         (&[(DNS, b"TAM_x.acme.com")], Some("tam_x.acme.com")),
         (&[(DNS, b"id1.TAMxyz.com")], Some("id1.tamxyz.com")),
+        (&[(URI, b"HTTPS://TAM.Example.org/Otrp")], Some("https://tam.example.org/Otrp")),
         (&[(REGISTERED, registered)], Some("1.3.6.1.4.1.311.21.20")),
         (&[(REGISTERED, &[0x2a])], Some("1.2")),
         (&[(REGISTERED, &[0x27, 0x7f])], Some("0.39.127")),

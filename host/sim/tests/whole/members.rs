@@ -44,7 +44,9 @@ impl Expect {
     pub fn refusal(self, case: Case, layer: Layer) -> Option<(Answer, &'static str)> {
         Some(match self {
             Anonymous(code) => (Answer::Anonymous, code),
-            Open(code) if layer.is_outside() || case.is_state() => (Answer::Anonymous, code),
+            Open(code) if layer.is_outside() => (Answer::Anonymous, code),
+            // The algorithms that the TAM takes are looked at when its standing is known.
+            Open(code) if case.is_state() && code != UNSUPPORTED => (Answer::Anonymous, code),
             Open(code) => (Answer::Open, code),
             Sealed(code) => (Answer::Sealed, code),
             Accepted => return None,

@@ -46,7 +46,11 @@ impl Resource {
 }
 
 #[cfg(test)]
-#[allow(clippy::arithmetic_side_effects, reason = "a test that panics has found something")]
+#[allow(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    reason = "a test that panics has found something"
+)]
 mod tests {
     use std::vec;
     use std::vec::Vec;
