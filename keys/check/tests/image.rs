@@ -1,4 +1,12 @@
 //! What is signed and served: applications of OP-TEE's dev kit, and each reason against others.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::panic,
+    reason = "a test that panics has found something"
+)]
 
 use otrp_check::fixture::{application, library, sized};
 use otrp_check::image::{BROKER, ELF_LIMIT, Loadable, NotLoadable, check, warning};

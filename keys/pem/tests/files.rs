@@ -1,4 +1,13 @@
 //! Files as people have them: of the `openssl` program, of editors, and damaged.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::arithmetic_side_effects,
+    clippy::panic,
+    reason = "a test that panics has found something"
+)]
 
 use std::path::Path;
 use std::process::Command;
