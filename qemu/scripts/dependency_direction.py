@@ -11,7 +11,7 @@ import sys
 MAY_USE = {
     "otrp-wire": set(),
     "otrp-engine": {"otrp-wire"},
-    "otrp-trust": set(),
+    "otrp-trust": {"otrp-wire"},
     "otrp-ta": {"otrp-engine", "otrp-trust", "otrp-wire"},
     "otrp-personal": set(),
     "otrp-conformance": {"otrp-engine", "otrp-personal", "otrp-ta", "otrp-wire"},
@@ -19,10 +19,18 @@ MAY_USE = {
     "otrp-agent": {"otrp-pem", "otrp-wire"},
     "otrp-signer-client": set(),
     "otrp-pem": set(),
-    "otrp-check": set(),
+    "otrp-check": {"otrp-wire"},
     "otrp-tam": {"otrp-check", "otrp-pem", "otrp-wire"},
     "otrp-keys": {"otrp-check", "otrp-pem", "otrp-trust"},
-    "otrp-fuzz": {"otrp-check", "otrp-engine", "otrp-keys", "otrp-sim", "otrp-tam", "otrp-wire"},
+    "otrp-fuzz": {
+        "otrp-check",
+        "otrp-engine",
+        "otrp-keys",
+        "otrp-sim",
+        "otrp-tam",
+        "otrp-trust",
+        "otrp-wire",
+    },
     "otrp-sim": {"otrp-check", "otrp-conformance", "otrp-engine", "otrp-keys", "otrp-tam", "otrp-wire"},
     "otrp-qemu": {"otrp-check", "otrp-keys", "otrp-tam", "otrp-wire"},
 }
@@ -30,6 +38,7 @@ MAY_USE = {
 TESTS_MAY_USE = {
     "otrp-agent": {"otrp-sim", "otrp-tam"},
     "otrp-engine": {"otrp-check", "otrp-sim"},
+    "otrp-tam": {"otrp-keys"},
 }
 
 errors = []
