@@ -229,7 +229,11 @@ fn plan_update(plan: &mut Plan, domain: &DomainName, wanted: &DesiredTa, memory:
                 return;
             }
             let image = (known.image != wanted.image.digest).then(|| wanted.image.digest.clone());
-            (image, wanted_data.filter(|data| Some(data) != known.personalization.as_ref()))
+            // A device drops the data where another key signs the image than before, and which key
+            // that was is not remembered: so they go along with each image.
+            let sent = image.is_some();
+            let changed = |data: &String| sent || Some(data) != known.personalization.as_ref();
+            (image, wanted_data.filter(changed))
         }
     };
     if image.is_some() || personalization.is_some() {
@@ -383,6 +387,8 @@ mod tests {
             ("sp/a c1: x=2", "sp/a: x", "sp/a c1: x=1", "UpdateTA sp/a/x i2 same"),
             ("sp/a c1: x=1+d2", "sp/a: x", "sp/a c1: x=1+d1", "UpdateTA sp/a/x same d2"),
             ("sp/a c1: x=2+d2", "sp/a: x", "sp/a c1: x=1+d1", "UpdateTA sp/a/x i2 d2"),
+            // Another signer's image would lose them.
+            ("sp/a c1: x=2+d", "sp/a: x", "sp/a c1: x=1+d", "UpdateTA sp/a/x i2 d"),
             ("sp/a c1: x=1+d", "sp/a: x", "sp/a c1: x=1", "UpdateTA sp/a/x same d"),
             // Data that are no longer wanted go with the application, which comes back.
             ("sp/a c1: x=1", "sp/a: x", "sp/a c1: x=1+d", "DeleteTA sp/a/x"),
