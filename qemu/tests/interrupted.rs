@@ -221,7 +221,7 @@ fn a_supplicant_that_is_killed_and_started_again_costs_at_most_a_call() {
 /// Kills it at so many instants of installations and deletions.
 fn kill_in_commands(victim: Victim, kills: u32) {
     let mut bench = Bench::start();
-    let time = [false, true].map(|installed| bench.carry_out(installed).as_micros());
+    let mut time = [false, true].map(|installed| bench.carry_out(installed).as_micros());
 
     let (mut ended, mut done) = (0, 0);
     for kill in 0..kills {
@@ -241,7 +241,12 @@ fn kill_in_commands(victim: Victim, kills: u32) {
         let end = bench.process(&request, &target, &script);
         let (now, _) = again("the state", || bench.state());
         match end {
-            End::Passed => assert_ne!(now, installed, "nothing was done"),
+            End::Passed => {
+                assert_ne!(now, installed, "nothing was done");
+                // The machine may be less busy than when the time was taken.
+                let time = &mut time[usize::from(installed)];
+                *time -= *time / 5;
+            }
             other if victim == Victim::Client && other != End::Killed => panic!("{other:?}"),
             // Without a supplicant the TEE fails, or the guest ends the client.
             _ => {
