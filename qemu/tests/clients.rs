@@ -67,7 +67,9 @@ impl Client {
             1 if turned => Ok(End::Turned),
             1 | 75
                 if self.errors.contains("the TEE is busy")
-                    || self.errors.contains("too little memory") =>
+                    || self.errors.contains("too little memory")
+                    // A device has one session at a TAM: a newer one took its place.
+                    || self.name.starts_with("request-") && self.errors.contains("HTTP error 400") =>
             {
                 Ok(End::Turned)
             }
