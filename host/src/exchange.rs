@@ -55,6 +55,17 @@ pub struct Refusal {
     pub code: Option<String>,
 }
 
+impl Refusal {
+    /// Whether a TAM repeats the message in another form or for the current state after it, so that a
+    /// later one may have been the same again. After any other refusal the next one is another.
+    fn is_repeated(&self) -> bool {
+        matches!(
+            self.code.as_deref(),
+            Some("ERR_DEV_STATE_MISMATCH" | "ERR_TAM_NOT_TRUSTED" | "ERR_UNSUPPORTED_CRYPTO_ALG")
+        )
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, code } = self;
@@ -89,14 +100,16 @@ impl Exchange {
 struct Account {
     failure: Option<TeeError>,
     unanswered: usize,
-    /// Refusals for whose message none of the same name passed later.
+    /// Refusals that were not repeated with success.
     refusals: Vec<Refusal>,
 }
 
 impl Account {
     fn add(&mut self, exchange: &Exchange) -> Result<(), SessionError> {
         if exchange.result == Ok(Outcome::Pass) {
-            self.refusals.retain(|refusal| refusal.name != exchange.name);
+            let repeated =
+                |refusal: &Refusal| refusal.name == exchange.name && refusal.is_repeated();
+            self.refusals.retain(|refusal| !repeated(refusal));
         }
         self.refusals.extend(exchange.refusal());
         let Err(failure) = exchange.result else {

@@ -266,9 +266,13 @@ fn a_tam_that_fails_midway_ends_the_session() {
 fn what_is_repeated_with_success_is_no_refusal() {
     // {"InstallTATBSResponse":{"status":"pass"}}
     let pass: &[u8] = br#"{"InstallTAResponse":{"payload":"eyJJbnN0YWxsVEFUQlNSZXNwb25zZSI6eyJzdGF0dXMiOiJwYXNzIn19"}}"#;
+    // The same with fail and ERR_DEV_STATE_MISMATCH.
+    let outdated: &[u8] = br#"{"InstallTAResponse":{"payload":"eyJJbnN0YWxsVEFUQlNSZXNwb25zZSI6eyJzdGF0dXMiOiJmYWlsIiwicmVhc29uIjp7ImVycm9yLWNvZGUiOiJFUlJfREVWX1NUQVRFX01JU01BVENIIn19fQ"}}"#;
     let install = || message(br#"{"InstallTARequest":{}}"#);
     for (replies, refused) in [
-        (vec![Ok(REFUSAL), Ok(pass)], false),
+        (vec![Ok(outdated), Ok(pass)], false),
+        // What passes then is another application.
+        (vec![Ok(REFUSAL), Ok(pass)], true),
         (vec![Ok(pass), Ok(REFUSAL)], true),
         (vec![Ok(REFUSAL), Ok(REFUSAL)], true),
         (vec![Ok(pass), Ok(pass)], false),

@@ -184,8 +184,10 @@ pub fn desired(configuration: &Configuration) -> Findings {
             let mut add = |sentence: String| findings.errors.push(format!("{place}: {sentence}"));
             judge_image(domain, application, &mut add);
             let Ok(header) = ImageHeader::read(&application.image.bytes) else { continue };
-            let owner = (domain.name.as_str(), application.id.as_str(), application.file.as_path());
-            let first: &mut (&str, &str, &Path) = owners.entry(header.uuid).or_insert(owner);
+            let domain_name = (domain.spid.as_str(), domain.name.as_str());
+            let owner = (domain_name, application.id.as_str(), application.file.as_path());
+            let first: &mut ((&str, &str), &str, &Path) =
+                owners.entry(header.uuid).or_insert(owner);
             if *first != owner {
                 add(format!(
                     "it has the UUID {} like {} of the TA {} in {}: a UUID belongs to one TA, so \
@@ -193,7 +195,7 @@ pub fn desired(configuration: &Configuration) -> Findings {
                     header.uuid_text(),
                     first.2.display(),
                     first.1,
-                    first.0
+                    first.0.1
                 ));
             }
         }

@@ -216,6 +216,8 @@ impl Tam {
         let answer = match Reply::read(message)? {
             Reply::Answer(answer) => answer,
             Reply::AgentError { code, tid, .. } => {
+                let short = |text: &str| text.chars().take(80).collect::<String>();
+                let (tid, code) = (short(&tid), short(&code));
                 turn.log(&format!("the agent of transaction {tid:?} reports {code:?}"));
                 return Ok(None);
             }

@@ -78,6 +78,12 @@ fn each_mistake_in_the_desired_state_is_found() {
             domain(&[("one", "v1.ta"), ("two", "v1.ta")]),
             "v1.ta of the TA two in sd: it has the UUID",
         ),
+        (
+            // One name for two providers.
+            [domain(&[("ta", "v1.ta")]), domain(&[("ta", "v1.ta")]).replace("'sp'", "'other'")]
+                .concat(),
+            "v1.ta of the TA ta in sd: it has the UUID",
+        ),
         (domain(&[]).replace("sp.der", "ca.der"), "\"an authority\" is not for signing code"),
         (many.concat(), "33 security domains are desired, and a device holds 32"),
     ];

@@ -65,7 +65,8 @@ pub(crate) fn items(file: &[u8]) -> Result<Vec<Item>, Error> {
 
 /// Whether a line outside of blocks begins one.
 fn begin(line: &str, number: usize) -> Result<Option<Open>, Error> {
-    let damaged = |why| Error::Damaged { label: line.into(), line: Some(number), why };
+    // A key that somebody wrote on one line is a part of this line, and is not repeated.
+    let damaged = |why| Error::Damaged { label: shown(""), line: Some(number), why };
     let Some(rest) = line.strip_prefix(BEGIN) else {
         // A block in a comment is none; any other that is not at the start of its line is not skipped.
         return match line.contains(BEGIN) && !line.starts_with('#') {
@@ -82,9 +83,18 @@ fn begin(line: &str, number: usize) -> Result<Option<Open>, Error> {
     }))
 }
 
+/// A label as it may be shown: what is not one may be anything, a part of a key among it.
+fn shown(label: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b' ';
+    match label.len() {
+        1..=40 if label.bytes().all(plain) => label.into(),
+        _ => "of an unknown kind".into(),
+    }
+}
+
 impl Open {
     fn damaged(&self, why: &'static str) -> Error {
-        Error::Damaged { label: self.label.clone(), line: Some(self.line), why }
+        Error::Damaged { label: shown(&self.label), line: Some(self.line), why }
     }
 
     fn add(mut self, line: &str, items: &mut Vec<Item>) -> Result<Option<Self>, Error> {
@@ -122,7 +132,7 @@ impl Open {
             "X509 CRL" => Kind::RevocationList,
             "OCSP RESPONSE" => Kind::OcspResponse,
             "PKCS7" => Kind::Pkcs7,
-            other => Kind::Other(format!("block {}", other.escape_debug())),
+            other => Kind::Other(format!("block {}", shown(other))),
         };
         let line = Some(self.line);
         // What nobody reads need not be readable.

@@ -269,3 +269,16 @@ fn errors_and_items_show_no_secret() {
     let body = secret.lines().nth(1).unwrap();
     assert!(!format!("{error}{error:?}").contains(body));
 }
+
+#[test]
+fn a_key_in_a_line_of_its_own_is_not_repeated() {
+    for file in [
+        "-----BEGIN PRIVATE KEY-----\\nMIGHAgEA\\n-----END PRIVATE KEY-----",
+        "\"-----BEGIN PRIVATE KEY----- MIGHAgEA -----END PRIVATE KEY-----\"",
+        "-----BEGIN MIGHAgEA-----\n-----BEGIN CERTIFICATE-----",
+        "-----BEGIN MIGHAgEA-----\nAAAA\n-----END MIGHAgEA-----",
+    ] {
+        let refused = otrp_pem::private_key(file.as_bytes()).unwrap_err();
+        assert!(!format!("{refused} {refused:?}").contains("MIGH"), "{refused}");
+    }
+}
