@@ -146,6 +146,27 @@ pub fn own_standing(settings: &TamSettings, identity: &Identity, now: u64) -> Ve
     standing(settings, identity, now).faults
 }
 
+/// What a device whose clock says `now` would refuse of the TAM's certificates, without the
+/// responses that change by themselves.
+#[must_use]
+pub fn chains(settings: &TamSettings, now: u64) -> Vec<String> {
+    let anchors: Vec<&[u8]> = settings.tam_roots.iter().map(Vec::as_slice).collect();
+    let mut faults = Vec::new();
+    for identity in settings.identities() {
+        let file = &settings.files_of(identity).chain;
+        match identity.ders() {
+            Ok(certificates) => {
+                let ders: Vec<&[u8]> = certificates.iter().map(Vec::as_slice).collect();
+                let found = chain::check(&ders, &anchors, now).err().unwrap_or_default();
+                let said = found.iter().map(|fault| format!("{}: {fault}", file.display()));
+                faults.extend(said);
+            }
+            Err(error) => faults.push(sentence(&error)),
+        }
+    }
+    faults
+}
+
 /// Judges the desired state: signers, images, and what a device has room for.
 #[must_use]
 pub fn desired(configuration: &Configuration) -> Findings {

@@ -74,12 +74,13 @@ impl Configured {
         seen.files = Files::of(files);
         let mistakes = match configuration {
             Ok(configuration) => {
-                // Certificates and responses are judged at each question, by the clock.
-                let findings = check::desired(&configuration);
-                if findings.errors.is_empty() {
+                // Responses are judged at each question, by the clock.
+                let mut errors = check::chains(&configuration.tam, log::now());
+                errors.extend(check::desired(&configuration).errors);
+                if errors.is_empty() {
                     seen.good = Arc::new(configuration);
                 }
-                findings.errors
+                errors
             }
             Err(error) => sentence(&error).lines().map(String::from).collect(),
         };

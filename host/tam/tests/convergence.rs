@@ -837,4 +837,12 @@ fn a_change_that_is_wrong_leaves_what_was_before() {
     let second = server.pki.image(0x72, 3, b"changed");
     std::fs::write(server.path("v1.ta"), &second).unwrap();
     assert_eq!(image(), second);
+    // So are the TAM's certificates: without those above its own no device would take it.
+    let chain = || configured.current().tam.identity.chain().len();
+    let whole = std::fs::read(server.path("tam.chain.pem")).unwrap();
+    let length = chain();
+    let text = String::from_utf8(whole.clone()).unwrap();
+    let first = text.split_inclusive("-----END CERTIFICATE-----\n").next().unwrap();
+    std::fs::write(server.path("tam.chain.pem"), first).unwrap();
+    assert_eq!(chain(), length);
 }

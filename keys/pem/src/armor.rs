@@ -52,7 +52,7 @@ pub(crate) fn items(file: &[u8]) -> Result<Vec<Item>, Error> {
         };
         for line in [Some(first), second].into_iter().flatten().map(Zeroizing::new) {
             open = match open {
-                None => begin(line.trim(), number.saturating_add(1))?,
+                None => begin(line.trim(), number.saturating_add(1), !items.is_empty())?,
                 Some(block) => block.add(line.trim(), &mut items)?,
             };
         }
@@ -63,11 +63,20 @@ pub(crate) fn items(file: &[u8]) -> Result<Vec<Item>, Error> {
     }
 }
 
-/// Whether a line outside of blocks begins one.
-fn begin(line: &str, number: usize) -> Result<Option<Open>, Error> {
+/// Whether a line outside of blocks begins one; `behind` another one or before all.
+fn begin(line: &str, number: usize, behind: bool) -> Result<Option<Open>, Error> {
     // A key that somebody wrote on one line is a part of this line, and is not repeated.
     let damaged = |why| Error::Damaged { label: shown(""), line: Some(number), why };
+    if behind && line.contains('\0') {
+        return Err(damaged("is not PEM: DER, or text of 16 bits, stands behind PEM"));
+    }
     let Some(rest) = line.strip_prefix(BEGIN) else {
+        // What somebody took the beginning off, or mistyped, would be left out without a word.
+        let capitals = line.to_ascii_uppercase();
+        let mistyped = ["--BEGIN ", "--END "].iter().any(|mark| capitals.contains(mark));
+        if mistyped && !line.contains(BEGIN) && !line.starts_with('#') {
+            return Err(damaged("has no proper first line"));
+        }
         // A block in a comment is none; any other that is not at the start of its line is not skipped.
         return match line.contains(BEGIN) && !line.starts_with('#') {
             true => Err(damaged("does not begin at the start of its line")),

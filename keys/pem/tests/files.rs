@@ -282,3 +282,28 @@ fn a_key_in_a_line_of_its_own_is_not_repeated() {
         assert!(!format!("{refused} {refused:?}").contains("MIGH"), "{refused}");
     }
 }
+
+#[test]
+fn what_is_nearly_a_block_is_not_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let make =
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key.pem \
+                -subj /CN=one -out one.pem
+                openssl x509 -in one.pem -outform DER -out one.der";
+    sh(folder.path(), make);
+    let read = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
+    let (pem, der) = (read("one.pem"), read("one.der"));
+    let text = String::from_utf8(pem.clone()).unwrap();
+    let wide: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let behind = |more: &[u8]| [&pem[..], more].concat();
+    for file in [
+        behind(&der),
+        behind(&wide),
+        behind(text.replace("-----BEGIN CERTIFICATE-----\n", "").as_bytes()),
+        behind(text.replace("BEGIN", "begin").as_bytes()),
+        behind(text.replace("-----BEGIN", "----BEGIN").as_bytes()),
+    ] {
+        assert!(otrp_pem::certificates(&file).is_err(), "{}", String::from_utf8_lossy(&file));
+    }
+    assert_eq!(otrp_pem::certificates(&behind(&pem)).unwrap(), [der.clone(), der]);
+}
