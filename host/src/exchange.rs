@@ -15,6 +15,10 @@ pub const EXCHANGE_LIMIT: usize = 512;
 /// no TAM for it, or the TEE is beyond help.
 pub const UNANSWERED_LIMIT: usize = 3;
 
+/// After so many messages of one name in a row that the TEE refuses with one code, which the TAM sees
+/// as well, a session is over: more than a TAM has suites to try.
+pub const REFUSED_LIMIT: usize = 8;
+
 /// One message of a TAM and what became of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exchange {
@@ -100,6 +104,8 @@ impl Exchange {
 struct Account {
     failure: Option<TeeError>,
     unanswered: usize,
+    /// How often the last refusal came one after the other.
+    in_a_row: usize,
     /// Refusals that were not repeated with success.
     refusals: Vec<Refusal>,
 }
@@ -111,7 +117,19 @@ impl Account {
                 |refusal: &Refusal| refusal.name == exchange.name && refusal.is_repeated();
             self.refusals.retain(|refusal| !repeated(refusal));
         }
-        self.refusals.extend(exchange.refusal());
+        let refusal = exchange.refusal();
+        self.in_a_row = match (&refusal, self.refusals.last()) {
+            (Some(refusal), Some(last)) if refusal == last && last.code.is_some() => {
+                self.in_a_row + 1
+            }
+            _ => usize::from(refusal.is_some()),
+        };
+        self.refusals.extend(refusal.clone());
+        if let Some(refusal) = refusal
+            && self.in_a_row >= REFUSED_LIMIT
+        {
+            return Err(SessionError::Refused(refusal));
+        }
         let Err(failure) = exchange.result else {
             self.unanswered = 0;
             return Ok(());

@@ -5,7 +5,9 @@ mod support;
 use std::net::TcpListener;
 use std::time::Duration;
 
-use otrp_agent::exchange::{EXCHANGE_LIMIT, Exchange, SessionError, UNANSWERED_LIMIT, run};
+use otrp_agent::exchange::{
+    EXCHANGE_LIMIT, Exchange, REFUSED_LIMIT, SessionError, UNANSWERED_LIMIT, run,
+};
 use otrp_agent::http::{Settings, Tam, TamError};
 use otrp_agent::message::Outcome;
 use otrp_agent::tee::TeeError;
@@ -302,6 +304,15 @@ fn a_tam_that_sends_no_messages_is_left() {
             .concat(),
     );
     assert_eq!(session(&server, &mut tee).1.len(), 3 + UNANSWERED_LIMIT);
+}
+
+#[test]
+fn a_tam_that_repeats_what_is_refused_is_left() {
+    let server = Server::new(vec![message(br#"{"InstallTARequest":"garbage"}"#)]);
+    let mut tee = ScriptedTee::new(vec![Ok(REFUSAL); 20]);
+    let (result, exchanges) = session(&server, &mut tee);
+    assert!(matches!(result, Err(SessionError::Refused(_))), "{result:?}");
+    assert_eq!(exchanges.len(), REFUSED_LIMIT);
 }
 
 #[test]

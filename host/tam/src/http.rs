@@ -5,7 +5,8 @@
 //!
 //! No client keeps the server from others or from its end: the head of a request, its body and the
 //! reading of an answer have their time, connections have a number, and the end of the server
-//! leaves each of them a few seconds.
+//! leaves each of them a few seconds. Whoever opens connections without end can still take all of
+//! them for the time of a head each: that is the proxy's to prevent.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -195,6 +196,8 @@ async fn serve_connection(
     let mut connection = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
+            // One request a connection: who only keeps one open would keep others out.
+            .keep_alive(false)
             .header_read_timeout(patience.head)
             .serve_connection(stream, service)
     );
