@@ -278,7 +278,7 @@ fn a_key_in_a_line_of_its_own_is_not_repeated() {
         "-----BEGIN MIGHAgEA-----\n-----BEGIN CERTIFICATE-----",
         "-----BEGIN MIGHAgEA-----\nAAAA\n-----END MIGHAgEA-----",
     ] {
-        let refused = otrp_pem::private_key(file.as_bytes()).unwrap_err();
+        let refused = private_key(file.as_bytes()).unwrap_err();
         assert!(!format!("{refused} {refused:?}").contains("MIGH"), "{refused}");
     }
 }
@@ -303,7 +303,7 @@ fn what_is_nearly_a_block_is_not_left_out() {
         behind(text.replace("BEGIN", "begin").as_bytes()),
         behind(text.replace("-----BEGIN", "----BEGIN").as_bytes()),
     ] {
-        assert!(otrp_pem::certificates(&file).is_err(), "{}", String::from_utf8_lossy(&file));
+        assert!(certificates(&file).is_err(), "{}", String::from_utf8_lossy(&file));
     }
-    assert_eq!(otrp_pem::certificates(&behind(&pem)).unwrap(), [der.clone(), der]);
+    assert_eq!(certificates(&behind(&pem)).unwrap(), [der.clone(), der]);
 }
