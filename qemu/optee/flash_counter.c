@@ -50,6 +50,13 @@ struct record {
 
 #define RECORD_COUNT		(BLOCK_SIZE / sizeof(struct record))
 
+/*
+ * How often the power may go before a new device has its first whole record,
+ * and the largest value that such a device has got to meanwhile.
+ */
+#define FIRST_RECORDS_LIMIT	256U
+#define FIRST_VALUES		0xffU
+
 register_phys_mem(MEM_AREA_IO_SEC, COUNTER_BASE, BLOCK_COUNT * BLOCK_SIZE);
 
 static struct mutex counter_mutex = MUTEX_INITIALIZER;
@@ -131,6 +138,31 @@ static size_t find_end(size_t block)
 	return n;
 }
 
+/*
+ * Writing clears bits, so a record that a power cut broke off has all bits that
+ * its value or its complement has. The complement of a small value has all high
+ * bits: one that lacks some was begun for a value that no new device gets to.
+ */
+static bool is_broken_off_early(struct record r)
+{
+	return (r.complement | FIRST_VALUES) == ERASED;
+}
+
+/* Whether nothing but power cuts kept a new device from its first record */
+static bool is_new(void)
+{
+	size_t end = find_end(0);
+	size_t n = 0;
+
+	if (end > FIRST_RECORDS_LIMIT || find_end(1))
+		return false;
+	for (n = 0; n < end; n++)
+		if (!is_broken_off_early(read_record(0, n)))
+			return false;
+
+	return true;
+}
+
 static TEE_Result find_counter(void)
 {
 	bool found = false;
@@ -155,14 +187,14 @@ static TEE_Result find_counter(void)
 		return TEE_SUCCESS;
 
 	/*
-	 * A new device has nothing in its flash, or one record that a power cut
-	 * broke off. Whatever else has no whole record is damaged: zero would
-	 * let every old directory in.
+	 * A new device has nothing in its flash, or first records that power
+	 * cuts broke off. Whatever else has no whole record is damaged: zero
+	 * would let every old directory in.
 	 */
 	counter = 0;
 	active_block = 0;
 	next_record = find_end(0);
-	if (next_record > 1 || find_end(1)) {
+	if (!is_new()) {
 		EMSG("The monotonic counter's flash is damaged");
 		return TEE_ERROR_SECURITY;
 	}

@@ -44,7 +44,7 @@ fn boot_image(device: Device, image: &str) -> Guest {
 }
 
 fn boot(device: Device) -> Guest {
-    boot_image(device, "product")
+    boot_image(device, "development")
 }
 
 /// The sample in a version, signed by its service provider.
@@ -449,6 +449,44 @@ fn a_first_start_that_was_cut_off_is_a_first_start() {
         assert!(tee_key(&mut guest).is_none_or(|found| found == key));
         assert_no_panic(&guest);
         device = Some(guest.power_off().unwrap());
+    }
+}
+
+/// Nor are power cuts in the counter's first records, however many.
+#[test]
+#[ignore = "needs the images: make test-device"]
+fn power_cuts_before_the_first_whole_record_leave_a_new_device() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut guest = boot(Device::open_or_create(folder.path()).unwrap());
+    assert_eq!(status(&mut guest), Status::Unprovisioned);
+    let mut device = guest.kill().unwrap();
+    // Programming clears bits, the value's before the complement's.
+    let torn = [
+        [0xff, 0xff, 0xff, 0x7f, 0xff, 0xff, 0xff, 0xff],
+        [1, 0, 0, 0, 0xff, 0xff, 0xff, 0xff],
+        [3, 0, 0, 0, 0xfe, 0xff, 0xff, 0xff],
+    ];
+    let rows = [
+        (vec![torn[0]; 2], Status::Unprovisioned),
+        (torn.to_vec(), Status::Unprovisioned),
+        (vec![torn[1]; 256], Status::Unprovisioned),
+        // More than that, or for a value that no new device gets to: a counter is lost.
+        (vec![torn[1]; 257], Status::Damaged),
+        (vec![torn[1], [0x37, 0x13, 0, 0, 0xc8, 0xec, 0xff, 0x7f]], Status::Damaged),
+    ];
+    for (records, expected) in rows {
+        let mut counter = vec![0xff; 2 * BLOCK_SIZE];
+        for (place, record) in counter.chunks_exact_mut(RECORD_SIZE).zip(&records) {
+            place.copy_from_slice(record);
+        }
+        Snapshot { files: BTreeMap::new(), counter }.restore(&device);
+        let mut guest = boot(device);
+        assert_eq!([status(&mut guest), status(&mut guest)], [expected; 2], "{records:x?}");
+        assert_no_panic(&guest);
+        device = guest.power_off().unwrap();
+        if expected == Status::Unprovisioned {
+            assert!(counted(&Snapshot::take(&device).counter, 0).is_some());
+        }
     }
 }
 
