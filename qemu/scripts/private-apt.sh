@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # A private apt: own lists, cache and status, nothing of the host's configuration but its mirror.
-# Works for an ordinary user and never changes the system. Sourced after common.sh.
+# Works for an ordinary user and never changes the system; as root, apt keeps its sandbox. Sourced after
+# common.sh.
 
 DEBIAN_KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
 
@@ -21,48 +22,84 @@ mirror() {
     printf '%s\n' "$found"
 }
 
+# security_mirror: the machine's mirror of security updates; DEBIAN_SECURITY_MIRROR overrides it. Nothing where
+# there is none.
+security_mirror() {
+    local found=${DEBIAN_SECURITY_MIRROR:-}
+    [ -n "$found" ] || found=$(repositories | awk '$1 ~ /\/debian-security\/?$/ { print $1; exit }')
+    printf '%s\n' "$found"
+}
+
 # private_apt DIR NATIVE ARCHITECTURES: reads sources.list lines from standard input, updates the
 # lists, and makes apt-get and apt-cache use them from here on.
+#
+# Lists past their date are taken, as a mirror that is frozen or behind has them, where all that is taken by
+# them is compared with a hash that is known; APT_VALID_UNTIL=true refuses them.
 private_apt() {
-    local dir=$1 native=$2 architectures=$3
+    local dir=$1 native=$2 architectures=$3 place user
     [ -e "$DEBIAN_KEYRING" ] || fail "$DEBIAN_KEYRING is missing; install debian-archive-keyring"
     rm -rf "$dir"
-    mkdir -p "$dir"/{none,lists/partial,cache/archives/partial}
-    : >"$dir/status"
-    cat >"$dir/sources.list"
-    # Check-Valid-Until: a mirror that is frozen or behind serves what it has.
-    cat >"$dir/apt.conf" <<CONF
+    place=$dir user=$(id -un)
+    mkdir -p "${dir%/*}"
+    if [ "$user" = root ] && id _apt >/dev/null 2>&1; then
+        # apt downloads as another user, who need not get into this folder.
+        place=$(mktemp -d /var/tmp/otrp-apt.XXXXXX) user=_apt
+        apt_places+=("$place" "$dir")
+        chmod 755 "$place"
+        ln -s "$place" "$dir"
+    fi
+    mkdir -p "$place"/{none,lists/partial,cache/archives/partial,files}
+    [ "$user" != _apt ] || chown _apt "$place/files"
+    : >"$place/status"
+    cat >"$place/sources.list"
+    cat >"$place/apt.conf" <<CONF
 Dir::Etc::main "/dev/null";
-Dir::Etc::parts "$dir/none";
+Dir::Etc::parts "$place/none";
 Dir::Etc::Preferences "/dev/null";
-Dir::Etc::PreferencesParts "$dir/none";
-Dir::Etc::SourceList "$dir/sources.list";
-Dir::Etc::SourceParts "$dir/none";
-Dir::State::Lists "$dir/lists";
-Dir::State::status "$dir/status";
-Dir::Cache "$dir/cache";
+Dir::Etc::PreferencesParts "$place/none";
+Dir::Etc::SourceList "$place/sources.list";
+Dir::Etc::SourceParts "$place/none";
+Dir::State::Lists "$place/lists";
+Dir::State::status "$place/status";
+Dir::Cache "$place/cache";
 APT::Architecture "$native";
 APT::Architectures "$architectures";
-APT::Sandbox::User "$(id -un)";
+APT::Sandbox::User "$user";
 Acquire::Languages "none";
 Acquire::Retries "3";
-Acquire::Check-Valid-Until "false";
+Acquire::Check-Valid-Until "${APT_VALID_UNTIL:-false}";
 CONF
-    export APT_CONFIG=$dir/apt.conf
-    if ! apt-get update -qq -o APT::Update::Error-Mode=any >"$dir/log" 2>&1; then
-        tail -n 5 "$dir/log" >&2
-        fail "the package lists cannot be read from $(awk '{ print $3; exit }' "$dir/sources.list"); is there a network?"
+    export APT_CONFIG=$place/apt.conf
+    if ! apt-get update -qq -o APT::Update::Error-Mode=any >"$place/log" 2>&1; then
+        tail -n 5 "$place/log" >&2
+        ! grep -q 'expired' "$place/log" ||
+            fail "the package lists of this mirror are past their date; take one that is up to date (DEBIAN_MIRROR=URL)"
+        fail "the package lists cannot be read from $(awk '{ print $3; exit }' "$place/sources.list"); is there a network?"
     fi
+}
+apt_places=()
+# The shell removes what it has made elsewhere.
+trap '[ ${#apt_places[@]} = 0 ] || rm -rf "${apt_places[@]}"' EXIT
+
+# fetch_into DIR COMMAND ARGUMENT...: what an apt-get command puts into its folder, moved to DIR. The end of its
+# messages is in FETCH_LOG.
+fetch_into() {
+    local dir=$1 files=${APT_CONFIG%/*}/files
+    shift
+    FETCH_LOG=${APT_CONFIG%/*}/fetch.log
+    (cd "$files" && apt-get -qq "$@") >"$FETCH_LOG" 2>&1 || return
+    mkdir -p "$dir"
+    find "$files" -type f -exec mv -t "$dir" {} +
+    # They were the other user's.
+    [ "$(id -u)" != 0 ] || find "$dir" -maxdepth 1 -type f -user _apt -exec chown root:root {} +
 }
 
 # download DIR PACKAGE...: the packages' files, without their dependencies.
 download() {
     local dir=$1
     shift
-    mkdir -p "$dir"
-    if ! (cd "$dir" && apt-get download -qq "$@") >"$dir/log" 2>&1; then
-        tail -n 5 "$dir/log" >&2
+    if ! fetch_into "$dir" download "$@"; then
+        tail -n 5 "$FETCH_LOG" >&2
         fail "cannot download $*; is there a network?"
     fi
-    rm -f "$dir/log"
 }
