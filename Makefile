@@ -12,11 +12,13 @@ DEVICE_CRATES := otrp-ta otrp-personal otrp-conformance otrp-signer-ta otrp-agen
 ARM64 := --target aarch64-unknown-linux-gnu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup keys product image lab rsa rpi3 run shell test test-host test-device test-32 ports reproducible soak lint size bench fuzz clean
+.PHONY: help setup keys development image lab rsa rpi3 packed run audit lock shell test test-host test-device test-32 ports reproducible soak lint size bench fuzz clean
 .NOTPARALLEL:
 # What these build is for QEMU and carries the development keys that `make keys` makes, so they ask for
 # them. `make image` does not: it wants the maker's own.
-run test test-device ports reproducible soak lint size bench shell lab rsa rpi3: export ALLOW_DEV_KEYS := 1
+run test test-device ports reproducible soak lint size bench shell development lab rsa rpi3: export ALLOW_DEV_KEYS := 1
+# What `make image` makes: product, or the factory's; with development keys a development image.
+IMAGE ?= $(if $(filter 1,$(ALLOW_DEV_KEYS)),development,product)
 MAKEFLAGS += --no-print-directory
 
 ## help: this list
@@ -25,12 +27,12 @@ help:
 	@sed -n 's/^## \([a-z0-9-]*\): /  \1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 ## run: a TAM installs, updates and deletes a trusted application in OP-TEE under QEMU; BOARD=rpi3 for the other board
-run: product
+run: development
 	@$(SCRIPTS)/build-host.sh otrp-tam otrp-keys otrp-qemu
 	@$(call PROGRAM,otrp-qemu) run
 
-## test: all tests: host crates, then the adapters and the whole flow inside OP-TEE
-test: image lab rsa rpi3 test-host test-device
+## test: all tests: dependencies, host crates, then the adapters and the whole flow inside OP-TEE
+test: audit test-host test-device
 
 ## test-host: the tests that need no emulator
 test-host: setup
@@ -43,7 +45,7 @@ test-host: setup
 
 # Two at a time: an emulated device keeps little more than one CPU busy.
 ## test-device: the tests that run inside OP-TEE under QEMU
-test-device: image lab rsa rpi3
+test-device: packed lab rsa rpi3
 	@$(SCRIPTS)/build-host.sh otrp-tam otrp-keys otrp-qemu
 	@$(CARGO) test --quiet --locked --no-fail-fast -p otrp-qemu -- --ignored --test-threads 2
 
@@ -56,11 +58,11 @@ ports: keys
 	@$(SCRIPTS)/ports.sh
 
 ## reproducible: builds the images again in another folder, and compares; BOARD=rpi3 for the other board
-reproducible: product rsa
-	@$(SCRIPTS)/reproducible.sh product rsa
+reproducible: development rsa
+	@$(SCRIPTS)/reproducible.sh development rsa
 
 ## soak: the long runs: a second build, other platforms, all faults, power cuts, hostile clients, the Raspberry Pi
-soak: image lab rpi3 test-32 ports reproducible
+soak: packed lab rpi3 test-32 ports reproducible
 	@$(SCRIPTS)/build-host.sh otrp-tam otrp-keys otrp-qemu
 	@$(CARGO) test --quiet --locked -p otrp-sim -- --ignored
 	@$(MAKE) reproducible BOARD=rpi3
@@ -69,18 +71,18 @@ soak: image lab rpi3 test-32 ports reproducible
 	@$(call PROGRAM,otrp-qemu) --board rpi3 run
 
 ## lint: format, clippy, licences and sources, direction of dependencies, shell scripts
-lint: image lab
+lint: development lab audit
 	@$(SCRIPTS)/host-packages.sh lint
 	@$(SCRIPTS)/lint.sh $(DEVICE_CRATES)
 
 ## size: what the broker takes in the image and in memory, and how often it could panic
-size: image lab
+size: development lab
 	@$(SCRIPTS)/build-host.sh otrp-tam otrp-keys otrp-qemu
 	@$(SCRIPTS)/size.sh
 	@$(call PROGRAM,otrp-qemu) memory
 
 ## bench: the engine beside josekit on this machine, then install times inside OP-TEE beside raw and stock
-bench: image lab rsa
+bench: development lab rsa
 	@$(SCRIPTS)/build-host.sh otrp-tam otrp-keys otrp-qemu
 	@$(CARGO) bench --quiet --locked -p otrp-sim --bench open
 	@$(call PROGRAM,otrp-qemu) bench
@@ -91,7 +93,7 @@ fuzz: setup
 	@$(SCRIPTS)/fuzz.sh $(or $(SECONDS),60) $(TARGETS)
 
 ## shell: a shell in the device's Linux
-shell: product
+shell: development
 	@$(SCRIPTS)/build-host.sh otrp-qemu
 	@$(call PROGRAM,otrp-qemu) shell
 
@@ -99,26 +101,40 @@ shell: product
 keys: setup
 	@$(SCRIPTS)/keys.sh
 
-# What a device boots: TF-A, OP-TEE with the broker, Linux (.cache/image/product)
-product: setup
-	@$(SCRIPTS)/build-image.sh product
+# What a device boots, TF-A, OP-TEE with the broker, Linux, with development keys (.cache/image/development)
+development: setup
+	@$(SCRIPTS)/build-image.sh development
 
-## image: the product to give away: a folder that runs in QEMU, or with BOARD=rpi3 an SD card
-image: product
+## image: the product to deliver: a folder that runs in QEMU, or with BOARD=rpi3 an SD card; IMAGE=factory for certification
+image: setup
+	@$(SCRIPTS)/build-image.sh $(IMAGE)
 	@$(SCRIPTS)/build-host.sh otrp-qemu
-	@$(SCRIPTS)/release.sh
+	@$(SCRIPTS)/release.sh $(IMAGE)
 
-## lab: the same with what tests and benchmarks need (.cache/image/lab)
+# The same with development keys, whatever else is asked for.
+packed: development
+	@$(SCRIPTS)/build-host.sh otrp-qemu
+	@$(SCRIPTS)/release.sh development
+
+## lab: an image with what tests and benchmarks need (.cache/image/lab)
 lab: setup
 	@$(SCRIPTS)/build-image.sh lab
 
-## rsa: the product with RSA keys in the TEE (.cache/image/rsa); `otrp-qemu run --suite rsa` drives it
+## rsa: the same with RSA keys in the TEE (.cache/image/rsa); `otrp-qemu run --suite rsa` drives it
 rsa: setup
 	@$(SCRIPTS)/build-image.sh rsa
 
-# The same as `make image BOARD=rpi3` with development keys, for those that need both.
+# The same as `make packed BOARD=rpi3`, for those that need both.
 rpi3: setup
-	@$(MAKE) image BOARD=rpi3
+	@$(MAKE) packed BOARD=rpi3
+
+## lock: renews the list of what images are made of beyond the source (qemu/packages.lock)
+lock: setup
+	@$(SCRIPTS)/lock.sh
+
+## audit: licences, bans, sources and known vulnerabilities of the dependencies
+audit: setup
+	@$(SCRIPTS)/audit.sh
 
 ## setup: Debian packages and a Rust for host and device, where they are missing
 setup:

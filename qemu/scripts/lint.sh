@@ -5,8 +5,6 @@ set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
 CARGO=$SCRIPTS/cargo.sh
-CARGO_DENY_VERSION=0.20.2
-TOOLS=$CACHE/tools
 cd "$ROOT"
 
 host=()
@@ -35,22 +33,6 @@ say "direction of dependencies"
 
 say "conformance table"
 "$PYTHON3" "$SCRIPTS/conformance_table.py"
-
-export PATH=$TOOLS/bin:$PATH
-if ! "$CARGO" deny --version >/dev/null 2>&1; then
-    say "installing cargo-deny $CARGO_DENY_VERSION into .cache/tools, about 3 minutes"
-    logged cargo-deny "$CARGO" install --quiet --debug --locked --root "$TOOLS" --target-dir "$TOOLS/build" \
-        --version "$CARGO_DENY_VERSION" cargo-deny
-    rm -rf "$TOOLS/build"
-fi
-say "licences, bans, sources"
-"$CARGO" deny --log-level error --config .deny.toml check bans licenses sources
-if "$CARGO" deny --log-level off --config .deny.toml fetch db >/dev/null 2>&1; then
-    say "advisories"
-    "$CARGO" deny --log-level error --config .deny.toml check advisories
-else
-    say "advisories: skipped, the database cannot be reached"
-fi
 
 say "shell scripts"
 shellcheck qemu/scripts/*.sh qemu/boards/*.conf qemu/guest/* .ci/run
