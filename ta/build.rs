@@ -31,6 +31,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     if let Ok(directory) = env::var(otrp_trust::DIRECTORY) {
         println!("cargo:rerun-if-changed={}", Path::new(&directory).display());
     }
+    // Times of files do not always change with their contents; who builds may pass a digest of these.
+    println!("cargo:rerun-if-env-changed=OTRP_TRUST_CONTENTS");
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     let source = match Build::read(|name| env::var(name).ok(), now) {
         Ok(build) => build.source(),

@@ -42,17 +42,20 @@ device_tree() {
 }
 
 lock
-image=$BUILD/image/$VARIANT
+# A factory boots the product with a Linux of its own.
+core=$VARIANT
+[ "$core" != factory ] || core=product
+image=$KEYED/image/$VARIANT
 mkdir -p "$image"
 for stage in bl1 bl2 bl31; do
     copy_if_changed "$BUILD"/tf-a/*/release/$stage.bin "$image/$stage.bin"
 done
 for part in tee-header_v2.bin tee-pager_v2.bin; do
-    copy_if_changed "$BUILD/optee/$VARIANT/core/$part" "$image/$part"
+    copy_if_changed "$KEYED/optee/$core/core/$part" "$image/$part"
 done
 copy_if_changed "$CACHE"/guest/kernel/boot/vmlinuz-* "$image/kernel"
-copy_if_changed "$BUILD/guest/$VARIANT.cpio" "$image/initrd.cpio"
-[ -z "${BOARD_ROOT_LABEL:-}" ] || copy_if_changed "$BUILD/guest/$VARIANT.img" "$image/root.img"
+copy_if_changed "$KEYED/guest/$VARIANT.cpio" "$image/initrd.cpio"
+[ -z "${BOARD_ROOT_LABEL:-}" ] || copy_if_changed "$KEYED/guest/$VARIANT.img" "$image/root.img"
 settings >"$image/board"
 if [ -n "${BOARD_DEVICE_TREE:-}" ]; then
     device_tree "$image/device-tree.dtb"

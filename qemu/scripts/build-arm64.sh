@@ -1,8 +1,9 @@
 #!/bin/bash
 # Builds what runs on the device: trusted applications and the programs of its Linux.
-#   build-arm64.sh tas VARIANT    into ta: the early TAs of the image, and the sample's versions;
-#                                 for "rsa" the broker with RSA keys alone, into ta/rsa
-#   build-arm64.sh programs       into programs; what only the lab has, into programs/lab
+#   build-arm64.sh tas VARIANT    the early TAs of the image, into ta/VARIANT
+#   build-arm64.sh samples        the sample's versions, into ta/samples
+#   build-arm64.sh programs       into programs; what only development images have, into
+#                                 programs/development, and the lab alone, into programs/lab
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 # shellcheck source=../boards/qemu.conf
@@ -22,53 +23,67 @@ compile() {
     "$SCRIPTS/cargo.sh" build --target-dir "$BUILD/target" --quiet --locked --release --target "$TARGET" -p "$1" --bin "$2" ${3:+--features "$3"}
 }
 
-# ta PACKAGE OUTPUT [FEATURE]
+# ta PACKAGE OUTPUT [FEATURE]: OUTPUT.stripped.elf is what goes into an image, OUTPUT.debug.elf what a crash in
+# it is looked up in.
 ta() {
     compile "$1" "$1" "${3:-}"
     "$SCRIPTS/check-ta.sh" "$BUILT/$1"
-    copy_if_changed "$BUILT/$1" "$BUILD/ta/$2.debug.elf"
-    aarch64-linux-gnu-objcopy --strip-unneeded "$BUILT/$1" "$BUILD/ta/new.elf"
-    copy_if_changed "$BUILD/ta/new.elf" "$BUILD/ta/$2.stripped.elf"
-    rm "$BUILD/ta/new.elf"
+    mkdir -p "${2%/*}"
+    copy_if_changed "$BUILT/$1" "$2.debug.elf"
+    aarch64-linux-gnu-objcopy --strip-unneeded "$BUILT/$1" "$2.new"
+    copy_if_changed "$2.new" "$2.stripped.elf"
+    rm "$2.new"
 }
 
-sources() { key_of_tree "$ROOT/Cargo.toml" "$ROOT/Cargo.lock" "$CACHE/rust.env" "$QEMU_DIR/boards/$BOARD.conf" "$SCRIPTS/cargo.sh" "$@"; }
+sources() { key_of_tree "$ROOT/Cargo.toml" "$ROOT/Cargo.lock" "$CACHE/rust.env" "$QEMU_DIR/boards/$BOARD.conf" "$SCRIPTS/cargo.sh" "$0" "$@"; }
+# each_elf OUTPUT...: what `ta` makes of each.
+each_elf() { printf '%s\n' "${@/%/.debug.elf}" "${@/%/.stripped.elf}"; }
 
 lock
 case ${1:-} in
 tas)
-    variant=${2:?a variant}
+    variant=${2:?a variant} STAMPS=$KEYED/stamp
     [ -d "$TRUST" ] || fail "$TRUST is missing; make it with: make keys"
+    key_type=${OTRP_KEY_TYPE:-} tas=("$KEYED/ta/$variant/$BROKER_UUID")
+    [ "$variant" != rsa ] || key_type=rsa
+    [ "$variant" != lab ] || tas+=("$KEYED/ta/lab/$CONFORMANCE_UUID")
     mapfile -t anchors < <(find "$TRUST" -type f | LC_ALL=C sort)
-    inputs=$(key "$(sources "$ROOT/ta")" "$(cat "$STAMPS/optee-devkit")" "$TRUST" "$(key_of_files "${anchors[@]}")" "${OTRP_TEE_NAME:-}" "${OTRP_KEY_TYPE:-}" "${OTRP_RSA1_5:-}" "$(source_date)")
-    fresh "tas-$variant" "$inputs" && exit
+    mapfile -t made < <(each_elf "${tas[@]}")
+    inputs=$(key "$(sources "$ROOT/ta")" "$(cat "$BUILD/stamp/optee-devkit")" "$TRUST" "$(key_of_files "${anchors[@]}")" "${OTRP_TEE_NAME:-}" "$key_type" "${OTRP_RSA1_5:-}" "${ALLOW_DEV_KEYS:-}" "$(source_date)")
+    fresh "tas-$variant" "$inputs" "${made[@]}" && exit
+    unmark "tas-$variant"
     say "compiling the trusted applications ($variant), about a minute the first time"
-    mkdir -p "$BUILD/ta/rsa"
-    if [ "$variant" = rsa ]; then
-        OTRP_KEY_TYPE=rsa ta otrp-ta rsa/$BROKER_UUID
-    else
-        ta otrp-ta $BROKER_UUID
-        ta otrp-signer-ta signer-v1
-        ta otrp-signer-ta signer-v2 v2
-    fi
-    if [ "$variant" = lab ]; then
-        ta otrp-conformance $CONFORMANCE_UUID ta
-    fi
-    mark "tas-$variant" "$inputs"
+    [ -z "$key_type" ] || export OTRP_KEY_TYPE=$key_type
+    ta otrp-ta "$KEYED/ta/$variant/$BROKER_UUID"
+    [ "$variant" != lab ] || ta otrp-conformance "$KEYED/ta/lab/$CONFORMANCE_UUID" ta
+    mark "tas-$variant" "$inputs" "${made[@]}"
+    ;;
+samples)
+    mapfile -t made < <(each_elf "$BUILD"/ta/samples/signer-v{1,2})
+    inputs=$(key "$(sources "$ROOT/ta")" "$(cat "$STAMPS/optee-devkit")" "$(source_date)")
+    fresh samples "$inputs" "${made[@]}" && exit
+    unmark samples
+    say "compiling the sample application, about 20 s the first time"
+    ta otrp-signer-ta "$BUILD/ta/samples/signer-v1"
+    ta otrp-signer-ta "$BUILD/ta/samples/signer-v2" v2
+    mark samples "$inputs" "${made[@]}"
     ;;
 programs)
-    inputs=$(key "$(sources "$ROOT/host" "$ROOT/ta/wire")" "$(key_of_files "$0" "$QEMU_DIR/lab/failing_calls.c")" "$(cat "$CACHE/stamp/guest")")
-    fresh programs "$inputs" && exit
+    made=("$BUILD/programs/otrp-agent" "$BUILD/programs/development/otrp-signer-client" "$BUILD"/programs/lab/{otrp-lab,failing_calls.so})
+    inputs=$(key "$(sources "$ROOT/host" "$ROOT/ta/wire")" "$(key_of_files "$QEMU_DIR/lab/failing_calls.c")" "$(cat "$CACHE/stamp/guest")")
+    fresh programs "$inputs" "${made[@]}" && exit
+    unmark programs
     say "compiling the programs of the device's Linux, about half a minute the first time"
-    mkdir -p "$BUILD/programs/lab"
-    for package in otrp-agent otrp-signer-client; do
-        compile "$package" "$package"
-        copy_if_changed "$BUILT/$package" "$BUILD/programs/$package"
-    done
+    rm -rf "$BUILD/programs"
+    mkdir -p "$BUILD"/programs/{development,lab}
+    compile otrp-agent otrp-agent
+    cp "$BUILT/otrp-agent" "$BUILD/programs/"
+    compile otrp-signer-client otrp-signer-client
+    cp "$BUILT/otrp-signer-client" "$BUILD/programs/development/"
     compile otrp-signer-client otrp-lab
-    copy_if_changed "$BUILT/otrp-lab" "$BUILD/programs/lab/otrp-lab"
+    cp "$BUILT/otrp-lab" "$BUILD/programs/lab/"
     aarch64-linux-gnu-gcc -O2 -Wall -Wextra -Werror -shared -fPIC -o "$BUILD/programs/lab/failing_calls.so" "$QEMU_DIR/lab/failing_calls.c"
-    mark programs "$inputs"
+    mark programs "$inputs" "${made[@]}"
     ;;
-*) fail "usage: build-arm64.sh tas VARIANT | programs" ;;
+*) fail "usage: build-arm64.sh tas VARIANT | samples | programs" ;;
 esac

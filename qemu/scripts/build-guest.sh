@@ -2,6 +2,9 @@
 # Packs the guest's file systems: busybox, tee-supplicant, kernel modules and our programs.
 #   build-guest.sh VARIANT PROGRAM...    into guest/VARIANT.cpio; PROGRAMs go to /usr/bin
 #
+# All variants but the product get guest/console too: a root shell, and a channel that the host drives them
+# through. A product has neither, whatever its kernel's command line says.
+#
 # For a board that has BOARD_ROOT_LABEL the programs are in a root file system, guest/VARIANT.img (ext4),
 # and the initial file system only finds that.
 #
@@ -16,17 +19,19 @@ LIBRARIES=usr/lib/aarch64-linux-gnu
 ROOT_SIZE=32M
 VARIANT=${1:?a variant}
 shift
-STAMPS=$BUILD/stamp
+STAMPS=$KEYED/stamp
 
 # The files' modes are the guest's, not the builder's.
 umask 022
 lock
 inputs=$(key "$(cat "$CACHE/stamp/guest")" "${BOARD_MODULES[*]}" "${BOARD_ROOT_LABEL:-}" "$(key_of_files "$0" "$SCRIPTS/ext4.sh" "$QEMU_DIR"/guest/* "$@")")
-fresh "guest-$VARIANT" "$inputs" && exit
+made=("$KEYED/guest/$VARIANT.cpio")
+[ -z "${BOARD_ROOT_LABEL:-}" ] || made+=("$KEYED/guest/$VARIANT.img")
+fresh "guest-$VARIANT" "$inputs" "${made[@]}" && exit
 unmark "guest-$VARIANT"
 say "packing the guest's file systems ($VARIANT), about 2 s"
 
-work=$BUILD/guest/$VARIANT
+work=$KEYED/guest/$VARIANT
 initial=$work/initial root=$work/initial
 [ -z "${BOARD_ROOT_LABEL:-}" ] || root=$work/root
 
@@ -84,6 +89,9 @@ programs() {
         done < <(aarch64-linux-gnu-readelf -d "$program" 2>/dev/null | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p')
     done
     install -m 755 "$QEMU_DIR/guest/start" "$folder/usr/sbin/start"
+    [ "$VARIANT" = product ] || cp "$QEMU_DIR/guest/console" "$folder/usr/lib/otrp/console"
+    # The first line on the console.
+    echo "$VARIANT" >"$folder/etc/otrp-image"
 }
 
 rm -rf "$work"
@@ -96,4 +104,4 @@ find "$work" -exec touch -h -d @0 {} +
 (cd "$initial" && find . | LC_ALL=C sort | cpio -o -H newc -R 0:0 --reproducible --quiet) >"$work.cpio"
 [ "$root" = "$initial" ] || "$SCRIPTS/ext4.sh" "$work.img" $ROOT_SIZE "$BOARD_ROOT_LABEL" "$root"
 rm -rf "$work"
-mark "guest-$VARIANT" "$inputs"
+mark "guest-$VARIANT" "$inputs" "${made[@]}"

@@ -7,11 +7,12 @@ set -euo pipefail
 lock
 inputs=$(key_of_tree "$ROOT"/{Cargo.toml,Cargo.lock,host,keys,qemu/Cargo.toml,qemu/src,ta/wire} "$CACHE/rust.env")
 name=host-$(key "$@" | cut -c1-8)
-fresh "$name" "$inputs" && exit
+made=("${@/#/$CACHE/target/debug/}")
+fresh "$name" "$inputs" "${made[@]}" && exit
 say "compiling $*, a few minutes the first time"
 packages=()
 for package; do
     packages+=(-p "$package")
 done
 "$SCRIPTS/cargo.sh" build --quiet --locked "${packages[@]}" --bins
-mark "$name" "$inputs"
+mark "$name" "$inputs" "${made[@]}"

@@ -2,54 +2,90 @@
 # Builds all that a device boots from, from nothing; does what is not yet done.
 #   build-image.sh VARIANT...    for the board, into image/VARIANT, and image/samples
 #
+# For a maker, with his keys:
+#   product       what his devices carry: no shell, and no channel to drive it through
+#   factory       the same boot stages, OP-TEE and broker; its Linux has a root shell, for certification
+# With ALLOW_DEV_KEYS=1, for emulated devices:
+#   development   what the project runs, tests and measures; it says at each start what it is
+#   rsa           the same with RSA keys in the TEE
+#   lab           the same as development with what only tests and benchmarks need
+#
 # The image trusts the anchors in OTRP_TRUST_DIR, and TA_SIGNING_KEY (the public half, PEM) is OP-TEE's
-# own TA key. With ALLOW_DEV_KEYS=1 they may be development keys, and are those of `make keys` where they
-# are not given; without it such keys are refused.
+# own TA key. Development images have those of `make keys` where they are not given. What depends on
+# keys is in .cache/makers/OTRP_MAKER, if that is set.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
 BROKER=9e043ec0-1043-415e-853d-690a6d341054.stripped.elf
-CONFORMANCE=$BUILD/ta/7fc3b03e-d5b8-45c5-94cb-5b36ec23a5da.stripped.elf
+CONFORMANCE=7fc3b03e-d5b8-45c5-94cb-5b36ec23a5da.stripped.elf
+
+# for_a_device: the variants are a maker's.
+for_a_device() {
+    local variant kind='' its
+    for variant; do
+        case $variant in
+        product | factory) its=maker ;;
+        development | rsa | lab) its=development ;;
+        *) fail "there is no image $variant; there are: product factory development rsa lab" ;;
+        esac
+        [ -z "$kind" ] || [ "$kind" = "$its" ] || fail "$* are not built together: they have different keys"
+        kind=$its
+    done
+    [ "$kind" = maker ]
+}
 
 keys_given() { [ -n "${OTRP_TRUST_DIR:-}" ] && [ -n "${TA_SIGNING_KEY:-}" ]; }
 
-# Before all that takes time, and also where an image with other keys is up to date.
-vet_keys() {
-    if [ "${ALLOW_DEV_KEYS:-}" = 1 ]; then
-        "$SCRIPTS/keys.sh"
-        keys_given || say "$* with development keys (ALLOW_DEV_KEYS=1), for an emulated device and for no other"
-        return
-    fi
-    keys_given ||
-        fail "an image needs keys: set OTRP_TRUST_DIR to the folder of its anchors and TA_SIGNING_KEY to the public half of its TA key (keys/CEREMONY.md), or ALLOW_DEV_KEYS=1 to use development keys on an emulated device"
-    "$SCRIPTS/build-host.sh" otrp-keys
-    "$CACHE/target/debug/otrp-keys" vet --trust "$OTRP_TRUST_DIR" --ta-signing-key "$TA_SIGNING_KEY" ||
+# vet OPTION...: by the rules of the engine, what goes into an image.
+vet() {
+    "$CACHE/target/debug/otrp-keys" vet --trust "$OTRP_TRUST_DIR" --ta-signing-key "$TA_SIGNING_KEY" "${vetting[@]}" "$@" ||
         fail "nothing was built"
 }
 
-vet_keys "$@"
+vetting=()
+if for_a_device "$@"; then
+    [ "${ALLOW_DEV_KEYS:-}" != 1 ] || fail "ALLOW_DEV_KEYS=1 is for development images; $* wants a maker's keys alone"
+    keys_given ||
+        fail "an image needs keys: set OTRP_TRUST_DIR to the folder of its anchors and TA_SIGNING_KEY to the public half of its TA key (keys/CEREMONY.md), or ALLOW_DEV_KEYS=1 for a development image, which is for an emulated device"
+    # What is not locked must not get into it.
+    export OTRP_LOCKED=1
+else
+    [ "${ALLOW_DEV_KEYS:-}" = 1 ] ||
+        fail "$* is for emulated devices and may carry development keys, which ALLOW_DEV_KEYS=1 allows"
+    vetting=(--allow-development)
+    "$SCRIPTS/keys.sh"
+    keys_given ||
+        say "$* with development keys (ALLOW_DEV_KEYS=1), for an emulated device and for no other"
+fi
+export OTRP_TRUST_DIR=${OTRP_TRUST_DIR:-$CACHE/keys/dev/trust} TA_SIGNING_KEY=${TA_SIGNING_KEY:-$CACHE/keys/dev/ta-signing.pub.pem}
+# Before all that takes time, and also where the image is up to date.
+"$SCRIPTS/build-host.sh" otrp-keys
+vet
 lock
 "$SCRIPTS/fetch.sh"
 "$SCRIPTS/build-tf-a.sh"
 "$SCRIPTS/build-optee.sh" devkit
 "$SCRIPTS/build-arm64.sh" programs
 for variant; do
-    "$SCRIPTS/build-arm64.sh" tas "$variant"
-    early=("$BUILD/ta/$BROKER") programs=("$BUILD"/programs/otrp-*)
-    if [ "$variant" = rsa ]; then
-        early=("$BUILD/ta/rsa/$BROKER")
-    elif [ "$variant" = lab ]; then
-        early+=("$CONFORMANCE")
-        programs+=("$BUILD"/programs/lab/*)
-        # A test installs it under another UUID, too.
-        mkdir -p "$BUILD/image/samples"
-        copy_if_changed "$CONFORMANCE" "$BUILD/image/samples/conformance.elf"
-    fi
-    "$SCRIPTS/build-optee.sh" "$variant" "${early[@]}"
+    core=$variant programs=("$BUILD"/programs/otrp-*)
+    case $variant in
+    factory) core=product ;;
+    development | rsa) programs+=("$BUILD"/programs/development/*) ;;
+    lab) programs+=("$BUILD"/programs/{development,lab}/*) ;;
+    esac
+    "$SCRIPTS/build-arm64.sh" tas "$core"
+    early=("$KEYED/ta/$core/$BROKER")
+    vet --broker "${early[0]}"
+    [ "$variant" != lab ] || early+=("$KEYED/ta/lab/$CONFORMANCE")
+    "$SCRIPTS/build-optee.sh" "$core" "${early[@]}"
     "$SCRIPTS/build-guest.sh" "$variant" "${programs[@]}"
     "$SCRIPTS/assemble-image.sh" "$variant"
 done
+for_a_device "$@" && exit
+"$SCRIPTS/build-arm64.sh" samples
 mkdir -p "$BUILD/image/samples"
 for sample in signer-v1 signer-v2; do
-    copy_if_changed "$BUILD/ta/$sample.stripped.elf" "$BUILD/image/samples/$sample.elf"
+    copy_if_changed "$BUILD/ta/samples/$sample.stripped.elf" "$BUILD/image/samples/$sample.elf"
 done
+# A test installs it under another UUID, too.
+[ ! -e "$KEYED/ta/lab/$CONFORMANCE" ] || copy_if_changed "$KEYED/ta/lab/$CONFORMANCE" "$BUILD/image/samples/conformance.elf"

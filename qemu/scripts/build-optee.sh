@@ -3,10 +3,11 @@
 # entropy added.
 #   build-optee.sh devkit                 the TA dev kit, into optee/devkit
 #   build-optee.sh VARIANT EARLY_TA...    the core with these early TAs, into optee/VARIANT:
-#     product   the broker is the only way to install a TA
-#     rsa       the same; its broker has RSA keys
-#     lab       the same with what tests and benchmarks need; never for a device. It takes a deleted
-#               secure storage for a new one, as a vendor's service image would
+#     product       the broker is the only way to install a TA
+#     development   the same, and it says at each start what it is
+#     rsa           the same as development; its broker has RSA keys
+#     lab           the same as development with what tests and benchmarks need. It takes a deleted secure
+#                   storage for a new one, as a vendor's service image would
 #
 # TA_SIGNING_KEY names the public key (PEM) of the image's own TA signing key.
 set -euo pipefail
@@ -19,6 +20,9 @@ STAMPS=$BUILD/stamp
 VARIANT=${1:?devkit or a variant}
 shift
 TA_SIGNING_KEY=$(realpath -m "${TA_SIGNING_KEY:-$CACHE/keys/dev/ta-signing.pub.pem}")
+
+# Files that some variants have, below qemu/.
+VARIANT_FILES=(optee/lab_memory.c optee/development.c)
 
 # repair PATCH: a tree that has the repair already stays as it is.
 repair() {
@@ -36,11 +40,11 @@ prepare_source() {
     local upstream=${OPTEE_OS_DIR:-$CACHE/src/optee-os} platform=$SOURCE/core/arch/arm/plat-$BOARD_OPTEE_PLATFORM file
     local inputs
     inputs=$(key "$upstream" "$(key_of_tree "$upstream")" "$(declare -f prepare_source repair)" "${BOARD_OPTEE_FILES[*]}" "$(key_of_files "$QEMU_DIR"/optee/*.patch)")
-    if ! fresh optee-source "$inputs"; then
+    if ! fresh optee-source "$inputs" "$SOURCE/core/core.mk"; then
         unmark optee-source
         # What was built from it goes too: make believes in times, and a file that is as upstream again has
         # its old one.
-        rm -rf "$SOURCE" "$BUILD/optee"
+        rm -rf "$SOURCE" "$BUILD/optee" "$BUILD"/makers/*/optee
         mkdir -p "${SOURCE%/*}"
         cp -a "$upstream" "$SOURCE"
         for file in "$QEMU_DIR"/optee/*.patch; do
@@ -50,10 +54,10 @@ prepare_source() {
         # shellcheck disable=SC2016  # make expands them
         printf '\nsubdirs-$(CFG_OTRP_TA_STORE) += otrp\n' >>"$SOURCE/core/pta/sub.mk"
         # shellcheck disable=SC2016
-        printf '\nsrcs-y += %s\nsrcs-$(CFG_LAB_MEMORY) += lab_memory.c\n' "${BOARD_OPTEE_FILES[*]##*/}" >>"$platform/sub.mk"
-        mark optee-source "$inputs"
+        printf '\nsrcs-y += %s\nsrcs-$(CFG_LAB_MEMORY) += lab_memory.c\nsrcs-$(CFG_OTRP_DEVELOPMENT) += development.c\n' "${BOARD_OPTEE_FILES[*]##*/}" >>"$platform/sub.mk"
+        mark optee-source "$inputs" "$SOURCE/core/core.mk"
     fi
-    for file in "${BOARD_OPTEE_FILES[@]}" optee/lab_memory.c; do
+    for file in "${BOARD_OPTEE_FILES[@]}" "${VARIANT_FILES[@]}"; do
         copy_if_changed "$QEMU_DIR/$file" "$platform/${file##*/}"
     done
     for file in "$ROOT"/ta/pta/*.[ch] "$ROOT/ta/pta/sub.mk"; do
@@ -81,30 +85,34 @@ COMMON=(
     CFG_INSECURE=n
 )
 
+# Neither files of the normal world nor the stock installer can bring a TA in, and nothing is left that exists
+# for tests alone.
+PRODUCT=(
+    CFG_REE_FS_TA=n CFG_SECSTOR_TA=y CFG_SECSTOR_TA_MGMT_PTA=n CFG_OTRP_TA_STORE=y
+    CFG_ENABLE_EMBEDDED_TESTS=n CFG_WITH_STATS=n
+)
+
 flags() {
+    printf '%s\n' "${PRODUCT[@]}"
     case $VARIANT in
-    product | rsa)
-        # Neither files of the normal world nor the stock installer can bring a TA in, and nothing
-        # is left that exists for tests alone.
-        printf '%s\n' CFG_REE_FS_TA=n CFG_SECSTOR_TA=y CFG_SECSTOR_TA_MGMT_PTA=n CFG_OTRP_TA_STORE=y \
-            CFG_ENABLE_EMBEDDED_TESTS=n CFG_WITH_STATS=n
-        ;;
+    product) ;;
+    development | rsa) echo CFG_OTRP_DEVELOPMENT=y ;;
     lab)
-        printf '%s\n' CFG_REE_FS_TA=n CFG_SECSTOR_TA=y CFG_SECSTOR_TA_MGMT_PTA=y CFG_OTRP_TA_STORE=y \
-            CFG_OTRP_TA_STORE_TEST_CLIENT=y CFG_ENABLE_EMBEDDED_TESTS=n CFG_WITH_STATS=y CFG_TA_STATS=y CFG_LAB_MEMORY=y \
-            CFG_REE_FS_ALLOW_RESET=y
+        printf '%s\n' CFG_OTRP_DEVELOPMENT=y CFG_SECSTOR_TA_MGMT_PTA=y CFG_OTRP_TA_STORE_TEST_CLIENT=y CFG_WITH_STATS=y \
+            CFG_TA_STATS=y CFG_LAB_MEMORY=y CFG_REE_FS_ALLOW_RESET=y
         ;;
     *) fail "unknown OP-TEE variant $VARIANT" ;;
     esac
 }
 
+# build FOLDER ARGUMENT...
 build() {
-    local name=$1
+    local folder=$1
     shift
     # The core says how often it was built in this folder.
-    rm -f "$BUILD/optee/$name/core/.buildcount"
+    rm -f "$folder/core/.buildcount"
     # Without a limit, OP-TEE's make would take this repository's commit for its own version.
-    logged "optee-$name" env GIT_CEILING_DIRECTORIES="$BUILD" SOURCE_DATE_EPOCH="$date" make -j"$JOBS" -C "$SOURCE" O="$BUILD/optee/$name" "${COMMON[@]}" "$@"
+    logged "optee-${folder##*/}" env GIT_CEILING_DIRECTORIES="$BUILD" SOURCE_DATE_EPOCH="$date" make -j"$JOBS" -C "$SOURCE" O="$folder" "${COMMON[@]}" "$@"
 }
 
 lock
@@ -115,23 +123,31 @@ if [ "$VARIANT" = devkit ]; then
     # With the statistics of the heap, which cost nothing until a core asks: so what the lab measures is
     # the product's broker and no other.
     COMMON+=(CFG_WITH_STATS=y CFG_TA_STATS=y)
+    folder=$BUILD/optee/devkit kit=$BUILD/optee/devkit/export-ta_arm64
     inputs=$(key "$(cat "$STAMPS/optee-source")" "${COMMON[*]}")
-    fresh optee-devkit "$inputs" && exit
+    fresh optee-devkit "$inputs" "$kit" && exit
     unmark optee-devkit
     say "building OP-TEE's TA dev kit, about 15 s"
-    rm -rf "$BUILD/optee/devkit"
-    build devkit ta_dev_kit
+    rm -rf "$folder"
+    build "$folder" ta_dev_kit
     # The private key everybody has must not be at hand.
-    rm -f "$BUILD/optee/devkit/export-ta_arm64/keys/default_ta.pem"
-    mark optee-devkit "$inputs"
+    rm -f "$kit/keys/default_ta.pem"
+    mark optee-devkit "$inputs" "$kit"
 else
     [ -e "$TA_SIGNING_KEY" ] || fail "$TA_SIGNING_KEY is missing; make it with: make keys"
+    source_key=$(cat "$STAMPS/optee-source") STAMPS=$KEYED/stamp
     mapfile -t variant_flags < <(flags)
-    own=("${BOARD_OPTEE_FILES[@]/#/$QEMU_DIR/}" "$QEMU_DIR/optee/lab_memory.c" "$ROOT"/ta/pta/*.[ch] "$ROOT/ta/pta/sub.mk")
-    inputs=$(key "$(cat "$STAMPS/optee-source")" "${COMMON[*]}" "${variant_flags[*]}" "$date" "$(key_of_files "${own[@]}" "$TA_SIGNING_KEY" "$@")")
-    fresh "optee-$VARIANT" "$inputs" && exit
+    own=("${BOARD_OPTEE_FILES[@]/#/$QEMU_DIR/}" "${VARIANT_FILES[@]/#/$QEMU_DIR/}" "$ROOT"/ta/pta/*.[ch] "$ROOT/ta/pta/sub.mk")
+    folder=$KEYED/optee/$VARIANT
+    made=("$folder"/core/tee-{header,pager}_v2.bin)
+    inputs=$(key "$source_key" "${COMMON[*]}" "${variant_flags[*]}" "$date" "$(key_of_files "$0" "$SCRIPTS/check_core.py" "${own[@]}" "$TA_SIGNING_KEY" "$@")")
+    fresh "optee-$VARIANT" "$inputs" "${made[@]}" && exit
     unmark "optee-$VARIANT"
-    say "building OP-TEE core ($VARIANT), $([ -d "$BUILD/optee/$VARIANT" ] && echo "about 10 s when little changed" || echo "about 40 s")"
-    build "$VARIANT" "${variant_flags[@]}" TA_PUBLIC_KEY="$TA_SIGNING_KEY" EARLY_TA_PATHS="$*" all
-    mark "optee-$VARIANT" "$inputs"
+    say "building OP-TEE core ($VARIANT), $([ -d "$folder" ] && echo "about 10 s when little changed" || echo "about 40 s")"
+    # OP-TEE's make goes by the key's time, and an older key with other contents would not be noticed.
+    mkdir -p "$folder"
+    copy_if_changed "$TA_SIGNING_KEY" "$folder/ta-signing.pub.pem"
+    build "$folder" "${variant_flags[@]}" TA_PUBLIC_KEY="$folder/ta-signing.pub.pem" EARLY_TA_PATHS="$*" all
+    "$PYTHON3" "$SCRIPTS/check_core.py" "$folder/core" "$TA_SIGNING_KEY" "$@" || fail "nothing was built"
+    mark "optee-$VARIANT" "$inputs" "${made[@]}"
 fi

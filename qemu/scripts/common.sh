@@ -1,8 +1,9 @@
 # shellcheck shell=bash disable=SC2034  # the variables are for the scripts that source this
 # Shared by all scripts here: where things are, how they speak, and when a step can be skipped.
 #
-# A step is skipped when its stamp holds the key of its inputs: file times say nothing after a
-# checkout or a copy, contents do.
+# A step is skipped when its stamp holds the key of its inputs, and what it made still has the contents that
+# the stamp holds: file times mean nothing after a checkout or a copy, and an output that another build has
+# replaced is not this step's.
 
 set -euo pipefail
 
@@ -17,7 +18,18 @@ if [ "$BOARD" = qemu ]; then
 else
     BUILD=$CACHE/boards/$BOARD
 fi
-# A script whose steps are a board's sets this to $BUILD/stamp.
+# What depends on the keys of an image. A maker with several sets of them gives each a name.
+KEYED=$BUILD
+case ${OTRP_MAKER:-} in
+'') ;;
+*[!A-Za-z0-9._-]* | .*)
+    echo "error: OTRP_MAKER=$OTRP_MAKER is not a plain name: letters, digits, dots, hyphens and underscores" >&2
+    exit 1
+    ;;
+*) KEYED=$BUILD/makers/$OTRP_MAKER ;;
+esac
+# A script whose steps are a board's sets this to $BUILD/stamp, one whose steps are an image's to
+# $KEYED/stamp.
 STAMPS=$CACHE/stamp
 # Python tools of OP-TEE need the distribution's modules, whatever python3 a user has first in PATH.
 PYTHON3=/usr/bin/python3
@@ -63,10 +75,40 @@ key_of_tree() {
     find "$@" -name .git -prune -o \( -type f -o -type l \) -printf '%p %s %T@\n' | LC_ALL=C sort | sha256sum | cut -c1-64
 }
 
-fresh() { [ -e "$STAMPS/$1" ] && [ "$(cat "$STAMPS/$1")" = "$2" ]; }
+# contents PATH...: one word for the contents of files and folders, where links lead to, and which of the paths
+# are missing. Python leaves its compiled modules in the source that it runs from; they are nobody's output.
+contents() {
+    local path
+    for path; do
+        if [ -d "$path" ]; then
+            (
+                cd "$path"
+                find . -type l -printf '%p %l\n' | LC_ALL=C sort
+                find . -name .git -prune -o -name __pycache__ -prune -o -type f -print0 | LC_ALL=C sort -z | xargs -0r sha256sum --
+            )
+        elif [ -e "$path" ]; then
+            sha256sum <"$path"
+        else
+            echo missing
+        fi
+    done | sha256sum | cut -c1-64
+}
+
+# fresh STEP INPUTS OUTPUT...: the step was done with these inputs, and what it made is still there.
+fresh() {
+    local recorded
+    recorded=$(cat "$STAMPS/$1" 2>/dev/null) || return
+    [ "$recorded" = "$2 $(contents "${@:3}")" ]
+}
+
+# mark STEP INPUTS OUTPUT...
 mark() {
+    local output
+    for output in "${@:3}"; do
+        [ -e "$output" ] || fail "$1 made no ${output#"$ROOT/"}"
+    done
     mkdir -p "$STAMPS"
-    printf '%s\n' "$2" >"$STAMPS/$1"
+    printf '%s %s\n' "$2" "$(contents "${@:3}")" >"$STAMPS/$1"
 }
 unmark() { rm -f "$STAMPS/$1"; }
 

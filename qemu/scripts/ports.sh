@@ -12,7 +12,7 @@ PORTS=$CACHE/ports
 TARGET=aarch64-unknown-linux-gnu
 
 fetch_kits() {
-    fresh ports-kits "$KIT_SHA256" && return
+    fresh ports-kits "$KIT_SHA256" "$PORTS/root" && return
     unmark ports-kits
     say "downloading the TA dev kits of ${PLATFORMS[*]}, 1.4 MB"
     rm -rf "$PORTS"
@@ -20,13 +20,15 @@ fetch_kits() {
     logged ports-kits /usr/lib/apt/apt-helper download-file "$(mirror | sed 's,/*$,,')/$KIT_FILE" "$PORTS/kits.deb" "SHA256:$KIT_SHA256"
     dpkg-deb -x "$PORTS/kits.deb" "$PORTS/root"
     rm "$PORTS/kits.deb"
-    mark ports-kits "$KIT_SHA256"
+    mark ports-kits "$KIT_SHA256" "$PORTS/root"
 }
 
 lock
 fetch_kits
 inputs=$(key "$KIT_SHA256" "$(key_of_tree "$ROOT"/{Cargo.toml,Cargo.lock,ta} "$CACHE/rust.env")" "$(key_of_files "$0" "$SCRIPTS/cargo.sh")")
-fresh ports "$inputs" && exit
+made=("${PLATFORMS[@]/#/$PORTS/}")
+fresh ports "$inputs" "${made[@]/%/.elf}" && exit
+unmark ports
 export OTRP_TARGET_DIR=$PORTS/target
 for platform in "${PLATFORMS[@]}"; do
     say "linking the broker for $platform, about a minute"
@@ -38,4 +40,4 @@ for platform in "${PLATFORMS[@]}"; do
     copy_if_changed "$OTRP_TARGET_DIR/$TARGET/release/otrp-ta" "$PORTS/$platform.elf"
     say "$platform: $(stat -c %s "$PORTS/$platform.elf") bytes, no library and no symbol missing"
 done
-mark ports "$inputs"
+mark ports "$inputs" "${made[@]/%/.elf}"

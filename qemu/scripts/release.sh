@@ -1,17 +1,23 @@
 #!/bin/bash
-# Makes of the product image what is given away: release/ in the board's part of .cache.
-#   release.sh
+# Packs an image as what a board or QEMU takes: into release/ in the board's part of .cache what is
+# delivered, into factory/ and development/ what is not.
+#   release.sh product|factory|development
 #
 # Each time it is made anew it has a hardware key of its own, that nobody else knows but who reads the
-# file. Needs no root: the tools write into the image file.
+# file: so only its owner may. Needs no root: the tools write into the image file.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 # shellcheck source=../boards/qemu.conf
 . "$QEMU_DIR/boards/$BOARD.conf"
 
-STAMPS=$BUILD/stamp
-IMAGE=$BUILD/image/product
-RELEASE=$BUILD/release
+VARIANT=${1:?an image}
+STAMPS=$KEYED/stamp
+IMAGE=$KEYED/image/$VARIANT
+case $VARIANT in
+product) RELEASE=$KEYED/release suffix='' ;;
+factory | development) RELEASE=$KEYED/$VARIANT suffix=-$VARIANT ;;
+*) fail "an image $VARIANT is not packed" ;;
+esac
 PROGRAM=$CACHE/target/debug/otrp-qemu
 # Sectors of 512 octets: the first MiB is left to the table, as partitioning tools do.
 BOOT_START=2048
@@ -24,14 +30,14 @@ card() {
     local work=$RELEASE/new file root_start=$((BOOT_START + BOOT_SECTORS)) root_sectors data_start
     root_sectors=$(($(stat -c %s "$IMAGE/root.img") / 512))
     data_start=$((root_start + root_sectors))
-    local card=$work/card.img boot=$work/boot data=$work/data
+    local card=$work/card$suffix.img boot=$work/boot data=$work/data
     mkfs.vfat -F 32 -n OTRP-BOOT -C "$boot" $((BOOT_SECTORS / 2)) >/dev/null
     for file in "${BOARD_FIRMWARE_FILES[@]/#/$BUILD/firmware/root/}" "${BOARD_CARD_FILES[@]/#/$QEMU_DIR/}" \
         "$IMAGE/device-tree.dtb" "$IMAGE/initrd.cpio"; do
         mcopy -i "$boot" "$file" ::
     done
     mcopy -i "$boot" "$IMAGE/kernel" ::kernel8.img
-    "$PROGRAM" --board "$BOARD" boot-file "$work/$BOARD_BOOT_FILE"
+    "$PROGRAM" --board "$BOARD" boot-file --image "$IMAGE" "$work/$BOARD_BOOT_FILE"
     mcopy -i "$boot" "$work/$BOARD_BOOT_FILE" ::
     "$SCRIPTS/ext4.sh" "$data" $((DATA_SECTORS / 2)) "$BOARD_DATA_LABEL"
 
@@ -52,38 +58,40 @@ TABLE
 
 # folder: what QEMU needs, and a script that starts it.
 folder() {
-    local folder=$RELEASE/new/otrp-$BOARD
+    local name=otrp-$BOARD$suffix folder
+    folder=$RELEASE/new/$name
     mkdir -p "$folder/device/storage"
     cp "$IMAGE/kernel" "$IMAGE/initrd.cpio" "$folder/"
-    "$PROGRAM" --board "$BOARD" boot-file "$folder/device/$BOARD_BOOT_FILE"
-    "$PROGRAM" --board "$BOARD" script >"$folder/run.sh"
+    "$PROGRAM" --board "$BOARD" boot-file --image "$IMAGE" "$folder/device/$BOARD_BOOT_FILE"
+    "$PROGRAM" --board "$BOARD" script --image "$IMAGE" >"$folder/run.sh"
     chmod 755 "$folder/run.sh"
     # Sparse: most of a flash is nothing.
-    tar -C "$RELEASE/new" -cSzf "$RELEASE/new/otrp-$BOARD.tar.gz" "otrp-$BOARD"
+    tar -C "$RELEASE/new" -cSzf "$RELEASE/new/$name.tar.gz" "$name"
     rm -r "$folder"
 }
 
 lock
-# The product's files, and what is put beside them.
+# What is in the image, and what is put beside it.
 mapfile -t files < <(find "$IMAGE" "$QEMU_DIR/boards" -type f | LC_ALL=C sort)
-inputs=$(key "$(key_of_files "$0" "$PROGRAM" "${files[@]}")" "$(cat "$STAMPS/firmware" 2>/dev/null)")
-fresh release "$inputs" && [ -d "$RELEASE" ] && exit
-unmark release
+inputs=$(key "$(key_of_files "$0" "$PROGRAM" "${files[@]}")" "$(cat "$BUILD/stamp/firmware" 2>/dev/null)")
+fresh "release-$VARIANT" "$inputs" "$RELEASE" && exit
+unmark "release-$VARIANT"
 "$SCRIPTS/host-packages.sh" "$BOARD_RELEASE"
+umask 077
 rm -rf "$RELEASE"
 mkdir -p "$RELEASE/new"
 case $BOARD_RELEASE in
 card)
-    say "making the card's image, about 5 s"
+    say "making the card's image ($VARIANT), about 5 s"
     card
     ;;
 folder)
-    say "packing what runs without this tree, about 5 s"
+    say "packing what runs without this tree ($VARIANT), about 5 s"
     folder
     ;;
 *) fail "nobody knows how to make a $BOARD_RELEASE" ;;
 esac
 mv "$RELEASE"/new/* "$RELEASE/"
 rmdir "$RELEASE/new"
-mark release "$inputs"
+mark "release-$VARIANT" "$inputs" "$RELEASE"
 say "made: $(find "$RELEASE" -type f -printf "${RELEASE#"$ROOT/"}/%f\n")"

@@ -3,7 +3,7 @@
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
-BROKER=$CACHE/ta/9e043ec0-1043-415e-853d-690a6d341054
+BROKER=$CACHE/ta/development/9e043ec0-1043-415e-853d-690a6d341054
 IMAGE_LIMIT=$((400 * 1000))
 PANIC_SENTINEL=otrp_panic_sentinel
 # The header of a signed image: shdr, digest, RSA-2048 signature, bootstrap header.
@@ -23,7 +23,7 @@ sites=$(aarch64-linux-gnu-objdump -d "$BROKER.debug.elf" |
     awk -v ends="$ENDS" '/\tbl?\t/ { target = $NF } /\tbl?\t/ && target !~ /\+0x/ && target ~ ends { n++ } END { print n + 0 }')
 line "panic call sites" "$sites"
 
-core=$CACHE/optee/product/core/tee-pager_v2.bin
+core=$CACHE/optee/development/core/tee-pager_v2.bin
 line "OP-TEE core with the broker (bytes)" "$(stat -c %s "$core")"
 
 [ "$image" -le "$IMAGE_LIMIT" ] || fail "the broker's image is larger than its limit"

@@ -68,10 +68,10 @@ if compgen -G "$(rustc --print target-libdir --target $TARGET)/libcore-*.rlib" >
     own_std=yes
 fi
 inputs=$(key "$(rustc --version)" "$own_std" "$(key_of_files "$0")")
-if ! fresh armhf "$inputs"; then
+if ! fresh armhf "$inputs" "$ARMHF"/{root,include}; then
     unmark armhf
     fetch
-    mark armhf "$inputs"
+    mark armhf "$inputs" "$ARMHF"/{root,include}
 fi
 
 flags=(-C linker=arm-linux-gnueabihf-gcc)

@@ -60,7 +60,7 @@ impl Suite {
     /// The variant of the image to boot.
     pub const fn image(self) -> &'static str {
         match self {
-            Self::Elliptic => "product",
+            Self::Elliptic => "development",
             Self::Rsa => "rsa",
         }
     }

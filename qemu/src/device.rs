@@ -1,8 +1,8 @@
 //! Emulated devices: a folder with a hardware key, boot file, secure storage and logs.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -16,6 +16,8 @@ pub type HardwareKey = [u8; 16];
 const DISK: &str = "disk.img";
 /// Its hardware key.
 const KEY: &str = "huk";
+/// The mode of a file that a hardware key is in.
+const OWNER_ONLY: u32 = 0o600;
 /// What keeps others from the device.
 const LOCK: &str = "lock";
 
@@ -112,7 +114,7 @@ impl Device {
         OpenOptions::new()
             .write(true)
             .create_new(true)
-            .mode(0o600)
+            .mode(OWNER_ONLY)
             .open(&path)
             .and_then(|mut file| file.write_all(&key))
             .with_context(|| format!("cannot write {}", path.display()))
@@ -122,8 +124,8 @@ impl Device {
 /// A device's name, which is that of its folder among the others: without a slash, and not hidden.
 pub fn name(text: &str) -> Result<String> {
     ensure!(
-        !text.is_empty() && !text.starts_with('.') && !text.contains(['/', '\0']),
-        "a device's name has no slash in it and no dot in front"
+        !text.is_empty() && !text.starts_with('.') && !text.contains(['/', '\0', '\n']),
+        "a device's name has no slash in it, no line break, and no dot in front"
     );
     Ok(text.to_owned())
 }
@@ -135,20 +137,28 @@ pub fn random_key() -> Result<HardwareKey> {
     Ok(key)
 }
 
-/// Writes a boot file. Where it is a flash, the monotonic counter that OP-TEE keeps in it stays; in
-/// a new flash it is erased.
+/// Writes a boot file, which holds the hardware key: only its owner may read it. Where it is a flash, the
+/// monotonic counter that OP-TEE keeps in it stays; in a new flash it is erased.
 pub fn write_boot_file(path: &Path, board: &Board, boot: &[u8]) -> Result<()> {
     let written = match board.flash {
         Some(flash) => write_flash(path, flash, boot),
-        None => fs::write(path, boot).map_err(Into::into),
+        None => open_secret(path, true).and_then(|mut file| Ok(file.write_all(boot)?)),
     };
     written.with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Opens a file for writing that nobody but its owner may read, whoever made it.
+fn open_secret(path: &Path, truncate: bool) -> Result<File> {
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create(true).truncate(truncate).mode(OWNER_ONLY).open(path)?;
+    file.set_permissions(Permissions::from_mode(OWNER_ONLY))?;
+    Ok(file)
 }
 
 fn write_flash(path: &Path, Flash { size, counter_size }: Flash, boot: &[u8]) -> Result<()> {
     let counter = size.checked_sub(counter_size).context("the counter is larger than its flash")?;
     ensure!(u64::try_from(boot.len())? <= counter, "the image is too large for the flash");
-    let mut flash = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+    let mut flash = open_secret(path, false)?;
     if flash.metadata()?.len() != size {
         flash.seek(SeekFrom::Start(counter))?;
         flash.write_all(&vec![0xff; usize::try_from(counter_size)?])?;
@@ -160,6 +170,24 @@ fn write_flash(path: &Path, Flash { size, counter_size }: Flash, boot: &[u8]) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::board::Control;
+
+    fn board() -> Board {
+        Board {
+            boot_file: "boot".into(),
+            package_offset: 0,
+            package_limit: 0,
+            flash: None,
+            device_tree: None,
+            disk: None,
+            control: Control::Descriptor,
+            initrd_address: 0,
+            command_line: String::new(),
+            arguments: Vec::new(),
+            driven: Vec::new(),
+            terminal: Vec::new(),
+        }
+    }
 
     #[test]
     fn keeps_key_and_storage_until_wiped() {
@@ -204,11 +232,39 @@ mod tests {
     }
 
     #[test]
+    fn what_holds_a_hardware_key_is_its_owners_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let device = Device::open_or_create(folder.path()).unwrap();
+        let mode = |name: &str| {
+            fs::metadata(folder.path().join(name)).unwrap().permissions().mode() & 0o7777
+        };
+        assert_eq!(mode("huk"), 0o600);
+        // One that was there before, readable by all, too.
+        for (name, flash) in
+            [("flash.bin", Some(Flash { size: 4096, counter_size: 512 })), ("stub.bin", None)]
+        {
+            for already in [false, true] {
+                let path = folder.path().join(name);
+                let _ = fs::remove_file(&path);
+                if already {
+                    fs::write(&path, "old").unwrap();
+                    fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+                }
+                let board = Board { flash, ..board() };
+                write_boot_file(&path, &board, b"boot").unwrap();
+                assert_eq!(mode(name), 0o600, "{name}, {already}");
+                assert!(fs::read(&path).unwrap().starts_with(b"boot"));
+            }
+        }
+        drop(device);
+    }
+
+    #[test]
     fn no_name_leads_out_of_the_folder() {
         for good in ["shell", "my device", "a.b", "\u{e4}"] {
             assert_eq!(name(good).unwrap(), good);
         }
-        for bad in ["", ".", "..", ".hidden", "../../x", "a/b", "/tmp/x"] {
+        for bad in ["", ".", "..", ".hidden", "../../x", "a/b", "/tmp/x", "a\nb"] {
             assert!(name(bad).is_err(), "{bad}");
         }
     }

@@ -48,7 +48,7 @@ impl Builds {
         self.cache.join("keys/dev")
     }
 
-    /// The image that a variant's device boots: `product`, `rsa` or `lab`.
+    /// The image that a variant's device boots: `development`, `rsa` or `lab`.
     pub fn image(&self, variant: &str) -> Result<Image> {
         Image::open(self.images().join(variant))
             .with_context(|| format!("there is no image {variant} for the board {}", self.board))
@@ -93,7 +93,7 @@ impl Image {
         for file in ["bl1.bin", "kernel", "initrd.cpio"].into_iter().chain(PACKAGED.map(|p| p.0)) {
             ensure!(
                 directory.join(file).is_file(),
-                "{} is not there; say with --cache where the project's .cache is, or build the images with: make product lab rsa ALLOW_DEV_KEYS=1",
+                "{} is not there; say with --cache where the project's .cache is, or build the images with: make development lab rsa",
                 directory.join(file).display()
             );
         }

@@ -9,7 +9,7 @@
 //! use otrp_qemu::{device::Device, image::Image, machine::Machine};
 //!
 //! let device = Device::open_or_create(".cache/devices/example")?;
-//! let mut guest = Machine::new(device, Image::open(".cache/image/product")?).boot()?;
+//! let mut guest = Machine::new(device, Image::open(".cache/image/development")?).boot()?;
 //! println!("{}", guest.run("uname -a")?.success()?.text());
 //! let device = guest.power_off()?;
 //! // The same device boots again, with the storage it had.

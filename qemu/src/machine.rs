@@ -1,12 +1,13 @@
 //! The QEMU command line: what the board says, for one device and one image.
 
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -84,6 +85,16 @@ impl Machine {
         self.device.directory().join("console.log")
     }
 
+    /// Boots what nobody drives, as a product; `words` go to the guest's command line.
+    pub fn start(self, words: &str) -> Result<Appliance> {
+        let messages = File::create(self.device.directory().join("qemu.log"))?;
+        let screen = File::create(self.device.directory().join("screen.log"))?;
+        let mut qemu = self.command(&self.image.board().terminal, words)?;
+        qemu.stdin(Stdio::piped()).stdout(screen).stderr(messages).process_group(0);
+        let process = qemu.spawn().map_err(|error| cannot_start(QEMU, error))?;
+        Ok(Appliance { process, device: Some(self.device) })
+    }
+
     /// Boots to a shell at this terminal; returns when the shell ends.
     pub fn interactive(self) -> Result<ExitStatus> {
         self.command(&self.image.board().terminal, "")?
@@ -124,25 +135,75 @@ impl Machine {
     }
 }
 
-/// A shell script that starts the image, to a shell at the terminal, from a folder that holds its
-/// kernel and file system, and the device's files in `device`.
+/// A booted machine that nobody drives, with its terminal. Dropped, it loses power.
+#[derive(Debug)]
+pub struct Appliance {
+    process: Child,
+    /// Taken when the power is off.
+    device: Option<Device>,
+}
+
+impl Appliance {
+    /// Types something at its terminal.
+    pub fn type_in(&mut self, text: &str) -> Result<()> {
+        let terminal = self.process.stdin.as_mut().context("it has no terminal")?;
+        Ok(terminal.write_all(text.as_bytes())?)
+    }
+
+    /// What it has logged to `console.log` or `secure.log`, or shown at its terminal, `screen.log`.
+    pub fn log(&self, name: &str) -> Result<String> {
+        let device = self.device.as_ref().context("it is off")?;
+        Ok(String::from_utf8_lossy(&fs::read(device.directory().join(name))?).into_owned())
+    }
+
+    /// Whether it has not ended by itself.
+    pub fn is_running(&mut self) -> Result<bool> {
+        Ok(self.process.try_wait()?.is_none())
+    }
+
+    /// Cuts the power, and hands the device back.
+    pub fn kill(mut self) -> Result<Device> {
+        self.cut_power();
+        self.device.take().context("it is off")
+    }
+
+    fn cut_power(&mut self) {
+        // Fails only when the process has ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Drop for Appliance {
+    fn drop(&mut self) {
+        self.cut_power();
+    }
+}
+
+/// What stands for the TAM in a script's arguments until it is quoted.
+const TAM: &str = "@TAM@";
+
+/// A shell script that starts the image at the terminal, from a folder that holds its kernel and file
+/// system, and the device's files in `device`. Its argument is the TAM that the device asks for work.
 pub fn script(image: &Image) -> Result<String> {
     let board = image.board();
     ensure!(board.device_tree.is_none(), "the board's device tree changes at each start");
     let words = words(image, 1, initrd_size(image)?)
-        .word("control", "")
+        .word("control", TAM)
         .path("device", Path::new("device"))?
         .path("image", Path::new("."))?;
     let words = words.clone().word("command-line", words.fill(&board.command_line)?);
     let mut script = String::from(
-        "#!/bin/sh\n# Boots OP-TEE with the OTrP broker, and Linux with a shell at this terminal.\n\
+        "#!/bin/sh\n# Boots OP-TEE with the OTrP broker, and Linux.\n\
+         #   run.sh [TAM]    TAM: the URL of the TAM that the device asks for work, every minute\n\
          set -e\ncd \"$(dirname \"$0\")\"\nexec ",
     );
     script.push_str(QEMU);
     let general = GENERAL.map(str::to_owned);
     for argument in general.iter().chain(&board.arguments).chain(&board.terminal) {
         script.push_str(" \\\n    ");
-        script.push_str(&quoted(&words.fill(argument)?));
+        let argument = quoted(&words.fill(argument)?);
+        script.push_str(&argument.replace(TAM, "'\"${1:+otrp.tam=$1}\"'"));
     }
     script.push('\n');
     Ok(script)

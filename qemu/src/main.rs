@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
 use otrp_qemu::deployment::Suite;
 use otrp_qemu::device::{self, Device};
-use otrp_qemu::image::{Builds, DEFAULT_BOARD};
+use otrp_qemu::image::{Builds, DEFAULT_BOARD, Image};
 use otrp_qemu::machine::{self, Machine};
 
 /// Boots OP-TEE and Linux in QEMU with the OTrP broker in the secure world.
@@ -59,11 +59,18 @@ enum Command {
     },
     /// Writes what a device boots from, with a new hardware key that is kept nowhere else.
     BootFile {
+        /// The folder of the image.
+        #[arg(long, value_name = "DIR")]
+        image: PathBuf,
         /// The Raspberry Pi's `armstub8.bin`, or the flash of QEMU's machine.
         file: PathBuf,
     },
-    /// Prints a script that starts the product without this program.
-    Script,
+    /// Prints a script that starts an image without this program.
+    Script {
+        /// The folder of the image.
+        #[arg(long, value_name = "DIR")]
+        image: PathBuf,
+    },
     /// Boots a device; runs a command in its Linux, or gives a shell there.
     ///
     /// The exit status is that of the command, or of the shell.
@@ -79,7 +86,7 @@ enum Command {
         #[arg(long)]
         wipe: bool,
         /// What it boots.
-        #[arg(long, value_enum, default_value_t = Variant::Product)]
+        #[arg(long, value_enum, default_value_t = Variant::Development)]
         image: Variant,
         /// How many seconds the command may take.
         #[arg(long, default_value_t = 1200, value_name = "SECONDS")]
@@ -109,8 +116,8 @@ impl From<SuiteName> for Suite {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Variant {
-    /// What a device would carry.
-    Product,
+    /// What a device would carry, with a shell.
+    Development,
     /// The same with RSA keys in the TEE.
     Rsa,
     /// With what tests and benchmarks need.
@@ -120,7 +127,7 @@ enum Variant {
 impl Variant {
     fn name(self) -> &'static str {
         match self {
-            Self::Product => "product",
+            Self::Development => "development",
             Self::Rsa => "rsa",
             Self::Lab => "lab",
         }
@@ -168,14 +175,14 @@ fn execute(Arguments { cache, board, command }: Arguments) -> Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
-        Command::BootFile { file } => {
-            let image = builds.image(Variant::Product.name())?;
+        Command::BootFile { image, file } => {
+            let image = Image::open(image)?;
             let boot = image.boot_file(&device::random_key()?)?;
             device::write_boot_file(&file, image.board(), &boot)?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Script => {
-            let script = machine::script(&builds.image(Variant::Product.name())?)?;
+        Command::Script { image } => {
+            let script = machine::script(&Image::open(image)?)?;
             io::stdout().write_all(script.as_bytes())?;
             Ok(ExitCode::SUCCESS)
         }

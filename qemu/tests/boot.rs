@@ -1,4 +1,4 @@
-//! Boots the product image: what every other test in the guest builds upon.
+//! Boots the development image: what every other test in the guest builds upon.
 //!
 //! Needs the images; run by `make test`, and alone by `make test-device`.
 
@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use otrp_qemu::{device::Device, guest::Guest, image::Image, machine::Machine};
 
 fn boot(device: Device) -> Guest {
-    let image = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache/image/product");
+    let image = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache/image/development");
     Machine::new(device, Image::open(image).unwrap()).boot().unwrap()
 }
 
@@ -55,6 +55,9 @@ fn the_tee_is_up_and_nothing_but_the_image_feeds_it() {
     assert!(log.contains("OP-TEE version: 4."), "{log}");
     // What OP-TEE says of a build in which something stands in for a key, a counter or entropy.
     assert!(!log.to_lowercase().contains("insecure"), "{log}");
+    // Nobody takes it for a product.
+    assert!(log.contains("WARNING: development image: not for a device"), "{log}");
+    assert!(guest.console_log().unwrap().contains("DEVELOPMENT IMAGE (development)"));
     assert_eq!(guest.run("find / -xdev -name '*.ta'").unwrap().success().unwrap().text(), "");
 
     // Certificates are judged by this clock.

@@ -157,7 +157,7 @@ fn clients_at_the_same_time_get_their_answers_and_an_idle_session_stops_nobody()
     };
     let (one, two) = (start("tam"), start("other-tam"));
     let device = Device::open_or_create(folder.path().join("device")).unwrap();
-    let image = Image::open(cache().join("image/product")).unwrap();
+    let image = Image::open(cache().join("image/development")).unwrap();
     let mut guest = Machine::new(device, image).cpus(2).boot().unwrap();
     provision(&mut guest, &keys()).unwrap();
 

@@ -49,7 +49,7 @@ fn the_smallest_configuration_serves_a_device_as_printed() {
     std::fs::write(folder.join("desired.toml"), example).unwrap();
 
     let device = Device::open_or_create(folder.join("device")).unwrap();
-    let image = Image::open(cache().join("image/product")).unwrap();
+    let image = Image::open(cache().join("image/development")).unwrap();
     let mut guest = Machine::new(device, image).boot().unwrap();
     provision(&mut guest, &cache().join("keys/dev")).unwrap();
 

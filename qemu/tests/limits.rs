@@ -23,7 +23,7 @@ fn cache() -> PathBuf {
 }
 
 fn boot(device: Device) -> Guest {
-    Machine::new(device, Image::open(cache().join("image/product")).unwrap()).boot().unwrap()
+    Machine::new(device, Image::open(cache().join("image/development")).unwrap()).boot().unwrap()
 }
 
 /// The file system of secure storage gets this size, in KiB, and begins empty.

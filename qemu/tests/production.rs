@@ -1,7 +1,8 @@
-//! An image is built with its maker's keys, or not at all, and does not tell where.
+//! An image is built with its maker's keys and of what is locked, or not at all, and does not tell where.
 
 use std::env;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -64,6 +65,137 @@ fn development_keys_make_no_image_where_they_are_not_allowed() {
     refused(&variables, &reasons);
 }
 
+/// A copy of the scripts in which the compiler is one that writes down the anchors.
+fn with_a_recording_compiler() -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    let run = |script: &str| {
+        let mut shell = Command::new("sh");
+        shell.args(["-ec", script]).env("FROM", root()).env("TO", copy.path());
+        let output = shell.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    run("cd \"$FROM\" && tar c Cargo.toml Cargo.lock host ta qemu | tar x -C \"$TO\"
+        cd \"$TO\" && mkdir -p .cache/stamp bin
+        echo devkit >.cache/stamp/optee-devkit && echo '#' >.cache/rust.env
+        for keys in dev own; do
+            mkdir -p $keys/trust/tam-roots
+            echo \"anchors of $keys\" >$keys/trust/tam-roots/root.der
+            touch -d @0 $keys/trust/tam-roots/root.der
+        done");
+    let stand_in = |name: &str, text: &str| {
+        let path = copy.path().join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    stand_in(
+        "qemu/scripts/cargo.sh",
+        "#!/bin/bash
+         while [ $# -gt 0 ]; do
+             case $1 in --target-dir) target=$2 ;; --bin) program=$2 ;; esac
+             shift
+         done
+         folder=$target/aarch64-unknown-linux-gnu/release
+         mkdir -p $folder
+         cat $OTRP_TRUST_DIR/tam-roots/* >$folder/$program",
+    );
+    stand_in("qemu/scripts/check-ta.sh", "#!/bin/sh");
+    stand_in("bin/aarch64-linux-gnu-objcopy", "#!/bin/sh\ncp \"$2\" \"$3\"");
+    copy
+}
+
+#[test]
+fn an_image_has_its_own_brokers_whatever_is_built_in_between() {
+    let tree = with_a_recording_compiler();
+    let tree = tree.path();
+    let path = format!("{}:{}", tree.join("bin").display(), env::var("PATH").unwrap());
+    let build = |variant: &str, keys: &str| {
+        let output = Command::new(tree.join("qemu/scripts/build-arm64.sh"))
+            .args(["tas", variant])
+            .env("PATH", &path)
+            .env("SOURCE_DATE_EPOCH", "1700000000")
+            .env("OTRP_TRUST_DIR", tree.join(keys).join("trust"))
+            .env_remove("OTRP_MAKER")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let message = String::from_utf8(output.stderr).unwrap();
+        message.contains("compiling")
+    };
+    let broker = |variant: &str| {
+        let name = "9e043ec0-1043-415e-853d-690a6d341054.stripped.elf";
+        tree.join(".cache/ta").join(variant).join(name)
+    };
+    let anchors = |variant: &str| fs::read_to_string(broker(variant)).unwrap();
+
+    assert!(build("product", "own"));
+    assert!(build("lab", "dev"));
+    assert!(!build("product", "own"), "it is up to date");
+    assert_eq!(anchors("product"), "anchors of own\n");
+    assert_eq!(anchors("lab"), "anchors of dev\n");
+    // What another has put there is not what was built.
+    fs::copy(broker("lab"), broker("product")).unwrap();
+    assert!(build("product", "own"));
+    assert_eq!(anchors("product"), "anchors of own\n");
+    // Other anchors in the same place, as old as the ones before.
+    let root = tree.join("own/trust/tam-roots/root.der");
+    let time = fs::metadata(&root).unwrap().modified().unwrap();
+    fs::write(&root, "anchors of him\n").unwrap();
+    fs::File::open(&root).unwrap().set_modified(time).unwrap();
+    assert!(build("product", "own"));
+    assert_eq!(anchors("product"), "anchors of him\n");
+}
+
+/// fetch.sh with a lock in which one program has a version that no mirror has, or another digest.
+fn fetch_with(lock: &str, locked: bool) -> (bool, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("packages.lock");
+    fs::write(&file, lock).unwrap();
+    let mut script = Command::new(root().join("qemu/scripts/fetch.sh"));
+    script.env("OTRP_LOCK_FILE", &file).env_remove("OTRP_LOCKED");
+    if locked {
+        script.env("OTRP_LOCKED", "1");
+    }
+    let output = script.output().unwrap();
+    (output.status.success(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+#[ignore = "needs the images: make test-device"]
+fn a_product_has_what_the_lock_says_and_a_development_image_what_there_is() {
+    let lock = fs::read_to_string(root().join("qemu/packages.lock")).unwrap();
+    let line = lock.lines().find(|line| line.starts_with("program libgcc-s1 ")).unwrap();
+    let [_, _, version, _, digest, file] = line.split(' ').collect::<Vec<_>>()[..] else {
+        panic!("{line}")
+    };
+    let gone = line
+        .replace(version, "1.0-1")
+        .replace(digest, &"0".repeat(64))
+        .replace(file, "libgcc-s1_1.0-1_arm64.deb");
+    let gone = lock.replace(line, &gone);
+
+    let (made, message) = fetch_with(&gone, true);
+    assert!(!made && message.contains("libgcc-s1 1.0-1"), "{message}");
+    for remedy in ["a product takes nothing else", "make lock", "DEBIAN_MIRROR="] {
+        assert!(message.contains(remedy), "{message}");
+    }
+    let (made, message) = fetch_with(&gone, false);
+    assert!(made, "{message}");
+    let said: Vec<_> =
+        message.lines().filter(|line| line.contains("does not have any more")).collect();
+    assert_eq!(said.len(), 1, "{message}");
+    assert!(said[0].contains("libgcc-s1 1.0-1") && said[0].contains("takes libgcc-s1 "));
+
+    // The same version with other contents is not what moved on.
+    let changed = lock.replace(digest, &"0".repeat(64));
+    for locked in [false, true] {
+        let (made, message) = fetch_with(&changed, locked);
+        assert!(!made && message.contains("is not the one that"), "{message}");
+    }
+    // As the others in this checkout need it.
+    let (made, message) = fetch_with(&lock, true);
+    assert!(made, "{message}");
+}
+
 /// What differs between two folders would be seen in `make reproducible`, after minutes.
 #[test]
 #[ignore = "needs the images: make test-device"]
@@ -73,7 +205,7 @@ fn images_name_no_folder_of_the_machine() {
         .map_or_else(|| Path::new(&env::var_os("HOME").unwrap()).join(".cargo"), PathBuf::from);
     let names = [cache.clone(), root().join("ta/"), cargo];
     let mut seen = 0;
-    for folder in ["image/product", "image/rsa", "ta", "ta/rsa"] {
+    for folder in ["image/development", "image/rsa", "ta/development", "ta/rsa", "ta/samples"] {
         for file in fs::read_dir(cache.join(folder)).unwrap() {
             let path = file.unwrap().path();
             // The kernel is the distribution's.

@@ -70,7 +70,7 @@ impl Bench {
     fn boot() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let device = Device::open_or_create(folder.path()).unwrap();
-        let image = Image::open(cache().join("image/product")).unwrap();
+        let image = Image::open(cache().join("image/development")).unwrap();
         let mut guest = Machine::new(device, image).boot().unwrap();
         provision(&mut guest, &keys()).unwrap();
         // Requests borrow from their operator while the bench is used otherwise.
@@ -365,7 +365,7 @@ fn create_with(bench: &mut Bench, others: &Target, certificate: &[u8]) -> Target
 fn a_device_without_a_certificate_serves_nobody() {
     let folder = tempfile::tempdir().unwrap();
     let device = Device::open_or_create(folder.path()).unwrap();
-    let image = Image::open(cache().join("image/product")).unwrap();
+    let image = Image::open(cache().join("image/development")).unwrap();
     let mut guest = Machine::new(device, image).boot().unwrap();
     let tam = Operator::read(&keys(), "tam").unwrap();
     let request = Builder::device_state(&tam.identity).build().unwrap();

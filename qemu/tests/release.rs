@@ -2,7 +2,9 @@
 //!
 //! Needs the images; run by `make test`, and alone by `make test-device`.
 
+use std::fs;
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
@@ -15,14 +17,22 @@ const TIMEOUT: Duration = Duration::from_secs(180);
 #[test]
 #[ignore = "needs the images: make test-device"]
 fn the_packed_folder_boots_to_a_shell() {
-    let archive = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache/release/otrp-qemu.tar.gz");
+    let archive = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../.cache/development/otrp-qemu-development.tar.gz");
     let folder = tempfile::tempdir().unwrap();
     let mut unpack = Command::new("tar");
-    unpack.arg("-xzf").arg(archive).arg("-C").arg(folder.path());
+    unpack.arg("-xzf").arg(&archive).arg("-C").arg(folder.path());
     assert!(unpack.status().unwrap().success());
 
+    // Both hold the device's key.
+    let home = folder.path().join("otrp-qemu-development");
+    for secret in [archive.as_path(), &home.join("device/flash.bin")] {
+        let mode = fs::metadata(secret).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o600, "{}", secret.display());
+    }
+
     let mut guest = Command::new("./run.sh")
-        .current_dir(folder.path().join("otrp-qemu"))
+        .current_dir(&home)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -52,12 +62,13 @@ fn the_packed_folder_boots_to_a_shell() {
         text
     };
     // Before there is a shell, nobody listens.
-    read_to("/ # ");
+    let start = read_to("/ # ");
+    assert!(start.contains("DEVELOPMENT IMAGE"), "{start}");
     terminal.write_all(b"otrp-agent status\nexit\n").unwrap();
-    let text = read_to("");
+    let text = start + &read_to("");
     assert!(text.contains("\"provisioned\":false"), "{text}");
     assert!(guest.wait().unwrap().success());
     // Secure storage is in the folder.
-    let storage = folder.path().join("otrp-qemu/device/storage");
+    let storage = home.join("device/storage");
     assert!(storage.read_dir().unwrap().next().is_some());
 }

@@ -3,6 +3,7 @@
 //! Needs the images; run by `make test`, and alone by `make test-device`. The whole flow is `make run BOARD=rpi3`.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command as Process;
 
@@ -52,13 +53,15 @@ fn install(tam: &Operator, guest: &mut Guest, taid: &str, image: &[u8]) {
 #[ignore = "needs the images: make test-device"]
 fn applications_are_installed_and_stay() {
     let folder = tempfile::tempdir().unwrap();
-    let boot = |device| Machine::new(device, builds().image("product").unwrap()).boot().unwrap();
+    let boot =
+        |device| Machine::new(device, builds().image("development").unwrap()).boot().unwrap();
     let mut guest = boot(Device::open_or_create(folder.path()).unwrap());
 
     let log = guest.secure_log().unwrap();
     assert!(log.contains("OP-TEE version: 4."), "{log}");
     // It says what this board lacks, and nothing but that stands in for anything.
     assert!(log.contains("no monotonic counter"), "{log}");
+    assert!(log.contains("WARNING: development image"), "{log}");
     assert!(!log.to_lowercase().contains("insecure"), "{log}");
 
     // TF-A brings each core up where Linux has left it its code.
@@ -98,7 +101,9 @@ fn output(process: &mut Process) -> Vec<u8> {
 #[test]
 #[ignore = "needs the images: make test-device"]
 fn the_card_has_what_a_board_boots_from() {
-    let card = cache().join("boards/rpi3/release/card.img");
+    let card = cache().join("boards/rpi3/development/card-development.img");
+    // It holds the device's key.
+    assert_eq!(fs::metadata(&card).unwrap().permissions().mode() & 0o7777, 0o600);
     let content = fs::read(&card).unwrap();
 
     // The table: a FAT partition that is booted from, then two for Linux, and nothing else.
@@ -136,7 +141,7 @@ fn the_card_has_what_a_board_boots_from() {
     // The same as the emulated board boots, but for the key.
     let file =
         |name: &str| output(Process::new("mtype").args(["-i", &partition, &format!("::{name}")]));
-    let image = builds().image("product").unwrap();
+    let image = builds().image("development").unwrap();
     for (name, on_card) in [
         ("kernel", "kernel8.img"),
         ("initrd.cpio", "initrd.cpio"),
@@ -203,16 +208,18 @@ fn list(image: &Path, folder: &str, files: &mut Vec<String>) {
 #[ignore = "needs the images: make test-device"]
 fn the_root_file_system_has_the_programs_and_no_application() {
     let mut files = Vec::new();
-    list(&builds().image("product").unwrap().file("root.img"), "", &mut files);
+    list(&builds().image("development").unwrap().file("root.img"), "", &mut files);
     files.sort_unstable();
     assert_eq!(
         files,
         [
             "100644 /etc/group",
+            "100644 /etc/otrp-image",
             "100644 /etc/passwd",
             "100644 /usr/lib/aarch64-linux-gnu/libgcc_s.so.1",
             "100644 /usr/lib/aarch64-linux-gnu/libm.so.6",
             "100644 /usr/lib/aarch64-linux-gnu/libteec.so.2",
+            "100644 /usr/lib/otrp/console",
             "100644 /usr/lib/otrp/functions",
             "100755 /bin/busybox",
             "100755 /usr/bin/otrp-agent",
