@@ -25,7 +25,8 @@ pub trait Tee {
     /// Gives the TEE the certificates of its key: DER after DER, the leaf first.
     ///
     /// # Errors
-    /// `Refused` where they are not for this TEE or do not end at its maker's root.
+    /// `Refused` where they are not for this TEE, do not end at its maker's root, or are older than
+    /// those that it has.
     fn import_certificates(&mut self, chain: &[u8]) -> Result<(), TeeError>;
 
     /// Has the broker make what a later request needs and what takes long to make.
@@ -124,7 +125,7 @@ pub enum TeeError {
     Ambiguous,
     /// The TEE does not accept what it was given.
     #[error(
-        "the TEE refuses: the certificates are not for its key, or do not end at its maker's root"
+        "the TEE refuses: the certificates are not for its key, do not end at its maker's root, or are older than those it has"
     )]
     Refused,
     /// The name is not a UUID.

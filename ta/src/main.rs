@@ -242,7 +242,7 @@ fn not_imported(error: ImportError) -> Error {
     match error {
         ImportError::Malformed => ErrorKind::BadFormat.into(),
         ImportError::Untrusted => ErrorKind::Security.into(),
-        ImportError::OtherKey => ErrorKind::AccessDenied.into(),
+        ImportError::OtherKey | ImportError::Superseded => ErrorKind::AccessDenied.into(),
         ImportError::Port(error) => port(error),
     }
 }

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use crate::chain::ChainBuffer;
 use crate::error::Error;
 use crate::jose::signature;
-use crate::pki::{self, Role};
+use crate::pki::{self, Certificate, Role};
 use crate::platform::{
     KeyPair, Keys, Kind, Name, OwnPublicKey, Platform, PortError, Ports, Storage,
 };
@@ -27,6 +27,8 @@ pub enum ImportError {
     Untrusted,
     /// The leaf is for another key.
     OtherKey,
+    /// The leaf is older than the one that the TEE has, or the same one with another signature.
+    Superseded,
     /// A port failed.
     Port(PortError),
 }
@@ -160,6 +162,11 @@ impl Device {
     /// Checks that a chain's leaf is for this TEE's key and that its root is the compiled-in one;
     /// `None` if these are the certificates that the TEE has.
     ///
+    /// `did` is a hash over the leaf with its signature, and whoever has an ECDSA signature (r, s) can
+    /// write it as (r, n - s) too. So the leaf must not be the present one in another form, nor one
+    /// from before it, which may be another form of that one: only the maker's CA gives the TEE a new
+    /// `did`.
+    ///
     /// # Errors
     /// [`ImportError`].
     pub fn check<'c, P: Platform>(
@@ -178,7 +185,24 @@ impl Device {
         if !self.key.as_ref().is_some_and(|key| path.leaf().is_for(key)) {
             return Err(ImportError::OtherKey);
         }
-        Ok((self.chain.der() != der).then_some(TeeChain(der)))
+        Ok(self.is_new(&chain, path.leaf())?.then_some(TeeChain(der)))
+    }
+
+    /// Whether a verified chain is not the one there is.
+    fn is_new(&self, chain: &[&[u8]], leaf: &Certificate<'_>) -> Result<bool, ImportError> {
+        let known = self.chain.certificates().unwrap_or_default();
+        let Some(Ok(present)) = known.first().map(|der| Certificate::parse(der)) else {
+            return Ok(true);
+        };
+        if present.der() == leaf.der() {
+            let same = known.iter().zip(chain).all(|(known, new)| pki::is_same(known, new));
+            return Ok(!same || known.len() != chain.len());
+        }
+        let older = leaf.validity().not_before < present.validity().not_before;
+        if older || pki::is_same(present.der(), leaf.der()) {
+            return Err(ImportError::Superseded);
+        }
+        Ok(true)
     }
 
     /// Takes a chain in place of the one there is.

@@ -15,7 +15,7 @@ use crate::error::{Error, Unanswerable};
 use crate::information::{self, QueryError};
 use crate::jose::key_management::{KeyAlgorithm, Recipient, Shown};
 use crate::jose::signature::SignatureAlgorithm;
-use crate::message::{Lock, Opened, Received, Request, SealingKey, Transaction, sha256};
+use crate::message::{Lock, Opened, Received, Request, SealingKey, Transaction};
 use crate::personalization::{self, PersonalizationError};
 use crate::platform::{Clock, Kind, Name, Platform, PortError, Ports, Storage, UuidBytes};
 use crate::policy;
@@ -377,11 +377,12 @@ impl<P: Platform> StateQuery<'_, P> {
             length = end;
         }
         let (chain, room) = self.scratch.split_at_mut_checked(length).ok_or(Error::Internal)?;
-        let digest = sha256(chain);
+        let digest = tam.path().digest();
         let state = self.registry.state();
         let next = state.next_number();
         // A record that is lost or damaged is written anew, so that the answer can say that the
-        // certificates are there.
+        // certificates are there. So is one with another form of a signature: a `kid` names the form
+        // that the TAM has, and the normal world may have shown another one before.
         let new = match state.tam(tam.identity()) {
             Some(known) if known.chain_digest == digest => {
                 let name = Name { kind: Kind::TamChain, number: known.chain };

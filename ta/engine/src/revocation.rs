@@ -157,7 +157,7 @@ fn staple<'c, R: RsaPublic>(
     // Each is issued by the next one; the last is the anchor, whose standing is that of the image.
     for pair in path.authorities().windows(2) {
         let [certificate, issuer] = pair else { return Err(Error::Internal) };
-        let fingerprint = certificate.fingerprint();
+        let fingerprint = certificate.content_digest();
         let authority_until = match responses.next() {
             Some(response) => {
                 let good = verify(response, certificate, issuer)?;

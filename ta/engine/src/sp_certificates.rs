@@ -76,11 +76,17 @@ impl<'b> SpCertificates<'b> {
     /// Accepts a certificate; whether it was not accepted before.
     ///
     /// # Errors
-    /// [`Error::Internal`] if there is no room, which the limits exclude.
+    /// `ERR_SPCERT_INVALID` if one is there, accepted or retired, that differs in its signature only:
+    /// certificates are removed by the hash of their octets, so one removal would leave the other in
+    /// force. [`Error::Internal`] if there is no room, which the limits exclude.
     pub fn add(&mut self, certificate: &[u8]) -> Result<bool, Error> {
         let same = |der: &[u8]| der == certificate;
         if self.accepted().any(same) {
             return Ok(false);
+        }
+        let other_form = |der: &[u8]| !same(der) && pki::is_same(der, certificate);
+        if each(self.part(0, self.length)).any(other_form) {
+            return Err(ErrorCode::SpCertInvalid.into());
         }
         let length = certificate.len();
         let start = match find(self.part(self.accepted, self.length), same) {

@@ -26,6 +26,7 @@ mod renewal;
 mod replay;
 mod rsa;
 mod samples;
+mod second_forms;
 mod secrets;
 mod tams;
 mod theft;

@@ -160,6 +160,20 @@ impl<'a> Certificate<'a> {
         Sha256::digest(self.der).into()
     }
 
+    /// SHA-256 of what is signed.
+    ///
+    /// Unlike [`Certificate::fingerprint`] it is one for all forms of an ECDSA signature, so nobody
+    /// but the issuer can give a certificate a second one.
+    #[must_use]
+    pub fn content_digest(&self) -> [u8; 32] {
+        Sha256::digest(self.tbs).into()
+    }
+
+    /// What is signed, with tag and length.
+    pub(super) const fn tbs(&self) -> &'a [u8] {
+        self.tbs
+    }
+
     /// The serial number: the contents of the INTEGER, at most 20 octets, never negative.
     #[must_use]
     pub const fn serial(&self) -> &'a [u8] {
@@ -283,6 +297,14 @@ fn names_purpose(purposes: &[u8], wanted: &[&[u8]]) -> bool {
             element.tag() == Tag::ObjectIdentifier && wanted.contains(&element.value())
         })
     })
+}
+
+/// Whether two certificates are the same one but for their signatures, of which anybody can write an
+/// ECDSA signature in two ways: (r, s) and (r, n - s). What does not parse is the same as nothing else.
+#[must_use]
+pub fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let tbs = |der| Certificate::parse(der).map(|certificate| certificate.tbs());
+    one == other || tbs(one).is_ok_and(|one| tbs(other) == Ok(one))
 }
 
 /// Checks a certificate under which a service provider signs its trusted applications.

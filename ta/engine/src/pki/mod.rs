@@ -14,7 +14,7 @@ mod ocsp;
 mod path;
 mod request;
 
-pub use certificate::{Certificate, Usage, Validity, check_sp_certificate};
+pub use certificate::{Certificate, Usage, Validity, check_sp_certificate, is_same};
 pub use key::{EncodedKey, PublicKey, Scheme, attestation_key, spki};
 pub use ocsp::{Good, Unproven, verify_status};
 pub use path::{Role, TrustedTam, Untrusted, VerifiedPath, verify_path, verify_tam};

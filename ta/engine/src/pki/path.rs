@@ -113,11 +113,12 @@ impl<'a> VerifiedPath<'a> {
         core::iter::once(&self.leaf).chain(&self.authorities)
     }
 
-    /// SHA-256 of the certificates one behind the other: that of the chain as it is stored.
+    /// SHA-256 of what is signed of each certificate, one behind the other: the path's identity,
+    /// whichever of its forms an ECDSA signature has.
     #[must_use]
     pub fn digest(&self) -> [u8; 32] {
         let mut digest = Sha256::new();
-        self.certificates().for_each(|certificate| digest.update(certificate.der()));
+        self.certificates().for_each(|certificate| digest.update(certificate.tbs()));
         digest.finalize().into()
     }
 }

@@ -31,7 +31,7 @@ pub struct Tam {
     /// SHA-256 of the root's certificate that its path ended at; zeros where a record of version 1
     /// did not say.
     pub anchor: [u8; 32],
-    /// SHA-256 of the stored chain.
+    /// [`VerifiedPath::digest`](crate::pki::VerifiedPath::digest) of its path.
     pub chain_digest: [u8; 32],
     /// When the first of the OCSP responses of its last GetDeviceState ends, in seconds since 1970.
     pub good_until: u64,
@@ -42,7 +42,7 @@ pub struct Tam {
 /// A certification authority that an OCSP response showed to be good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Authority {
-    /// SHA-256 of its certificate.
+    /// Its certificate's [`content_digest`](crate::pki::Certificate::content_digest).
     pub fingerprint: [u8; 32],
     /// When the response ends, in seconds since 1970.
     pub good_until: u64,
