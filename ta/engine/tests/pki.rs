@@ -521,6 +521,38 @@ fn other_digests_are_refused() {
     }
 }
 
+/// From: openssl asn1parse -genstr OID:2.25.210040065247686543256106716383694557268.1
+const TEE_PURPOSE: [u8; 23] = [
+    0x06, 0x15, 0x69, 0x82, 0xbc, 0x84, 0x9f, 0xb0, 0x82, 0x84, 0x9a, 0x85, 0xbd, 0x85, 0x9e, 0xda,
+    0xa1, 0xa6, 0xe9, 0xd0, 0xa0, 0x54, 0x01,
+];
+
+#[test]
+fn the_purpose_of_tees_makes_tees_and_no_tams() {
+    let tee = element(0x30, &TEE_PURPOSE);
+    let neighbour = element(0x30, &[&TEE_PURPOSE[..22], &[2]].concat());
+    let after_tls = element(0x30, &[contents(FOR_TLS), &TEE_PURPOSE].concat());
+    for (name, purposes, of_tees, of_tams) in [
+        ("none", None, true, true),
+        ("TEEs", Some(&tee[..]), true, false),
+        ("TLS and TEEs", Some(&after_tls), true, false),
+        ("any, and TLS", Some(FOR_TLS_AND_ANY), true, true),
+        ("TLS", Some(FOR_TLS), false, false),
+        ("the next arc", Some(&neighbour), false, false),
+    ] {
+        for (role, accepted) in [(Role::Tee, of_tees), (Role::Tam, of_tams)] {
+            for authority in [false, true] {
+                let mut world = World::new();
+                world.role = role;
+                let template = if authority { &mut world.authority } else { &mut world.leaf };
+                template.set(EXTENDED_KEY_USAGE, false, purposes);
+                let expected = if accepted { Ok(()) } else { Err(Untrusted::Usage) };
+                assert_eq!(world.verify(), expected, "{name} {role:?} {authority}");
+            }
+        }
+    }
+}
+
 /// Each beside what it differs from in one thing, and which is accepted.
 #[test]
 fn what_public_authorities_may_issue_and_is_refused() {

@@ -94,6 +94,12 @@ struct BasicConstraints {
 const STANDARD_EXTENSION: [u8; 2] = [0x55, 0x1d];
 /// anyExtendedKeyUsage: 2.5.29.37.0.
 pub(super) const ANY_EXTENDED_KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x25, 0x00];
+/// The purpose of a TEE's certificate, an arc made of the broker's UUID (X.667, section 7):
+/// 2.25.210040065247686543256106716383694557268.1.
+pub(super) const TEE_PURPOSE: &[u8] = &[
+    0x69, 0x82, 0xbc, 0x84, 0x9f, 0xb0, 0x82, 0x84, 0x9a, 0x85, 0xbd, 0x85, 0x9e, 0xda, 0xa1, 0xa6,
+    0xe9, 0xd0, 0xa0, 0x54, 0x01,
+];
 /// id-kp-codeSigning: 1.3.6.1.5.5.7.3.3.
 const CODE_SIGNING: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x03];
 /// id-kp-OCSPSigning: 1.3.6.1.5.5.7.3.9.
@@ -236,12 +242,15 @@ impl<'a> Certificate<'a> {
         self.extensions.key_usage.is_none_or(|bits| bits.get(usage.bit()).unwrap_or(false))
     }
 
+    /// Whether the certificate is for one of these purposes: one without extendedKeyUsage is for each.
+    pub(super) fn is_for_purpose(&self, wanted: &[&[u8]]) -> bool {
+        self.extensions.extended_key_usage.is_none_or(|purposes| names_purpose(purposes, wanted))
+    }
+
     /// Whether the key may sign code, going by keyUsage and extendedKeyUsage where present.
     pub(super) fn allows_code_signing(&self) -> bool {
         self.allows(Usage::DigitalSignature)
-            && self.extensions.extended_key_usage.is_none_or(|purposes| {
-                names_purpose(purposes, &[CODE_SIGNING, ANY_EXTENDED_KEY_USAGE])
-            })
+            && self.is_for_purpose(&[CODE_SIGNING, ANY_EXTENDED_KEY_USAGE])
     }
 
     /// Whether the key may sign OCSP responses for the certificate's issuer, which has to be said

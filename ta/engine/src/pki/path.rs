@@ -6,9 +6,11 @@ use otrp_wire::id::TamId;
 use otrp_wire::limits::CHAIN_LIMIT;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use sha2::{Digest, Sha256};
-use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
+use webpki::{
+    EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter, anchor_from_trusted_cert,
+};
 
-use super::certificate::ANY_EXTENDED_KEY_USAGE;
+use super::certificate::{ANY_EXTENDED_KEY_USAGE, TEE_PURPOSE};
 use super::key::algorithms;
 use super::{Certificate, Error, PublicKey, Usage};
 use crate::platform::RsaPublic;
@@ -21,6 +23,16 @@ pub enum Role {
     Tam,
     /// A TEE's.
     Tee,
+}
+
+impl Role {
+    /// What an extendedKeyUsage on its path must name one of.
+    const fn purposes(self) -> &'static [&'static [u8]] {
+        match self {
+            Self::Tam => &[ANY_EXTENDED_KEY_USAGE],
+            Self::Tee => &[ANY_EXTENDED_KEY_USAGE, TEE_PURPOSE],
+        }
+    }
 }
 
 /// Why a path is refused.
@@ -187,7 +199,8 @@ pub fn verify_tam<'a, R: RsaPublic>(
 /// - keyUsage, where present, must let the leaf's key both sign and receive keys (keyAgreement or
 ///   keyEncipherment, after its kind): OTrP uses one key pair for both.
 /// - extendedKeyUsage, where present, must include anyExtendedKeyUsage, on authorities too: a
-///   certificate for TLS or for code does not make a TAM. There is no purpose for OTrP yet.
+///   certificate for TLS or for code does not make a TAM. On a TEE's path the purpose that the makers'
+///   CAs give to TEEs will do, so an authority that is restricted to it makes TEEs, and no TAMs.
 /// - Name constraints of dNSName and iPAddress are applied; of any other form, a certificate with
 ///   a name of that form is refused.
 ///
@@ -227,7 +240,7 @@ pub fn verify_path<'a, R: RsaPublic>(
             continue;
         }
         let now = now_unix_seconds(&anchor.fingerprint());
-        match verify_to_anchor::<R>(leaf, intermediates, &anchor, now) {
+        match verify_to_anchor::<R>(leaf, intermediates, &anchor, now, role) {
             Ok(()) => {
                 let mut authorities = heapless::Vec::new();
                 for authority in intermediates.iter().chain([&anchor]) {
@@ -285,7 +298,12 @@ fn verify_to_anchor<R: RsaPublic>(
     intermediates: &[Certificate<'_>],
     anchor: &Certificate<'_>,
     now_unix_seconds: u64,
+    role: Role,
 ) -> Result<(), Untrusted> {
+    let mut below = core::iter::once(leaf).chain(intermediates);
+    if !below.all(|certificate| certificate.is_for_purpose(role.purposes())) {
+        return Err(Untrusted::Usage);
+    }
     for authority in intermediates.iter().chain([anchor]) {
         if !authority.is_authority() {
             return Err(Untrusted::Authority);
@@ -313,7 +331,7 @@ fn verify_to_anchor<R: RsaPublic>(
             core::slice::from_ref(&anchor),
             &above,
             UnixTime::since_unix_epoch(Duration::from_secs(now_unix_seconds)),
-            KeyUsage::required_if_present(ANY_EXTENDED_KEY_USAGE),
+            WellFormed,
             None,
             None,
         )
@@ -324,6 +342,16 @@ fn verify_to_anchor<R: RsaPublic>(
         return Err(Untrusted::Order);
     }
     Ok(())
+}
+
+/// Lets webpki read purposes, which were checked before: it knows one that is required, and here there
+/// are two.
+struct WellFormed;
+
+impl ExtendedKeyUsageValidator for WellFormed {
+    fn validate(&self, mut purposes: KeyPurposeIdIter<'_, '_>) -> Result<(), webpki::Error> {
+        purposes.try_for_each(|purpose| purpose.map(drop))
+    }
 }
 
 /// The leaf's key signs messages and receives keys.
@@ -352,7 +380,6 @@ fn refusal(error: webpki::Error) -> Untrusted {
         E::CaUsedAsEndEntity | E::EndEntityUsedAsCa => Untrusted::Authority,
         E::PathLenConstraintViolated => Untrusted::PathLength,
         E::NameConstraintViolation => Untrusted::NameConstraint,
-        E::RequiredEkuNotFoundContext(_) => Untrusted::Usage,
         E::UnsupportedCriticalExtension => Untrusted::Certificate(Error::CriticalExtension),
         _ => Untrusted::Certificate(Error::Malformed),
     }
