@@ -12,6 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub mod lists;
+pub mod manifest;
 
 use lists::{Evicted, Mistake, Name};
 use otrp_wire::limits::ANCHOR_LIMIT;
@@ -25,10 +26,14 @@ pub const DEVELOPMENT_ORGANIZATION: &str = "OTrP development PKI (not for produc
 pub const ALLOW_DEVELOPMENT: &str = "ALLOW_DEV_KEYS";
 /// The variable that names the folder of anchors.
 pub const DIRECTORY: &str = "OTRP_TRUST_DIR";
-const TEE_NAME: &str = "OTRP_TEE_NAME";
-const KEY_TYPE: &str = "OTRP_KEY_TYPE";
-const RSA1_5: &str = "OTRP_RSA1_5";
-const BUILT_AT: &str = "SOURCE_DATE_EPOCH";
+/// The variable with the TEE's name; `optee` where it is not set.
+pub const TEE_NAME: &str = "OTRP_TEE_NAME";
+/// The variable with the kind of key pairs: `p256`, the default, or `rsa`.
+pub const KEY_TYPE: &str = "OTRP_KEY_TYPE";
+/// The variable that says whether RSAES-PKCS1-v1_5 is accepted: `on`, the default, or `off`.
+pub const RSA1_5: &str = "OTRP_RSA1_5";
+/// The variable with the time of the build in seconds since 1970.
+pub const BUILT_AT: &str = "SOURCE_DATE_EPOCH";
 
 /// The environment variables that a [`Build`] depends on.
 pub const VARIABLES: [&str; 6] =
@@ -98,7 +103,7 @@ impl Folder {
         let path = directory.join("evicted.txt");
         let evicted = list(&path, lists::evicted)?.unwrap_or_default();
         for (line, entry) in &evicted {
-            let is_evicted = |root: &TamRoot| *entry == Evicted::Root(root.digest());
+            let is_evicted = |root: &TamRoot| *entry == Evicted::Root(root.certificate.digest());
             if tams.iter().any(is_evicted) {
                 let what = "this root is in tam-roots: what it vouches for cannot be taken back from \
                             it and given to it";
@@ -119,13 +124,16 @@ impl Folder {
     /// The files of the anchors that are a development PKI's.
     #[must_use]
     pub fn development(&self) -> Vec<PathBuf> {
-        self.tams
-            .iter()
-            .map(|root| &root.certificate)
-            .chain([&self.tee])
-            .filter(|anchor| is_development(&anchor.bytes))
-            .map(|anchor| anchor.path.clone())
+        self.anchors()
+            .filter(|(_, certificate)| is_development(certificate))
+            .map(|(path, _)| path.to_owned())
             .collect()
+    }
+
+    /// Each anchor's file and certificate, the roots of TAMs first.
+    pub fn anchors(&self) -> impl Iterator<Item = (&Path, &[u8])> {
+        let tams = self.tams.iter().map(|root| &root.certificate);
+        tams.chain([&self.tee]).map(|file| (file.path.as_path(), file.bytes.as_slice()))
     }
 
     /// What is allowed, and may not be what the maker wants: a sentence each.
@@ -153,10 +161,6 @@ impl TamRoot {
         let names = list(&path.with_extension("ids"), lists::names)?.unwrap_or_default();
         Ok(Self { certificate: File::read(path)?, names })
     }
-
-    fn digest(&self) -> [u8; 32] {
-        Sha256::digest(&self.certificate.bytes).into()
-    }
 }
 
 impl File {
@@ -164,6 +168,44 @@ impl File {
         match fs::read(&path) {
             Ok(bytes) => Ok(Self { path, bytes }),
             Err(source) => Err(Error::Read { path, source }),
+        }
+    }
+
+    fn digest(&self) -> [u8; 32] {
+        Sha256::digest(&self.bytes).into()
+    }
+
+    /// The digest in hexadecimal.
+    fn fingerprint(&self) -> String {
+        hexadecimal(&self.digest())
+    }
+}
+
+fn hexadecimal(octets: &[u8]) -> String {
+    octets.iter().map(|octet| format!("{octet:02x}")).collect()
+}
+
+/// What kind of key pairs a broker makes.
+#[derive(Clone, Copy, Debug)]
+enum KeyType {
+    P256,
+    Rsa,
+}
+
+impl KeyType {
+    /// As the variable chooses it.
+    const fn choice(self) -> &'static str {
+        match self {
+            Self::P256 => "p256",
+            Self::Rsa => "rsa",
+        }
+    }
+
+    /// An `otrp_engine::platform::KeyType`.
+    const fn source(self) -> &'static str {
+        match self {
+            Self::P256 => "P256",
+            Self::Rsa => "Rsa2048",
         }
     }
 }
@@ -202,7 +244,7 @@ pub struct Build {
     folder: Folder,
     development: bool,
     tee_name: String,
-    key_type: &'static str,
+    key_type: KeyType,
     rsa1_5: bool,
     built_at: u64,
 }
@@ -225,14 +267,18 @@ impl Build {
             folder,
             development: !development.is_empty(),
             tee_name: environment(TEE_NAME).unwrap_or_else(|| "optee".to_owned()),
-            key_type: choice(&environment, KEY_TYPE, [("p256", "P256"), ("rsa", "Rsa2048")])?,
+            key_type: choice(
+                &environment,
+                KEY_TYPE,
+                [("p256", KeyType::P256), ("rsa", KeyType::Rsa)],
+            )?,
             rsa1_5: choice(&environment, RSA1_5, [("on", true), ("off", false)])?,
             built_at: built_at(&environment)?.unwrap_or(now),
         })
     }
 
-    /// The Rust source of `TRUST`, an `otrp_engine::trust::Trust`, and of `KEY_TYPE`. It names no file,
-    /// so the place of the anchors does not show in what is built.
+    /// The Rust source of `TRUST`, an `otrp_engine::trust::Trust`, of `KEY_TYPE`, and of the [`manifest`].
+    /// It names no file, so the place of the anchors does not show in what is built.
     #[must_use]
     pub fn source(&self) -> String {
         let Self { folder, development, tee_name, key_type, rsa1_5, built_at } = self;
@@ -263,7 +309,9 @@ pub const TRUST: otrp_engine::trust::Trust = otrp_engine::trust::Trust {{
 }};
 /// What kind of key pairs this broker makes, from its build.
 pub const KEY_TYPE: otrp_engine::platform::KeyType = otrp_engine::platform::KeyType::{key_type};
-",
+{manifest}",
+            key_type = key_type.source(),
+            manifest = self.manifest_source(),
             tee = folder.tee.bytes,
             evicted = list(folder.evicted.iter().map(Evicted::source).collect()),
             reserved = folder.reserved,
