@@ -13,6 +13,14 @@ use crate::time;
 pub(crate) const ANY_PURPOSE: &[u8] = &[0x55, 0x1d, 0x25, 0x00];
 pub(crate) const CODE_SIGNING: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x03];
 pub(crate) const OCSP_SIGNING: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x09];
+/// The purpose (extendedKeyUsage) of TEEs' certificates: the contents of the OBJECT IDENTIFIER, an arc
+/// made of the broker's UUID (X.667, section 7).
+pub const TEE_PURPOSE: &[u8] = &[
+    0x69, 0x82, 0xbc, 0x84, 0x9f, 0xb0, 0x82, 0x84, 0x9a, 0x85, 0xbd, 0x85, 0x9e, 0xda, 0xa1, 0xa6,
+    0xe9, 0xd0, 0xa0, 0x54, 0x01,
+];
+/// [`TEE_PURPOSE`] in digits and full stops.
+pub const TEE_PURPOSE_DOTTED: &str = "2.25.210040065247686543256106716383694557268.1";
 /// id-at-commonName, id-at-organizationName.
 const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
 const ORGANIZATION: &[u8] = &[0x55, 0x04, 0x0a];
@@ -118,6 +126,18 @@ impl<'a> Certificate<'a> {
     #[must_use]
     pub const fn validity(&self) -> (u64, u64) {
         (self.not_before, self.not_after)
+    }
+
+    /// The key: a DER SubjectPublicKeyInfo.
+    #[must_use]
+    pub const fn spki(&self) -> &'a [u8] {
+        self.spki
+    }
+
+    /// Whether the extendedKeyUsage names the purpose of TEEs, or any purpose; `None` without one.
+    #[must_use]
+    pub fn names_tee_purpose(&self) -> Option<bool> {
+        self.names_purpose(&[ANY_PURPOSE, TEE_PURPOSE])
     }
 
     pub(crate) const fn includes(&self, now: u64) -> bool {

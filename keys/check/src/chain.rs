@@ -177,6 +177,13 @@ pub fn check<'a>(
     }
 }
 
+/// Whether a device can use the key of a DER SubjectPublicKeyInfo as a TAM's or its own: a point of
+/// P-256, or an RSA key of 2048 to 4096 bits with an odd exponent of 65537 to 2^32 - 1.
+#[must_use]
+pub fn is_party_key(spki: &[u8]) -> bool {
+    matches!(signature::key(spki), Some((KeyKind::P256 | KeyKind::Rsa, _)))
+}
+
 /// Checks the certificate under which a service provider signs its applications, as a device does:
 /// against itself alone.
 ///
@@ -185,7 +192,7 @@ pub fn check<'a>(
 pub fn check_signer(der: &[u8]) -> Result<(), Fault> {
     let fault = |rule: String| Fault { position: Some(0), subject: subject_of(der), rule };
     let certificate = Certificate::read(der).map_err(fault)?;
-    if !matches!(signature::key(certificate.spki), Some((KeyKind::P256 | KeyKind::Rsa, _))) {
+    if !is_party_key(certificate.spki) {
         return Err(fault(String::from(LEAF_KEY)));
     }
     let purpose = certificate.names_purpose(&[CODE_SIGNING, ANY_PURPOSE]).unwrap_or(true);

@@ -196,5 +196,8 @@ mod tests {
         // X.690, section 8.19.5: 2.999.3.
         assert_eq!(dotted(&[0x88, 0x37, 0x03]).as_deref(), Some("2.999.3"));
         assert_eq!(dotted(&[0x55, 0x1d, 0x25]).as_deref(), Some("2.5.29.37"));
+        // As `openssl asn1parse -genstr OID:2.25.….1` encodes it.
+        let purpose = (dotted(crate::TEE_PURPOSE), Some(crate::TEE_PURPOSE_DOTTED));
+        assert_eq!(purpose.0.as_deref(), purpose.1);
     }
 }

@@ -16,6 +16,7 @@
     )
 )]
 
+pub mod anchor;
 mod certificate;
 pub mod chain;
 mod der;
@@ -26,4 +27,4 @@ pub mod ocsp;
 mod signature;
 pub mod time;
 
-pub use certificate::Certificate;
+pub use certificate::{Certificate, TEE_PURPOSE, TEE_PURPOSE_DOTTED};

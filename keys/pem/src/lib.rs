@@ -195,6 +195,26 @@ pub fn certificates(file: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
     Ok(found.into_iter().map(|item| item.der.to_vec()).collect())
 }
 
+/// The one certificate in a file, as DER. Private keys beside it are ignored.
+///
+/// # Errors
+/// If there is none or several, or something else stands there.
+pub fn certificate(file: &[u8]) -> Result<Vec<u8>, Error> {
+    let mut certificates = certificates(file)?;
+    match (certificates.pop(), certificates.len()) {
+        (Some(certificate), 0) => Ok(certificate),
+        (_, others) => Err(Error::Several { wanted: Kind::Certificate, count: others + 1 }),
+    }
+}
+
+/// The one OCSP response in a file, as DER.
+///
+/// # Errors
+/// If there is none or several, or something else stands there.
+pub fn ocsp_response(file: &[u8]) -> Result<Vec<u8>, Error> {
+    Ok(only(select(items(file)?, Kind::OcspResponse, &[])?)?.to_vec())
+}
+
 /// The one private key in a file, as DER of PKCS #8, PKCS #1 or SEC 1. Certificates beside it are
 /// ignored.
 ///

@@ -521,6 +521,53 @@ fn other_digests_are_refused() {
     }
 }
 
+/// `otrp-keys vet` tells a maker the same of an anchor as devices say to whatever leads to it.
+#[test]
+fn anchors_are_vetted_by_the_same_rules() {
+    type Row = (&'static str, bool, fn(&mut World));
+    let rows: &[Row] = &[
+        ("as it stands", true, |_| ()),
+        ("without keyUsage", true, |world| world.root.set(KEY_USAGE, true, None)),
+        ("an unknown extension", true, |world| world.root.set(UNKNOWN, false, Some(&[5, 0]))),
+        ("a critical one", false, |world| world.root.set(UNKNOWN, true, Some(&[5, 0]))),
+        ("not an authority", false, |world| {
+            world.root.set(BASIC_CONSTRAINTS, true, Some(&[0x30, 0]))
+        }),
+        ("without basicConstraints", false, |world| {
+            world.root.set(BASIC_CONSTRAINTS, true, None);
+        }),
+        ("without keyCertSign", false, |world| {
+            world.root.set(KEY_USAGE, true, Some(CRL_SIGN_ONLY));
+        }),
+        ("an RSA key", true, |world| world.root.key = RSA_2048.clone()),
+        ("a short RSA key", false, |world| world.root.key = RSA_1024.clone()),
+        ("a small exponent", false, |world| {
+            let key = Rsa::generate_with_e(2048, &BigNum::from_u32(3).unwrap()).unwrap();
+            world.root.key = PKey::from_rsa(key).unwrap();
+        }),
+        ("a key on P-384", true, |world| world.root.key = elliptic(Nid::SECP384R1)),
+        ("a key on P-521", false, |world| world.root.key = elliptic(Nid::SECP521R1)),
+    ];
+    for (name, accepted, change) in rows {
+        let mut world = World::new();
+        change(&mut world);
+        assert_eq!(world.verify().is_ok(), *accepted, "{name}: a device");
+        let now = NOW.unsigned_abs();
+        let root = world.root_der();
+        for role in [otrp_check::anchor::Role::Tam, otrp_check::anchor::Role::Tee] {
+            let faults = otrp_check::anchor::check(&root, role, now);
+            assert_eq!(faults.is_empty(), *accepted, "{name}: {faults:?}");
+        }
+        // What is no certificate to one is none to the other.
+        for spoiled in [&root[1..], &root[..root.len() - 1], &[&root[..], &[0]].concat()] {
+            assert!(Certificate::parse(spoiled).is_err());
+            assert!(
+                !otrp_check::anchor::check(spoiled, otrp_check::anchor::Role::Tam, now).is_empty()
+            );
+        }
+    }
+}
+
 /// From: openssl asn1parse -genstr OID:2.25.210040065247686543256106716383694557268.1
 const TEE_PURPOSE: [u8; 23] = [
     0x06, 0x15, 0x69, 0x82, 0xbc, 0x84, 0x9f, 0xb0, 0x82, 0x84, 0x9a, 0x85, 0xbd, 0x85, 0x9e, 0xda,
