@@ -15,6 +15,7 @@ use openssl::x509::extension::{
     SubjectKeyIdentifier,
 };
 use openssl::x509::{X509, X509Builder, X509Extension, X509Name, X509NameRef, X509Ref};
+use otrp_check::TEE_PURPOSE_DOTTED;
 
 use crate::Result;
 
@@ -36,8 +37,12 @@ pub enum Purpose {
     Authority,
     /// An authority directly above the leaves.
     IssuingAuthority,
+    /// An authority directly above TEEs, and above nobody else.
+    TeeAuthority,
     /// A party of the protocol, a TAM or a TEE: it signs messages and receives wrapped keys.
     Party,
+    /// A party that says that it is a TEE.
+    Tee,
     /// A service provider's key that signs trusted applications.
     TaSigning,
     /// Answers for an authority whether its certificates are revoked.
@@ -140,11 +145,11 @@ impl Template<'_> {
                 constraints.ca();
                 usage.key_cert_sign().crl_sign();
             }
-            Purpose::IssuingAuthority => {
+            Purpose::IssuingAuthority | Purpose::TeeAuthority => {
                 constraints.ca().pathlen(0);
                 usage.key_cert_sign().crl_sign();
             }
-            Purpose::Party => {
+            Purpose::Party | Purpose::Tee => {
                 usage.digital_signature();
                 match key_type {
                     Id::RSA => usage.key_encipherment(),
@@ -161,6 +166,10 @@ impl Template<'_> {
                 builder.append_extension(purpose)?;
                 builder.append_extension(ocsp_no_check()?)?;
             }
+        }
+        if matches!(self.purpose, Purpose::TeeAuthority | Purpose::Tee) {
+            let purpose = ExtendedKeyUsage::new().other(TEE_PURPOSE_DOTTED).build()?;
+            builder.append_extension(purpose)?;
         }
         builder.append_extension(constraints.build()?)?;
         builder.append_extension(usage.build()?)?;

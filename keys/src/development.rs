@@ -134,8 +134,13 @@ fn fill(directory: &Path, progress: &mut dyn FnMut(&str)) -> Result<()> {
     write(&directory.join(MARKER), MARKER_TEXT.as_bytes())?;
 
     let tam_root = folder.root("tam-root", "OTrP development TAM root", P256)?;
-    let tam_authority =
-        folder.authority("tam-issuing-ca", "OTrP development TAM issuing CA", P256, &tam_root)?;
+    let tam_authority = folder.authority(
+        "tam-issuing-ca",
+        TAMS,
+        "OTrP development TAM issuing CA",
+        P256,
+        &tam_root,
+    )?;
     folder.responder("tam-root-ocsp", "OTrP development OCSP of the TAM root", P256, &tam_root)?;
     let name = "OTrP development OCSP of the TAM issuing CA";
     folder.responder("tam-ocsp", name, P256, &tam_authority)?;
@@ -144,8 +149,13 @@ fn fill(directory: &Path, progress: &mut dyn FnMut(&str)) -> Result<()> {
     folder.tam("other-tam", "OTrP development other TAM", P256, OTHER_TAM_ID, &tam_chain)?;
 
     let rsa_root = folder.root("tam-rsa-root", "OTrP development TAM root (RSA)", RSA_3072)?;
-    let rsa_authority =
-        folder.authority("tam-rsa-ca", "OTrP development TAM CA (RSA)", RSA_2048, &rsa_root)?;
+    let rsa_authority = folder.authority(
+        "tam-rsa-ca",
+        TAMS,
+        "OTrP development TAM CA (RSA)",
+        RSA_2048,
+        &rsa_root,
+    )?;
     let rsa_chain = [&rsa_authority, &rsa_root];
     folder.tam("tam-rsa", "OTrP development TAM (RSA)", RSA_2048, RSA_TAM_ID, &rsa_chain)?;
     let name = "OTrP development OCSP of the TAM root (RSA)";
@@ -157,7 +167,8 @@ fn fill(directory: &Path, progress: &mut dyn FnMut(&str)) -> Result<()> {
     folder.tam("rogue-tam", "OTrP development rogue TAM", P256, TAM_ID, &[&rogue_root])?;
 
     let tee_root = folder.root("tee-root", "OTrP development TEE root", P256)?;
-    let tee_authority = folder.authority("tee-ca", "OTrP development TEE CA", P256, &tee_root)?;
+    let tee_authority =
+        folder.authority("tee-ca", TEES, "OTrP development TEE CA", P256, &tee_root)?;
     folder.chain("tee-ca", [&tee_authority, &tee_root])?;
 
     folder.service_provider("sp-rsa", "OTrP development SP (RSA)", RSA_2048)?;
@@ -169,6 +180,10 @@ fn fill(directory: &Path, progress: &mut dyn FnMut(&str)) -> Result<()> {
     }
     Ok(())
 }
+
+/// Whom an authority certifies.
+const TAMS: Purpose = Purpose::IssuingAuthority;
+const TEES: Purpose = Purpose::TeeAuthority;
 
 /// A kind of key pair to make.
 #[derive(Clone, Copy)]
@@ -221,13 +236,14 @@ impl Folder<'_> {
     fn authority(
         &mut self,
         file: &str,
+        purpose: Purpose,
         common_name: &str,
         kind: NewKey,
         issuer: &Identity,
     ) -> Result<Identity> {
         let key = kind.generate()?;
-        let certificate = template(common_name, Purpose::IssuingAuthority, AUTHORITY_YEARS, None)
-            .issue(&key, issuer)?;
+        let certificate =
+            template(common_name, purpose, AUTHORITY_YEARS, None).issue(&key, issuer)?;
         self.keep(file, &format!("{kind}, issuing authority"), Identity { key, certificate })
     }
 

@@ -4,8 +4,9 @@ use std::cmp::Ordering;
 use std::path::Path;
 
 use openssl::asn1::Asn1Time;
+use openssl::base64::encode_block;
 use openssl::nid::Nid;
-use openssl::pkey::{Id, PKey, Public};
+use openssl::pkey::{PKey, Public};
 use openssl::sha::sha256;
 use openssl::stack::Stack;
 use openssl::x509::store::X509StoreBuilder;
@@ -14,7 +15,7 @@ use openssl::x509::{X509, X509KeyUsage, X509Req, X509StoreContext};
 
 use crate::certificate::{Identity, Purpose, Template, Validity, now, seconds};
 use crate::file::{beside, read_certificates, read_key};
-use crate::show::distinguished_name;
+use crate::show::{distinguished_name, hexadecimal};
 use crate::{Error, Result};
 
 /// A certification authority that is ready to issue: key, certificate and chain agree.
@@ -55,6 +56,19 @@ impl Authority {
         })
     }
 
+    /// The same authority, if its certificate, or one above it, says that it certifies TEEs: where the
+    /// anchors of the devices are not known, nothing else tells it from the authority of the TAMs.
+    ///
+    /// # Errors
+    /// `NotForTees`.
+    pub fn for_tees(self) -> Result<Self> {
+        let mut says_so = false;
+        for certificate in [&self.identity.certificate].into_iter().chain(&self.above) {
+            says_so |= names_tee_purpose(certificate)? == Some(true);
+        }
+        if says_so { Ok(self) } else { Err(Error::NotForTees) }
+    }
+
     /// Takes a key with its certificate, and the certificates above that one, the root last.
     ///
     /// # Errors
@@ -65,6 +79,12 @@ impl Authority {
         }
         if !may_issue(&identity.certificate) {
             return Err(Error::NotAuthority);
+        }
+        for certificate in [&identity.certificate].into_iter().chain(&above) {
+            if names_tee_purpose(certificate)? == Some(false) {
+                let name = distinguished_name(certificate.subject_name());
+                return Err(Error::OtherPurpose(name));
+            }
         }
         check_current(&identity.certificate)?;
         check_chain(&identity.certificate, &above)?;
@@ -82,14 +102,18 @@ impl Authority {
         let key = requested_key(request)?;
         let fingerprint = sha256(&key.public_key_to_der()?);
         let issuer = &self.identity.certificate;
-        let leaf = Template {
+        let template = Template {
             organization: &organization(issuer),
             common_name: &format!("TEE {}", hexadecimal(&fingerprint[..16])),
-            purpose: Purpose::Party,
+            purpose: Purpose::Tee,
             validity: Validity { not_after: seconds(issuer.not_after())?, ..Validity::years(0) },
             uri: None,
+        };
+        let mut leaf = template.issue(&key, &self.identity)?;
+        // A spreadsheet would take such a `did` for a formula; the serial number is another each time.
+        while encode_block(&sha256(&leaf.to_der()?)).starts_with('+') {
+            leaf = template.issue(&key, &self.identity)?;
         }
-        .issue(&key, &self.identity)?;
         let above: Vec<_> = [issuer].into_iter().chain(&self.above).cloned().collect();
         // What basic constraints and path length say of the authority shows only with a leaf.
         check_chain(&leaf, &above)?;
@@ -105,12 +129,7 @@ pub(crate) fn requested_key(request: &[u8]) -> Result<PKey<Public>> {
         Error::RequestMalformed(otrp_pem::Error::Damaged { label, line: None, why: "is damaged" })
     })?;
     let key = request.public_key().map_err(|_| Error::RequestKey)?;
-    let accepted = match key.id() {
-        Id::EC => key.ec_key()?.group().curve_name() == Some(Nid::X9_62_PRIME256V1),
-        Id::RSA => (2048..=4096).contains(&key.bits()),
-        _ => false,
-    };
-    if !accepted {
+    if !otrp_check::chain::is_party_key(&key.public_key_to_der()?) {
         return Err(Error::RequestKey);
     }
     match request.verify(&key) {
@@ -121,6 +140,15 @@ pub(crate) fn requested_key(request: &[u8]) -> Result<PKey<Public>> {
 
 fn may_issue(certificate: &X509) -> bool {
     certificate.key_usage().is_some_and(|usage| usage.contains(X509KeyUsage::KEY_CERT_SIGN))
+}
+
+/// Whether an extendedKeyUsage lets the certificate be above TEEs; `None` without one.
+fn names_tee_purpose(certificate: &X509) -> Result<Option<bool>> {
+    let der = certificate.to_der()?;
+    match otrp_check::Certificate::read(&der) {
+        Ok(certificate) => Ok(certificate.names_tee_purpose()),
+        Err(flaw) => Err(Error::AuthorityFlaw(flaw)),
+    }
 }
 
 fn check_current(certificate: &X509) -> Result<()> {
@@ -168,8 +196,4 @@ fn organization(certificate: &X509) -> String {
         .next()
         .map(|entry| String::from_utf8_lossy(entry.data().as_slice()).into_owned())
         .unwrap_or_default()
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -56,7 +56,9 @@ pub enum Error {
     #[error("the request is not signed by the key it asks a certificate for")]
     RequestSignature,
     /// A certification request carries a key that no TEE of ours makes.
-    #[error("the request's key is neither P-256 nor RSA of 2048 to 4096 bits")]
+    #[error(
+        "the request's key is neither P-256 nor RSA of 2048 to 4096 bits with an odd exponent from 65537 to 4294967295, and devices accept no other"
+    )]
     RequestKey,
     /// A key that asks for a certificate has one under another name.
     #[error("the same key has a chain already, {}: no two devices have one key", .0.display())]
@@ -64,6 +66,17 @@ pub enum Error {
     /// The place for a chain is taken by that of another key.
     #[error("{} is there and not for this key; if the device made a new key, remove it first", .0.display())]
     ChainOfAnother(PathBuf),
+    /// A name would break its line in a list of devices.
+    #[error("{path:?} is a name with control characters, or not in UTF-8: a list of devices cannot have it in one line. Rename it", path = .0)]
+    Name(PathBuf),
+    /// A folder of chains cannot be locked.
+    #[error("cannot lock {}: {reason}. The lock keeps two processes from giving one key two names; use a file system that has locks", path.display())]
+    Lock {
+        /// The file that is locked.
+        path: PathBuf,
+        /// The system's reason.
+        reason: io::Error,
+    },
     /// A folder lacks what it should hold.
     #[error("{} holds no {what}", folder.display())]
     NothingIn {
@@ -75,6 +88,20 @@ pub enum Error {
     /// The certificate that should issue is not a CA certificate.
     #[error("the issuing certificate is not a certification authority's")]
     NotAuthority,
+    /// A certificate of the authority's chain is not one that a device reads.
+    #[error("a certificate of the authority's chain {0}, so no device accepts what it issues")]
+    AuthorityFlaw(String),
+    /// A certificate of the authority's chain is for something else.
+    #[error(
+        "{0} is for other purposes than TEEs, as its extendedKeyUsage says: certify TEEs with the CA of the TEEs"
+    )]
+    OtherPurpose(String),
+    /// Nothing says that the authority is that of the TEEs.
+    #[error(
+        "nothing says that it is the CA of the TEEs: name the folder of anchors that the devices are built with (--trust), or give the CA a certificate with the extendedKeyUsage {}",
+        otrp_check::TEE_PURPOSE_DOTTED
+    )]
+    NotForTees,
     /// The authority is not one whose certificates the devices take for their own.
     #[error("it ends at {found}, and the devices that are built with {} take only what ends at {expected}: is it the CA of the TEEs?", trust.display())]
     OtherRoot {
@@ -135,6 +162,37 @@ pub enum Error {
     /// The folder of a broker's anchors cannot be read as one, or has anchors for no product.
     #[error("{0}")]
     Trust(otrp_trust::Error),
+    /// An anchor is of no use to devices.
+    #[error("{} {fault}. {remedy}", path.display())]
+    Anchor {
+        /// The anchor's file.
+        path: PathBuf,
+        /// What speaks against it: the end of a sentence about it.
+        fault: String,
+        /// What to do instead.
+        remedy: &'static str,
+    },
+    /// Two roots of TAMs are one.
+    #[error("{} has the same {what} as {}: one root decides for both. Take one of them out, and join their lists of names", path.display(), first.display())]
+    SameRoot {
+        /// The second one's file.
+        path: PathBuf,
+        /// The first one's file.
+        first: PathBuf,
+        /// What they share.
+        what: &'static str,
+    },
+    /// A private key is in the folder of anchors.
+    #[error("{} holds a private key, and a folder of anchors goes to where images are built: keep it where it is used, and nowhere else", .0.display())]
+    PrivateKeyInTrust(PathBuf),
+    /// A key cannot be OP-TEE's TA key.
+    #[error("{}: the key {fault}. Make one of your own (keys/CEREMONY.md): openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:3072", path.display())]
+    ImageKey {
+        /// The file of the public key.
+        path: PathBuf,
+        /// What speaks against it: the end of a sentence about it.
+        fault: &'static str,
+    },
     /// A TA signing key's private half is in other hands than the maker's.
     #[error("{}: {why}. Whoever has the private half could sign for the image. Set TA_SIGNING_KEY to the public half of a key of your own (keys/CEREMONY.md), or ALLOW_DEV_KEYS=1 for an emulated device", path.display())]
     SigningKeyOfOthers {

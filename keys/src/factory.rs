@@ -1,8 +1,7 @@
 //! The production line: many devices certified at once, and the list of those that are.
 
 use std::collections::HashMap;
-use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 
 use openssl::base64::encode_block;
@@ -12,12 +11,16 @@ use openssl::x509::X509;
 
 use crate::certificate::seconds;
 use crate::device::{Authority, check_chain_ever, requested_key};
-use crate::file::{beside, chain_pem, read, read_certificates, replace};
-use crate::show::distinguished_name;
+use crate::file::{beside, chain_pem, create, folder_of, read, read_certificates, replace};
+use crate::show::{distinguished_name, hexadecimal};
 use crate::{Error, Result};
 
 /// What the name of a chain file ends with.
 const CHAIN_SUFFIX: &str = ".chain.pem";
+/// What the processes lock that write into one folder of chains.
+const LOCK: &str = ".otrp-keys.lock";
+/// No file with a chain is longer.
+const CHAIN_FILE_LIMIT: u64 = 64 * 1024;
 
 /// What became of one request.
 #[derive(Debug)]
@@ -28,6 +31,8 @@ pub enum Outcome {
     Kept,
     /// It was refused, and has none.
     Refused(Error),
+    /// It is something else, and was left alone.
+    Foreign(String),
 }
 
 /// One request of many, after it was handled.
@@ -43,6 +48,17 @@ pub struct Progress<'a> {
     pub outcome: &'a Outcome,
 }
 
+/// What there is to say while requests are certified.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// Another process is at work in this folder of chains, and has to finish first.
+    Waiting(&'a Path),
+    /// This chain file is damaged, so its device's key is not known.
+    Unreadable(&'a Path),
+    /// A request was handled.
+    Request(Progress<'a>),
+}
+
 /// How many requests came to which end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
@@ -55,11 +71,13 @@ pub struct Totals {
 }
 
 /// Certifies every request in the folder `requests`: `NAME.csr`, or with any other ending, becomes
-/// `NAME.chain.pem` in the folder `chains`, which is made where it is missing. A bad request does not keep the others waiting.
+/// `NAME.chain.pem` in the folder `chains`, which is made where it is missing. A bad request does not
+/// keep the others waiting, and what is not a request is left alone.
 ///
 /// A chain that is there stays, so that an interrupted run goes on where it was; with `renew` it is
 /// replaced. A chain for another key is never replaced, and no key gets chains under two names:
-/// that would be two devices with one identity.
+/// that would be two devices with one identity. Of several processes at a time one works in a folder of
+/// chains, and the others wait.
 ///
 /// # Errors
 /// If one of the folders cannot be read, or there is no request.
@@ -68,7 +86,7 @@ pub fn certify_all(
     requests: &Path,
     chains: &Path,
     renew: bool,
-    report: &mut dyn FnMut(&Progress<'_>),
+    report: &mut dyn FnMut(Event<'_>),
 ) -> Result<Totals> {
     let requests = {
         let files = files(requests)?;
@@ -79,60 +97,147 @@ pub fn certify_all(
     };
     fs::create_dir_all(chains)
         .map_err(|reason| Error::Write { path: chains.to_owned(), reason })?;
-    let mut line = Line { authority, chains, renew, known: known_keys(chains)? };
+    let mut line = Line::start(authority, chains, renew, report)?;
     let mut totals = Totals::default();
     for (index, request) in requests.iter().enumerate() {
-        let outcome = line.certify(request).unwrap_or_else(Outcome::Refused);
+        let name = beside(Path::new(request.file_stem().unwrap_or_default()), CHAIN_SUFFIX);
+        let outcome = match line.certify(request, &chains.join(name)) {
+            Ok(outcome) => outcome,
+            Err(error) if is_foreign(request, &error) => Outcome::Foreign(error.to_string()),
+            Err(error) => Outcome::Refused(error),
+        };
         match outcome {
             Outcome::Certified(_) => totals.certified += 1,
             Outcome::Kept => totals.kept += 1,
             Outcome::Refused(_) => totals.refused += 1,
+            Outcome::Foreign(_) => {}
         }
         let (number, total) = (index + 1, requests.len());
-        report(&Progress { number, total, request, outcome: &outcome });
+        report(Event::Request(Progress { number, total, request, outcome: &outcome }));
     }
     Ok(totals)
+}
+
+/// Certifies one request; its chain becomes the file `out`, by the rules of [`certify_all`] for the
+/// folder that `out` is in. Whether it was certified, or has had its chain already.
+///
+/// # Errors
+/// Why it is refused, or what cannot be read or written.
+pub fn certify_one(
+    authority: &Authority,
+    request: &Path,
+    out: &Path,
+    renew: bool,
+    report: &mut dyn FnMut(Event<'_>),
+) -> Result<Outcome> {
+    Line::start(authority, folder_of(out), renew, report)?.certify(request, out)
+}
+
+/// Whether a file is not a request, and does not claim to be one.
+fn is_foreign(file: &Path, error: &Error) -> bool {
+    let claims = file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csr"));
+    !claims && matches!(error, Error::RequestMalformed(otrp_pem::Error::Absent { .. }))
 }
 
 /// SHA-256 of a SubjectPublicKeyInfo.
 type Fingerprint = [u8; 32];
 
+/// The only process that writes into a folder of chains.
 struct Line<'a> {
     authority: &'a Authority,
-    chains: &'a Path,
     renew: bool,
-    /// The chain file of every key that has one.
-    known: HashMap<Fingerprint, PathBuf>,
+    /// The files with a chain of every key that has one.
+    known: HashMap<Fingerprint, Vec<PathBuf>>,
+    /// Locked until it is closed.
+    _lock: File,
 }
 
-impl Line<'_> {
-    fn certify(&mut self, request: &Path) -> Result<Outcome> {
-        let out = beside(&self.chains.join(request.file_stem().unwrap_or_default()), CHAIN_SUFFIX);
+impl<'a> Line<'a> {
+    fn start(
+        authority: &'a Authority,
+        chains: &Path,
+        renew: bool,
+        report: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Self> {
+        let lock = lock(chains, || report(Event::Waiting(chains)))?;
+        let known = known_keys(chains, |file| report(Event::Unreadable(file)))?;
+        Ok(Self { authority, renew, known, _lock: lock })
+    }
+
+    fn certify(&mut self, request: &Path, out: &Path) -> Result<Outcome> {
         let bytes = read(request)?;
         let fingerprint = fingerprint(&*requested_key(&bytes)?)?;
-        match self.known.get(&fingerprint) {
-            Some(known) if *known != out => return Err(Error::KeyTaken(known.clone())),
-            Some(_) if !self.renew => return Ok(Outcome::Kept),
-            Some(_) => {}
-            None if out.symlink_metadata().is_ok() => return Err(Error::ChainOfAnother(out)),
-            None => {}
+        if !is_plain(out) {
+            return Err(Error::Name(out.to_owned()));
+        }
+        let out = folder_of(out).join(out.file_name().unwrap_or_default());
+        let known = self.known.get(&fingerprint).map(Vec::as_slice).unwrap_or_default();
+        if let Some(other) = known.iter().find(|known| **known != out) {
+            return Err(Error::KeyTaken(other.clone()));
+        }
+        let renews = !known.is_empty();
+        if renews && !self.renew {
+            return Ok(Outcome::Kept);
+        }
+        if !renews && out.symlink_metadata().is_ok() {
+            return Err(Error::ChainOfAnother(out));
         }
         let chain = self.authority.certify(&bytes)?;
-        replace(&out, &chain_pem(&chain)?)?;
+        let pem = chain_pem(&chain)?;
+        if renews {
+            replace(&out, &pem)?;
+        } else {
+            create(&out, &pem)?;
+        }
         let device = Device::of(&chain, &out)?;
-        self.known.insert(fingerprint, out);
+        self.known.insert(fingerprint, vec![out]);
         Ok(Outcome::Certified(device))
     }
 }
 
-/// The chain files in a folder by their devices' keys. A damaged one has no key, and is not
-/// replaced either.
-fn known_keys(chains: &Path) -> Result<HashMap<Fingerprint, PathBuf>> {
-    let mut known = HashMap::new();
-    for file in chain_files(chains)? {
-        if let Some(leaf) = read_certificates(&file).ok().and_then(|chain| chain.into_iter().next())
-        {
-            known.insert(fingerprint(&*leaf.public_key()?)?, file);
+/// Locks a folder of chains for this process.
+fn lock(chains: &Path, waiting: impl FnOnce()) -> Result<File> {
+    let path = chains.join(LOCK);
+    let lock = || {
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                waiting();
+                file.lock()?;
+            }
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        Ok(file)
+    };
+    lock().map_err(|reason| Error::Lock { path: path.clone(), reason })
+}
+
+/// The chain files in a folder by their devices' keys, under whatever name. A damaged one has no key,
+/// and is not replaced either.
+fn known_keys(
+    chains: &Path,
+    mut unreadable: impl FnMut(&Path),
+) -> Result<HashMap<Fingerprint, Vec<PathBuf>>> {
+    let mut known = HashMap::<_, Vec<_>>::new();
+    for file in files(chains)? {
+        let is_chain_file = is_chain_file(&file);
+        let short = file.metadata().is_ok_and(|file| file.len() <= CHAIN_FILE_LIMIT);
+        if !is_chain_file && !short {
+            continue;
+        }
+        let chain = read_certificates(&file).unwrap_or_default();
+        let key = chain.first().and_then(|leaf| fingerprint(&*leaf.public_key().ok()?).ok());
+        match key {
+            // A certificate alone is a copy, and not what a device is given.
+            Some(key) if is_chain_file || chain.len() > 1 => {
+                known
+                    .entry(key)
+                    .or_default()
+                    .push(folder_of(&file).join(file.file_name().unwrap_or_default()));
+            }
+            None if is_chain_file => unreadable(&file),
+            _ => {}
         }
     }
     Ok(known)
@@ -140,6 +245,17 @@ fn known_keys(chains: &Path) -> Result<HashMap<Fingerprint, PathBuf>> {
 
 fn fingerprint<T: HasPublic>(key: &PKeyRef<T>) -> Result<Fingerprint> {
     Ok(sha256(&key.public_key_to_der()?))
+}
+
+/// Whether a file's name stays in its line of a list, and can be read there.
+fn is_plain(file: &Path) -> bool {
+    file.to_str().is_some_and(|name| !name.chars().any(is_break))
+}
+
+/// Control characters, and what ends a line or turns the direction of the text.
+fn is_break(char: char) -> bool {
+    char.is_control()
+        || matches!(char, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// A certified device, as the inventory lists it.
@@ -160,6 +276,8 @@ pub struct Device {
     pub not_after: i64,
     /// The chain's file.
     pub chain: PathBuf,
+    /// SHA-256 of its key, a DER SubjectPublicKeyInfo: it stays when the certificate is renewed.
+    pub key_sha256: [u8; 32],
 }
 
 impl Device {
@@ -167,8 +285,11 @@ impl Device {
     ///
     /// # Errors
     /// `Malformed`, or `AuthorityChain` if the certificates do not belong to each other. One that
-    /// has expired is a device all the same.
+    /// has expired is a device all the same. `Name` for a file whose name would break its line.
     pub fn read(file: &Path) -> Result<Self> {
+        if !is_plain(file) {
+            return Err(Error::Name(file.to_owned()));
+        }
         Self::of(&read_certificates(file)?, file)
     }
 
@@ -192,24 +313,28 @@ impl Device {
             not_before: seconds(leaf.not_before())?,
             not_after: seconds(leaf.not_after())?,
             chain: file.to_owned(),
+            key_sha256: fingerprint(&*key)?,
         })
     }
 
     /// The first line of the inventory.
-    pub const CSV_HEADER: &'static str = "did,serial,subject,key,not_before,not_after,chain";
+    pub const CSV_HEADER: &'static str =
+        "did,serial,subject,key,not_before,not_after,chain,key_sha256";
 
     /// The device's line of the inventory (RFC 4180), times as in RFC 3339.
     #[must_use]
     pub fn csv(&self) -> String {
         [
-            quoted(&self.did),
-            quoted(&self.serial),
-            quoted(&self.subject),
-            quoted(&self.key),
-            quoted(&date_and_time(self.not_before)),
-            quoted(&date_and_time(self.not_after)),
-            quoted(&self.chain.display().to_string()),
+            &self.did,
+            &self.serial,
+            &self.subject,
+            &self.key,
+            &date_and_time(self.not_before),
+            &date_and_time(self.not_after),
+            &self.chain.display().to_string(),
+            &hexadecimal(&self.key_sha256),
         ]
+        .map(|text| cell(text))
         .join(",")
     }
 }
@@ -234,10 +359,13 @@ pub fn inventory(folder: &Path) -> Result<Vec<(PathBuf, Result<Device>)>> {
 
 fn chain_files(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut files = files(folder)?;
-    files.retain(|file| {
-        file.file_name().and_then(OsStr::to_str).is_some_and(|name| name.ends_with(CHAIN_SUFFIX))
-    });
+    files.retain(|file| is_chain_file(file));
     Ok(files)
+}
+
+fn is_chain_file(file: &Path) -> bool {
+    let suffix = CHAIN_SUFFIX.as_bytes();
+    file.file_name().is_some_and(|name| name.as_encoded_bytes().ends_with(suffix))
 }
 
 /// The files in a folder that are not hidden, sorted.
@@ -255,10 +383,14 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn quoted(text: &str) -> String {
-    match text.contains([',', '"', '\n', '\r']) {
-        true => format!("\"{}\"", text.replace('"', "\"\"")),
-        false => text.to_owned(),
+/// The text as a cell that no spreadsheet takes for a formula: where it begins like one, an apostrophe
+/// stands before it.
+fn cell(text: &str) -> String {
+    let apostrophe =
+        if text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']) { "'" } else { "" };
+    match text.contains([',', '"', ';']) || text.contains(is_break) {
+        true => format!("\"{apostrophe}{}\"", text.replace('"', "\"\"")),
+        false => format!("{apostrophe}{text}"),
     }
 }
 
@@ -303,9 +435,21 @@ mod tests {
     }
 
     #[test]
-    fn fields_with_commas_and_quotes_are_quoted() {
-        assert_eq!(quoted("plain text"), "plain text");
-        assert_eq!(quoted("a, b"), "\"a, b\"");
-        assert_eq!(quoted("a \"b\""), "\"a \"\"b\"\"\"");
+    fn a_cell_is_a_text_in_its_row() {
+        for (text, expected) in [
+            ("plain text", "plain text"),
+            ("a, b", "\"a, b\""),
+            ("a \"b\"", "\"a \"\"b\"\"\""),
+            ("a\r\nb", "\"a\r\nb\""),
+            ("=1+1", "'=1+1"),
+            ("+1", "'+1"),
+            ("-1", "'-1"),
+            ("@a", "'@a"),
+            ("\t=1", "\"'\t=1\""),
+            ("\r=1", "\"'\r=1\""),
+            ("=a(\"b\", c)", "\"'=a(\"\"b\"\", c)\""),
+        ] {
+            assert_eq!(cell(text), expected);
+        }
     }
 }

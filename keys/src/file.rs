@@ -1,7 +1,8 @@
 //! Reading and writing keys and certificates, private keys with mode 0600.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -27,14 +28,68 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     write_with_mode(path, bytes, 0o644)
 }
 
-/// Writes a file that everybody may read, in one step: an old one is there until the new one is.
+/// Writes a file that everybody may read, in one step: whenever the power fails, the old one is there
+/// or the new one is, as a whole. Nobody else may write the file at the same time.
 ///
 /// # Errors
 /// `Write` names the file.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    let new = beside(path, ".new");
-    write(&new, bytes)?;
-    fs::rename(&new, path).map_err(|reason| Error::Write { path: path.to_owned(), reason })
+    write_aside(path, bytes)
+        .and_then(|new| fs::rename(new, path))
+        .and_then(|()| sync_folder(path))
+        .map_err(|reason| Error::Write { path: path.to_owned(), reason })
+}
+
+/// As [`replace`], where there is no old one; one that is there stays, and is an error.
+///
+/// # Errors
+/// `Write` names the file.
+pub fn create(path: &Path, bytes: &[u8]) -> Result<()> {
+    let link = |new: PathBuf| {
+        match fs::hard_link(&new, path) {
+            Ok(()) => fs::remove_file(new),
+            Err(error) if path.symlink_metadata().is_ok() => {
+                // What counts is that error.
+                let _ = fs::remove_file(new);
+                Err(error)
+            }
+            // A file system without links, such as that of a memory stick.
+            Err(_) => fs::rename(new, path),
+        }
+    };
+    write_aside(path, bytes)
+        .and_then(link)
+        .and_then(|()| sync_folder(path))
+        .map_err(|reason| Error::Write { path: path.to_owned(), reason })
+}
+
+/// Writes the contents for `path` to a hidden file in the same folder, and waits until they are stored.
+fn write_aside(path: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".new");
+    let new = path.with_file_name(name);
+    // One that an interrupted run has left.
+    let _ = fs::remove_file(&new);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&new)?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).inspect_err(|_| {
+        let _ = fs::remove_file(&new);
+    })?;
+    Ok(new)
+}
+
+/// Waits until the names in a file's folder are stored.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(folder_of(path))?.sync_all()
+}
+
+/// The folder that a file is in.
+#[must_use]
+pub fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
 }
 
 /// Writes a file that only its owner may read; one that exists is not overwritten.
@@ -83,6 +138,23 @@ pub fn read_certificates(path: &Path) -> Result<Vec<X509>> {
         .map(|der| X509::from_der(der))
         .collect::<std::result::Result<_, _>>()
         .map_err(|_| Error::Malformed { path: path.to_owned(), expected: "a certificate" })
+}
+
+/// Reads the one certificate in a file.
+///
+/// # Errors
+/// `Content` where there is none, or several, or something else beside it; `Malformed`.
+pub fn read_certificate(path: &Path) -> Result<X509> {
+    X509::from_der(&content(path, otrp_pem::certificate)?)
+        .map_err(|_| Error::Malformed { path: path.to_owned(), expected: "a certificate" })
+}
+
+/// Reads the one OCSP response in a file, as DER.
+///
+/// # Errors
+/// `Content` where there is none, or several, or something else beside it.
+pub fn read_ocsp_response(path: &Path) -> Result<Vec<u8>> {
+    content(path, otrp_pem::ocsp_response)
 }
 
 fn content<T>(

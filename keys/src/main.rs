@@ -2,16 +2,32 @@
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
+use otrp_keys::broker::{self, Choices};
 use otrp_keys::device::Authority;
-use otrp_keys::factory::{self, Device, Outcome, Progress};
+use otrp_keys::factory::{self, Device, Event, Outcome, Progress};
 use otrp_keys::image::{self, Algorithm};
 use otrp_keys::ocsp::{self, Period, Responder, Status};
 use otrp_keys::{Uuid, development, file, product, show, vet};
+
+mod output;
+
+/// A line on standard output.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        output::write(format_args!("{}\n", format_args!($($text)*)))
+    }};
+}
+
+/// A line on standard error.
+macro_rules! complain {
+    ($($text:tt)*) => { output::complain(format_args!($($text)*)) };
+}
 
 /// Makes and uses the keys and certificates of an OTrP deployment.
 #[derive(Parser)]
@@ -68,9 +84,12 @@ enum Command {
     /// Issue TEE certificates for devices' certification requests: for one, or for a folder of them.
     ///
     /// In a folder, NAME.csr becomes NAME.chain.pem. A bad request does not keep the others waiting,
-    /// and makes the exit code 1 at the end. A chain that is there already stays, so an interrupted
-    /// run can be repeated. The CA has to be the TEEs': where the folder of anchors is known, the CA
-    /// must end at its tee-root.der.
+    /// and makes the exit code 1 at the end; what is no request is named and left alone. A chain that is
+    /// there already stays, so an interrupted run can be repeated. In the folder of a chain no key gets a
+    /// second one under another name, also where several processes certify into it.
+    ///
+    /// The CA has to be the TEEs': where the folder of anchors is known, the CA must end at its
+    /// tee-root.der; elsewhere its certificate must have the purpose of TEEs.
     #[command(after_help = "Examples:
   otrp-keys certify --ca dev/tee-ca --csr device.csr --out device.chain.pem
   otrp-keys certify --ca dev/tee-ca --csr-dir requests --out-dir chains
@@ -95,13 +114,15 @@ enum Command {
         #[arg(long, value_name = "DIR", requires = "csr_dir")]
         out_dir: Option<PathBuf>,
         /// Replace the chains that are there, for the same keys.
-        #[arg(long, requires = "csr_dir")]
+        #[arg(long)]
         renew: bool,
     },
     /// List the devices whose chains are in a folder, as CSV.
     ///
     /// The columns: the device identifier that TAMs use (base64 SHA-256 of the certificate), the
-    /// certificate's serial number, subject, key type and validity, the chain's file.
+    /// certificate's serial number, subject, key type and validity, the chain's file, and the SHA-256 of
+    /// the key, which stays when the certificate is renewed. What a spreadsheet would take for a formula
+    /// begins with an apostrophe.
     #[command(after_help = "Example:
   otrp-keys inventory chains > devices.csv")]
     Inventory {
@@ -139,8 +160,12 @@ enum Command {
     },
     /// Refuse what no product may be built with, before it is built.
     ///
-    /// That is an anchor of a development PKI, and a TA signing key whose private half others have: the
-    /// development PKI's, or the one that OP-TEE publishes with its source.
+    /// That is an anchor that devices cannot use, a TA signing key that OP-TEE does not take, a private key
+    /// where a public one should be; an anchor of a development PKI, and a TA signing key whose private half
+    /// others have: the development PKI's, or the one that OP-TEE publishes with its source.
+    ///
+    /// With --broker also the ELF that goes into the image: it must have been built with that folder and
+    /// those choices, and contain its anchors and no other certificate.
     ///
     /// With a TAM's chain also what a device would refuse of it, which gives a TAM no reason.
     #[command(after_help = "Examples:
@@ -158,6 +183,24 @@ enum Command {
         /// The public key that OP-TEE is built with as its TA key, PEM or DER; not the private one.
         #[arg(long, value_name = "PEM", requires = "trust")]
         ta_signing_key: Option<PathBuf>,
+        /// The broker's ELF that goes into the image: whether it was built with that folder.
+        #[arg(long, value_name = "ELF", requires = "trust")]
+        broker: Option<PathBuf>,
+        /// The TEE's name that the broker is to be built with; `optee` if not given.
+        #[arg(long, value_name = "NAME", requires = "broker")]
+        tee_name: Option<String>,
+        /// What key pairs the broker is to make; `p256` if not given.
+        #[arg(long, value_name = "TYPE", requires = "broker", value_parser = ["p256", "rsa"])]
+        key_type: Option<String>,
+        /// Whether the broker is to accept RSA1_5; `on` if not given.
+        #[arg(long = "rsa1_5", value_name = "SWITCH", requires = "broker", value_parser = ["on", "off"])]
+        rsa1_5: Option<String>,
+        /// The time of the broker's build (SOURCE_DATE_EPOCH), in seconds since 1970; any if not given.
+        #[arg(long, value_name = "SECONDS", requires = "broker")]
+        built_at: Option<u64>,
+        /// Allow development keys, and refuse the rest: for the image of an emulated device.
+        #[arg(long, requires = "trust")]
+        allow_development: bool,
         /// The certificates of a TAM, its own first.
         #[arg(long, value_name = "FILE")]
         chain: Option<PathBuf>,
@@ -226,10 +269,10 @@ impl From<StatusName> for Status {
 }
 
 fn main() -> ExitCode {
-    match run(Arguments::parse().command) {
+    match run(Arguments::parse().command).and_then(|()| output::finish()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("otrp-keys: {error:#}");
+            complain!("{error:#}");
             ExitCode::FAILURE
         }
     }
@@ -238,31 +281,35 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<()> {
     match command {
         Command::Init { out, force } => {
-            development::create(&out, force, &mut |line| println!("  {line}"))?;
-            println!("{} holds a development PKI, not for production", out.display());
-            print!("{}", next_steps(&out));
+            development::create(&out, force, &mut |line| say!("  {line}"))?;
+            say!("{} holds a development PKI, not for production", out.display());
+            output::write(format_args!("{}", next_steps(&out)));
         }
         Command::SignTa { key, uuid, ta_version, elf, out, algorithm } => {
             let application = file::read(&elf)?;
             otrp_check::image::check(uuid.0, &application)
                 .with_context(|| elf.display().to_string())?;
             if let Some(warning) = otrp_check::image::warning(ta_version) {
-                eprintln!("otrp-keys: warning: version {ta_version} {warning}");
+                complain!("warning: version {ta_version} {warning}");
             }
             let algorithm = algorithm.map(Algorithm::from);
             let signed =
                 image::sign(&*file::read_key(&key)?, algorithm, uuid, ta_version, &application)
                     .with_context(|| format!("cannot sign with {}", key.display()))?;
             file::write(&out, &signed)?;
-            println!("{}: {uuid} version {ta_version}, {} bytes", out.display(), signed.len());
+            say!("{}: {uuid} version {ta_version}, {} bytes", out.display(), signed.len());
         }
-        Command::Certify { ca, trust, csr: Some(csr), out: Some(out), .. } => {
+        Command::Certify { ca, trust, csr: Some(csr), out: Some(out), renew, .. } => {
             let authority = authority(&ca, trust.as_deref())?;
-            let chain = file::read(&csr)
-                .and_then(|request| authority.certify(&request))
+            let outcome = factory::certify_one(&authority, &csr, &out, renew, &mut report)
                 .with_context(|| format!("cannot certify {}", csr.display()))?;
-            file::write(&out, &file::chain_pem(&chain)?)?;
-            println!("{}: {} certificates, the device's first", out.display(), chain.len());
+            match outcome {
+                Outcome::Certified(device) => say!("{}: did {}", out.display(), device.did),
+                _ => say!(
+                    "{}: has the chain of this key already; --renew replaces it",
+                    out.display()
+                ),
+            }
         }
         Command::Certify {
             ca,
@@ -281,35 +328,72 @@ fn run(command: Command) -> Result<()> {
                 Some(text) => Period::hours_from(ocsp::parse_time(&text)?, hours),
                 None => Period::hours(hours),
             };
-            let certificate = file::read_certificates(&cert)?.remove(0);
-            let issuer = file::read_certificates(&issuer)?.remove(0);
+            let certificate = file::read_certificate(&cert)?;
+            let issuer = file::read_certificate(&issuer)?;
             let response = Responder::read(&responder, issuer)
                 .and_then(|responder| responder.answer(&certificate, status.into(), period))
                 .with_context(|| format!("cannot answer for {}", cert.display()))?;
             file::write(&out, &response)?;
-            println!("{}: {} bytes", out.display(), response.len());
+            say!("{}: {} bytes", out.display(), response.len());
         }
-        Command::Vet { trust, ta_signing_key, chain, ocsp, tam_root } => {
-            let mut refusals = Vec::new();
-            if let (Some(trust), Some(key)) = (trust, ta_signing_key) {
-                for warning in product::warnings(&trust) {
-                    eprintln!("otrp-keys: warning: {warning}");
+        Command::Vet {
+            trust,
+            ta_signing_key,
+            broker,
+            tee_name,
+            key_type,
+            rsa1_5,
+            built_at,
+            allow_development,
+            chain,
+            ocsp,
+            tam_root,
+        } => {
+            let (mut accepted, mut refusals) = (Vec::new(), Vec::new());
+            let mut judge = |refused: Vec<String>, otherwise: String| match refused.is_empty() {
+                true => accepted.push(otherwise),
+                false => refusals.extend(refused),
+            };
+            if let (Some(trust), Some(key)) = (&trust, ta_signing_key) {
+                for warning in product::warnings(trust) {
+                    complain!("warning: {warning}");
                 }
-                refusals.extend(product::refusals(&trust, &key).iter().map(ToString::to_string));
+                let product = product::refusals(trust, &key, allow_development);
+                judge(
+                    product.iter().map(ToString::to_string).collect(),
+                    format!("{} and {}: fit for an image", trust.display(), key.display()),
+                );
+            }
+            if let (Some(trust), Some(elf)) = (&trust, &broker) {
+                let choices = Choices { tee_name, key_type, rsa1_5, built_at };
+                let differences = match broker::differences(elf, trust, &choices) {
+                    Ok(differences) => differences.iter().map(ToString::to_string).collect(),
+                    Err(error) => vec![error.to_string()],
+                };
+                judge(
+                    differences,
+                    format!("{}: built with {}, and nothing else", elf.display(), trust.display()),
+                );
             }
             if let Some(chain) = chain {
-                refusals.extend(vet::tam(&chain, &ocsp, &tam_root)?);
+                match vet::tam(&chain, &ocsp, &tam_root)? {
+                    Ok(sentence) => judge(Vec::new(), sentence),
+                    Err(refused) => judge(refused, String::new()),
+                }
             }
-            for refusal in &refusals {
-                eprintln!("otrp-keys: {refusal}");
+            for sentence in accepted {
+                say!("{sentence}");
+            }
+            let mut said = HashSet::new();
+            for refusal in refusals.iter().filter(|refusal| said.insert(refusal.as_str())) {
+                complain!("{refusal}");
             }
             ensure!(refusals.is_empty(), "refused");
         }
         Command::Show { file, signed_by } => {
-            let signer = signed_by.as_deref().map(file::read_certificates).transpose()?;
-            let signer = signer.as_ref().and_then(|certificates| certificates.first());
-            let description = show::describe(&file, signer.map(std::ops::Deref::deref))?;
-            print!("{}", description.text);
+            let signer = signed_by.as_deref().map(file::read_certificate).transpose()?;
+            let description = show::describe(&file, signer.as_deref())?;
+            output::write(format_args!("{}", description.text));
             ensure!(description.sound, "{}: a digest or signature does not match", file.display());
         }
     }
@@ -322,7 +406,7 @@ fn authority(ca: &Path, trust: Option<&Path>) -> Result<Authority> {
     let trust = trust.or_else(|| beside.join("tee-root.der").is_file().then_some(&*beside));
     let authority = Authority::read(ca);
     match trust {
-        None => authority,
+        None => authority.and_then(Authority::for_tees),
         Some(trust) => authority.and_then(|authority| authority.for_devices_of(trust)),
     }
     .with_context(|| format!("cannot certify with {}", ca.display()))
@@ -344,35 +428,52 @@ fn next_steps(out: &Path) -> String {
 }
 
 fn certify_all(authority: &Authority, requests: &Path, chains: &Path, renew: bool) -> Result<()> {
-    let report = &mut |progress: &Progress<'_>| {
-        let Progress { number, total, request, outcome } = progress;
-        let request = request.display();
-        match outcome {
-            Outcome::Certified(device) => {
-                println!("{number}/{total} {}: did {}", device.chain.display(), device.did);
-            }
-            Outcome::Kept => println!("{number}/{total} {request}: has its chain already"),
-            Outcome::Refused(error) => {
-                eprintln!("otrp-keys: {number}/{total} cannot certify {request}: {error}");
-            }
-        }
-    };
-    let totals = factory::certify_all(authority, requests, chains, renew, report)?;
-    println!("{} certified, {} left as they were", totals.certified, totals.kept);
+    let totals = factory::certify_all(authority, requests, chains, renew, &mut report)?;
+    say!("{} certified, {} left as they were", totals.certified, totals.kept);
     ensure!(totals.refused == 0, "{} refused", totals.refused);
     Ok(())
+}
+
+fn report(event: Event<'_>) {
+    let Progress { number, total, request, outcome } = match event {
+        Event::Waiting(folder) => {
+            let folder = folder.display();
+            return complain!("another process is certifying into {folder}; waiting for it");
+        }
+        Event::Unreadable(file) => {
+            let file = file.display();
+            return complain!(
+                "warning: {file} is damaged, so its device's key could get a chain under another name"
+            );
+        }
+        Event::Request(progress) => progress,
+    };
+    match outcome {
+        Outcome::Certified(device) => {
+            say!("{number}/{total} {}: did {}", device.chain.display(), device.did);
+        }
+        Outcome::Kept => say!("{number}/{total} {}: has its chain already", request.display()),
+        Outcome::Refused(error) => {
+            // In quotation marks where the name could break the line.
+            let request = request.display().to_string();
+            let request =
+                if request.contains(char::is_control) { format!("{request:?}") } else { request };
+            complain!("{number}/{total} cannot certify {request}: {error}");
+        }
+        Outcome::Foreign(what) => complain!("{number}/{total} {request:?} is left alone: {what}"),
+    }
 }
 
 fn inventory(folder: &Path) -> Result<()> {
     let devices = factory::inventory(folder)?;
     let mut bad = 0;
-    println!("{}", Device::CSV_HEADER);
+    say!("{}", Device::CSV_HEADER);
     for (file, device) in devices {
         match device {
-            Ok(device) => println!("{}", device.csv()),
+            Ok(device) => say!("{}", device.csv()),
             Err(error) => {
                 bad += 1;
-                eprintln!("otrp-keys: {}: {error}", file.display());
+                complain!("{}: {error}", file.display());
             }
         }
     }

@@ -193,6 +193,6 @@ pub(crate) fn distinguished_name(name: &X509NameRef) -> String {
     name.entries().map(entry).collect::<Vec<_>>().join(", ")
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

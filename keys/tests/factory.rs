@@ -4,12 +4,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use openssl::bn::BigNum;
+use openssl::ec::{EcGroup, EcKey};
 use openssl::hash::MessageDigest;
-use openssl::pkey::{PKey, Private};
+use openssl::nid::Nid;
+use openssl::pkey::{Id, PKey, Private};
+use openssl::rsa::Rsa;
 use openssl::x509::{X509, X509Name, X509Req};
 use otrp_keys::certificate::{Identity, Purpose, Template, Validity, generate_p256, generate_rsa};
 use otrp_keys::device::Authority;
-use otrp_keys::factory::{Device, Outcome, Totals, certify_all, inventory};
+use otrp_keys::factory::{Device, Event, Outcome, Totals, certify_all, inventory};
 use otrp_keys::file::chain_pem;
 use tempfile::TempDir;
 
@@ -54,29 +58,41 @@ impl Factory {
     fn run(&self, renew: bool) -> (Totals, Vec<String>) {
         let mut lines = Vec::new();
         let chains = self.folder.path().join("chains");
-        let totals =
-            certify_all(&self.authority, &self.requests(), &chains, renew, &mut |progress| {
-                let name = progress.request.file_name().unwrap().to_str().unwrap();
-                let word = match progress.outcome {
-                    Outcome::Certified(_) => "certified".to_owned(),
-                    Outcome::Kept => "kept".to_owned(),
-                    Outcome::Refused(error) => error.to_string(),
-                };
-                let (number, total) = (progress.number, progress.total);
-                lines.push(format!("{number}/{total} {name} {word}"));
-            })
-            .unwrap();
+        let totals = certify_all(&self.authority, &self.requests(), &chains, renew, &mut |event| {
+            let file_name = |file: &Path| file.file_name().unwrap().to_str().unwrap().to_owned();
+            let progress = match event {
+                Event::Request(progress) => progress,
+                Event::Unreadable(file) => {
+                    return lines.push(format!("{} unreadable", file_name(file)));
+                }
+                Event::Waiting(folder) => panic!("waits for {folder:?}"),
+            };
+            let name = file_name(progress.request);
+            let word = match progress.outcome {
+                Outcome::Certified(_) => "certified".to_owned(),
+                Outcome::Kept => "kept".to_owned(),
+                Outcome::Refused(error) => error.to_string(),
+                Outcome::Foreign(what) => format!("foreign: {what}"),
+            };
+            let (number, total) = (progress.number, progress.total);
+            lines.push(format!("{number}/{total} {name} {word}"));
+        })
+        .unwrap();
         (totals, lines)
     }
 }
 
 fn request(key: &PKey<Private>, signer: &PKey<Private>) -> Vec<u8> {
+    request_by(key, signer, MessageDigest::sha256())
+}
+
+fn request_by(key: &PKey<Private>, signer: &PKey<Private>, digest: MessageDigest) -> Vec<u8> {
     let mut name = X509Name::builder().unwrap();
     name.append_entry_by_text("CN", "optee").unwrap();
     let mut request = X509Req::builder().unwrap();
     request.set_subject_name(&name.build()).unwrap();
     request.set_pubkey(key).unwrap();
-    request.sign(signer, MessageDigest::sha256()).unwrap();
+    request.sign(signer, digest).unwrap();
     request.build().to_der().unwrap()
 }
 
@@ -96,28 +112,39 @@ fn a_batch_goes_on_behind_each_bad_request() {
     factory.ask("05.csr", &two);
     factory.ask("06.p10", &rsa);
     fs::write(factory.requests().join(".hidden"), "not a request").unwrap();
+    fs::write(factory.requests().join("07.txt"), "a list of the requests").unwrap();
+    fs::write(factory.requests().join("08.pem"), one.private_key_to_pem_pkcs8().unwrap()).unwrap();
+    fs::write(factory.requests().join("09.p10"), &request(&two, &one)[..100]).unwrap();
+    fs::create_dir(factory.requests().join("10.csr")).unwrap();
     let (totals, lines) = factory.run(false);
-    assert_eq!(totals, Totals { certified: 3, kept: 0, refused: 3 });
+    assert_eq!(totals, Totals { certified: 3, kept: 0, refused: 4 });
     let taken = factory.chain("01").display().to_string();
     assert_eq!(
         lines,
         [
-            "1/6 01.csr certified".to_owned(),
-            "2/6 02.csr it holds nothing in PEM or DER, and a certification request is wanted"
+            "1/9 01.csr certified".to_owned(),
+            "2/9 02.csr it holds nothing in PEM or DER, and a certification request is wanted"
                 .to_owned(),
-            "3/6 03.csr the request is not signed by the key it asks a certificate for".to_owned(),
+            "3/9 03.csr the request is not signed by the key it asks a certificate for".to_owned(),
             format!(
-                "4/6 04.csr the same key has a chain already, {taken}: no two devices have one key"
+                "4/9 04.csr the same key has a chain already, {taken}: no two devices have one key"
             ),
-            "5/6 05.csr certified".to_owned(),
-            "6/6 06.p10 certified".to_owned(),
+            "5/9 05.csr certified".to_owned(),
+            "6/9 06.p10 certified".to_owned(),
+            "7/9 07.txt foreign: it holds nothing in PEM or DER, and a certification request is wanted"
+                .to_owned(),
+            "8/9 08.pem foreign: it holds a private key, and a certification request is wanted"
+                .to_owned(),
+            "9/9 09.p10 the block of DER is cut off or damaged".to_owned(),
         ]
     );
     for (name, key) in [("01", &one), ("05", &two), ("06", &rsa)] {
         assert!(leaf(&factory.chain(name)).public_key().unwrap().public_eq(key), "{name}");
     }
-    let files = fs::read_dir(factory.folder.path().join("chains")).unwrap().count();
-    assert_eq!(files, 3, "nothing is left of the refused ones");
+    let files = fs::read_dir(factory.folder.path().join("chains")).unwrap();
+    let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+    let shown = names.filter(|name| !name.starts_with('.')).count();
+    assert_eq!(shown, 3, "nothing is left of the refused ones");
 }
 
 #[test]
@@ -143,11 +170,113 @@ fn a_chain_stays_until_it_is_renewed_and_only_for_its_key() {
     }
     // A damaged chain is nobody's to replace either.
     fs::write(factory.chain("a"), "damaged").unwrap();
-    assert!(factory.run(true).1[0].contains("is there and not for this key"));
+    let lines = factory.run(true).1;
+    assert_eq!(lines[0], "a.chain.pem unreadable");
+    assert!(lines[1].contains("is there and not for this key"), "{lines:?}");
     // The key of a chain under another name.
     fs::write(factory.chain("b"), &second).unwrap();
     factory.ask("a.csr", &old);
-    assert!(factory.run(true).1[0].contains("no two devices have one key"));
+    assert!(factory.run(true).1[1].contains("no two devices have one key"));
+    // Under whatever name; a copy of the certificate alone is no device.
+    fs::rename(factory.chain("b"), factory.chain("b").with_extension("")).unwrap();
+    assert!(factory.run(true).1[1].contains("no two devices have one key"));
+    fs::write(factory.chain("b").with_extension(""), leaf_pem(&second)).unwrap();
+    fs::remove_file(factory.chain("a")).unwrap();
+    assert_eq!(factory.run(false).1, ["1/1 a.csr certified"]);
+}
+
+fn leaf_pem(chain: &[u8]) -> Vec<u8> {
+    X509::stack_from_pem(chain).unwrap().remove(0).to_pem().unwrap()
+}
+
+#[test]
+fn keys_that_no_device_accepts_get_no_chain() {
+    let factory = Factory::new();
+    let curve = |nid| {
+        let group = EcGroup::from_curve_name(nid).unwrap();
+        PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap()
+    };
+    let rsa = |bits, exponent| {
+        let exponent = BigNum::from_dec_str(exponent).unwrap();
+        PKey::from_rsa(Rsa::generate_with_e(bits, &exponent).unwrap()).unwrap()
+    };
+    for (name, key) in [
+        ("01-p384", curve(Nid::SECP384R1)),
+        ("02-secp256k1", curve(Nid::SECP256K1)),
+        ("03-short", rsa(2040, "65537")),
+        ("04-long", rsa(4104, "65537")),
+        ("05-exponent-3", rsa(2048, "3")),
+        ("06-exponent-65535", rsa(2048, "65535")),
+        ("07-exponent-too-long", rsa(2048, "4294967297")),
+        ("08-ed25519", PKey::generate_ed25519().unwrap()),
+    ] {
+        let digest = match key.id() {
+            Id::ED25519 => MessageDigest::null(),
+            _ => MessageDigest::sha256(),
+        };
+        fs::write(
+            factory.requests().join(name).with_extension("csr"),
+            request_by(&key, &key, digest),
+        )
+        .unwrap();
+    }
+    factory.ask("09-good.csr", &rsa(2048, "4294967295"));
+    let (totals, lines) = factory.run(false);
+    assert_eq!(totals, Totals { certified: 1, kept: 0, refused: 8 }, "{lines:?}");
+    for line in &lines[..8] {
+        assert!(line.contains("neither P-256 nor RSA of 2048 to 4096 bits"), "{line}");
+    }
+}
+
+#[test]
+fn no_name_breaks_the_inventory() {
+    let factory = Factory::new();
+    let key = generate_p256().unwrap();
+    for name in ["a\nb.csr", "a\tb.csr", "a\u{2028}b.csr", "a\u{202e}b.csr"] {
+        factory.ask(name, &key);
+    }
+    let (totals, lines) = factory.run(false);
+    assert_eq!(totals.refused, 4, "{lines:?}");
+    for line in lines {
+        assert!(line.contains("a name with control characters"), "{line}");
+    }
+    for entry in fs::read_dir(factory.requests()).unwrap() {
+        fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    factory.ask("a, \"b\".csr", &key);
+    factory.run(false);
+    fs::copy(factory.chain("a, \"b\""), factory.chain("a\nb")).unwrap();
+    let mut listed = inventory(&factory.folder.path().join("chains")).unwrap();
+    let error = listed.remove(0).1.unwrap_err().to_string();
+    assert!(error.contains("a name with control characters"), "{error}");
+    let device = listed.remove(0).1.unwrap();
+    assert!(device.csv().contains("/chains/a, \"\"b\"\".chain.pem\","), "{}", device.csv());
+
+    // A formula, for a spreadsheet, in whatever the maker did not choose.
+    let device = Device {
+        did: "+AAA".into(),
+        serial: "-1".into(),
+        subject: "=HYPERLINK(\"http://evil.test\")".into(),
+        key: "@key".into(),
+        chain: "\t=1+1".into(),
+        ..device
+    };
+    let cells = device.csv();
+    let expected = "'+AAA,'-1,\"'=HYPERLINK(\"\"http://evil.test\"\")\",'@key,";
+    assert!(cells.starts_with(expected), "{cells}");
+    assert!(cells.contains(",\"'\t=1+1\","), "{cells}");
+}
+
+#[test]
+fn no_identifier_begins_like_a_formula() {
+    let factory = Factory::new();
+    let key = generate_p256().unwrap();
+    let asked = request(&key, &key);
+    for _ in 0..300 {
+        let leaf = factory.authority.certify(&asked).unwrap().remove(0);
+        let digest = openssl::sha::sha256(&leaf.to_der().unwrap());
+        assert!(!openssl::base64::encode_block(&digest).starts_with('+'));
+    }
 }
 
 #[test]
@@ -231,10 +360,20 @@ fn the_inventory_says_what_openssl_says() {
             date(&dates, "notBefore="),
             date(&dates, "notAfter="),
             file.display().to_string(),
+            key_digest(&file),
         ];
         assert_eq!(device.csv(), expected.join(","));
         assert_eq!(Device::CSV_HEADER.split(',').count(), expected.len());
     }
+}
+
+/// SHA-256 of the key of a file's first certificate, as the `openssl` program has it.
+fn key_digest(file: &Path) -> String {
+    let script = "openssl x509 -in \"$0\" -noout -pubkey | openssl pkey -pubin -outform DER |
+        openssl dgst -sha256 -r";
+    let output = Command::new("sh").args(["-euc", script]).arg(file).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()[..64].to_owned()
 }
 
 fn date(dates: &str, name: &str) -> String {

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use otrp_keys::certificate::{Purpose, Template, Validity, generate_p256};
 use otrp_keys::development;
 
 /// `keys/default_ta.pem` of OP-TEE 4.10, without its private half.
@@ -27,10 +28,24 @@ fn a_product_is_built_with_its_own_keys() {
     let folder = folder.path();
     development::create(&folder.join("dev"), false, &mut |_| {}).unwrap();
     fs::write(folder.join("published.pem"), OPTEE_DEFAULT).unwrap();
+    // The year 2000, and 2090.
+    for (file, not_before) in [("past.der", 946_684_800), ("future.der", 3_786_912_000)] {
+        let root = Template {
+            organization: "Example",
+            common_name: "root",
+            purpose: Purpose::Root,
+            validity: Validity { not_before, not_after: not_before + 31_622_400 },
+            uri: None,
+        };
+        let root = root.self_sign(generate_p256().unwrap()).unwrap();
+        fs::write(folder.join(file), root.certificate.to_der().unwrap()).unwrap();
+    }
     let make = "mkdir -p own/tam-roots
         openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout own.key \
             -subj '/O=Example/CN=Example root' -outform DER -out own/tam-roots/root.der
-        cp own/tam-roots/root.der own/tee-root.der
+        openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout tee.key \
+            -subj '/O=Example/CN=Example TEE root' -outform DER -out own/tee-root.der
+        cp -r own shared; cp own/tam-roots/root.der shared/tee-root.der
         openssl genpkey -algorithm RSA -out own.key.pem
         openssl pkey -in own.key.pem -pubout -out own.pub.pem
         openssl pkey -in own.key -pubout -out own-ec.pub.pem
@@ -47,7 +62,40 @@ fn a_product_is_built_with_its_own_keys() {
         echo https://gone.example >listed/evicted.txt
         cp -r own mistaken; echo '*.example' >mistaken/evicted.txt
         cp -r own nameless; echo dns:tam.example >nameless/tam-roots/roots.ids
-        cp -r listed several; cp own/tam-roots/root.der several/tam-roots/second.der
+        root() { # FOLDER FILE, then arguments of openssl
+            cp -r own $1; file=$1/$2; shift 2
+            openssl req -x509 -nodes -keyout key.pem -subj /CN=root -outform DER -out $file \"$@\"
+        }
+        p256='-newkey ec -pkeyopt ec_paramgen_curve:P-256'
+        cp -r listed several; openssl req -x509 $p256 -nodes -keyout key.pem -subj /CN=second \
+            -outform DER -out several/tam-roots/second.der
+        # Anchors that no device can use.
+        cp -r own garbage; echo garbage >garbage/tam-roots/root.der
+        cp -r own pem; openssl x509 -in own/tee-root.der -out pem/tam-roots/root.der
+        cp -r own trailing; echo >>trailing/tee-root.der
+        cp -r own expired; cp past.der expired/tam-roots/root.der
+        cp -r own future; cp future.der future/tee-root.der
+        root leaf tam-roots/root.der $p256 -addext basicConstraints=critical,CA:FALSE
+        root usage tee-root.der $p256 -addext keyUsage=digitalSignature
+        root web tee-root.der $p256 -addext extendedKeyUsage=serverAuth
+        root sha1 tam-roots/root.der -newkey rsa:2048 -sha1
+        root weak tam-roots/root.der -newkey rsa:1024
+        root edwards tee-root.der -newkey ed25519
+        root forged tam-roots/root.der $p256
+        head -c -1 forged/tam-roots/root.der >cut; last=$(tail -c 1 forged/tam-roots/root.der | od -An -tu1)
+        (cat cut; printf \"\\\\$(printf %o $((last ^ 1)))\") >forged/tam-roots/root.der
+        cp -r own twice; cp own/tam-roots/root.der twice/tam-roots/second.der
+        cp -r own again; openssl req -x509 -key own.key -subj '/O=Example/CN=again' -outform DER \
+            -out again/tam-roots/second.der
+        # Private keys, under whatever name.
+        cp -r own secret; cp own.key secret/root.key.pem
+        cp -r own secret-der; openssl pkey -in own.key -outform DER -out secret-der/tam-roots/root.ids
+        cp -r own locked; openssl pkcs8 -topk8 -in own.key -passout pass:x -out locked/tam-roots/root.txt
+        # TA keys that OP-TEE does not take.
+        key() { openssl genpkey -algorithm RSA -out $1.key -pkeyopt rsa_keygen_bits:$2 -pkeyopt \
+            rsa_keygen_pubexp:$3; openssl pkey -in $1.key -pubout -out $1.pub.pem; }
+        key short 2040 65537; key long 4104 65537; key three 2048 3; key wide 2048 4294967297
+        openssl pkey -in own.key.pem -outform DER -out own.key.der
         touch several/evict.txt
         echo nothing > empty.pem";
     succeed(folder, make);
@@ -57,7 +105,45 @@ fn a_product_is_built_with_its_own_keys() {
     for (trust, key, refusals) in [
         ("own", "own.pub.pem", &[][..]),
         ("own", "own.key.pem", &["own.key.pem: it holds a private key", "-pubout"]),
-        ("own", "own-ec.pub.pem", &[]),
+        (
+            "own",
+            "own-ec.pub.pem",
+            &["own-ec.pub.pem: the key is an elliptic curve's", "rsa_keygen_bits"],
+        ),
+        ("own", "short.pub.pem", &["short.pub.pem: the key is not RSA of 2048 to 4096 bits"]),
+        ("own", "long.pub.pem", &["long.pub.pem: the key is not RSA of 2048 to 4096 bits"]),
+        ("own", "three.pub.pem", &["three.pub.pem: the key is not RSA", "odd exponent of 65537"]),
+        ("own", "wide.pub.pem", &["wide.pub.pem: the key is not RSA", "to 4294967295"]),
+        ("own", "own.key.der", &["own.key.der: it holds a private key"]),
+        (
+            "garbage",
+            "own.pub.pem",
+            &["garbage/tam-roots/root.der is not a certificate in strict DER"],
+        ),
+        ("pem", "own.pub.pem", &["pem/tam-roots/root.der is not a", "-outform DER"]),
+        ("trailing", "own.pub.pem", &["trailing/tee-root.der is not a certificate in strict DER"]),
+        ("expired", "own.pub.pem", &["expired/tam-roots/root.der has expired on 2001-"]),
+        ("future", "own.pub.pem", &["future/tee-root.der is not valid before 2090-"]),
+        ("leaf", "own.pub.pem", &["leaf/tam-roots/root.der is not a CA's", "CA:TRUE", "Put the"]),
+        ("usage", "own.pub.pem", &["usage/tee-root.der is not for signing", "keyCertSign"]),
+        ("web", "own.pub.pem", &["web/tee-root.der is for other purposes than TEEs"]),
+        ("sha1", "own.pub.pem", &["sha1/tam-roots/root.der is signed with the algorithm"]),
+        ("weak", "own.pub.pem", &["weak/tam-roots/root.der has a key that devices do not accept"]),
+        ("edwards", "own.pub.pem", &["edwards/tee-root.der has a key that devices do not accept"]),
+        ("forged", "own.pub.pem", &["forged/tam-roots/root.der has a signature that is not"]),
+        (
+            "twice",
+            "own.pub.pem",
+            &["twice/tam-roots/second.der has the same certificate as twice/tam-roots/root.der"],
+        ),
+        (
+            "again",
+            "own.pub.pem",
+            &["again/tam-roots/second.der has the same key as again/tam-roots"],
+        ),
+        ("secret", "own.pub.pem", &["secret/root.key.pem holds a private key", "keep it where"]),
+        ("secret-der", "own.pub.pem", &["secret-der/tam-roots/root.ids holds a private key"]),
+        ("locked", "own.pub.pem", &["locked/tam-roots/root.txt holds a private key"]),
         (
             "dev/trust",
             "own.pub.pem",
@@ -78,6 +164,7 @@ fn a_product_is_built_with_its_own_keys() {
         ("mistaken", "own.pub.pem", &["mistaken/evicted.txt, line 1: a line is one TAM's"]),
         ("nameless", "own.pub.pem", &["nameless/tam-roots/roots.ids is for no root"]),
         ("several", "own.pub.pem", &[]),
+        ("shared", "own.pub.pem", &[]),
         (
             "own",
             "empty.pem",
@@ -95,22 +182,44 @@ fn a_product_is_built_with_its_own_keys() {
             assert!(message.contains("keys/CEREMONY.md"), "{message}");
             assert!(message.contains("ALLOW_DEV_KEYS=1"), "{message}");
         }
-        if !["own", "listed", "several"].contains(&trust) {
-            continue;
-        }
+        let expected = match trust {
+            "own" | "listed" => &[][..],
+            "several" => &[
+                "otrp-keys: warning: several/tam-roots/second.der speaks for every TAM",
+                "otrp-keys: warning: several/evict.txt is not read",
+            ],
+            "shared" => &[
+                "otrp-keys: warning: shared/tam-roots/root.der has the key of shared/tee-root.der",
+            ],
+            _ => continue,
+        };
         let warnings: Vec<&str> =
             message.lines().filter(|line| line.contains("warning:")).collect();
-        let expected = [
-            "otrp-keys: warning: several/tam-roots/second.der speaks for every TAM",
-            "otrp-keys: warning: several/evict.txt is not read",
-        ];
-        assert_eq!(
-            warnings.len(),
-            if trust == "several" { expected.len() } else { 0 },
-            "{message}"
-        );
+        assert_eq!(warnings.len(), expected.len(), "{message}");
         for (warning, expected) in warnings.iter().zip(expected) {
             assert!(warning.starts_with(expected), "{warning}");
+        }
+    }
+
+    // A development build runs the same checks but for whose keys these are.
+    for (trust, key, refusals) in [
+        ("dev/trust", "dev/ta-signing.pub.pem", &[][..]),
+        ("tee-root", "published.pem", &[]),
+        ("own", "own.pub.pem", &[]),
+        ("dev/trust", "dev/ta-signing.key.pem", &["it holds a private key"]),
+        ("dev/trust", "three.pub.pem", &["the key is not RSA of 2048 to 4096 bits"]),
+        ("garbage", "own.pub.pem", &["is not a certificate in strict DER"]),
+        ("expired", "published.pem", &["has expired on 2001-"]),
+        ("secret", "published.pem", &["holds a private key"]),
+        ("again", "published.pem", &["has the same key as"]),
+    ] {
+        let vet =
+            format!("otrp-keys vet --allow-development --trust {trust} --ta-signing-key {key}");
+        let output = sh(folder, &vet);
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.success(), refusals.is_empty(), "{trust} {key}: {message}");
+        for refusal in refusals {
+            assert!(message.contains(refusal), "{trust} {key}: {message}");
         }
     }
 }

@@ -82,6 +82,23 @@ fn the_way_from_keys_to_a_signed_application_and_a_device() {
         .expect("the openssl program");
     assert!(csr.status.success());
     succeed(path, &["certify", "--ca", "dev/tee-ca", "--csr", "device.csr", "--out", "device.pem"]);
+    // The purpose of TEEs, made of the broker's UUID.
+    for (file, is_for_tees) in [
+        ("device.pem", true),
+        ("dev/tee-ca.pem", true),
+        ("dev/tee-root.pem", false),
+        ("dev/tam.pem", false),
+        ("dev/tam-issuing-ca.pem", false),
+    ] {
+        let purposes = Command::new("openssl")
+            .current_dir(path)
+            .args(["x509", "-noout", "-ext", "extendedKeyUsage", "-in", file])
+            .output()
+            .expect("the openssl program");
+        let purposes = String::from_utf8(purposes.stdout).unwrap();
+        let purpose = "2.25.210040065247686543256106716383694557268.1";
+        assert_eq!(purposes.lines().any(|line| line.trim() == purpose), is_for_tees, "{file}");
+    }
     let shown = succeed(path, &["show", "device.pem"]);
     assert_eq!(shown.matches("certificate\n").count(), 3, "{shown}");
     assert!(shown.contains("digital signature, key agreement"), "{shown}");
@@ -120,15 +137,16 @@ fn a_folder_of_requests_becomes_a_folder_of_chains_and_an_inventory() {
     assert_eq!(lines[2], "2 certified, 0 left as they were");
     let list = succeed(path, &["inventory", "chains"]);
     let lines: Vec<&str> = list.lines().collect();
-    assert_eq!(lines[0], "did,serial,subject,key,not_before,not_after,chain");
-    assert!(lines[2].ends_with(",chains/2.chain.pem") && lines.len() == 3, "{list}");
+    assert_eq!(lines[0], "did,serial,subject,key,not_before,not_after,chain,key_sha256");
+    assert!(lines[2].contains(",chains/2.chain.pem,") && lines.len() == 3, "{list}");
 
     fs::write(path.join("requests/0.csr"), "text").unwrap();
     fs::write(path.join("chains/0.chain.pem"), "text").unwrap();
     let output = run(path, &certify);
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.starts_with("otrp-keys: 1/3 cannot certify requests/0.csr: "), "{said}");
+    assert!(said.contains("otrp-keys: 1/3 cannot certify requests/0.csr: "), "{said}");
+    assert!(said.starts_with("otrp-keys: warning: chains/0.chain.pem is damaged"), "{said}");
     assert!(said.ends_with("otrp-keys: 1 refused\n"), "{said}");
     assert!(String::from_utf8(output.stdout).unwrap().contains("0 certified, 2 left as they were"));
     let output = run(path, &["inventory", "chains"]);
@@ -142,7 +160,6 @@ fn a_folder_of_requests_becomes_a_folder_of_chains_and_an_inventory() {
         &["certify", "--ca", "dev/tee-ca"][..],
         &["certify", "--ca", "dev/tee-ca", "--csr", "requests/1.csr"],
         &["certify", "--ca", "dev/tee-ca", "--csr-dir", "requests"],
-        &["certify", "--ca", "dev/tee-ca", "--csr", "x", "--out", "y", "--renew"],
         &["certify", "--ca", "dev/tee-ca", "--csr", "x", "--csr-dir", "y", "--out-dir", "z"],
     ] {
         assert_eq!(run(path, arguments).status.code(), Some(2), "{arguments:?}");
@@ -159,6 +176,14 @@ fn failures_are_one_sentence_and_leave_nothing() {
     let chain = ["tam-issuing-ca.pem", "tam-root.pem"]
         .map(|file| fs::read_to_string(path.join("dev").join(file)).unwrap());
     fs::write(path.join("dev/tam-issuing-ca.chain.pem"), chain.concat()).unwrap();
+    let authorities = "mkdir alone; cp dev/tee-ca.* dev/tam-issuing-ca.* alone
+        printf 'basicConstraints=critical,CA:TRUE\nkeyUsage=keyCertSign\nextendedKeyUsage=serverAuth' >web.cnf
+        openssl req -new -key dev/tee-ca.key.pem -subj '/CN=web' -out web.csr
+        openssl x509 -req -in web.csr -extfile web.cnf -CA dev/tee-root.pem -CAkey dev/tee-root.key.pem -out web.pem
+        cat web.pem dev/tee-root.pem >alone/web-ca.chain.pem; cp dev/tee-ca.key.pem alone/web-ca.key.pem
+        cat dev/tam.pem dev/tam-issuing-ca.pem >two.pem";
+    let made = Command::new("sh").args(["-euc", authorities]).current_dir(path).output().unwrap();
+    assert!(made.status.success(), "{made:?}");
     let lock = "openssl pkcs8 -topk8 -in dev/sp-ec.key.pem -passout pass:x -out locked.pem";
     assert!(Command::new("sh").args(["-c", lock]).current_dir(path).status().unwrap().success());
     let sign = |key: &'static str, elf: &'static str, out: &'static str| {
@@ -203,12 +228,22 @@ fn failures_are_one_sentence_and_leave_nothing() {
         (certify("dev/nobody", "text"), "cannot read dev/nobody.key.pem"),
         (certify("dev/tam", "text"), "not a certification authority's"),
         (certify("dev/tam-issuing-ca", "text"), "is it the CA of the TEEs?"),
+        // Without the folder of anchors the certificate itself has to say it.
+        (certify("alone/tam-issuing-ca", "text"), "nothing says that it is the CA of the TEEs"),
+        (certify("alone/tee-ca", "text"), "cannot certify text: it holds nothing in PEM or DER"),
+        (certify("alone/web-ca", "text"), "is for other purposes than TEEs"),
         (sign("locked.pem", "in.elf", "out"), "under a passphrase, which is not asked for here"),
         (
             [sign("dev/sp-ec.key.pem", "in.elf", "out"), vec!["--algorithm", "rsa-pss"]].concat(),
             "rsa-pss is not a signature that this key makes: it makes ecdsa",
         ),
         (vec!["show", "text"], "text is not a certificate"),
+        (
+            vec!["show", "dev/tam.pem", "--signed-by", "two.pem"],
+            "two.pem: it holds 2 times a certificate, and one is wanted",
+        ),
+        (ocsp("two.pem", "dev/tam-root.der", "dev/tam-ocsp"), "two.pem: it holds 2 times"),
+        (ocsp("dev/tam.der", "two.pem", "dev/tam-ocsp"), "two.pem: it holds 2 times"),
         (
             ocsp("dev/tam.der", "dev/tam-root.der", "dev/tam-root-ocsp"),
             "not issued by that authority",
@@ -246,4 +281,61 @@ fn failures_are_one_sentence_and_leave_nothing() {
         }
         assert!(!path.join("out").exists());
     }
+}
+
+/// A reader that has gone is no failure, and no reason to stop what is being done.
+#[test]
+fn nobody_has_to_read_to_the_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    succeed(path, &["init", "--out", "dev"]);
+    fs::create_dir(path.join("requests")).unwrap();
+    let request = "openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout device.key \
+         -subj /CN=optee -out requests/1.csr";
+    assert!(
+        Command::new("sh")
+            .args(["-c", request])
+            .current_dir(path)
+            .output()
+            .unwrap()
+            .status
+            .success()
+    );
+    let program = env!("CARGO_BIN_EXE_otrp-keys");
+    let vet = "vet --chain dev/tam.chain.pem";
+    for (arguments, remains) in [
+        ("init --out other", "other/trust/tee-root.der"),
+        ("show dev/tam.chain.pem", "dev"),
+        ("certify --ca dev/tee-ca --csr-dir requests --out-dir chains", "chains/1.chain.pem"),
+        ("certify --ca dev/tee-ca --csr requests/1.csr --out one/1.pem", "one/1.pem"),
+        ("inventory chains", "dev"),
+        (vet, "dev"),
+        ("show text", "dev"),
+    ] {
+        fs::create_dir_all(path.join("one")).unwrap();
+        // Standard output and standard error are a pipe that nobody reads any more.
+        for closed in ["", "2>&1"] {
+            let script = format!(
+                "mkfifo pipe; (exec >pipe; sleep 0.2; exec '{program}' {arguments} {closed}) & \
+                 exec 3<pipe; exec 3<&-; wait $!"
+            );
+            let output =
+                Command::new("sh").args(["-c", &script]).current_dir(path).output().unwrap();
+            let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+            let expected = i32::from(
+                arguments == "show text" || (arguments.starts_with("init") && closed == "2>&1"),
+            );
+            assert_eq!(output.status.code(), Some(expected), "{arguments} {closed}: {errors}");
+            assert!(!errors.contains("panicked"), "{arguments}: {errors}");
+            assert!(path.join(remains).exists(), "{arguments}");
+            fs::remove_file(path.join("pipe")).unwrap();
+        }
+    }
+    // What is cut off for another reason is a failure.
+    let script = format!("'{program}' inventory chains >/dev/full");
+    let output = Command::new("sh").args(["-c", &script]).current_dir(path).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("cannot write the output: No space left")
+    );
 }
