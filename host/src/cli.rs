@@ -18,6 +18,13 @@ use crate::message::{Outcome, TaName};
 use crate::tee::{Presence, Tee, TeeError, result_name};
 use crate::time::{TOLERANCE, now, utc};
 
+/// A line on standard error, which may be closed.
+macro_rules! complain {
+    ($($text:tt)*) => {{
+        let _ = writeln!(io::stderr(), "otrp-agent: {}", format_args!($($text)*));
+    }};
+}
+
 /// Longest input of `process` in bytes. It leaves it to the TEE to refuse a message that is too
 /// long, but not to find memory for anything whatever.
 const INPUT_LIMIT: usize = 2 * MESSAGE_LIMIT;
@@ -160,7 +167,7 @@ impl Arguments {
                 let status = patiently(|| tee.status())?;
                 line(output, &status)?;
                 if let Some(note) = clock_note(&status, now()) {
-                    eprintln!("otrp-agent: {note}");
+                    complain!("{note}");
                 }
                 Ok(())
             }
@@ -290,7 +297,7 @@ fn request(
         }
     });
     if let Some(warning) = tam.clock_warning() {
-        eprintln!("otrp-agent: {warning}");
+        complain!("{warning}");
     }
     prepare(tee.as_mut());
     session?;
@@ -302,7 +309,7 @@ fn request(
 /// and is no failure of what was asked for.
 fn prepare(tee: &mut dyn Tee) {
     if let Err(error) = patiently(|| tee.prepare()) {
-        eprintln!("otrp-agent: no key pair in reserve: {error}");
+        complain!("no key pair in reserve: {error}");
     }
 }
 
@@ -312,7 +319,7 @@ fn patiently<T>(work: impl FnOnce() -> T) -> T {
     thread::scope(|scope| {
         scope.spawn(move || {
             if waiting.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
-                eprintln!("otrp-agent: the TEE makes an RSA key pair, which may take a minute");
+                complain!("the TEE makes an RSA key pair, which may take a minute");
             }
         });
         let result = work();

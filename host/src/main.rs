@@ -1,5 +1,6 @@
 //! `otrp-agent`: the agent on a device with OP-TEE.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -11,7 +12,8 @@ fn main() -> ExitCode {
     match Arguments::parse().run(&mut || Ok(Box::new(Optee::open()?)), &mut output) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("otrp-agent: {error:#}");
+            // It may be closed.
+            let _ = writeln!(std::io::stderr(), "otrp-agent: {error:#}");
             ExitCode::from(exit_code(&error))
         }
     }

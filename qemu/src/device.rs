@@ -121,11 +121,15 @@ impl Device {
     }
 }
 
-/// A device's name, which is that of its folder among the others: without a slash, and not hidden.
+/// A device's name, which is that of its folder among the others: without a slash, and not hidden. QEMU
+/// takes a comma for the end of a path, and a list of devices has a line for each.
 pub fn name(text: &str) -> Result<String> {
     ensure!(
-        !text.is_empty() && !text.starts_with('.') && !text.contains(['/', '\0', '\n']),
-        "a device's name has no slash in it, no line break, and no dot in front"
+        !text.is_empty()
+            && !text.starts_with('.')
+            && !text.contains(['/', ','])
+            && !text.contains(char::is_control),
+        "a device's name has no slash in it, no comma, no control character, and no dot in front"
     );
     Ok(text.to_owned())
 }
@@ -264,7 +268,7 @@ mod tests {
         for good in ["shell", "my device", "a.b", "\u{e4}"] {
             assert_eq!(name(good).unwrap(), good);
         }
-        for bad in ["", ".", "..", ".hidden", "../../x", "a/b", "/tmp/x", "a\nb"] {
+        for bad in ["", ".", "..", ".hidden", "../../x", "a/b", "/tmp/x", "a,b", "a\nb", "a\tb"] {
             assert!(name(bad).is_err(), "{bad}");
         }
     }

@@ -185,6 +185,19 @@ fn package(parts: &[([u8; 16], Vec<u8>)]) -> Vec<u8> {
     table
 }
 
+/// A board's name, which is that of its settings and of the folders of its builds.
+///
+/// # Errors
+/// If it is none.
+pub fn board_name(text: &str) -> Result<String> {
+    let plain = |char: char| char.is_ascii_alphanumeric() || matches!(char, '-' | '_');
+    ensure!(
+        !text.is_empty() && text.chars().all(plain),
+        "a board is the name of a file in qemu/boards without its ending: letters, digits, - and _"
+    );
+    Ok(text.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

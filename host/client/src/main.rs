@@ -3,6 +3,7 @@
 //! Exit codes: 0 answered, 1 refused or failed, 2 usage, 4 there is no such trusted application,
 //! 5 the key has been used as often as it may.
 
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use optee_teec::{
@@ -50,7 +51,8 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let (message, code) = match run(&arguments) {
         Ok(line) => {
-            println!("{line}");
+            // Whoever would read it may have gone; what was asked for is done.
+            let _ = writeln!(io::stdout(), "{line}");
             return ExitCode::SUCCESS;
         }
         Err(Failure::Usage) => (USAGE.to_owned(), 2),
@@ -58,7 +60,7 @@ fn main() -> ExitCode {
         Err(Failure::NoLabel) => ("the service provider gave no label".to_owned(), 1),
         Err(Failure::Tee(error)) => explain(&error),
     };
-    eprintln!("{message}");
+    let _ = writeln!(io::stderr(), "{message}");
     ExitCode::from(code)
 }
 
