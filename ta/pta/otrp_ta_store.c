@@ -20,6 +20,7 @@
 #include <kernel/early_ta.h>
 #include <kernel/nv_counter.h>
 #include <kernel/pseudo_ta.h>
+#include <kernel/tee_ta_manager.h>
 #include <kernel/ts_manager.h>
 #include <kernel/user_access.h>
 #include <kernel/user_ta.h>
@@ -55,6 +56,7 @@ static_assert(PTA_OTRP_TA_STORE_DIGEST_SIZE <= CHUNK_SIZE_MIN);
 /*
  * struct transaction - a TA that is being written
  * @ta:		Handle of the TA database
+ * @uuid:	What it is installed under
  * @hash_ctx:	SHA-256 of the ELF so far
  * @digest:	The SHA-256 it must come to
  * @remaining:	Bytes of the ELF that are still to come
@@ -66,6 +68,7 @@ static_assert(PTA_OTRP_TA_STORE_DIGEST_SIZE <= CHUNK_SIZE_MIN);
  */
 struct transaction {
 	struct tee_tadb_ta_write *ta;
+	TEE_UUID uuid;
 	void *hash_ctx;
 	uint8_t digest[PTA_OTRP_TA_STORE_DIGEST_SIZE];
 	size_t remaining;
@@ -212,6 +215,7 @@ static TEE_Result transaction_alloc(struct transaction **transaction,
 		goto err;
 
 	/* The custom properties come first in the file and are not hashed */
+	t->uuid = property->uuid;
 	memcpy(t->digest, digest, sizeof(t->digest));
 	memcpy(t->chunk, digest, sizeof(t->digest));
 	t->chunk_used = sizeof(t->digest);
@@ -369,6 +373,8 @@ static TEE_Result cmd_commit(struct store_session *session, uint32_t types)
 	session->transaction = NULL;
 	/* Frees the handle also where it fails */
 	res = tee_tadb_ta_close_and_commit(t->ta);
+	/* Whatever it returns, the new code may be what loads from here on */
+	tee_ta_retire(&t->uuid);
 	transaction_free(t);
 
 	return res;
@@ -395,6 +401,8 @@ static TEE_Result cmd_delete(uint32_t types, TEE_Param params[TEE_NUM_PARAMS])
 	 * was made: it cannot load now, and must not load under a later image.
 	 */
 	res = tee_tadb_ta_delete(&uuid);
+	if (!is_reserved_uuid(&uuid))
+		tee_ta_retire(&uuid);
 	if (res == TEE_ERROR_ITEM_NOT_FOUND)
 		return TEE_SUCCESS;
 

@@ -70,7 +70,9 @@
  * COMMIT - Make what was written the TA that loads under its UUID
  *
  * Replaces an existing entry atomically. The transaction is over whatever
- * the outcome. Instances that run already go on until they are closed.
+ * the outcome. No session that is opened from here on joins an instance that
+ * exists already: one without sessions is destroyed, also where it is to be
+ * kept alive or has crashed; any other ends with its last session.
  *
  * Return codes:
  * TEE_SUCCESS
@@ -90,6 +92,8 @@
  * DELETE - Delete a TA; an absent one is success
  *
  * [in]  memref[0]	UUID
+ *
+ * Instances that exist are retired as by COMMIT.
  *
  * An entry can also be deleted when its UUID has since become that of an early
  * TA or a pseudo TA, which is what loads under it.

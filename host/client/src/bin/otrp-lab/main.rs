@@ -65,6 +65,8 @@ const USAGE: &str = "usage: otrp-lab COMMAND
   remove UUID                 remove it; print milliseconds
   query UUID                  print version, size, SHA-256 and milliseconds
   open UUID                   open a session and close it: is there such an application?
+  hold UUID COMMAND           open a session; for each line of standard input give the command, which
+                              returns a number, and print that; close the session at the end
   times                       print what port operations cost, in microseconds
   memory UUID                 print the peak and the size of its stack and its heap, in bytes, and
                               what of its heap and of the core's is in use
@@ -123,6 +125,7 @@ fn run(arguments: &[&str]) -> Result<bool> {
             Context::new()?.open_session(uuid)?;
             Ok(true)
         }
+        ["hold", uuid, command] => hold(uuid, command.parse().context("the command")?),
         ["times"] => {
             let mut text = vec![0; REPORT_LIMIT];
             let p0 = ParamTmpRef::new_output(&mut text);
@@ -170,6 +173,22 @@ fn run(arguments: &[&str]) -> Result<bool> {
         }
         _ => bail!(USAGE),
     }
+}
+
+/// Keeps a session open, and asks in it as often as standard input has a line.
+fn hold(uuid: &str, command: u32) -> Result<bool> {
+    let uuid = Uuid::parse_str(uuid).ok().context("no UUID")?;
+    let mut context = Context::new()?;
+    let mut session = context.open_session(uuid)?;
+    println!("open");
+    for line in std::io::stdin().lines() {
+        line?;
+        let p0 = ParamValue::new(0, 0, ParamType::ValueOutput);
+        let mut operation = Operation::new(0, p0, ParamNone, ParamNone, ParamNone);
+        session.invoke_command(command, &mut operation)?;
+        println!("{}", operation.parameters().0.a());
+    }
+    Ok(true)
 }
 
 /// Gives the broker a command that asks for bytes.
