@@ -38,7 +38,7 @@ keys_given() { [ -n "${OTRP_TRUST_DIR:-}" ] && [ -n "${TA_SIGNING_KEY:-}" ]; }
 
 # vet OPTION...: by the rules of the engine, what goes into an image.
 vet() {
-    "$CACHE/target/debug/otrp-keys" vet --trust "$OTRP_TRUST_DIR" --ta-signing-key "$TA_SIGNING_KEY" "${vetting[@]}" "$@" ||
+    "$CACHE/target/debug/otrp-keys" vet --trust "$OTRP_TRUST_DIR" --ta-signing-key "$TA_SIGNING_KEY" "${vetting[@]}" "$@" >/dev/null ||
         fail "nothing was built"
 }
 
@@ -66,8 +66,13 @@ lock
 "$SCRIPTS/build-tf-a.sh"
 "$SCRIPTS/build-optee.sh" devkit
 "$SCRIPTS/build-arm64.sh" programs
+# What the broker is built with besides the anchors.
+choices=(--built-at "$(source_date)")
+[ -z "${OTRP_TEE_NAME:-}" ] || choices+=(--tee-name "$OTRP_TEE_NAME")
+[ -z "${OTRP_RSA1_5:-}" ] || choices+=(--rsa1_5 "$OTRP_RSA1_5")
 for variant; do
-    core=$variant programs=("$BUILD"/programs/otrp-*)
+    core=$variant programs=("$BUILD"/programs/otrp-*) key_type=${OTRP_KEY_TYPE:-p256}
+    [ "$variant" != rsa ] || key_type=rsa
     case $variant in
     factory) core=product ;;
     development | rsa) programs+=("$BUILD"/programs/development/*) ;;
@@ -75,7 +80,7 @@ for variant; do
     esac
     "$SCRIPTS/build-arm64.sh" tas "$core"
     early=("$KEYED/ta/$core/$BROKER")
-    vet --broker "${early[0]}"
+    vet --broker "${early[0]}" "${choices[@]}" --key-type "$key_type"
     [ "$variant" != lab ] || early+=("$KEYED/ta/lab/$CONFORMANCE")
     "$SCRIPTS/build-optee.sh" "$core" "${early[@]}"
     "$SCRIPTS/build-guest.sh" "$variant" "${programs[@]}"
