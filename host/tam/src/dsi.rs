@@ -3,6 +3,7 @@
 use openssl::pkey::{PKey, Public};
 use openssl::rsa::Rsa;
 use openssl::x509::X509;
+use otrp_wire::limits::{CERTIFICATE_LIMIT, CHAIN_LIMIT, NAME_LIMIT, SD_LIMIT, TA_LIMIT};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
@@ -158,6 +159,41 @@ pub fn attestation_key(key_type: &str, text: &str) -> Option<PKey<Public>> {
     (written == der && KeyType::of(&key) == Some(expected)).then_some(key)
 }
 
+/// Longest name and version of a TEE, and longest generation, in bytes.
+const WORD_LIMIT: usize = 128;
+
+impl Dsi {
+    /// What there is more of than a device can have, which the TAM would have to keep; `None` if all
+    /// is within the protocol's limits.
+    fn excess(&self) -> Option<&'static str> {
+        let Self { tfwdata: _, tee } = self;
+        let domains = &tee.sdlist.sd;
+        let applications = || domains.iter().flat_map(|domain| &domain.talist);
+        let mut certificates = tee.cacert.iter().chain([&tee.cert]);
+        let mut words = [&tee.name, &tee.ver].into_iter().chain(&tee.generation);
+        let names = domains.iter().flat_map(|domain| [&domain.name, &domain.spid]);
+        let ids = applications().flat_map(|it| [Some(&it.taid), it.taname.as_ref()]).flatten();
+        let mut names = names.chain(ids).chain(tee.teeaiklist.iter().map(|key| &key.spid));
+        if domains.len() > SD_LIMIT {
+            Some("more security domains than a device can have")
+        } else if applications().count() > TA_LIMIT {
+            Some("more applications than a device can have")
+        } else if tee.teeaiklist.len() > SD_LIMIT {
+            Some("more attestation keys than a device can have")
+        } else if tee.cacert.len() > CHAIN_LIMIT {
+            Some("more certificates than a chain can have")
+        } else if certificates.any(|text| text.len() > CERTIFICATE_LIMIT.div_ceil(3) * 4) {
+            Some("a certificate that is too long")
+        } else if names.any(|name| name.len() > NAME_LIMIT) {
+            Some("a name that is too long")
+        } else if words.any(|word| word.len() > WORD_LIMIT) {
+            Some("a description of the TEE that is too long")
+        } else {
+            None
+        }
+    }
+}
+
 /// Why a text is no device state.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("malformed device state: {0}")]
@@ -185,7 +221,7 @@ impl DeviceState {
     ///
     /// # Errors
     /// [`MalformedState`] for an unknown, missing or second member, for anything after the
-    /// object, and for certificates that are none.
+    /// object, for certificates that are none, and for more than a device can have.
     pub fn read(document: &[u8]) -> Result<Self, MalformedState> {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
@@ -194,6 +230,9 @@ impl DeviceState {
         }
         let malformed = |reason: &dyn ToString| MalformedState(reason.to_string());
         let Document { dsi } = serde_json::from_slice(document).map_err(|e| malformed(&e))?;
+        if let Some(excess) = dsi.excess() {
+            return Err(malformed(&excess));
+        }
         let read = |text: &String| {
             from_base64(text)
                 .and_then(|der| X509::from_der(&der).ok())
