@@ -58,7 +58,8 @@ The server does not start where `check` finds an error. It reads the configurati
 its files changes; if that is wrong, the log says so once and the configuration of before stays in
 use. OCSP responses are read for each device; where a device would refuse them, the server answers
 500. GET /health answers 200. At SIGTERM and SIGINT it ends within seconds. No two servers may use
-one --state.";
+one --state, which is a file for the server's user alone. What a device answered is on the disk
+before the next request is sent; sessions end with the server, and devices connect again.";
 
 /// Everything that a configuration can hold.
 pub const CONFIGURATION: &str = "The configuration is a file in TOML. Paths are relative to it.
@@ -84,7 +85,11 @@ Certificates and keys are in PEM or DER, signed images and OCSP responses as the
   ta_encryption   how images and personalization data are encrypted: \"AESCBC\" (the default), or
                   \"A256GCM\", which authenticates them too
   firmware_roots  serve only devices whose firmware signs under these roots; by default all
-  retired         identifiers of devices that shall have nothing more, as `devices` prints them
+  retired         devices that shall have nothing more, each by the fingerprint of its key, which
+                  `devices` prints behind `key`: the SHA-256 of its SubjectPublicKeyInfo in
+                  hexadecimal. An identifier (`did`) works too, for a device that has shown it to
+                  this TAM or shows it now; a certificate that is renewed or written otherwise has
+                  another, so prefer the key
 
 [tam.alternative], the same TAM's key of the other type, EC or RSA, for TEEs that do not verify the
 first one's signatures: key, chain, ocsp
@@ -170,8 +175,9 @@ pub enum Action {
     Open(Box<OpenArguments>),
     /// Lists the devices that the TAM remembers, also while it serves.
     ///
-    /// A device whose certificate is renewed goes on under its new identifier, if its key is the
-    /// same.
+    /// A device is its TEE's key, whose fingerprint stands behind `key`. Its identifier (`did`)
+    /// changes when its certificate is renewed. While a server has the database, it is asked through
+    /// the socket beside it (`tam.redb.socket`), which answers the server's user and root.
     Devices {
         /// The database of devices.
         #[arg(long, default_value = "tam.redb")]
@@ -191,7 +197,8 @@ struct DeviceArguments {
     /// The database of devices.
     #[arg(long, global = true)]
     state: Option<PathBuf>,
-    /// The device in the database, where there are several.
+    /// The device in the database, where there are several: its identifier, or the fingerprint of its
+    /// key.
     #[arg(long, global = true, requires = "state")]
     did: Option<String>,
     /// The certificate of the TEE, in place of the device's.
@@ -207,7 +214,7 @@ impl DeviceArguments {
         let Some(path) = &self.state else { return Ok(None) };
         let mut devices = store::read_devices(path)?;
         if let Some(did) = &self.did {
-            devices.retain(|device| device.device_id == *did);
+            devices.retain(|device| device.key == *did || device.identifiers.contains(did));
         }
         match <[DeviceRecord; 1]>::try_from(devices) {
             Ok([record]) => Ok(Some(record)),

@@ -12,7 +12,7 @@
 //! # key_management = ["RSA-OAEP-256"]     # see below
 //! # ta_encryption = "A256GCM"             # the default; or "AESCBC", see below
 //! # firmware_roots = ["keys/tfw-root.pem"]  # only devices whose firmware signs under these
-//! # retired = ["p4Yk…="]                  # identifiers of devices that shall have nothing more
+//! # retired = ["5c6f…"]                   # keys of devices that shall have nothing more
 //!
 //! # [tam.alternative]                     # the same TAM's key of the other type, EC or RSA
 //! # key = "keys/tam-rsa.key.pem"
@@ -61,7 +61,7 @@ use serde::{Deserialize, de};
 
 use crate::certificate::{self, TeeRoots};
 use crate::check;
-use crate::encoding::{from_base64, sha256};
+use crate::encoding::{base64, from_base64, sha256};
 use crate::firmware::FirmwarePolicy;
 use crate::identity::Identity;
 use crate::image::ImageHeader;
@@ -193,7 +193,7 @@ pub struct TamSettings {
     pub algorithms: Algorithms,
     /// The roots that devices are built with, DER; empty if the file does not say.
     pub tam_roots: Vec<Vec<u8>>,
-    retired: Vec<String>,
+    retired: HashSet<String>,
     files: IdentityFiles,
     alternative_files: IdentityFiles,
 }
@@ -364,10 +364,11 @@ impl TamSettings {
         mistakes.unless_none(settings)
     }
 
-    /// Whether a device of this identifier shall have nothing of this TAM any more.
+    /// Whether a device of this key's fingerprint, or of this identifier, shall have nothing of this
+    /// TAM any more.
     #[must_use]
-    pub fn is_retired(&self, device_id: &str) -> bool {
-        self.retired.iter().any(|retired| retired == device_id)
+    pub fn is_retired(&self, name: &str) -> bool {
+        self.retired.contains(name)
     }
 
     /// The identity whose signatures are of this algorithm.
@@ -413,12 +414,17 @@ impl TamSettings {
             &files.chain,
             section.id.as_deref(),
         ));
-        for device_id in &section.retired {
-            if from_base64(device_id).is_none_or(|digest| digest.len() != 32) {
-                mistakes.add(format!(
-                    "`retired`: {device_id:?} is no device's identifier, which is a SHA-256 in \
-                     base64, as `otrp-tam devices` prints it"
-                ));
+        let mut retired = HashSet::new();
+        for name in &section.retired {
+            match device_name(name) {
+                Some(name) => {
+                    retired.insert(name);
+                }
+                None => mistakes.add(format!(
+                    "`retired`: {name:?} is neither the fingerprint of a device's key, a SHA-256 in \
+                     hexadecimal, nor a device's identifier, a SHA-256 in base64, as `otrp-tam \
+                     devices` prints them"
+                )),
             }
         }
         let alternative = match (&section.alternative, &identity) {
@@ -467,11 +473,20 @@ impl TamSettings {
                 section.ta_encryption,
             ),
             tam_roots: tam_roots?,
-            retired: section.retired,
+            retired,
             files,
             alternative_files,
         })
     }
+}
+
+/// The name of a device in the spelling in which it is compared: the fingerprint of its key in
+/// lower-case hexadecimal, or its identifier in base64.
+fn device_name(text: &str) -> Option<String> {
+    if text.len() == 64 {
+        return hex::decode(text).ok().map(hex::encode);
+    }
+    from_base64(text).filter(|digest| digest.len() == 32).map(|digest| base64(&digest))
 }
 
 /// What is wrong with a configuration, a sentence each.

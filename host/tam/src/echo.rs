@@ -5,7 +5,6 @@
 //! are about to answer. So the `rid` of such a question carries what its answer is judged with,
 //! under a MAC whose key lives as long as the process, and the answer's `rid` brings it back.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use openssl::hash::MessageDigest;
@@ -20,21 +19,20 @@ use crate::jose::SignatureAlgorithm;
 const KEY_LENGTH: usize = 32;
 /// Octets of HMAC-SHA-256 that are kept: 128 bits (RFC 2104, section 5).
 const MAC_LENGTH: usize = 16;
-/// One octet of flags and eight of the stamp, before the MAC.
-const CLAIM_LENGTH: usize = 9;
+/// One octet of flags, eight of the time and eight of the sequence, before the MAC.
+const CLAIM_LENGTH: usize = 17;
 
 const SIGNED_WITH_RSA: u8 = 1;
 const CHANGED_KEY: u8 = 2;
 
-/// When a question was asked, in nanoseconds since the process began to ask; no two have the same.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Stamp(u64);
-
 /// A GetDeviceState outside of any session, as its answer brings it back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Question {
-    /// When it was asked.
-    pub stamp: Stamp,
+    /// How long ago it was asked.
+    pub age: Duration,
+    /// The number of the last change in the database when it was asked: of a record that changed
+    /// since, the answer says nothing.
+    pub sequence: u64,
     /// Which of the TAM's keys signed it.
     pub signature: SignatureAlgorithm,
     /// Whether the other of the TAM's keys signed before.
@@ -45,7 +43,6 @@ pub struct Question {
 pub struct Echoes {
     key: PKey<Private>,
     start: Instant,
-    last: AtomicU64,
     patience: Duration,
 }
 
@@ -58,7 +55,7 @@ impl Echoes {
         let mut key = [0; KEY_LENGTH];
         rand_bytes(&mut key)?;
         let key = PKey::hmac(&key)?;
-        Ok(Self { key, start: Instant::now(), last: AtomicU64::new(0), patience })
+        Ok(Self { key, start: Instant::now(), patience })
     }
 
     /// The `rid` of a new question of the transaction `tid`.
@@ -70,12 +67,8 @@ impl Echoes {
         tid: &str,
         signature: SignatureAlgorithm,
         changed_key: bool,
+        sequence: u64,
     ) -> anyhow::Result<String> {
-        let now = self.now();
-        let next = |last: u64| Some(now.max(last.saturating_add(1)));
-        // The function never refuses.
-        let last = self.last.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next).unwrap_or(now);
-        let stamp = now.max(last.saturating_add(1));
         let mut flags = 0;
         if signature == SignatureAlgorithm::Rs256 {
             flags |= SIGNED_WITH_RSA;
@@ -84,7 +77,8 @@ impl Echoes {
             flags |= CHANGED_KEY;
         }
         let mut rid = vec![flags];
-        rid.extend(stamp.to_be_bytes());
+        rid.extend(self.now().to_be_bytes());
+        rid.extend(sequence.to_be_bytes());
         let mac = self.mac(&rid, tid)?;
         rid.extend(mac);
         Ok(base64url(&rid))
@@ -102,23 +96,19 @@ impl Echoes {
         if !memcmp::eq(&self.mac(claim, tid).ok()?, mac) {
             return None;
         }
-        let (flags, stamp) = claim.split_first()?;
-        let stamp = u64::from_be_bytes(stamp.try_into().ok()?);
+        let (flags, numbers) = claim.split_first()?;
+        let (time, sequence) = numbers.split_at_checked(8)?;
+        let number = |bytes: &[u8]| Some(u64::from_be_bytes(bytes.try_into().ok()?));
         let question = Question {
-            stamp: Stamp(stamp),
+            age: Duration::from_nanos(self.now().saturating_sub(number(time)?)),
+            sequence: number(sequence)?,
             signature: match flags & SIGNED_WITH_RSA {
                 0 => SignatureAlgorithm::Es256,
                 _ => SignatureAlgorithm::Rs256,
             },
             changed_key: flags & CHANGED_KEY != 0,
         };
-        (self.age(question.stamp) < self.patience).then_some(question)
-    }
-
-    /// How long ago a question was asked.
-    #[must_use]
-    pub fn age(&self, stamp: Stamp) -> Duration {
-        Duration::from_nanos(self.now().saturating_sub(stamp.0))
+        (question.age < self.patience).then_some(question)
     }
 
     /// Nanoseconds since the start, which 64 bits hold for 584 years.
@@ -146,15 +136,14 @@ mod tests {
     #[test]
     fn a_question_comes_back_as_it_was_asked() {
         let echoes = Echoes::new(PATIENCE).unwrap();
-        let mut before = Stamp::default();
         for signature in SignatureAlgorithm::ALL {
-            for changed_key in [false, true] {
-                let rid = echoes.ask("tid", signature, changed_key).unwrap();
+            for (changed_key, sequence) in [(false, 0), (true, u64::MAX), (true, 0x0102)] {
+                let rid = echoes.ask("tid", signature, changed_key, sequence).unwrap();
                 assert!((1..=128).contains(&rid.len()));
                 let question = echoes.recognize("tid", &rid).unwrap();
                 assert_eq!((question.signature, question.changed_key), (signature, changed_key));
-                assert!(question.stamp > before, "stamps rise");
-                before = question.stamp;
+                assert_eq!(question.sequence, sequence);
+                assert!(question.age < PATIENCE);
             }
         }
     }
@@ -162,7 +151,7 @@ mod tests {
     #[test]
     fn nothing_else_comes_back() {
         let echoes = Echoes::new(PATIENCE).unwrap();
-        let rid = echoes.ask("tid", SignatureAlgorithm::Es256, false).unwrap();
+        let rid = echoes.ask("tid", SignatureAlgorithm::Es256, false, 7).unwrap();
         assert_eq!(echoes.recognize("other", &rid), None);
         assert_eq!(Echoes::new(PATIENCE).unwrap().recognize("tid", &rid), None, "another process");
         let bytes = from_base64url(&rid).unwrap();
@@ -178,7 +167,7 @@ mod tests {
             assert_eq!(echoes.recognize("tid", text), None, "{text}");
         }
         let echoes = Echoes::new(Duration::ZERO).unwrap();
-        let rid = echoes.ask("tid", SignatureAlgorithm::Es256, false).unwrap();
+        let rid = echoes.ask("tid", SignatureAlgorithm::Es256, false, 7).unwrap();
         assert_eq!(echoes.recognize("tid", &rid), None, "too old");
     }
 }

@@ -281,6 +281,7 @@ async fn respond(
             log::of_peer(&peer, &format!("refused: {rejection}"));
             Err(match rejection {
                 Rejection::Refused(_) => StatusCode::BAD_REQUEST,
+                Rejection::Busy => StatusCode::SERVICE_UNAVAILABLE,
                 Rejection::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
             })
         }

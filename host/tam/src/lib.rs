@@ -31,6 +31,7 @@ pub mod http;
 pub mod identity;
 pub mod image;
 pub mod jose;
+pub mod listing;
 pub mod log;
 pub mod message;
 pub mod ocsp;

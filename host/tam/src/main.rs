@@ -13,6 +13,7 @@ use clap::Parser as _;
 use command_line::{Action, Arguments, CONFIGURATION};
 use otrp_tam::desired::{Configuration, sentence};
 use otrp_tam::http::Patience;
+use otrp_tam::listing::Listing;
 use otrp_tam::tam::Tam;
 use otrp_tam::{check, http, log, store};
 use tokio::net::TcpListener;
@@ -64,6 +65,8 @@ fn serve(config: &Path, listen: &str, state: &Path) -> anyhow::Result<()> {
         let listener = TcpListener::bind(listen).await.with_context(|| {
             format!("cannot listen on {listen}, which must be an address and a port that is free")
         })?;
+        let listing = Listing::open(tam.state_file())?;
+        tokio::spawn(listing.serve(tam.clone()));
         let mut terminate = signal(SignalKind::terminate())?;
         let shutdown = async move {
             tokio::select! {
@@ -108,6 +111,7 @@ fn devices(state: &Path, json: bool) -> anyhow::Result<()> {
     }
     for device in devices {
         writeln!(out, "{} {} {}", device.device_id, device.tee, device.tee_version)?;
+        writeln!(out, "  key {}", device.key)?;
         for known in &device.memory.applications {
             writeln!(
                 out,

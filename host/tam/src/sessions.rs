@@ -1,18 +1,11 @@
 //! The sessions with devices whose TEE has signed a state: one each, and an end to them all.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::echo::Stamp;
-
 /// Most sessions at a time; beyond that the one that waited longest ends.
 pub const SESSION_LIMIT: usize = 1024;
-/// Most devices of which is known which question they answered last.
-const ANSWERED_LIMIT: usize = 65_536;
-/// From how many on it is worth looking for those that need not be known any more.
-const ANSWERED_SWEEP: usize = 1024;
-
 /// A request by `tid` and `rid`.
 pub type RequestKey = (String, String);
 
@@ -21,10 +14,7 @@ pub struct Sessions<T> {
     patience: Duration,
     waiting: HashMap<RequestKey, Waiting<T>>,
     requests: HashMap<String, RequestKey>,
-    answered: HashMap<String, (Stamp, Instant)>,
-    /// No question up to this one counts any more, whoever answers.
-    floor: Stamp,
-    sweep_at: usize,
+    at_work: HashSet<String>,
 }
 
 struct Waiting<T> {
@@ -41,9 +31,7 @@ impl<T> Sessions<T> {
             patience,
             waiting: HashMap::new(),
             requests: HashMap::new(),
-            answered: HashMap::new(),
-            floor: Stamp::default(),
-            sweep_at: ANSWERED_SWEEP,
+            at_work: HashSet::new(),
         }
     }
 
@@ -85,38 +73,20 @@ impl<T> Sessions<T> {
         true
     }
 
-    /// Takes over that a device answered a question outside of any session; `false` if it answered
-    /// this one before, or a later one, so that no answer counts twice.
+    /// Begins to work on an answer of a device; `false` if another one is in work, so that what a
+    /// device sends at a time takes one place in each queue, for the database above all.
     #[must_use]
-    pub fn answered(&mut self, device: &str, stamp: Stamp) -> bool {
-        let last = self.answered.get(device).map_or(self.floor, |(last, _)| *last);
-        if stamp <= last.max(self.floor) {
-            return false;
-        }
-        self.answered.insert(String::from(device), (stamp, Instant::now()));
-        if self.answered.len() >= self.sweep_at {
-            self.sweep();
-        }
-        true
+    pub fn begin_work(&mut self, device: &str) -> bool {
+        self.at_work.insert(String::from(device))
     }
 
-    /// Forgets the answers to questions that are too old to be answered again.
-    fn sweep(&mut self) {
-        let patience = self.patience;
-        self.answered.retain(|_, (_, at)| at.elapsed() < patience);
-        while self.answered.len() >= ANSWERED_LIMIT {
-            let oldest = self.answered.iter().min_by_key(|(_, (stamp, _))| *stamp);
-            let Some((device, (stamp, _))) = oldest.map(|(key, at)| (key.clone(), *at)) else {
-                break;
-            };
-            self.floor = self.floor.max(stamp);
-            self.answered.remove(&device);
-        }
-        self.sweep_at =
-            ANSWERED_SWEEP.max(self.answered.len().saturating_mul(2)).min(ANSWERED_LIMIT);
+    /// Ends what [`Sessions::begin_work`] began.
+    pub fn end_work(&mut self, device: &str) {
+        self.at_work.remove(device);
     }
 
-    fn end(&mut self, device: &str) {
+    /// Ends the session of a device, if it has one.
+    pub fn end(&mut self, device: &str) {
         if let Some(request) = self.requests.remove(device) {
             self.waiting.remove(&request);
         }
@@ -126,8 +96,6 @@ impl<T> Sessions<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::echo::Echoes;
-    use crate::jose::SignatureAlgorithm;
 
     const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -174,22 +142,12 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_counts_once_and_not_after_a_later_one() {
-        let echoes = Echoes::new(PATIENCE).unwrap();
-        let stamp = || {
-            let rid = echoes.ask("t", SignatureAlgorithm::Es256, false).unwrap();
-            echoes.recognize("t", &rid).unwrap().stamp
-        };
-        let (first, second) = (stamp(), stamp());
+    fn a_device_has_one_answer_in_work() {
         let mut sessions = Sessions::<()>::new(PATIENCE);
-        assert!(sessions.answered("a", second));
-        assert!(!sessions.answered("a", second) && !sessions.answered("a", first));
-        assert!(sessions.answered("b", first), "another device");
-        // However many devices answer, none is forgotten before its answers are too old.
-        for number in 0..ANSWERED_LIMIT {
-            assert!(sessions.answered(&number.to_string(), stamp()));
-        }
-        assert!(sessions.answered.len() <= ANSWERED_LIMIT);
-        assert!(!sessions.answered("a", second) && !sessions.answered("b", first));
+        assert!(sessions.begin_work("a") && sessions.begin_work("b"));
+        assert!(!sessions.begin_work("a"));
+        sessions.end_work("a");
+        assert!(sessions.begin_work("a") && !sessions.begin_work("b"));
+        assert_eq!(sessions.at_work.len(), 2);
     }
 }

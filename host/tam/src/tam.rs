@@ -5,6 +5,11 @@
 //! signed a state nothing is remembered of whoever connects ([`crate::echo`]); from there on a device
 //! has one session ([`crate::sessions`]).
 //!
+//! Answers can be late: the device's owner may keep one back, or run two agents. An answer is taken
+//! over only if the device's record is still the one that the request was made from, and what follows
+//! is in the same transaction: the doubts about the next request are on the disk before it is sent.
+//! What is late is dropped, and the state asked for again.
+//!
 //! A refusal is about the moment: a request that was refused because storage failed or was full can
 //! be carried out later by whoever kept it, as long as the state that it names is the device's
 //! current one. So a session that ends with a refusal ends with a question for the state, whose
@@ -12,7 +17,7 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
@@ -35,7 +40,7 @@ use crate::message::{
 use crate::plan::{DomainName, Plan, Step, plan};
 use crate::response::{Answer, Outcome, Passed, Refusal, Refused, Reply, StateAnswer};
 use crate::sessions::{RequestKey, Sessions};
-use crate::store::{DeviceRecord, Exclusive, Store};
+use crate::store::{DeviceRecord, Failures, Store};
 
 /// How long an answer may take: an agent on a slow network sends a large image through.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -49,6 +54,9 @@ pub enum Rejection {
     /// The message is at fault.
     #[error(transparent)]
     Refused(#[from] Refused),
+    /// Another answer of the same device is in work.
+    #[error("another answer of the same device is in work")]
+    Busy,
     /// The TAM is at fault.
     #[error("{0:#}")]
     Failed(#[from] anyhow::Error),
@@ -58,7 +66,6 @@ pub enum Rejection {
 pub struct Tam {
     configured: Configured,
     store: Store,
-    _exclusive: Exclusive,
     echoes: Echoes,
     sessions: Mutex<Sessions<Waiting>>,
 }
@@ -84,8 +91,8 @@ impl Waiting {
 #[derive(Clone)]
 struct Session {
     tid: String,
-    /// The fingerprint of the TEE's key; `None` until the TEE has signed a state.
-    device: Option<String>,
+    /// `None` until the TEE has signed a state.
+    device: Option<Known>,
     /// The last state that the device's TEE signed, unless it is known to be over.
     state: Option<Box<DeviceState>>,
     /// Steps that were answered. None is made twice.
@@ -108,6 +115,21 @@ struct Session {
     suite: usize,
     /// Whether requests must carry the TAM's certificates.
     signer_required: bool,
+    /// What failed.
+    failures: Failures,
+    /// Whether the failures are other than those in the database.
+    failures_changed: bool,
+    /// What was said of failures, each once.
+    told: HashSet<String>,
+}
+
+/// The device of a session.
+#[derive(Clone)]
+struct Known {
+    /// The fingerprint of its key.
+    key: String,
+    /// The revision of its record from which the request was made.
+    revision: u64,
 }
 
 impl Session {
@@ -125,6 +147,41 @@ impl Session {
             changed_key: false,
             suite: 0,
             signer_required: true,
+            failures: Failures::default(),
+            // Those of the device's last session are over.
+            failures_changed: true,
+            told: HashSet::new(),
+        }
+    }
+
+    /// Takes over a failure; `false` if it was told before.
+    fn fail(&mut self, failure: &str) -> bool {
+        let is_new = self.told.insert(String::from(failure));
+        if is_new {
+            self.failures.push(failure);
+            self.failures_changed = true;
+        }
+        is_new
+    }
+
+    /// The failures, if those in the database are others.
+    fn changed_failures(&self) -> Option<&Failures> {
+        self.failures_changed.then_some(&self.failures)
+    }
+
+    /// Does what may help after the refusal of a step, which left the device's state as it was.
+    fn apply(&mut self, remedy: &Remedy, step: &Step) {
+        match remedy {
+            Remedy::AskForState => {
+                self.repeated.insert(step.clone());
+                self.state = None;
+            }
+            Remedy::ChangeKey(other) => {
+                self.change_key(*other);
+                self.state = None;
+            }
+            Remedy::ShowCertificates => self.signer_required = true,
+            Remedy::ChangeSuite => self.suite += 1,
         }
     }
 
@@ -186,11 +243,24 @@ impl Tam {
     pub fn new(configuration: &Path, store: &Path) -> anyhow::Result<Self> {
         Ok(Self {
             configured: Configured::read(configuration)?,
-            _exclusive: Exclusive::take(store)?,
             store: Store::open(store)?,
             echoes: Echoes::new(PATIENCE)?,
             sessions: Mutex::new(Sessions::new(PATIENCE)),
         })
+    }
+
+    /// Every device that is remembered.
+    ///
+    /// # Errors
+    /// If the disk fails, or a record is damaged.
+    pub fn devices(&self) -> anyhow::Result<Vec<DeviceRecord>> {
+        self.store.devices()
+    }
+
+    /// The state file, without links.
+    #[must_use]
+    pub fn state_file(&self) -> &Path {
+        self.store.path()
     }
 
     /// A device connects, or whoever `peer` is: the request for its state.
@@ -226,16 +296,15 @@ impl Tam {
         let waiting = self.sessions().waiting(&request);
         let (next, age) = match waiting {
             Some(waiting) => {
-                let next = match &waiting.step {
+                let since = waiting.since;
+                let next = match waiting.step.clone() {
                     None => self.on_state(turn, &waiting, &answer)?,
-                    Some(step) => self.on_outcome(turn, &waiting, step, &answer)?,
+                    Some(step) => self.on_outcome(turn, waiting, &step, &answer)?,
                 };
-                (next, waiting.since.elapsed())
+                (next, since.elapsed())
             }
             None => match self.echoes.recognize(answer.tid(), answer.rid()) {
-                Some(question) => {
-                    (self.on_first_state(turn, question, &answer)?, self.echoes.age(question.stamp))
-                }
+                Some(question) => (self.on_first_state(turn, question, &answer)?, question.age),
                 None => return self.not_waited_for(turn, &answer),
             },
         };
@@ -260,7 +329,13 @@ impl Tam {
         };
         let mut session = Session::new(exchange.tid.clone(), question.signature);
         session.changed_key = question.changed_key;
-        let accept = |device: &str| self.sessions().answered(device, question.stamp);
+        let accept = |key: &str, revision: u64| {
+            let current = revision <= question.sequence;
+            if current {
+                self.sessions().end(key);
+            }
+            Ok(current)
+        };
         self.on_state_of(turn, &exchange, session, answer, accept)
     }
 
@@ -270,20 +345,26 @@ impl Tam {
         waiting: &Waiting,
         answer: &Answer,
     ) -> Result<Next, Rejection> {
-        let known = waiting.session.device.as_deref();
-        let accept = |device: &str| known == Some(device) && self.sessions().take(&waiting.key());
+        let known = waiting.session.device.as_ref().context(NO_DEVICE)?;
+        let accept = |key: &str, revision: u64| {
+            if known.key != key || !self.sessions().take(&waiting.key()) {
+                return Err(Refused::WrongExchange);
+            }
+            Ok(known.revision == revision)
+        };
         self.on_state_of(turn, &waiting.exchange, waiting.session.clone(), answer, accept)
     }
 
-    /// The answer to GetDeviceState. `accept` is told which device signed it, and says whether this
-    /// device may answer, and has not done so before.
+    /// The answer to GetDeviceState. `accept` is told the key of the device that signed it and the
+    /// revision of the device's record, 0 if there is none. It refuses a device that may not answer,
+    /// and says whether the record is the one that the request was made from.
     fn on_state_of(
         &self,
         turn: &Turn<'_>,
         exchange: &Exchange,
         mut session: Session,
         answer: &Answer,
-        accept: impl FnOnce(&str) -> bool,
+        accept: impl FnOnce(&str, u64) -> Result<bool, Refused>,
     ) -> Result<Next, Rejection> {
         let settings = turn.settings();
         let identity = session.identity(settings)?;
@@ -296,20 +377,20 @@ impl Tam {
             }
         };
         settings.firmware.check(state.dsi.tfwdata.as_ref(), &exchange.tid)?;
-        let device = certificate::key_fingerprint(&state.certificate).context("the TEE's key")?;
-        if !accept(&device) {
-            return Err(Refused::WrongExchange.into());
-        }
-        let first = session.device.replace(device).is_none();
-        let (record, renewed) = self.store.meet(&state, |record| {
-            if first {
-                record.failures.clear();
-            }
-        })?;
+        let key = certificate::key_fingerprint(&state.certificate).context("the TEE's key")?;
+        let _work = self.work_on(&key)?;
+        let before = self.store.find(&key)?;
+        let revision = before.as_ref().map_or(0, |record| record.revision);
         let mut line = format!("device {}: GetDeviceState pass", short(&state.device_id));
-        if let Some(before) = renewed {
-            line = format!("{line}, with another certificate than as {}", short(&before));
+        if !accept(&key, revision)? {
+            return Ok(self.start_over(turn, &session, line)?);
         }
+        let mut record = before.unwrap_or_else(|| DeviceRecord::new(key));
+        if !record.device_id.is_empty() && record.device_id != state.device_id {
+            let before = short(&record.device_id);
+            line = format!("{line}, with another certificate than as {before}");
+        }
+        record.see(&state, |identifier| settings.is_retired(identifier))?;
         session.state = Some(state);
         session.undead = false;
         session.signer_required = signer_required;
@@ -369,7 +450,7 @@ impl Tam {
     fn on_outcome(
         &self,
         turn: &Turn<'_>,
-        waiting: &Waiting,
+        waiting: Arc<Waiting>,
         step: &Step,
         answer: &Answer,
     ) -> Result<Next, Rejection> {
@@ -377,34 +458,42 @@ impl Tam {
         let state = waiting.session.state.as_ref().context("a step without a state")?;
         let identity = waiting.session.identity(settings)?;
         let outcome = answer.outcome(Some(&waiting.exchange), identity, &state.certificate)?;
+        let known = waiting.session.device.clone().context(NO_DEVICE)?;
+        let line = format!("device {}: {step}", short(&state.device_id));
+        let _work = self.work_on(&known.key)?;
         if !self.sessions().take(&waiting.key()) {
             return Err(Refused::WrongExchange.into());
         }
-        let mut session = waiting.session.clone();
-        let device_id = state.device_id.clone();
-        let line = format!("device {}: {step}", short(&device_id));
+        // Nothing else has it any more, unless the same answer came twice at the same time.
+        let (mut session, version) = match Arc::try_unwrap(waiting) {
+            Ok(Waiting { session, version, .. }) => (session, version),
+            Err(shared) => (shared.session.clone(), shared.version),
+        };
+        let record = self.store.find(&known.key)?;
+        let Some(mut record) = record.filter(|record| record.revision == known.revision) else {
+            return Ok(self.start_over(turn, &session, line)?);
+        };
         match outcome {
             Outcome::Fail(refusal) => {
                 session.undead = true;
                 let code = refusal.error_code();
                 if step.is_lone_removal() && code == Some(ErrorCode::SpCertInvalid) {
                     session.made.insert(step.clone());
-                    let record =
-                        self.change(&device_id, |record| record.memory.record(step, None))?;
+                    record.memory.record(step, None);
                     let line = format!("{line}: it was removed before");
                     return self.go_on(turn, session, record, line);
                 }
                 let line = format!("{line} refused: {}", show(&refusal));
                 // A TEE that fails may have done it.
                 if step.leaves_doubt() && code != Some(ErrorCode::TeeFail) {
-                    self.change(&device_id, |record| record.memory.withdraw(step))?;
+                    record.memory.withdraw(step);
                 }
                 if let Some(remedy) = remedy(settings, &session, step, &refusal) {
-                    return self.try_again(turn, session, step, &remedy, line);
+                    session.apply(&remedy, step);
+                    return self.go_on(turn, session, record, line);
                 }
                 session.made.insert(step.clone());
-                let failure = format!("{step}: {}", show(&refusal));
-                let record = self.change(&device_id, |record| record.failures.push(failure))?;
+                session.fail(&format!("{step}: {}", show(&refusal)));
                 // The state is another one, or may be: no step is sent on one that is over.
                 if matches!(code, Some(ErrorCode::DevStateMismatch | ErrorCode::TeeFail)) {
                     session.state = None;
@@ -423,81 +512,88 @@ impl Tam {
                 // What was refused before names a state that is over.
                 session.undead = false;
                 let Passed { state, .. } = *passed;
-                let record = self.store.update(&device_id, |record| {
-                    let mut record = record.context(GONE)?;
-                    record.memory.record(step, waiting.version);
-                    if let Some(state) = &state {
-                        record.see(state)?;
-                    }
-                    Ok(record)
-                })?;
+                record.memory.record(step, version);
+                if let Some(state) = &state {
+                    record.see(state, |identifier| settings.is_retired(identifier))?;
+                }
                 session.state = state.map(Box::new);
                 self.go_on(turn, session, record, format!("{line} pass"))
             }
         }
     }
 
-    /// Does what may help after a refusal, which left the device's state as it was.
-    fn try_again(
-        &self,
-        turn: &Turn<'_>,
-        mut session: Session,
-        step: &Step,
-        remedy: &Remedy,
-        line: String,
-    ) -> Result<Next, Rejection> {
-        match remedy {
-            Remedy::AskForState => {
-                session.repeated.insert(step.clone());
-                session.state = None;
-            }
-            Remedy::ChangeKey(other) => {
-                session.change_key(*other);
-                session.state = None;
-            }
-            Remedy::ShowCertificates => session.signer_required = true,
-            Remedy::ChangeSuite => session.suite += 1,
-        }
-        let Some(state) = &session.state else {
-            let next = self.ask_for_state(turn, session)?;
-            return Ok(Next { line: format!("{line}; {}", next.line), ..next });
-        };
-        let record = self.change(&state.device_id, |_| ())?;
-        self.go_on(turn, session, record, line)
-    }
-
     /// The request for the first step that was not made yet; or for the state, if it is not known,
     /// or if what was refused could otherwise be carried out later; or nothing, if there is nothing
-    /// to do.
+    /// to do. What is sent is sent after the record is on the disk.
     fn go_on(
         &self,
         turn: &Turn<'_>,
         mut session: Session,
-        record: DeviceRecord,
+        mut record: DeviceRecord,
         line: String,
     ) -> Result<Next, Rejection> {
         // Only the state is asked for any more, at most twice.
         session.ending |= session.requests >= SESSION_REQUESTS;
-        let Some(state) = session.state.as_deref() else {
-            let next = self.ask_for_state(turn, session)?;
-            return Ok(Next { line: format!("{line}; {}", next.line), ..next });
-        };
         let configuration = turn.configuration;
-        let target = Target::from(state);
+        let retired = configuration.tam.is_retired(&record.key)
+            || record.identifiers.iter().any(|it| configuration.tam.is_retired(it));
+        let found = self.next_step(turn, &mut session, &record, retired);
+        if let Some((_, _, step)) = &found
+            && step.leaves_doubt()
+        {
+            record.memory.announce(step);
+        }
+        let Some(revision) = self.store.replace(&record, session.changed_failures())? else {
+            return Ok(self.start_over(turn, &session, line)?);
+        };
+        session.failures_changed = false;
+        let asks = session.state.is_none();
+        let undead = session.undead;
+        let failed = !session.failures.is_empty();
+        session.device = Some(Known { key: record.key, revision });
+        if let Some((request, version, step)) = found {
+            let line = format!("{line}; next {step}");
+            let message = self.wait(request, Some(step), version, session)?;
+            return Ok(Next { message: Some(message), line });
+        }
+        if asks || undead {
+            let next = self.ask_for_state(turn, session)?;
+            let why = if asks { "" } else { ", so that no refused request counts later" };
+            return Ok(Next { line: format!("{line}; {}{why}", next.line), ..next });
+        }
+        let end = match (failed, retired) {
+            (true, _) => "the rest failed",
+            (false, false) => "as desired",
+            (false, true) => "retired",
+        };
+        Ok(Next { message: None, line: format!("{line}; {end}") })
+    }
+
+    /// The first step that is due and was not made in this session, and its request. What cannot be
+    /// done counts as failed.
+    fn next_step(
+        &self,
+        turn: &Turn<'_>,
+        session: &mut Session,
+        record: &DeviceRecord,
+        retired: bool,
+    ) -> Option<(Request, Option<u32>, Step)> {
+        let state = session.state.take()?;
+        let configuration = turn.configuration;
+        let target = Target::from(&*state);
         let nothing = DesiredState::default();
-        let retired = configuration.tam.is_retired(&state.device_id);
         let desired = if retired { &nothing } else { &configuration.desired };
         let Plan { steps, conflicts } = plan(desired, &state.dsi, &record.memory);
         let mut failures = conflicts;
-        let mut request = None;
+        let mut found = None;
         if !session.ending {
             for step in steps {
                 if session.made.contains(&step) {
                     continue;
                 }
-                match make(configuration, &session, &state.dsi, &target, &step) {
-                    Ok((made, version)) => {
-                        request = Some((made, version, step));
+                match make(configuration, session, &state.dsi, &target, &step) {
+                    Ok((request, version)) => {
+                        found = Some((request, version, step));
                         break;
                     }
                     Err(error) => {
@@ -507,34 +603,23 @@ impl Tam {
                 }
             }
         }
-        failures.retain(|failure| !record.failures.contains(failure));
         for failure in &failures {
-            turn.log(&format!("device {}: {failure}", short(&record.device_id)));
-        }
-        let failed = !record.failures.is_empty() || !failures.is_empty();
-        if !failures.is_empty() {
-            self.change(&record.device_id, |record| record.failures.extend(failures))?;
-        }
-        let Some((request, version, step)) = request else {
-            if session.undead {
-                let next = self.ask_for_state(turn, session)?;
-                let line =
-                    format!("{line}; {}, so that no refused request counts later", next.line);
-                return Ok(Next { line, ..next });
+            if session.fail(failure) {
+                turn.log(&format!("device {}: {failure}", short(&record.device_id)));
             }
-            let end = match (failed, retired) {
-                (true, _) => "the rest failed",
-                (false, false) => "as desired",
-                (false, true) => "retired",
-            };
-            return Ok(Next { message: None, line: format!("{line}; {end}") });
-        };
-        let line = format!("{line}; next {step}");
-        if step.leaves_doubt() {
-            self.change(&record.device_id, |record| record.memory.announce(&step))?;
         }
-        let message = self.wait(request, Some(step), version, session)?;
-        Ok(Next { message: Some(message), line })
+        session.state = Some(state);
+        found
+    }
+
+    /// Asks for the state outside of the session, which is over: the answer was late, and if the
+    /// device has another session, that one goes on.
+    fn start_over(&self, turn: &Turn<'_>, session: &Session, line: String) -> anyhow::Result<Next> {
+        let mut again = Session::new(session.tid.clone(), session.signature);
+        again.changed_key = session.changed_key;
+        let next = self.ask_for_state(turn, again)?;
+        let line = format!("{line}, too late to count; {}", next.line);
+        Ok(Next { line, ..next })
     }
 
     fn ask_for_state(&self, turn: &Turn<'_>, session: Session) -> anyhow::Result<Next> {
@@ -544,7 +629,9 @@ impl Tam {
         let message = if session.device.is_some() {
             self.wait(question.build()?, None, None, session)?
         } else {
-            let rid = self.echoes.ask(&session.tid, session.signature, session.changed_key)?;
+            let sequence = self.store.sequence();
+            let rid =
+                self.echoes.ask(&session.tid, session.signature, session.changed_key, sequence)?;
             question = question.rid(rid);
             question.build()?.message
         };
@@ -560,23 +647,23 @@ impl Tam {
         mut session: Session,
     ) -> anyhow::Result<Vec<u8>> {
         session.requests += 1;
-        let device = session.device.clone().context("a session without a device")?;
+        // The rest of a state is of no use any more, and may be long.
+        if let Some(state) = &mut session.state {
+            state.document = Vec::new();
+        }
+        let device = session.device.as_ref().context(NO_DEVICE)?.key.clone();
         let Request { message, exchange } = request;
         let waiting = Waiting { exchange, step, version, session, since: Instant::now() };
         self.sessions().wait(&device, waiting.key(), waiting);
         Ok(message)
     }
 
-    fn change(
-        &self,
-        device_id: &str,
-        change: impl FnOnce(&mut DeviceRecord),
-    ) -> anyhow::Result<DeviceRecord> {
-        self.store.update(device_id, |record| {
-            let mut record = record.context(GONE)?;
-            change(&mut record);
-            Ok(record)
-        })
+    /// Takes the place that a device has for its answers.
+    fn work_on(&self, key: &str) -> Result<Work<'_>, Rejection> {
+        match self.sessions().begin_work(key) {
+            true => Ok(Work { tam: self, key: key.to_owned() }),
+            false => Err(Rejection::Busy),
+        }
     }
 
     fn sessions(&self) -> MutexGuard<'_, Sessions<Waiting>> {
@@ -585,7 +672,19 @@ impl Tam {
     }
 }
 
-const GONE: &str = "the device's record is gone";
+const NO_DEVICE: &str = "a session without a device";
+
+/// The place of a device for its answers, which ends with this value.
+struct Work<'t> {
+    tam: &'t Tam,
+    key: String,
+}
+
+impl Drop for Work<'_> {
+    fn drop(&mut self) {
+        self.tam.sessions().end_work(&self.key);
+    }
+}
 
 /// What may help after the refusal of a step; `None` if nothing does, or was tried before.
 fn remedy(
@@ -761,13 +860,20 @@ fn command<'a>(
     })
 }
 
+/// Most characters of a sentence of a device that are worth reading.
+const SENTENCE_LENGTH: usize = 160;
+
 fn show(refusal: &Refusal) -> String {
     // What a device says is quoted: it may hold line breaks.
     let code = match refusal.error_code() {
         Some(code) => String::from(code.as_str()),
-        None => format!("{:?}", refusal.code),
+        None => format!("{:?}", cut(&refusal.code)),
     };
-    if refusal.message.is_empty() { code } else { format!("{code} {:?}", refusal.message) }
+    if refusal.message.is_empty() { code } else { format!("{code} {:?}", cut(&refusal.message)) }
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(SENTENCE_LENGTH).collect()
 }
 
 /// Enough of a device's identifier to tell devices apart in a log.

@@ -3,7 +3,9 @@
 
 mod common;
 
+use std::fs::Permissions;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -150,9 +152,17 @@ fn devices_are_listed_beside_the_server() {
     converge(address, &mut device);
     let listed = String::from_utf8(run(folder, "devices").stdout).unwrap();
     assert!(listed.contains(&device.device_id()) && listed.contains("sp/sd/ta version 1"));
+    assert!(listed.contains(&format!("\n  key {}\n", device.key_fingerprint())), "{listed}");
     let all: Value = serde_json::from_slice(&run(folder, "devices --json").stdout).unwrap();
     assert_eq!(all[0]["tee"], "mock");
+    let socket = std::fs::metadata(folder.join("tam.redb.socket")).unwrap();
+    assert_eq!(socket.permissions().mode() & 0o777, 0o600);
+    std::os::unix::fs::symlink("tam.redb", folder.join("link")).unwrap();
+    let linked = run(folder, "devices --state ./link");
+    assert_eq!(String::from_utf8(linked.stdout).unwrap(), listed);
     // A message for a device that the database knows.
+    let by_key = format!("--state tam.redb --did {} delete-sd --sd sd", device.key_fingerprint());
+    message(folder, &by_key);
     let made = message(folder, "--state tam.redb delete-sd --sd sd --delete-tas");
     assert!(String::from_utf8_lossy(&device.process(&made)).contains("DeleteSDResponse"));
     assert!(device.domains.is_empty());
@@ -166,6 +176,29 @@ fn devices_are_listed_beside_the_server() {
     assert_eq!(lines.len(), 4, "a line for each exchange: {log}");
     assert!(lines[1].contains("GetDeviceState pass; next CreateSD sp/sd"), "{log}");
     assert!(lines[3].contains("InstallTA sp/sd/ta pass; as desired"), "{log}");
+    // Without a server the file is read.
+    assert!(!folder.join("tam.redb.socket").exists());
+    assert_eq!(String::from_utf8(run(folder, "devices").stdout).unwrap(), listed);
+}
+
+/// A server that is killed leaves its socket, and a file that was not closed.
+#[test]
+fn devices_are_listed_after_a_server_was_killed() {
+    let (pki, folder) = scene();
+    let folder = folder.path();
+    let serve = "serve --config desired.toml --listen 127.0.0.1:0";
+    let mut server = Serving::start(folder, serve);
+    let mut device = pki.device();
+    converge(server.address, &mut device);
+    let listed = run(folder, "devices").stdout;
+    assert!(!listed.is_empty());
+    server.process.kill().unwrap();
+    server.process.wait().unwrap();
+    assert!(folder.join("tam.redb.socket").exists());
+    assert_eq!(run(folder, "devices").stdout, listed);
+    let server = Serving::start(folder, serve);
+    assert_eq!(run(folder, "devices").stdout, listed);
+    assert_eq!(converge(server.address, &mut device), ["GetDeviceState"]);
 }
 
 #[test]
@@ -535,6 +568,12 @@ fn failures_are_one_sentence() {
     let truncated = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/truncated.redb");
     std::fs::copy(truncated, folder.join("truncated.redb")).unwrap();
     std::fs::write(folder.join("garbage.redb"), vec![7; 5000]).unwrap();
+    std::fs::write(folder.join("empty.redb"), b"").unwrap();
+    std::fs::write(folder.join("zeros.redb"), vec![0; 5000]).unwrap();
+    for name in ["truncated", "garbage", "empty", "zeros"] {
+        let path = folder.join(name).with_extension("redb");
+        std::fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+    }
     std::fs::create_dir(folder.join("folder")).unwrap();
     let _server = Serving::start(
         folder,
@@ -546,10 +585,14 @@ fn failures_are_one_sentence() {
         ("devices --state truncated.redb".into(), "truncated.redb is damaged or cut short"),
         (format!("{serve} garbage.redb"), "garbage.redb"),
         ("devices --state garbage.redb".into(), "garbage.redb"),
+        (format!("{serve} empty.redb"), "empty.redb is empty. Restore it"),
+        ("devices --state empty.redb".into(), "empty.redb is empty. Restore it"),
+        (format!("{serve} zeros.redb"), "zeros.redb holds zeros in place of a database"),
+        ("devices --state zeros.redb".into(), "zeros.redb holds zeros"),
         ("devices --state none.redb".into(), "none.redb"),
         (format!("{serve} folder"), "folder"),
         (format!("{serve} none/tam.redb"), "none/tam.redb"),
-        (format!("{serve} shared.redb"), "another server uses the state file shared.redb"),
+        (format!("{serve} shared.redb"), "shared.redb: another server uses it"),
         ("serve --config desired.toml --listen nonsense".into(), "cannot listen on nonsense"),
         ("check --config none.toml".into(), "cannot read the configuration none.toml"),
         ("open none.json --config desired.toml".into(), "cannot read none.json"),

@@ -8,7 +8,6 @@ use otrp_keys::ocsp::Period;
 use otrp_tam::Identity;
 use otrp_tam::message::{Builder, Command, Target};
 use otrp_tam::response::{Answer, Outcome, Refused, Reply};
-use otrp_tam::store::read_devices;
 use otrp_tam::tam::Tam;
 use serde_json::Value;
 
@@ -189,7 +188,7 @@ fn a_tam_serves_the_device_on_under_its_new_certificate() {
     let chain = renewed_chain(&mut device);
     import(&mut device, &chain).unwrap();
     assert_eq!(converge(&tam, &mut device), std::slice::from_ref(&state), "nothing to do");
-    let devices = read_devices(&folder.path().join("tam.redb")).unwrap();
+    let devices = tam.devices().unwrap();
     let [record] = &devices[..] else { panic!("two devices: {devices:?}") };
     assert_eq!(record.certificate, base64(&der(&device.certificate())));
     drop(tam);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use otrp_tam::http::{self, Patience};
+use otrp_tam::listing::Listing;
 use otrp_tam::store::{DeviceRecord, read_devices};
 use otrp_tam::tam::Tam;
 
@@ -166,6 +167,7 @@ pub fn serve_until(
             .unwrap();
         runtime.block_on(async {
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            tokio::spawn(Listing::open(tam.state_file()).unwrap().serve(tam.clone()));
             http::serve(tam, listener, patience, end).await.unwrap();
         });
     });

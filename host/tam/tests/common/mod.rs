@@ -357,6 +357,11 @@ impl Device {
         encode_block(&sha256(&self.tee.certificate.to_der().unwrap()))
     }
 
+    /// The SHA-256 of the SubjectPublicKeyInfo of the TEE's key.
+    pub fn key_fingerprint(&self) -> String {
+        hex::encode(sha256(&self.tee.key.public_key_to_der().unwrap()))
+    }
+
     /// Verifies a request with the certificate that it shows, and decrypts its content.
     pub fn open(&mut self, message: &[u8]) -> Opened {
         let message: Value = serde_json::from_slice(message).unwrap();

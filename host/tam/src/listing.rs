@@ -1,0 +1,144 @@
+//! The list of devices of a server that runs, over a socket beside its state file.
+//!
+//! The server has the file alone, so a tool cannot read it meanwhile. It connects to the socket
+//! instead, which is for the server's user and root, and reads all records as JSON.
+
+use std::ffi::OsString;
+use std::fs::{self, File, Permissions};
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::net::UnixListener;
+use tokio::time::sleep;
+
+use crate::log;
+use crate::store::DeviceRecord;
+use crate::tam::Tam;
+
+/// How long a tool may take to read, and waits for the server.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long to wait when no connection can be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The socket of a state file, by a path that is short enough for a socket wherever the file is:
+/// through the folder's descriptor, which must stay open meanwhile.
+struct Place {
+    folder: File,
+    name: OsString,
+}
+
+impl Place {
+    /// Beside the file that `state` leads to.
+    fn beside(state: &Path) -> io::Result<Self> {
+        let state = state.canonicalize()?;
+        let mut name = state.file_name().map(OsString::from).unwrap_or_default();
+        name.push(".socket");
+        Ok(Self { folder: File::open(state.parent().unwrap_or(Path::new("/")))?, name })
+    }
+
+    fn path(&self) -> PathBuf {
+        Path::new("/proc/self/fd").join(self.folder.as_raw_fd().to_string()).join(&self.name)
+    }
+}
+
+/// A socket that tools can connect to until this ends.
+pub struct Listing {
+    place: Place,
+    listener: UnixListener,
+}
+
+impl Listing {
+    /// Opens the socket of a server that has the state file `state`, in place of one that a server
+    /// left there which was killed.
+    ///
+    /// # Errors
+    /// If the folder cannot be written to, or the file's name is too long for a socket.
+    pub fn open(state: &Path) -> anyhow::Result<Self> {
+        let open = || {
+            let place = Place::beside(state)?;
+            let path = place.path();
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            let listener = UnixListener::bind(&path)?;
+            fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+            Ok(Self { place, listener })
+        };
+        open().with_context(|| {
+            format!("cannot make the socket beside {} that lists devices", state.display())
+        })
+    }
+
+    /// Answers whoever connects, for ever.
+    pub async fn serve(self, tam: Arc<Tam>) {
+        // The socket's owner is the server's user.
+        let owner = fs::metadata(self.place.path()).map_or(0, |metadata| metadata.uid());
+        loop {
+            let Ok((stream, _)) = self.listener.accept().await else {
+                sleep(ACCEPT_PAUSE).await;
+                continue;
+            };
+            // Whoever connected before the socket's mode was set.
+            if !stream.peer_cred().is_ok_and(|peer| [0, owner].contains(&peer.uid())) {
+                continue;
+            }
+            let tam = tam.clone();
+            tokio::task::spawn_blocking(move || {
+                if let Err(error) = answer(&tam, stream) {
+                    log::of_server(&format!("cannot list the devices: {error:#}"));
+                }
+            });
+        }
+    }
+}
+
+fn answer(tam: &Tam, stream: tokio::net::UnixStream) -> anyhow::Result<()> {
+    let list = serde_json::to_vec(&tam.devices()?)?;
+    let mut stream = stream.into_std()?;
+    stream.set_nonblocking(false)?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    // How a connection ends is the tool's affair.
+    let _ = stream.write_all(&list);
+    Ok(())
+}
+
+impl Drop for Listing {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(self.place.path());
+    }
+}
+
+/// Whether a server of this state file answers.
+#[must_use]
+pub fn is_served(state: &Path) -> bool {
+    connect(state).is_ok()
+}
+
+fn connect(state: &Path) -> io::Result<UnixStream> {
+    UnixStream::connect(Place::beside(state)?.path())
+}
+
+/// The devices that the server of this state file knows; `None` if none answers.
+///
+/// # Errors
+/// If the server answers with something else, or this user may not ask it.
+pub fn ask(state: &Path) -> anyhow::Result<Option<Vec<DeviceRecord>>> {
+    let mut stream = match connect(state) {
+        Ok(stream) => stream,
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            return Err(error).context("its server lists devices for its own user and root");
+        }
+        Err(_) => return Ok(None),
+    };
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut list = Vec::new();
+    stream.read_to_end(&mut list).context("its server does not answer")?;
+    Ok(Some(serde_json::from_slice(&list).context("its server answers with no list of devices")?))
+}

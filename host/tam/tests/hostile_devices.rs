@@ -1,0 +1,364 @@
+//! What the owner of a device with a valid certificate can do to the TAM: nothing to other devices.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+mod common;
+
+use std::os::unix::fs::MetadataExt as _;
+
+use common::client::{Server, connect, converge, post};
+use common::{Device, Holder, Profile, issue, new_key};
+use openssl::bn::BigNum;
+use openssl::ecdsa::EcdsaSig;
+use openssl::x509::X509;
+use otrp_tam::sessions::SESSION_LIMIT;
+use otrp_tam::tam::Tam;
+use otrp_wire::limits::{CERTIFICATE_LIMIT, CHAIN_LIMIT, NAME_LIMIT, SD_LIMIT, TA_LIMIT};
+use serde_json::{Value, json};
+
+const DOMAIN: &str = "[[sd]]\nname = 'sd'\nspid = 'sp'\ncertificates = ['sp.der']\n";
+
+fn with_data() -> String {
+    format!("{DOMAIN}[[sd.ta]]\nid = 'ta'\nfile = 'v1.ta'\npersonalization = 'data'\n")
+}
+
+fn start(domains: &str) -> Server {
+    let server = Server::start("");
+    std::fs::write(server.path("data"), b"personal").unwrap();
+    server.configure(domains);
+    server
+}
+
+fn retire(server: &Server, names: &[String]) {
+    let list = format!("retired = {names:?}\n");
+    let text = format!("{}{list}{}", server.tam_section, with_data());
+    std::fs::write(server.path("desired.toml"), text).unwrap();
+}
+
+/// The certificate with its ECDSA signature in the other form, (r, n - s): as valid, and made by
+/// whoever has the certificate.
+fn other_form(holder: &Holder, issuer: &Holder) -> Holder {
+    let der = holder.certificate.to_der().unwrap();
+    let signature = holder.certificate.signature().as_slice();
+    let old = EcdsaSig::from_der(signature).unwrap();
+    // The order of P-256 (SEC 2, section 2.4.2).
+    let order = "FFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551";
+    let order = BigNum::from_hex_str(order).unwrap();
+    let s = &order - old.s();
+    let new = EcdsaSig::from_private_components(old.r().to_owned().unwrap(), s).unwrap();
+    let new = new.to_der().unwrap();
+    // SEQUENCE { tbsCertificate, algorithm, BIT STRING }, the lengths of the first in two octets.
+    let signed = &der[4..der.len() - signature.len() - 3];
+    let bits = [&[3, u8::try_from(new.len() + 1).unwrap(), 0][..], &new].concat();
+    let length = u16::try_from(signed.len() + bits.len()).unwrap().to_be_bytes();
+    let der = [&[0x30, 0x82], &length[..], signed, &bits].concat();
+    let certificate = X509::from_der(&der).unwrap();
+    assert!(certificate.verify(&issuer.key).unwrap());
+    Holder { certificate, key: holder.key.clone() }
+}
+
+#[test]
+fn a_retired_device_stays_retired_under_any_certificate() {
+    const EMPTIED: [&str; 3] = ["GetDeviceState", "DeleteTA", "DeleteSD"];
+    let fingerprint = |device: &Device| device.key_fingerprint();
+    let upper = |device: &Device| device.key_fingerprint().to_uppercase();
+    let identifier = |device: &Device| device.device_id();
+    let base64url =
+        |device: &Device| device.device_id().replace('+', "-").replace('/', "_").replace('=', "");
+    type Name = fn(&Device) -> String;
+    let rows: [(&str, Name); 4] = [
+        ("the key", fingerprint),
+        ("the key in upper case", upper),
+        ("the identifier", identifier),
+        ("the identifier in base64url", base64url),
+    ];
+    let server = start(&with_data());
+    for (what, name) in rows {
+        server.configure(&with_data());
+        let mut device = server.pki.device();
+        converge(server.address, &mut device);
+        let first = device.tee.clone();
+        let renewed = server.pki.certify(first.key.clone());
+        retire(&server, &[name(&device)]);
+        device.tee = other_form(&first, &server.pki.tee_ca);
+        assert_ne!(device.device_id(), server.records()[0].device_id);
+        assert_eq!(converge(server.address, &mut device), EMPTIED, "{what}: the other form");
+        for certificate in [&renewed, &other_form(&renewed, &server.pki.tee_ca), &first] {
+            device.tee = certificate.clone();
+            assert_eq!(converge(server.address, &mut device), ["GetDeviceState"], "{what}");
+        }
+        assert!(device.domains.is_empty());
+        // Off the list it begins anew, whatever its certificate.
+        server.configure(&with_data());
+        device.tee = renewed.clone();
+        let all = ["GetDeviceState", "CreateSD", "InstallTA"];
+        assert_eq!(converge(server.address, &mut device), all, "{what}");
+    }
+    assert_eq!(server.records().len(), rows.len(), "one record a key");
+}
+
+#[test]
+fn an_identifier_that_is_met_later_retires_its_key_for_good() {
+    let server = start("");
+    let mut device = server.pki.device();
+    // A device that this TAM never met.
+    retire(&server, &[device.device_id()]);
+    let listed = device.tee.clone();
+    assert_eq!(converge(server.address, &mut device), ["GetDeviceState"]);
+    let other = other_form(&listed, &server.pki.tee_ca);
+    for certificate in [other, server.pki.certify(listed.key.clone())] {
+        device.tee = certificate;
+        assert_eq!(converge(server.address, &mut device), ["GetDeviceState"]);
+    }
+    // Also of a server that starts again.
+    let state = server.path("own.redb");
+    let converges = |device: &mut Device| {
+        let tam = Tam::new(&server.path("desired.toml"), &state).unwrap();
+        let request = tam.connect("test").unwrap();
+        tam.process(&device.process(&request), "test").unwrap().is_none()
+    };
+    let renewed = std::mem::replace(&mut device.tee, listed);
+    assert!(converges(&mut device));
+    device.tee = renewed;
+    assert!(converges(&mut device), "a retired device gets something");
+}
+
+/// However many certificates a device shows, its record does not grow without end, and it stays
+/// retired.
+#[test]
+fn identifiers_are_bounded_and_a_retired_one_is_kept() {
+    let server = start("");
+    let mut device = server.pki.device();
+    retire(&server, &[device.device_id()]);
+    for _ in 0..70 {
+        assert_eq!(converge(server.address, &mut device), ["GetDeviceState"]);
+        device.tee = server.pki.certify(device.tee.key.clone());
+    }
+    assert_eq!(server.records()[0].identifiers.len(), 64);
+}
+
+#[test]
+fn half_finished_sessions_of_one_device_keep_nobody_away() {
+    let server = start(DOMAIN);
+    let tam = Tam::new(&server.path("desired.toml"), &server.path("own.redb")).unwrap();
+    let mut greedy = server.pki.device();
+    let mut honest = server.pki.device();
+    let question = tam.connect("test").unwrap();
+    let begun = tam.process(&honest.process(&question), "test").unwrap().unwrap();
+    let mut late = server.pki.device();
+    let late_question = tam.connect("test").unwrap();
+    for _ in 0..=SESSION_LIMIT {
+        let question = tam.connect("test").unwrap();
+        let create = tam.process(&greedy.process(&question), "test").unwrap();
+        assert!(create.is_some(), "a CreateSD, which stays unanswered");
+    }
+    assert!(tam.process(&honest.process(&begun), "test").unwrap().is_none());
+    let begun = tam.process(&late.process(&late_question), "test").unwrap().unwrap();
+    assert!(tam.process(&late.process(&begun), "test").unwrap().is_none());
+    assert!(!honest.domains.is_empty() && !late.domains.is_empty());
+}
+
+/// The device's owner keeps the answer to CreateSD, and hands it in after a session that did more.
+fn late_answer(server: &Server, device: &mut Device) -> Vec<u8> {
+    let question = connect(server.address).body;
+    let create = post(server.address, &device.process(&question)).body;
+    let late = device.process(&create);
+    assert_eq!(device.requests.last().unwrap(), "CreateSD");
+    converge(server.address, device);
+    late
+}
+
+#[test]
+fn a_late_answer_does_not_make_the_tam_forget() {
+    let server = start("");
+    let second = issue(&Profile::leaf("second signer"), new_key(), None);
+    std::fs::write(server.path("sp2.der"), second.certificate.to_der().unwrap()).unwrap();
+    server.configure(&with_data().replace("['sp.der']", "['sp.der', 'sp2.der']"));
+    let mut device = server.pki.device();
+    let late = late_answer(&server, &mut device);
+    let before = server.records();
+    post(server.address, &late);
+    assert_eq!(server.records(), before);
+    // The operator takes back the signer and the data.
+    server.configure(&with_data().replace("personalization = 'data'\n", ""));
+    post(server.address, &late);
+    converge(server.address, &mut device);
+    let [domain] = &device.domains.values().collect::<Vec<_>>()[..] else { panic!() };
+    assert_eq!(domain.certificates, [std::fs::read(server.path("sp.der")).unwrap()]);
+    assert_eq!(domain.applications["ta"].personalization, None);
+}
+
+/// A state that was kept back tells what was before the TAM's requests.
+#[test]
+fn a_state_from_before_the_last_answer_is_not_taken_over() {
+    let server = start(&with_data());
+    let mut device = server.pki.device();
+    let early = connect(server.address).body;
+    let early = device.process(&early);
+    converge(server.address, &mut device);
+    let before = server.records();
+    let answer = post(server.address, &early);
+    assert_eq!(answer.status, 200, "the state is asked for again");
+    assert_eq!(device.open(&answer.body).name, "GetDeviceState");
+    assert_eq!(server.records(), before);
+    assert_eq!(post(server.address, &device.process(&answer.body)).status, 204, "as desired");
+}
+
+/// The agent that came first is answered late; the session of the one that came next goes on.
+#[test]
+fn an_older_session_does_not_end_the_newer_one() {
+    let server = start(&with_data());
+    let mut device = server.pki.device();
+    let question = connect(server.address).body;
+    let create = post(server.address, &device.process(&question)).body;
+    let old = device.process(&create);
+    let question = connect(server.address).body;
+    let next = post(server.address, &device.process(&question));
+    assert_eq!(next.status, 200);
+    assert_eq!(post(server.address, &old).status, 400);
+    let mut answer = post(server.address, &device.process(&next.body));
+    while answer.status == 200 {
+        answer = post(server.address, &device.process(&answer.body));
+    }
+    assert_eq!(answer.status, 204);
+    assert_eq!(converge(server.address, &mut device), ["GetDeviceState"], "all was done");
+}
+
+/// Changes the device states that a device answers with.
+fn forge(device: &mut Device, change: impl Fn(&mut Value) + Send + 'static) {
+    device.faults.plaintext = Some(Box::new(move |value: &mut Value| {
+        if let Some(dsi) = value.get_mut("dsi") {
+            change(dsi);
+        }
+    }));
+}
+
+#[test]
+fn a_state_has_at_most_what_a_device_can_have() {
+    let server = start("");
+    let domains = |number: usize, name: usize, applications: usize| {
+        move |dsi: &mut Value| {
+            let talist = |sd| match sd {
+                0 => (0..applications).map(|ta| json!({ "taid": ta.to_string() })).collect(),
+                _ => vec![],
+            };
+            let sd: Vec<_> = (0..number)
+                .map(|sd| json!({ "name": format!("{sd:0name$}"), "spid": "sp", "talist": talist(sd) }))
+                .collect();
+            dsi["tee"]["sdlist"] = json!({ "cnt": number.to_string(), "sd": sd });
+        }
+    };
+    let word = |member: &'static str, length: usize| {
+        move |dsi: &mut Value| dsi["tee"][member] = "x".repeat(length).into()
+    };
+    let chain = |number: usize, length: usize| {
+        move |dsi: &mut Value| {
+            let certificate = match length {
+                0 => dsi["tee"]["cacert"][0].clone(),
+                _ => "A".repeat(length).into(),
+            };
+            dsi["tee"]["cacert"] = vec![certificate; number].into();
+        }
+    };
+    let keys = |number: usize, spid: usize| {
+        let (key, key_type) = common::attestation_key(&new_key());
+        move |dsi: &mut Value| {
+            let key = json!({ "spaik": key, "spaiktype": key_type, "spid": "s".repeat(spid) });
+            dsi["tee"]["teeaiklist"] = vec![key; number].into();
+        }
+    };
+    type Change = Box<dyn Fn(&mut Value) + Send>;
+    let rows: Vec<(&str, bool, Change)> = vec![
+        ("as it is", true, Box::new(|_| ())),
+        ("domains", true, Box::new(domains(SD_LIMIT, 1, 0))),
+        ("domains", false, Box::new(domains(SD_LIMIT + 1, 1, 0))),
+        ("applications", true, Box::new(domains(1, 1, TA_LIMIT))),
+        ("applications", false, Box::new(domains(1, 1, TA_LIMIT + 1))),
+        ("name", true, Box::new(domains(1, NAME_LIMIT, 0))),
+        ("name", false, Box::new(domains(1, NAME_LIMIT + 1, 0))),
+        ("ver", true, Box::new(word("ver", 128))),
+        ("ver", false, Box::new(word("ver", 129))),
+        ("generation", false, Box::new(word("generation", 129))),
+        ("TEE's name", false, Box::new(word("name", 129))),
+        ("chain", true, Box::new(chain(CHAIN_LIMIT, 0))),
+        ("chain", false, Box::new(chain(CHAIN_LIMIT + 1, 0))),
+        ("certificate", false, Box::new(chain(1, CERTIFICATE_LIMIT * 2))),
+        ("keys", true, Box::new(keys(SD_LIMIT, 1))),
+        ("keys", false, Box::new(keys(SD_LIMIT + 1, 1))),
+        ("key's SP", false, Box::new(keys(1, NAME_LIMIT + 1))),
+    ];
+    for (what, accepted, change) in rows {
+        let mut device = server.pki.device();
+        forge(&mut device, change);
+        let question = connect(server.address).body;
+        let status = post(server.address, &device.process(&question)).status;
+        assert_eq!(status != 400, accepted, "{what}: {status}");
+    }
+}
+
+/// A device refuses, in each session as often as it can, with as much text as it can send.
+#[test]
+fn refusals_do_not_let_the_database_grow() {
+    let server = start("");
+    let mut device = server.pki.device();
+    forge(&mut device, |dsi| {
+        let sd: Vec<_> = (0..SD_LIMIT)
+            .map(|sd| json!({ "name": format!("{sd:064}"), "spid": "s".repeat(64), "talist": [] }))
+            .collect();
+        dsi["tee"]["sdlist"] = json!({ "cnt": sd.len().to_string(), "sd": sd });
+    });
+    let long = "x".repeat(150_000);
+    device.faults.tbs = Some(Box::new(move |tbs: &mut Value| {
+        let members = tbs.as_object_mut().unwrap().values_mut().next().unwrap();
+        if members.get("reason").is_some() {
+            members["reason"]["error-message"] = long.clone().into();
+        }
+    }));
+    let blocks = || std::fs::metadata(server.path("tam.redb")).unwrap().blocks() * 512;
+    let mut sizes = Vec::new();
+    for _ in 0..6 {
+        device.faults.refuse = vec![("DeleteSD", "ERR_TEE_RESOURCE_FULL"); SD_LIMIT];
+        let requests = converge(server.address, &mut device);
+        assert_eq!(requests.len(), SD_LIMIT + 2, "each once, and the state at the end");
+        sizes.push(blocks());
+        let [record] = &server.records()[..] else { panic!() };
+        assert_eq!(record.failures.len(), 32);
+        assert!(record.failures.iter().all(|failure| failure.len() <= 512));
+    }
+    assert!(sizes.iter().all(|size| *size < 1 << 20), "{sizes:?}");
+    assert!(sizes[3..].iter().max() <= sizes[..3].iter().max(), "{sizes:?}");
+}
+
+/// A device that has something new to delete in each state: the session ends all the same.
+#[test]
+fn a_session_has_an_end() {
+    let server = start("");
+    let tam = Tam::new(&server.path("desired.toml"), &server.path("own.redb")).unwrap();
+    let mut device = server.pki.device();
+    let counter = std::sync::atomic::AtomicUsize::new(0);
+    forge(&mut device, move |dsi| {
+        let number = counter.fetch_add(1, std::sync::atomic::Ordering::SeqCst).to_string();
+        let sd = json!({ "name": number, "spid": "sp", "talist": [] });
+        dsi["tee"]["sdlist"] = json!({ "cnt": "1", "sd": [sd] });
+    });
+    // It never had the domain, so that its own state says nothing; it refuses, and shows another.
+    device.faults.refuse = vec![("DeleteSD", "ERR_TEE_FAIL"); 2000];
+    let mut request = tam.connect("test").unwrap();
+    let mut requests = 1;
+    while let Some(next) = tam.process(&device.process(&request), "test").unwrap() {
+        request = next;
+        requests += 1;
+        assert!(requests < 1100, "no end");
+    }
+}
+
+#[test]
+fn a_reader_of_the_state_file_does_not_stop_the_server() {
+    let server = start(DOMAIN);
+    let mut device = server.pki.device();
+    let path = server.path("tam.redb");
+    assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
+    let reader = std::fs::File::open(&path).unwrap();
+    assert!(reader.try_lock().is_err() && reader.try_lock_shared().is_err());
+    assert_eq!(converge(server.address, &mut device), ["GetDeviceState", "CreateSD"]);
+    assert_eq!(server.records().len(), 1);
+}
