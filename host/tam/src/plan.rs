@@ -94,7 +94,7 @@ impl Step {
             Self::CreateSd { .. }
                 | Self::UpdateSd { .. }
                 | Self::InstallTa { personalization: Some(_), .. }
-                | Self::UpdateTa { personalization: Some(_), .. }
+                | Self::UpdateTa { .. }
         )
     }
 }
@@ -228,10 +228,12 @@ fn plan_update(plan: &mut Plan, domain: &DomainName, wanted: &DesiredTa, memory:
                 ));
                 return;
             }
-            let image = (known.image != wanted.image.digest).then(|| wanted.image.digest.clone());
+            let is_there = known.image == wanted.image.digest && !known.doubtful_image;
+            let image = (!is_there).then(|| wanted.image.digest.clone());
             // A device drops the data where another key signs the image than before, and which key
             // that was is not remembered: so they go along with each image.
-            let sent = image.is_some();
+            let sent =
+                image.is_some() || memory.doubts_data(&domain.spid, &domain.name, &wanted.id);
             let changed = |data: &String| sent || Some(data) != known.personalization.as_ref();
             (image, wanted_data.filter(changed))
         }
@@ -344,6 +346,7 @@ mod tests {
                     version: application.version,
                     image: application.image.digest,
                     personalization: application.personalization.map(|it| it.digest),
+                    doubtful_image: false,
                 });
             }
         }
@@ -371,6 +374,37 @@ mod tests {
             format!("{step}{contents}")
         });
         steps.collect::<Vec<_>>().join("; ")
+    }
+
+    #[test]
+    fn an_update_that_was_not_answered_is_sent_again_or_taken_back() {
+        let domain = DomainName { spid: "sp".into(), name: "a".into() };
+        for (image, data, expected) in [
+            (Some("i2"), None, "UpdateTA sp/a/x i1 d1"),
+            (None, Some("d2"), "UpdateTA sp/a/x same d1"),
+            (Some("i2"), Some("d2"), "UpdateTA sp/a/x i1 d1"),
+        ] {
+            let update = Step::UpdateTa {
+                domain: domain.clone(),
+                taid: "x".into(),
+                image: image.map(String::from),
+                personalization: data.map(String::from),
+            };
+            assert!(update.leaves_doubt());
+            let mut memory = memory("sp/a c1: x=1+d1");
+            let desired = desired("sp/a c1: x=1+d1");
+            memory.announce(&update);
+            assert_eq!(text(&plan(&desired, &dsi("sp/a: x"), &memory)), expected);
+            let again = Step::UpdateTa {
+                domain: domain.clone(),
+                taid: "x".into(),
+                image: Some("i1".into()),
+                personalization: Some("d1".into()),
+            };
+            memory.announce(&again);
+            memory.record(&again, Some(1));
+            assert_eq!(text(&plan(&desired, &dsi("sp/a: x"), &memory)), "");
+        }
     }
 
     #[test]

@@ -140,6 +140,9 @@ pub struct KnownTa {
     pub image: String,
     /// SHA-256 of the personalization data, in hexadecimal.
     pub personalization: Option<String>,
+    /// Whether another image may be there: the device has not answered to the request that brings it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub doubtful_image: bool,
 }
 
 impl Memory {
@@ -177,15 +180,38 @@ impl Memory {
     #[must_use]
     pub fn may_have_data(&self, spid: &str, domain: &str, taid: &str) -> bool {
         self.application(spid, domain, taid).is_some_and(|it| it.personalization.is_some())
-            || self
-                .doubtful_data
-                .iter()
-                .any(|it| it.spid == spid && it.domain == domain && it.taid == taid)
+            || self.doubts_data(spid, domain, taid)
+    }
+
+    /// Whether the personalization data of an application may be others than those that are known.
+    #[must_use]
+    pub fn doubts_data(&self, spid: &str, domain: &str, taid: &str) -> bool {
+        self.doubtful_data
+            .iter()
+            .any(|it| it.spid == spid && it.domain == domain && it.taid == taid)
+    }
+
+    fn change_application(
+        &mut self,
+        domain: &DomainName,
+        taid: &str,
+        change: impl FnOnce(&mut KnownTa),
+    ) {
+        let mut applications = self.applications.iter_mut();
+        let found = applications
+            .find(|it| it.spid == domain.spid && it.domain == domain.name && it.taid == taid);
+        if let Some(found) = found {
+            change(found);
+        }
     }
 
     /// Takes over that a step will be asked for: until the answer comes, and if none comes, the signers
-    /// that it adds and removes are doubtful, and whether an application has the data that it brings.
+    /// that it adds and removes are doubtful, and whether an application has the image and the data that
+    /// it brings.
     pub fn announce(&mut self, step: &Step) {
+        if let Step::UpdateTa { domain, taid, image: Some(_), .. } = step {
+            self.change_application(domain, taid, |it| it.doubtful_image = true);
+        }
         match step {
             Step::CreateSd { domain, certificate } => {
                 self.change_domain(domain, |domain| {
@@ -211,6 +237,7 @@ impl Memory {
 
     /// Takes over that a step was refused and the device is as it was: what it was to remove is there.
     /// Not so where a signer was to be removed alone, which is done when nobody knows whether it is.
+    /// Images and data stay doubtful, for they may have been before: they are sent once more.
     pub fn withdraw(&mut self, step: &Step) {
         if let Step::UpdateSd { domain, remove, .. } = step
             && !step.is_lone_removal()
@@ -289,6 +316,7 @@ impl Memory {
     ) {
         let before = self.application(&domain.spid, &domain.name, taid).cloned();
         self.forget_application(domain, taid);
+        let doubtful_image = image.is_none() && before.as_ref().is_some_and(|it| it.doubtful_image);
         let image = image.cloned().or_else(|| before.as_ref().map(|it| it.image.clone()));
         let version = version.or_else(|| before.as_ref().map(|it| it.version));
         let (Some(image), Some(version)) = (image, version) else { return };
@@ -301,6 +329,7 @@ impl Memory {
             personalization: personalization
                 .cloned()
                 .or_else(|| before.and_then(|it| it.personalization)),
+            doubtful_image,
         });
     }
 
