@@ -3,6 +3,9 @@
 use std::path::Path;
 
 use anyhow::Context as _;
+use openssl::bn::{BigNum, BigNumContext};
+use openssl::ec::EcGroup;
+use openssl::ecdsa::EcdsaSig;
 use openssl::error::ErrorStack;
 use openssl::nid::Nid;
 use openssl::stack::Stack;
@@ -39,6 +42,41 @@ pub fn read_file(path: &Path) -> anyhow::Result<Vec<X509>> {
 /// When OpenSSL has no memory.
 pub fn device_id(certificate: &X509Ref) -> Result<String, ErrorStack> {
     Ok(base64(&sha256(&certificate.to_der()?)?))
+}
+
+/// `did` of the same certificate with its ECDSA signature in the other form: with (r, s) also
+/// (r, n - s) is valid, and whoever has the one can write the other. `None` if the signature is
+/// another one, or of a curve that authorities of TEEs do not use.
+#[must_use]
+pub fn other_device_id(certificate: &X509Ref) -> Option<String> {
+    let signature = certificate.signature().as_slice();
+    let old = EcdsaSig::from_der(signature).ok()?;
+    let curve = match old.r().num_bytes().max(old.s().num_bytes()) {
+        ..=32 => Nid::X9_62_PRIME256V1,
+        33..=48 => Nid::SECP384R1,
+        _ => return None,
+    };
+    let mut order = BigNum::new().ok()?;
+    let mut context = BigNumContext::new().ok()?;
+    EcGroup::from_curve_name(curve).ok()?.order(&mut order, &mut context).ok()?;
+    let other = EcdsaSig::from_private_components(old.r().to_owned().ok()?, &order - old.s());
+    let other = other.ok()?.to_der().ok()?;
+    // SEQUENCE { tbsCertificate, signatureAlgorithm, BIT STRING }: the last has a short length.
+    let der = certificate.to_der().ok()?;
+    let head = match der.get(1)? {
+        0x82 => 4,
+        0x81 => 3,
+        _ => 2,
+    };
+    let signed = der.get(head..der.len().checked_sub(signature.len() + 3)?)?;
+    let bits = [&[0x03, u8::try_from(other.len() + 1).ok()?, 0][..], &other].concat();
+    let length = u16::try_from(signed.len() + bits.len()).ok()?;
+    let length = match length {
+        0..0x80 => vec![length.to_be_bytes()[1]],
+        0x80..0x100 => vec![0x81, length.to_be_bytes()[1]],
+        _ => [&[0x82][..], &length.to_be_bytes()].concat(),
+    };
+    Some(base64(&sha256(&[&[0x30][..], &length, signed, &bits].concat()).ok()?))
 }
 
 /// The device by its key, whatever certificate it has: SHA-256 of the SubjectPublicKeyInfo in

@@ -88,8 +88,8 @@ Certificates and keys are in PEM or DER, signed images and OCSP responses as the
   retired         devices that shall have nothing more, each by the fingerprint of its key, which
                   `devices` prints behind `key`: the SHA-256 of its SubjectPublicKeyInfo in
                   hexadecimal. An identifier (`did`) works too, for a device that has shown it to
-                  this TAM or shows it now; a certificate that is renewed or written otherwise has
-                  another, so prefer the key
+                  this TAM or shows it now; a certificate that is renewed has another, so prefer
+                  the key
 
 [tam.alternative], the same TAM's key of the other type, EC or RSA, for TEEs that do not verify the
 first one's signatures: key, chain, ocsp

@@ -358,7 +358,8 @@ pub struct DeviceRecord {
     pub revision: u64,
     /// `did`: base64 SHA-256 of the TEE's certificate.
     pub device_id: String,
-    /// Each `did` that the device had, the oldest first: it stays known by any of them.
+    /// Each `did` that the device had or could have written its certificates to have, the oldest
+    /// first: it stays known by any of them.
     pub identifiers: Vec<String>,
     /// The TEE's certificate, base64.
     pub certificate: String,
@@ -419,8 +420,11 @@ impl DeviceRecord {
     ) -> anyhow::Result<()> {
         let tee = &state.dsi.tee;
         self.device_id.clone_from(&state.device_id);
-        if !self.identifiers.contains(&state.device_id) {
-            self.identifiers.push(state.device_id.clone());
+        let other = certificate::other_device_id(&state.certificate);
+        for identifier in other.into_iter().chain([state.device_id.clone()]) {
+            if !self.identifiers.contains(&identifier) {
+                self.identifiers.push(identifier);
+            }
         }
         while self.identifiers.len() > IDENTIFIER_LIMIT {
             let oldest = self.identifiers.iter().position(|it| !matters(it));

@@ -11,7 +11,7 @@ use openssl::bn::BigNum;
 use openssl::ecdsa::EcdsaSig;
 use openssl::x509::X509;
 use otrp_tam::sessions::SESSION_LIMIT;
-use otrp_tam::tam::Tam;
+use otrp_tam::tam::{Rejection, Tam};
 use otrp_wire::limits::{CERTIFICATE_LIMIT, CHAIN_LIMIT, NAME_LIMIT, SD_LIMIT, TA_LIMIT};
 use serde_json::{Value, json};
 
@@ -96,6 +96,38 @@ fn a_retired_device_stays_retired_under_any_certificate() {
     assert_eq!(server.records().len(), rows.len(), "one record a key");
 }
 
+/// A device that this TAM never met, and whose owner knows that its identifier is listed.
+#[test]
+fn the_other_form_of_a_listed_certificate_is_retired_too() {
+    let server = start("");
+    // Of signatures of several lengths.
+    for _ in 0..8 {
+        let mut device = server.pki.device();
+        retire(&server, &[device.device_id()]);
+        device.tee = other_form(&device.tee, &server.pki.tee_ca);
+        assert_eq!(converge(server.address, &mut device), ["GetDeviceState"]);
+    }
+}
+
+/// One transaction an answer, which waits for the disk once; none for who has shown no device.
+#[test]
+fn each_answer_is_one_change() {
+    let server = start(&with_data());
+    let mut device = server.pki.device();
+    let before = 1;
+    assert_eq!(converge(server.address, &mut device).len(), 3);
+    assert_eq!(server.records()[0].revision, before + 3);
+    for _ in 0..10 {
+        connect(server.address);
+    }
+    let question = connect(server.address).body;
+    let mut stranger = server.pki.device();
+    stranger.faults.sign_with = Some(new_key());
+    assert_eq!(post(server.address, &stranger.process(&question)).status, 400);
+    assert_eq!(converge(server.address, &mut device).len(), 1);
+    assert_eq!(server.records()[0].revision, before + 4);
+}
+
 #[test]
 fn an_identifier_that_is_met_later_retires_its_key_for_good() {
     let server = start("");
@@ -155,6 +187,31 @@ fn half_finished_sessions_of_one_device_keep_nobody_away() {
     let begun = tam.process(&late.process(&late_question), "test").unwrap().unwrap();
     assert!(tam.process(&late.process(&begun), "test").unwrap().is_none());
     assert!(!honest.domains.is_empty() && !late.domains.is_empty());
+}
+
+/// Of answers that come at the same time one counts. Another one waits for nothing: it is refused for
+/// now, or the state is asked for again.
+#[test]
+fn answers_of_one_device_at_the_same_time_are_one() {
+    let server = start(DOMAIN);
+    let tam = Tam::new(&server.path("desired.toml"), &server.path("own.redb")).unwrap();
+    let mut device = server.pki.device();
+    let questions: Vec<_> = (0..16).map(|_| tam.connect("test").unwrap()).collect();
+    let answers: Vec<_> = questions.iter().map(|question| device.process(question)).collect();
+    let outcomes: Vec<_> = std::thread::scope(|scope| {
+        let at_work: Vec<_> =
+            answers.iter().map(|answer| scope.spawn(|| tam.process(answer, "test"))).collect();
+        at_work.into_iter().map(|it| it.join().unwrap()).collect()
+    });
+    let mut created = 0;
+    for outcome in outcomes {
+        match outcome {
+            Ok(Some(request)) => created += usize::from(device.open(&request).name == "CreateSD"),
+            Err(Rejection::Busy) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(created, 1);
 }
 
 /// The device's owner keeps the answer to CreateSD, and hands it in after a session that did more.
