@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use openssl::pkey::{PKey, Public};
 use openssl::x509::X509;
@@ -11,6 +11,7 @@ use otrp_tam::certificate;
 use otrp_tam::desired::TamSettings;
 use otrp_tam::dsi::{AttestationKey, DeviceState};
 use otrp_tam::encoding::{Single, base64, from_base64};
+use otrp_tam::foreign::{self, Foreign};
 use otrp_tam::identity::Identity;
 use otrp_tam::jose::{ContentEncryption, Jws, KeyManagement, KeyType, NotOpened};
 use otrp_tam::message::{
@@ -662,7 +663,7 @@ impl OpenArguments {
             Ok(outer) if outer.name == "TAInformation" => self.ta_information(&message)?,
             _ => self.reply(&message)?,
         };
-        writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(&opened)?)?;
+        writeln!(std::io::stdout(), "{}", foreign::json(&opened)?)?;
         Ok(())
     }
 
@@ -676,8 +677,9 @@ impl OpenArguments {
         let wanted = |wanted: &Option<String>, found: &str| {
             wanted.as_ref().is_none_or(|wanted| wanted == found)
         };
-        ensure!(wanted(&self.tid, answer.tid()), "an answer of the transaction {:?}", answer.tid());
-        ensure!(wanted(&self.rid, answer.rid()), "an answer to the request {:?}", answer.rid());
+        let (tid, rid) = (Foreign::new(answer.tid()), Foreign::new(answer.rid()));
+        ensure!(wanted(&self.tid, answer.tid()), "an answer of the transaction {tid:?}");
+        ensure!(wanted(&self.rid, answer.rid()), "an answer to the request {rid:?}");
         let config = self.config.as_ref().context("for whom is it? Say --config")?;
         let settings = TamSettings::read(config)?;
         let mut opened = json!({
@@ -762,9 +764,11 @@ impl OpenArguments {
 
     /// The key that the device has for the SP that the message claims to be of.
     fn known_attestation_key(&self, message: &[u8]) -> anyhow::Result<PKey<Public>> {
-        let jws: Single<Jws> = serde_json::from_slice(message)?;
+        // The reader's error quotes what it reads.
+        let unread = |error: serde_json::Error| anyhow!("{:?}", Foreign::new(error.to_string()));
+        let jws: Single<Jws> = serde_json::from_slice(message).map_err(unread)?;
         let claimed: Single<TaInformation> =
-            serde_json::from_slice(&jws.value.unverified_payload()?)?;
+            serde_json::from_slice(&jws.value.unverified_payload()?).map_err(unread)?;
         let spid = claimed.value.spid;
         let target = self.device.target()?;
         target
@@ -772,6 +776,8 @@ impl OpenArguments {
             .iter()
             .find(|key| key.spid == spid)
             .and_then(AttestationKey::public_key)
-            .with_context(|| format!("the device has no attestation key of {spid:?}"))
+            .with_context(|| {
+                format!("the device has no attestation key of {:?}", Foreign::new(spid))
+            })
     }
 }

@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 
 use crate::certificate;
 use crate::encoding::{base64, from_base64, sha256};
+use crate::foreign::Flaw;
 use crate::jose::KeyType;
 
 /// The state of a device, as much of it as this TAM may see.
@@ -197,7 +198,7 @@ impl Dsi {
 /// Why a text is no device state.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("malformed device state: {0}")]
-pub struct MalformedState(String);
+pub struct MalformedState(Flaw);
 
 /// A device state with what follows from its exact bytes.
 #[derive(Clone, Debug)]
@@ -228,23 +229,24 @@ impl DeviceState {
         struct Document {
             dsi: Dsi,
         }
-        let malformed = |reason: &dyn ToString| MalformedState(reason.to_string());
-        let Document { dsi } = serde_json::from_slice(document).map_err(|e| malformed(&e))?;
+        let malformed = |reason| MalformedState(Flaw::Own(reason));
+        let unread = |error: &dyn ToString| MalformedState(Flaw::quoting(error.to_string()));
+        let Document { dsi } = serde_json::from_slice(document).map_err(|e| unread(&e))?;
         if let Some(excess) = dsi.excess() {
-            return Err(malformed(&excess));
+            return Err(malformed(excess));
         }
         let read = |text: &String| {
             from_base64(text)
                 .and_then(|der| X509::from_der(&der).ok())
-                .ok_or_else(|| malformed(&"a certificate is none"))
+                .ok_or_else(|| malformed("a certificate is none"))
         };
         let certificate = read(&dsi.tee.cert)?;
         let authorities = dsi.tee.cacert.iter().map(read).collect::<Result<Vec<_>, _>>()?;
         if dsi.tee.teeaiklist.iter().any(|key| key.public_key().is_none()) {
-            return Err(malformed(&"an attestation key is none"));
+            return Err(malformed("an attestation key is none"));
         }
-        let device_id = certificate::device_id(&certificate).map_err(|e| malformed(&e))?;
-        let hash = base64(&sha256(document).map_err(|e| malformed(&e))?);
+        let device_id = certificate::device_id(&certificate).map_err(|e| unread(&e))?;
+        let hash = base64(&sha256(document).map_err(|e| unread(&e))?);
         let document = document.to_vec();
         Ok(Self { document, dsi, certificate, authorities, device_id, hash })
     }

@@ -27,6 +27,7 @@ pub mod dsi;
 pub mod echo;
 pub mod encoding;
 pub mod firmware;
+pub mod foreign;
 pub mod http;
 pub mod identity;
 pub mod image;

@@ -12,6 +12,7 @@ use anyhow::{Context as _, bail};
 use clap::Parser as _;
 use command_line::{Action, Arguments, CONFIGURATION};
 use otrp_tam::desired::{Configuration, sentence};
+use otrp_tam::foreign::{self, Foreign, one_line};
 use otrp_tam::http::Patience;
 use otrp_tam::listing::Listing;
 use otrp_tam::tam::Tam;
@@ -37,8 +38,9 @@ fn main() -> ExitCode {
     match run(Arguments::parse().action) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let lines = sentence(&error).replace('\n', "\notrp-tam: ");
-            let _ = writeln!(std::io::stderr(), "otrp-tam: {lines}");
+            for line in sentence(&error).lines() {
+                let _ = writeln!(std::io::stderr(), "otrp-tam: {}", one_line(line));
+            }
             ExitCode::FAILURE
         }
     }
@@ -106,21 +108,19 @@ fn devices(state: &Path, json: bool) -> anyhow::Result<()> {
     let devices = store::read_devices(state)?;
     let mut out = std::io::stdout().lock();
     if json {
-        writeln!(out, "{}", serde_json::to_string_pretty(&devices)?)?;
+        writeln!(out, "{}", foreign::json(&devices)?)?;
         return Ok(());
     }
     for device in devices {
-        writeln!(out, "{} {} {}", device.device_id, device.tee, device.tee_version)?;
+        let (tee, version) = (Foreign::new(&device.tee), Foreign::new(&device.tee_version));
+        writeln!(out, "{} {tee} {version}", one_line(&device.device_id))?;
         writeln!(out, "  key {}", device.key)?;
         for known in &device.memory.applications {
-            writeln!(
-                out,
-                "  {}/{}/{} version {}",
-                known.spid, known.domain, known.taid, known.version
-            )?;
+            let [spid, domain, taid] = [&known.spid, &known.domain, &known.taid].map(Foreign::new);
+            writeln!(out, "  {spid}/{domain}/{taid} version {}", known.version)?;
         }
         for failure in &device.failures {
-            writeln!(out, "  failed: {failure}")?;
+            writeln!(out, "  failed: {}", one_line(failure))?;
         }
     }
     Ok(())

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::desired::{DesiredDomain, DesiredState, DesiredTa};
 use crate::dsi::{Dsi, SecurityDomain};
+use crate::foreign::Foreign;
 use crate::store::Memory;
 
 /// A security domain by name.
@@ -17,7 +18,7 @@ pub struct DomainName {
 
 impl fmt::Display for DomainName {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}/{}", self.spid, self.name)
+        write!(formatter, "{}/{}", Foreign::new(&self.spid), Foreign::new(&self.name))
     }
 }
 
@@ -102,12 +103,18 @@ impl Step {
 impl fmt::Display for Step {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::DeleteTa { domain, taid } => write!(formatter, "DeleteTA {domain}/{taid}"),
+            Self::DeleteTa { domain, taid } => {
+                write!(formatter, "DeleteTA {domain}/{}", Foreign::new(taid))
+            }
             Self::DeleteSd { domain } => write!(formatter, "DeleteSD {domain}"),
             Self::CreateSd { domain, .. } => write!(formatter, "CreateSD {domain}"),
             Self::UpdateSd { domain, .. } => write!(formatter, "UpdateSD {domain}"),
-            Self::InstallTa { domain, taid, .. } => write!(formatter, "InstallTA {domain}/{taid}"),
-            Self::UpdateTa { domain, taid, .. } => write!(formatter, "UpdateTA {domain}/{taid}"),
+            Self::InstallTa { domain, taid, .. } => {
+                write!(formatter, "InstallTA {domain}/{}", Foreign::new(taid))
+            }
+            Self::UpdateTa { domain, taid, .. } => {
+                write!(formatter, "UpdateTA {domain}/{}", Foreign::new(taid))
+            }
         }
     }
 }

@@ -3,6 +3,8 @@
 //! An [`Answer`] is read first and trusted later: [`Answer::device_state`] and
 //! [`Answer::outcome`] are the only ways from it to what a device claims, and both verify.
 
+use std::fmt;
+
 use openssl::x509::X509Ref;
 use otrp_wire::name::GET_DEVICE_STATE_RESPONSE;
 use otrp_wire::{ErrorCode, RequestName, VERSION};
@@ -13,6 +15,7 @@ use thiserror::Error;
 use crate::certificate::{self, TeeRoots, Untrusted};
 use crate::dsi::{DeviceState, MalformedState, attestation_key};
 use crate::encoding::{Single, from_base64};
+use crate::foreign::{Flaw, Foreign};
 use crate::identity::Identity;
 use crate::jose::{Jwe, Jws, KeyType, NotOpened};
 use crate::message::Exchange;
@@ -22,7 +25,7 @@ use crate::message::Exchange;
 pub enum Refused {
     /// Not an answer of OTrP: another structure, a member missing, unknown or twice.
     #[error("malformed answer: {0}")]
-    Malformed(String),
+    Malformed(Flaw),
     /// The signature, or the encryption.
     #[error(transparent)]
     Jose(#[from] NotOpened),
@@ -53,8 +56,12 @@ pub enum Refused {
 }
 
 impl Refused {
-    fn malformed(reason: impl ToString) -> Self {
-        Self::Malformed(reason.to_string())
+    const fn malformed(reason: &'static str) -> Self {
+        Self::Malformed(Flaw::Own(reason))
+    }
+
+    pub(crate) fn unread(error: impl ToString) -> Self {
+        Self::Malformed(Flaw::quoting(error))
     }
 }
 
@@ -66,11 +73,11 @@ pub enum Reply {
     /// The agent could not reach the TEE (OTrP draft, section 10). Nobody vouches for it.
     AgentError {
         /// The code, such as `ERR_AGENT_TEE_BUSY`.
-        code: String,
+        code: Foreign,
         /// The request, if the agent knows it.
-        rid: String,
+        rid: Foreign,
         /// The transaction, if the agent knows it.
-        tid: String,
+        tid: Foreign,
     },
 }
 
@@ -88,12 +95,11 @@ impl Reply {
         #[serde(deny_unknown_fields)]
         struct AgentError {
             ver: String,
-            rid: String,
-            tid: String,
-            errcode: String,
+            rid: Foreign,
+            tid: Foreign,
+            errcode: Foreign,
         }
-        let outer: Single<&RawValue> =
-            serde_json::from_slice(message).map_err(Refused::malformed)?;
+        let outer: Single<&RawValue> = serde_json::from_slice(message).map_err(Refused::unread)?;
         match outer.name.as_str() {
             "OTrPBrokerError" => {
                 let AgentError { ver, rid, tid, errcode: code } = read(outer.value)?;
@@ -122,7 +128,7 @@ impl Reply {
 }
 
 fn read<'de, T: Deserialize<'de>>(value: &'de RawValue) -> Result<T, Refused> {
-    serde_json::from_str(value.get()).map_err(Refused::malformed)
+    serde_json::from_str(value.get()).map_err(Refused::unread)
 }
 
 /// The signed members of an answer.
@@ -154,16 +160,16 @@ enum Status {
 #[serde(untagged)]
 enum Reason {
     Members(ReasonMembers),
-    Text(String),
+    Text(Foreign),
 }
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ReasonMembers {
     #[serde(rename = "error-code")]
-    code: String,
+    code: Foreign,
     #[serde(default, rename = "error-message")]
-    message: String,
+    message: Foreign,
 }
 
 /// The plaintext of an answer's `content`.
@@ -215,9 +221,9 @@ fn one_or_more<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Refusal {
     /// The code on the wire.
-    pub code: String,
+    pub code: Foreign,
     /// A sentence for people.
-    pub message: String,
+    pub message: Foreign,
     /// The signature algorithms that the TEE has, where that is the reason.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub algorithms: Vec<String>,
@@ -227,7 +233,21 @@ impl Refusal {
     /// The code, if it is one of the protocol's.
     #[must_use]
     pub fn error_code(&self) -> Option<ErrorCode> {
-        ErrorCode::from_text(&self.code)
+        ErrorCode::from_text(self.code.as_str())
+    }
+}
+
+/// The code, and the sentence if there is one.
+impl fmt::Display for Refusal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.error_code() {
+            Some(code) => formatter.write_str(code.as_str())?,
+            None => write!(formatter, "{:?}", self.code)?,
+        }
+        match self.message.as_str() {
+            "" => Ok(()),
+            _ => write!(formatter, " {:?}", self.message),
+        }
     }
 }
 
@@ -281,7 +301,7 @@ impl Answer {
     fn read(name: RequestName, jws: Jws) -> Result<Self, Refused> {
         let payload = jws.unverified_payload()?;
         let Single { name: signed_name, value: tbs }: Single<Tbs> =
-            serde_json::from_slice(&payload).map_err(Refused::malformed)?;
+            serde_json::from_slice(&payload).map_err(Refused::unread)?;
         if signed_name != name.tbs_response() {
             return Err(Refused::WrongName);
         }
@@ -429,7 +449,9 @@ impl Answer {
             Some(Reason::Members(ReasonMembers { code, message })) => {
                 Ok(Refusal { code, message, algorithms })
             }
-            Some(Reason::Text(code)) => Ok(Refusal { code, message: String::new(), algorithms }),
+            Some(Reason::Text(code)) => {
+                Ok(Refusal { code, message: Foreign::default(), algorithms })
+            }
             None => Err(Refused::malformed("a refusal without a reason")),
         }
     }
@@ -498,8 +520,8 @@ fn open_content(
         }
     }
     let plaintext = content.open(&key)?;
-    let content: Content = serde_json::from_slice(&plaintext).map_err(Refused::malformed)?;
-    let device_id = certificate::device_id(certificate).map_err(Refused::malformed)?;
+    let content: Content = serde_json::from_slice(&plaintext).map_err(Refused::unread)?;
+    let device_id = certificate::device_id(certificate).map_err(Refused::unread)?;
     // Compared as bytes: the samples write it in base64url, others may.
     if from_base64(&content.did) != from_base64(&device_id) {
         return Err(Refused::WrongDevice);

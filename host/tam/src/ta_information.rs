@@ -39,8 +39,7 @@ impl TaInformation {
     /// # Errors
     /// [`Refused`].
     pub fn verify(message: &[u8], attestation_key: &PKeyRef<Public>) -> Result<Self, Refused> {
-        let malformed = |error: &dyn ToString| Refused::Malformed(error.to_string());
-        let outer: Single<Jws> = serde_json::from_slice(message).map_err(|e| malformed(&e))?;
+        let outer: Single<Jws> = serde_json::from_slice(message).map_err(Refused::unread)?;
         if outer.name != "TAInformation" {
             return Err(Refused::WrongName);
         }
@@ -52,7 +51,7 @@ impl TaInformation {
             return Err(Refused::Jose(NotOpened::Signature));
         }
         let payload = jws.unverified_payload()?;
-        let inner: Single<Self> = serde_json::from_slice(&payload).map_err(|e| malformed(&e))?;
+        let inner: Single<Self> = serde_json::from_slice(&payload).map_err(Refused::unread)?;
         if inner.name != "TAInformationTBS" {
             return Err(Refused::WrongName);
         }

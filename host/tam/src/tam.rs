@@ -286,8 +286,6 @@ impl Tam {
         let answer = match Reply::read(message)? {
             Reply::Answer(answer) => answer,
             Reply::AgentError { code, tid, .. } => {
-                let short = |text: &str| text.chars().take(80).collect::<String>();
-                let (tid, code) = (short(&tid), short(&code));
                 turn.log(&format!("the agent of transaction {tid:?} reports {code:?}"));
                 return Ok(None);
             }
@@ -405,7 +403,7 @@ impl Tam {
         session: &Session,
         refusal: &Refusal,
     ) -> anyhow::Result<Next> {
-        let line = format!("an unidentified TEE refuses GetDeviceState: {}", show(refusal));
+        let line = format!("an unidentified TEE refuses GetDeviceState: {refusal}");
         let Some(other) = other_key(turn.settings(), session, refusal) else {
             let line = format!("{line}{}", explain(turn.settings(), session, refusal));
             return Ok(Next { message: None, line });
@@ -439,7 +437,7 @@ impl Tam {
                 _ => "cannot read a request",
             };
             let more = explain(turn.settings(), &session, &refusal);
-            turn.log(&format!("a TEE {why}: {}{more}", show(&refusal)));
+            turn.log(&format!("a TEE {why}: {refusal}{more}"));
             return Ok(None);
         }
         let next = self.on_refused_state(turn, &session, &refusal)?;
@@ -483,7 +481,7 @@ impl Tam {
                     let line = format!("{line}: it was removed before");
                     return self.go_on(turn, session, record, line);
                 }
-                let line = format!("{line} refused: {}", show(&refusal));
+                let line = format!("{line} refused: {refusal}");
                 // A TEE that fails may have done it.
                 if step.leaves_doubt() && code != Some(ErrorCode::TeeFail) {
                     record.memory.withdraw(step);
@@ -493,7 +491,7 @@ impl Tam {
                     return self.go_on(turn, session, record, line);
                 }
                 session.made.insert(step.clone());
-                session.fail(&format!("{step}: {}", show(&refusal)));
+                session.fail(&format!("{step}: {refusal}"));
                 // The state is another one, or may be: no step is sent on one that is over.
                 if matches!(code, Some(ErrorCode::DevStateMismatch | ErrorCode::TeeFail)) {
                     session.state = None;
@@ -858,22 +856,6 @@ fn command<'a>(
             (Command::UpdateTa(application), image.as_ref().map(|_| wanted.version))
         }
     })
-}
-
-/// Most characters of a sentence of a device that are worth reading.
-const SENTENCE_LENGTH: usize = 160;
-
-fn show(refusal: &Refusal) -> String {
-    // What a device says is quoted: it may hold line breaks.
-    let code = match refusal.error_code() {
-        Some(code) => String::from(code.as_str()),
-        None => format!("{:?}", cut(&refusal.code)),
-    };
-    if refusal.message.is_empty() { code } else { format!("{code} {:?}", cut(&refusal.message)) }
-}
-
-fn cut(text: &str) -> String {
-    text.chars().take(SENTENCE_LENGTH).collect()
 }
 
 /// Enough of a device's identifier to tell devices apart in a log.

@@ -15,6 +15,7 @@ use otrp_tam::Identity;
 use otrp_tam::certificate::TeeRoots;
 use otrp_tam::dsi::{DeviceState, FirmwareData};
 use otrp_tam::firmware::FirmwarePolicy;
+use otrp_tam::foreign::Flaw;
 use otrp_tam::jose::{ContentEncryption, NotOpened};
 use otrp_tam::message::{Builder, Command, Target};
 use otrp_tam::response::{Outcome, Refused, Reply, StateAnswer};
@@ -50,7 +51,7 @@ impl Scene {
         match answer.device_state(Some(&request.exchange), &self.identity, &self.roots)? {
             StateAnswer::State { state, .. } => Ok(state),
             StateAnswer::Refused(refusal) => {
-                Err(Refused::Malformed(format!("not a state but {refusal:?}")))
+                Err(Refused::Malformed(Flaw::quoting(format!("not a state but {refusal:?}"))))
             }
         }
     }

@@ -313,11 +313,11 @@ impl<P: Platform> Device<P> {
             panic!("a TEE does not make the agent's errors")
         };
         if answer.tid().is_empty() {
-            return Err(answer.claimed_refusal().unwrap().code);
+            return Err(answer.claimed_refusal().unwrap().code.into_inner());
         }
         match answer.outcome(Some(&request.exchange), tam, &self.certificate()).unwrap() {
             Outcome::Pass(_) => Ok(()),
-            Outcome::Fail(refusal) => Err(refusal.code),
+            Outcome::Fail(refusal) => Err(refusal.code.into_inner()),
         }
     }
 

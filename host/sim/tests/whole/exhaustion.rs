@@ -43,12 +43,12 @@ fn storage_that_is_full_from_any_operation_on() {
             let exchange = Some(&request.exchange);
             let code = if step.command.is_none() {
                 match answer.device_state(exchange, step.tam, &pki().tee_roots) {
-                    Ok(StateAnswer::Refused(refusal)) => refusal.code,
+                    Ok(StateAnswer::Refused(refusal)) => refusal.code.into_inner(),
                     other => panic!("{what}: {other:?}"),
                 }
             } else {
                 match answer.outcome(exchange, step.tam, &home().target.certificate) {
-                    Ok(Outcome::Fail(refusal)) => refusal.code,
+                    Ok(Outcome::Fail(refusal)) => refusal.code.into_inner(),
                     other => panic!("{what}: {other:?}"),
                 }
             };

@@ -652,7 +652,7 @@ pub fn verdict(what: &str, reply: &[u8]) -> Option<(Answer, String)> {
     }
     let Reply::Answer(answer) = Reply::read(reply).unwrap() else { panic!("{what}") };
     match answer.outcome(None, &pki().tam, certificate).unwrap() {
-        Outcome::Fail(refusal) => Some((Answer::Sealed, refusal.code)),
+        Outcome::Fail(refusal) => Some((Answer::Sealed, refusal.code.into_inner())),
         Outcome::Pass(_) => None,
     }
 }

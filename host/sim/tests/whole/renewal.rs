@@ -226,7 +226,7 @@ fn what_was_refused_is_dead_when_the_session_has_ended() {
     let code = |device: &mut Device| {
         let answered = answer(device, &install);
         match answered.outcome(None, &pki().tam, &device.certificate()).unwrap() {
-            Outcome::Fail(refusal) => Some(refusal.code),
+            Outcome::Fail(refusal) => Some(refusal.code.into_inner()),
             Outcome::Pass(_) => None,
         }
     };
