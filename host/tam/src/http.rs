@@ -5,15 +5,20 @@
 //!
 //! No client keeps the server from others or from its end: the head of a request, its body and the
 //! reading of an answer have their time, connections have a number, and the end of the server
-//! leaves each of them a few seconds. Whoever opens connections without end can still take all of
-//! them for the time of a head each: that is the proxy's to prevent.
+//! leaves each of them a few seconds. One address has a quarter of the connections at most, and its
+//! next one then ends the oldest whose request is not complete. So it takes several addresses to
+//! keep others out, for the time of a head each. An address is that of the connection: what a proxy
+//! says of who is behind it is not believed, so behind a proxy there is one address, and limits for
+//! clients are the proxy's to set.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -31,11 +36,11 @@ use otrp_wire::MEDIA_TYPE;
 use otrp_wire::limits::REPLY_LIMIT;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
-use crate::log;
+use crate::log::{self, Source};
 use crate::tam::{Rejection, Tam};
 
 /// Longest body: a TEE's longest answer, with room for TEEs that are wordier than ours.
@@ -44,6 +49,10 @@ pub const BODY_LIMIT: usize = 4 * REPLY_LIMIT;
 pub const HEALTH_PATH: &str = "/health";
 /// How long to wait when no connection can be accepted, such as for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How often it is counted what the log left out.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
+/// How much of all connections one address may have: one part of so many.
+const ADDRESS_PART: usize = 4;
 /// How often the log says that devices are kept waiting.
 const SAY_AGAIN: Duration = Duration::from_secs(60);
 /// Descriptors that are not for connections: the database, files, the standard streams.
@@ -60,7 +69,7 @@ pub struct Patience {
     pub write: Duration,
     /// For what is in progress when the server ends.
     pub end: Duration,
-    /// Most connections at a time; further ones wait.
+    /// Most connections at a time, a quarter of them from one address; further ones wait.
     pub connections: usize,
 }
 
@@ -104,8 +113,15 @@ pub async fn serve(
 ) -> io::Result<()> {
     let mut shutdown = pin!(shutdown);
     let slots = Arc::new(Semaphore::new(patience.connections));
+    let addresses = Arc::new(Addresses::new((patience.connections / ADDRESS_PART).max(1)));
     let (end, ended) = watch::channel(());
     let mut connections = JoinSet::new();
+    let counting = tokio::spawn(async {
+        loop {
+            sleep(COUNT_EVERY).await;
+            log::count_left_out();
+        }
+    });
     let mut accepting = Accepting { listener, said: None };
     loop {
         let next = accepting.next(&slots, patience.connections);
@@ -113,15 +129,21 @@ pub async fn serve(
             () = &mut shutdown => break,
             next = next => next,
         };
+        let Some(place) = addresses.enter(peer) else {
+            let line = "closed: its address has as many requests in work as one may have";
+            log::of_stranger(&peer.to_string(), line);
+            continue;
+        };
         let (tam, mut ended) = (tam.clone(), ended.clone());
         connections.spawn(async move {
             let _slot = slot;
-            serve_connection(tam, stream, peer, patience, &mut ended).await;
+            serve_connection(tam, stream, peer, &place, patience, &mut ended).await;
         });
         while connections.try_join_next().is_some() {}
     }
     drop(accepting);
     drop(end);
+    counting.abort();
     let drained = timeout(patience.end, async { while connections.join_next().await.is_some() {} });
     if drained.await.is_err() {
         log::of_server(&format!("{} connections are cut off", connections.len()));
@@ -180,17 +202,79 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
+/// The connections that are open, by where they come from.
+struct Addresses {
+    share: usize,
+    open: Mutex<HashMap<Source, Vec<Arc<Open>>>>,
+}
+
+/// An open connection.
+#[derive(Default)]
+struct Open {
+    /// Whether its request is complete and not answered yet.
+    in_work: AtomicBool,
+    /// That it is to end.
+    leave: Notify,
+}
+
+/// The place of a connection among those of its address, which it leaves with this value.
+struct Place {
+    addresses: Arc<Addresses>,
+    source: Source,
+    open: Arc<Open>,
+}
+
+impl Addresses {
+    fn new(share: usize) -> Self {
+        Self { share, open: Mutex::default() }
+    }
+
+    /// A place for a connection. If its address has as many as it may have, the oldest whose request
+    /// is not in work ends for it; `None` if there is none.
+    fn enter(self: &Arc<Self>, peer: SocketAddr) -> Option<Place> {
+        let source = Source::of_address(peer.ip());
+        let mut all = self.open();
+        let open = all.entry(source.clone()).or_default();
+        if open.len() >= self.share {
+            let idle = open.iter().position(|it| !it.in_work.load(Ordering::Relaxed))?;
+            open.remove(idle).leave.notify_one();
+        }
+        let place = Arc::<Open>::default();
+        open.push(place.clone());
+        drop(all);
+        Some(Place { addresses: self.clone(), source, open: place })
+    }
+
+    fn open(&self) -> MutexGuard<'_, HashMap<Source, Vec<Arc<Open>>>> {
+        // The table is consistent between any two of its operations.
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut all = self.addresses.open();
+        if let Some(open) = all.get_mut(&self.source) {
+            open.retain(|it| !Arc::ptr_eq(it, &self.open));
+            if open.is_empty() {
+                all.remove(&self.source);
+            }
+        }
+    }
+}
+
 async fn serve_connection(
     tam: Arc<Tam>,
     stream: TcpStream,
     peer: SocketAddr,
+    place: &Place,
     patience: Patience,
     ended: &mut watch::Receiver<()>,
 ) {
     let peer: Arc<str> = peer.to_string().into();
     let service = service_fn(|request| {
-        let (tam, peer) = (tam.clone(), peer.clone());
-        async move { Ok::<_, Infallible>(answer(tam, request, peer, patience.body).await) }
+        let (tam, peer, open) = (tam.clone(), peer.clone(), place.open.clone());
+        async move { Ok::<_, Infallible>(answer(tam, request, peer, &open, patience.body).await) }
     });
     let stream = TokioIo::new(Impatient::new(stream, patience.write));
     let mut connection = pin!(
@@ -204,6 +288,7 @@ async fn serve_connection(
     // How a connection ends is the client's affair: what was processed has its own line.
     tokio::select! {
         _ = connection.as_mut() => {}
+        () = place.open.leave.notified() => {}
         _ = ended.changed() => {
             connection.as_mut().graceful_shutdown();
             let _ = connection.await;
@@ -215,13 +300,14 @@ async fn answer(
     tam: Arc<Tam>,
     request: Request<Incoming>,
     peer: Arc<str>,
+    open: &Open,
     body_timeout: Duration,
 ) -> Response<Full<Bytes>> {
     let healthy = request.uri().path() == HEALTH_PATH && request.method() == Method::GET;
     let (status, content) = if healthy {
         (StatusCode::OK, Some(("text/plain", b"ok\n".to_vec())))
     } else {
-        match respond(tam, request, peer, body_timeout).await {
+        match respond(tam, request, peer, open, body_timeout).await {
             Ok(Some(message)) => (StatusCode::OK, Some((MEDIA_TYPE, message))),
             Ok(None) => (StatusCode::NO_CONTENT, None),
             Err(status) => (status, None),
@@ -249,6 +335,7 @@ async fn respond(
     tam: Arc<Tam>,
     request: Request<Incoming>,
     peer: Arc<str>,
+    open: &Open,
     body_timeout: Duration,
 ) -> Result<Option<Vec<u8>>, StatusCode> {
     if request.method() != Method::POST {
@@ -268,6 +355,7 @@ async fn respond(
     }
     // Files, a database and public key operations: not for the threads that move bytes.
     let of_peer = peer.clone();
+    open.in_work.store(true, Ordering::Relaxed);
     let processed = tokio::task::spawn_blocking(move || {
         if body.is_empty() {
             Ok(Some(tam.connect(&of_peer)?))
@@ -275,10 +363,12 @@ async fn respond(
             tam.process(&body, &of_peer)
         }
     });
-    match processed.await {
+    let processed = processed.await;
+    open.in_work.store(false, Ordering::Relaxed);
+    match processed {
         Ok(Ok(message)) => Ok(message),
         Ok(Err(rejection)) => {
-            log::of_peer(&peer, &format!("refused: {rejection}"));
+            log::of_stranger(&peer, &format!("refused: {rejection}"));
             Err(match rejection {
                 Rejection::Refused(_) => StatusCode::BAD_REQUEST,
                 Rejection::Busy => StatusCode::SERVICE_UNAVAILABLE,

@@ -154,6 +154,11 @@ impl Session {
         }
     }
 
+    /// The fingerprint of the device's key, if a device has shown that the session is its own.
+    fn device(&self) -> Option<&str> {
+        self.device.as_ref().map(|known| known.key.as_str())
+    }
+
     /// Takes over a failure; `false` if it was told before.
     fn fail(&mut self, failure: &str) -> bool {
         let is_new = self.told.insert(String::from(failure));
@@ -231,7 +236,15 @@ impl Turn<'_> {
     }
 
     fn log(&self, line: &str) {
-        log::of_peer(self.peer, line);
+        log::of_stranger(self.peer, line);
+    }
+
+    /// The same of a device that has shown that it is one; else of whoever it is.
+    fn log_of(&self, device: Option<&str>, line: &str) {
+        match device {
+            Some(device) => log::of_device(self.peer, device, line),
+            None => self.log(line),
+        }
     }
 }
 
@@ -292,31 +305,36 @@ impl Tam {
         };
         let request = (answer.tid().to_owned(), answer.rid().to_owned());
         let waiting = self.sessions().waiting(&request);
-        let (next, age) = match waiting {
+        let (next, device, age) = match waiting {
             Some(waiting) => {
                 let since = waiting.since;
+                let device = waiting.session.device().map(String::from);
                 let next = match waiting.step.clone() {
                     None => self.on_state(turn, &waiting, &answer)?,
                     Some(step) => self.on_outcome(turn, waiting, &step, &answer)?,
                 };
-                (next, since.elapsed())
+                (next, device, since.elapsed())
             }
             None => match self.echoes.recognize(answer.tid(), answer.rid()) {
-                Some(question) => (self.on_first_state(turn, question, &answer)?, question.age),
+                Some(question) => {
+                    let (next, device) = self.on_first_state(turn, question, &answer)?;
+                    (next, device, question.age)
+                }
                 None => return self.not_waited_for(turn, &answer),
             },
         };
-        turn.log(&format!("{} ({} ms)", next.line, age.as_millis()));
+        turn.log_of(device.as_deref(), &format!("{} ({} ms)", next.line, age.as_millis()));
         Ok(next.message)
     }
 
-    /// The answer to a question outside of any session, which begins one.
+    /// The answer to a question outside of any session, which begins one; and the device that signed
+    /// it, if one did.
     fn on_first_state(
         &self,
         turn: &Turn<'_>,
         question: Question,
         answer: &Answer,
-    ) -> Result<Next, Rejection> {
+    ) -> Result<(Next, Option<String>), Rejection> {
         let exchange = Exchange {
             name: RequestName::GetDeviceState,
             rid: answer.rid().to_owned(),
@@ -327,14 +345,17 @@ impl Tam {
         };
         let mut session = Session::new(exchange.tid.clone(), question.signature);
         session.changed_key = question.changed_key;
+        let mut signed_by = None;
         let accept = |key: &str, revision: u64| {
+            signed_by = Some(String::from(key));
             let current = revision <= question.sequence;
             if current {
                 self.sessions().end(key);
             }
             Ok(current)
         };
-        self.on_state_of(turn, &exchange, session, answer, accept)
+        let next = self.on_state_of(turn, &exchange, session, answer, accept)?;
+        Ok((next, signed_by))
     }
 
     fn on_state(
@@ -603,7 +624,8 @@ impl Tam {
         }
         for failure in &failures {
             if session.fail(failure) {
-                turn.log(&format!("device {}: {failure}", short(&record.device_id)));
+                let line = format!("device {}: {failure}", short(&record.device_id));
+                turn.log_of(session.device(), &line);
             }
         }
         session.state = Some(state);

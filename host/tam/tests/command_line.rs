@@ -507,7 +507,9 @@ fn few_descriptors_do_not_stop_the_service() {
     BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let address: std::net::SocketAddr =
         line.trim().strip_prefix("listening on http://").unwrap().parse().unwrap();
-    let idle: Vec<_> = (0..20).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+    // From several addresses: one alone has a quarter of them.
+    let idle: Vec<_> =
+        (0..20).map(|at| common::client::connection_from([127, 0, 1, at / 3], address)).collect();
     let mut device = pki.device();
     assert_eq!(converge(address, &mut device), ["GetDeviceState"]);
     drop(idle);
@@ -530,9 +532,12 @@ fn the_log_tells_a_lack_of_trust_from_the_rest() {
     BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let address = line.trim().strip_prefix("listening on http://").unwrap().parse().unwrap();
     let mut device = pki.device();
+    // An address has a line a second; of those that are left out the last one is said later.
+    let wait = || std::thread::sleep(std::time::Duration::from_millis(2200));
     for code in ["ERR_TAM_NOT_TRUSTED", "ERR_TEE_FAIL"] {
         device.faults.refuse = vec![("GetDeviceState", code)];
         assert_eq!(converge(address, &mut device), ["GetDeviceState"]);
+        wait();
     }
     // A device of another maker.
     let root = issue(&Profile::ca("another TEE root"), new_key(), None);
@@ -542,6 +547,7 @@ fn the_log_tells_a_lack_of_trust_from_the_rest() {
     let answer = common::Device::new(tee, &authority).process(&request);
     let refused = common::client::post(address, &answer);
     assert_eq!(refused.status, 400);
+    wait();
     server.kill().unwrap();
     let log = String::from_utf8(server.wait_with_output().unwrap().stderr).unwrap();
     let of = |text: &str| log.lines().find(|line| line.contains(text)).unwrap_or_default();

@@ -7,7 +7,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use common::client::{HttpAnswer, Server, connect, post, send, serve_until};
+use common::client::{HttpAnswer, Server, connect, connection_from, post, send, serve_until};
 use common::{MEDIA_TYPE, new_key, sign};
 use otrp_tam::http::{BODY_LIMIT, Patience};
 use serde_json::{Value, json};
@@ -196,4 +196,35 @@ fn the_server_ends_whatever_clients_do() {
         assert!(start.elapsed() < Duration::from_secs(5), "{:?}", String::from_utf8_lossy(half));
         drop(stalled);
     }
+}
+
+#[test]
+fn one_address_does_not_hold_all_connections() {
+    let server = Server::start("");
+    let config = server.path("desired.toml");
+    let patience =
+        Patience { head: Duration::from_secs(60), body: Duration::from_secs(60), ..SHORT };
+    let (address, _) =
+        serve_until(&config, &server.path("own.redb"), patience, std::future::pending());
+    // Five times as many as the server takes, and none of them goes on.
+    let stalled: Vec<_> = (0..40)
+        .map(|at| {
+            let mut stream = connection_from([127, 0, 0, 2], address);
+            // It may have been ended already.
+            let _ = stream.write_all(HALVES[at % 3]);
+            stream
+        })
+        .collect();
+    let start = Instant::now();
+    for _ in 0..5 {
+        assert_eq!(connect(address).status, 200);
+    }
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    // The address itself is served too: the oldest one that stalls ends for it.
+    let mut stream = connection_from([127, 0, 0, 2], address);
+    stream.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    drop(stalled);
 }
