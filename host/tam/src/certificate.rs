@@ -16,9 +16,17 @@ use otrp_wire::id::TamId;
 use thiserror::Error;
 
 use crate::encoding::{base64, sha256};
+use crate::foreign::Foreign;
+use crate::jose::KeyType;
 
 /// OpenSSL's level for 112 bits: RSA from 2048 bits, curves from 224, SHA-2 (draft, section 14.1).
 const SECURITY_LEVEL: i32 = 2;
+
+/// anyExtendedKeyUsage (RFC 5280, section 4.2.1.12).
+const ANY_PURPOSE: &str = "2.5.29.37.0";
+/// The extendedKeyUsage of TEEs: below the UUID of the broker (ITU-T X.667), which needs no
+/// registration.
+pub const TEE_PURPOSE: &str = "2.25.210040065247686543256106716383694557268.1";
 
 /// Reads the certificates of a file, PEM or DER, as [`otrp_pem::certificates`] does.
 ///
@@ -117,25 +125,37 @@ pub struct Untrusted(String);
 /// The sentence for OpenSSL's errors on an issuer that is not among the roots, or not there at all.
 /// OpenSSL's own is about self-signed certificates, whatever was wrong.
 fn no_root(topmost: &X509Ref) -> String {
-    let name = |name: &X509NameRef| {
-        let entry = name.entries_by_nid(Nid::COMMONNAME).next();
-        let text = entry.and_then(|entry| entry.data().to_string().ok());
-        text.unwrap_or_default()
-    };
     format!(
         "it leads to none of the roots that are configured (`tee_roots`, or `firmware_roots`): \
-         {:?}, issued by {:?}, is the last that the device shows",
-        name(topmost.subject_name()),
-        name(topmost.issuer_name())
+         {}, issued by {}, is the last that the device shows",
+        common_name(topmost.subject_name()),
+        common_name(topmost.issuer_name())
     )
 }
 
+/// What a certificate of a device calls somebody, in quotation marks.
+fn common_name(name: &X509NameRef) -> String {
+    let entry = name.entries_by_nid(Nid::COMMONNAME).next();
+    let text = entry.and_then(|entry| entry.data().to_string().ok());
+    format!("{:?}", Foreign::new(text.unwrap_or_default()))
+}
+
+/// Whose certificates are validated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Tee { purpose_required: bool },
+    Firmware,
+}
+
 /// The roots of the OEMs whose TEEs, or whose firmware, this TAM trusts.
-pub struct TeeRoots(X509Store);
+pub struct TeeRoots {
+    store: X509Store,
+    role: Role,
+}
 
 impl TeeRoots {
-    /// Trusts `roots`, and nothing that a device sends. An authority below a root may be one of
-    /// them: then the root's other authorities are not trusted.
+    /// Trusts `roots` for TEEs, and nothing that a device sends. An authority below a root may be one
+    /// of them: then the root's other authorities are not trusted.
     ///
     /// # Errors
     /// When OpenSSL has no memory.
@@ -148,40 +168,117 @@ impl TeeRoots {
         for root in roots {
             store.add_cert(root)?;
         }
-        Ok(Self(store.build()))
+        Ok(Self { store: store.build(), role: Role::Tee { purpose_required: false } })
     }
 
-    /// Validates the path from `leaf` through any of `others` to a root, now (RFC 5280), and that
-    /// `leaf` is a certificate for signing messages, not one of those that issue others.
+    /// The same roots, below which only certificates with [`TEE_PURPOSE`] are those of TEEs.
+    #[must_use]
+    pub fn requiring_purpose(self) -> Self {
+        Self { role: Role::Tee { purpose_required: true }, ..self }
+    }
+
+    /// The same roots for firmware, whose certificates do not receive keys.
+    #[must_use]
+    pub fn for_firmware(self) -> Self {
+        Self { role: Role::Firmware, ..self }
+    }
+
+    /// Validates the path from `leaf` through any of `others` to a root, now (RFC 5280), and that the
+    /// certificates are for what they are used for. A TEE's is judged as a device judges it that
+    /// imports it: an authority issues certificates for other purposes too, such as its OCSP
+    /// responder's, and whoever holds one of these is no TEE.
     ///
     /// # Errors
     /// [`Untrusted`] with the reason, OpenSSL's if it is about the path.
     pub fn validate(&self, leaf: &X509Ref, others: &[X509]) -> Result<(), Untrusted> {
-        if let Some(usage) = leaf.key_usage() {
-            if !usage.contains(X509KeyUsage::DIGITAL_SIGNATURE) {
-                return Err(Untrusted(String::from("the key is not for signatures")));
-            }
-            if usage.contains(X509KeyUsage::KEY_CERT_SIGN) {
-                return Err(Untrusted(String::from("the certificate is an authority's")));
-            }
-        }
+        self.check_leaf(leaf)?;
         let verify = || {
             let mut chain = Stack::new()?;
             for certificate in others {
                 chain.push(certificate.clone())?;
             }
-            X509StoreContext::new()?.init(&self.0, leaf, &chain, |context| {
-                Ok(if context.verify_cert()? { None } else { Some(context.error()) })
+            X509StoreContext::new()?.init(&self.store, leaf, &chain, |context| {
+                if !context.verify_cert()? {
+                    return Ok(Err(context.error()));
+                }
+                let path = context.chain().into_iter().flatten();
+                Ok(Ok(path.map(X509Ref::to_owned).collect::<Vec<_>>()))
             })
         };
-        let refused: Result<_, ErrorStack> = verify();
-        match refused {
-            Ok(None) => Ok(()),
-            Ok(Some(reason)) => Err(Untrusted(match reason.as_raw() {
+        let verified: Result<_, ErrorStack> = verify();
+        match verified {
+            Ok(Ok(path)) => {
+                // The root is configured, and what it says of its purpose binds no device either.
+                let below_root = path.split_last().map_or(&[][..], |(_, below_root)| below_root);
+                below_root.iter().skip(1).try_for_each(|authority| self.check_purpose(authority))
+            }
+            Ok(Err(reason)) => Err(Untrusted(match reason.as_raw() {
                 2 | 18..=21 => no_root(others.last().map_or(leaf, |last| last)),
                 _ => String::from(reason.error_string()),
             })),
             Err(error) => Err(Untrusted(error.to_string())),
         }
     }
+
+    /// Whether the leaf's key may do what it is used for: a TEE signs with it and receives keys.
+    fn check_leaf(&self, leaf: &X509Ref) -> Result<(), Untrusted> {
+        let refused = |why: &str| Err(Untrusted(String::from(why)));
+        let der = leaf.to_der().map_err(|error| Untrusted(error.to_string()))?;
+        let read = read_strictly(&der)?;
+        if read.is_authority() {
+            return refused("the certificate is an authority's");
+        }
+        if let Some(usage) = leaf.key_usage() {
+            if !usage.contains(X509KeyUsage::DIGITAL_SIGNATURE) {
+                return refused("the key is not for signatures");
+            }
+            if usage.contains(X509KeyUsage::KEY_CERT_SIGN) {
+                return refused("the certificate is an authority's");
+            }
+            let receives = match leaf.public_key().map(|key| KeyType::of(&key)) {
+                Ok(Some(KeyType::Elliptic)) => X509KeyUsage::KEY_AGREEMENT,
+                Ok(Some(KeyType::Rsa)) => X509KeyUsage::KEY_ENCIPHERMENT,
+                // It is refused for its type, by whoever uses it.
+                _ => X509KeyUsage::DIGITAL_SIGNATURE,
+            };
+            if self.role != Role::Firmware && !usage.contains(receives) {
+                return refused("the key is not for receiving keys");
+            }
+        }
+        self.check_purpose(leaf)?;
+        let is_tee = |purposes: Vec<String>| purposes.iter().any(|purpose| purpose == TEE_PURPOSE);
+        if self.role == (Role::Tee { purpose_required: true })
+            && !read.purposes().is_some_and(is_tee)
+        {
+            return Err(Untrusted(format!(
+                "the certificate does not name the purpose of TEEs, {TEE_PURPOSE}, which \
+                 `require_tee_purpose` asks for"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Whether the certificate is for every purpose or for that of the role.
+    fn check_purpose(&self, certificate: &X509Ref) -> Result<(), Untrusted> {
+        let allowed = match self.role {
+            Role::Tee { .. } => &[ANY_PURPOSE, TEE_PURPOSE][..],
+            Role::Firmware => &[ANY_PURPOSE],
+        };
+        let der = certificate.to_der().map_err(|error| Untrusted(error.to_string()))?;
+        match read_strictly(&der)?.purposes() {
+            Some(purposes) if !purposes.iter().any(|it| allowed.contains(&it.as_str())) => {
+                Err(Untrusted(format!(
+                    "the certificate of {} is for other purposes, as its extendedKeyUsage says",
+                    common_name(certificate.subject_name())
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Reads a certificate as devices do.
+fn read_strictly(der: &[u8]) -> Result<otrp_check::Certificate<'_>, Untrusted> {
+    otrp_check::Certificate::read(der)
+        .map_err(|flaw| Untrusted(format!("a certificate {}", Foreign::new(flaw))))
 }

@@ -71,7 +71,12 @@ Certificates and keys are in PEM or DER, signed images and OCSP responses as the
   chain           its certificates: its own first, then each one's issuer, the root at the end
   ocsp            the OCSP responses to staple: for its own certificate, then for each authority
                   below the root; DER. A device trusts no TAM without
-  tee_roots       the roots of the makers whose devices are served
+  tee_roots       the roots of the makers whose devices are served. What their authorities certify
+                  for another purpose is not taken for a device: an authority's certificate, or one
+                  whose extendedKeyUsage has neither anyExtendedKeyUsage nor the purpose of TEEs
+  require_tee_purpose  true: serve only devices whose certificate names the purpose of TEEs,
+                  2.25.210040065247686543256106716383694557268.1, in its extendedKeyUsage, as
+                  `otrp-keys certify` writes it; by default one without extendedKeyUsage will do
   tam_roots       the TAM roots that devices are built with (trust/tam-roots). With it `check`
                   finds a chain under another root, and `chain` needs no root; without it the root
                   in `chain` is taken for one of them

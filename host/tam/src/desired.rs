@@ -6,6 +6,7 @@
 //! chain = "keys/tam.chain.pem"            # leaf first
 //! ocsp = ["tam.ocsp", "tam-issuing-ca.ocsp"]  # DER; the leaf's, then each CA's below the root
 //! tee_roots = ["keys/tee-root.pem"]       # OEMs whose TEEs are served
+//! # require_tee_purpose = true           # only certificates that name the purpose of TEEs
 //! # tam_roots = ["keys/tam-root.pem"]     # what devices are built with; else the chain's own root
 //! # id = "1.3.6.1.4.1.99999.1"            # if the certificate does not say it as URI or DNS name
 //! # content_encryption = "A256GCM"        # or "A128CBC-HS256", the default
@@ -84,6 +85,8 @@ struct TamSection {
     key: PathBuf,
     chain: PathBuf,
     tee_roots: Vec<PathBuf>,
+    #[serde(default)]
+    require_tee_purpose: bool,
     #[serde(default)]
     tam_roots: Vec<PathBuf>,
     #[serde(default)]
@@ -448,8 +451,12 @@ impl TamSettings {
         };
         let tee_roots = certificates(&section.tee_roots);
         let tee_root_ders: Result<Vec<_>, _> = tee_roots.iter().map(|root| root.to_der()).collect();
-        let tee_roots = TeeRoots::new(tee_roots);
+        let tee_roots = TeeRoots::new(tee_roots).map(|roots| match section.require_tee_purpose {
+            true => roots.requiring_purpose(),
+            false => roots,
+        });
         let firmware = section.firmware_roots.as_deref().map(&mut certificates).map(TeeRoots::new);
+        let firmware = firmware.map(|roots| roots.map(TeeRoots::for_firmware));
         let tam_roots: Result<Vec<_>, _> =
             certificates(&section.tam_roots).iter().map(|root| root.to_der()).collect();
         let tee_roots = mistakes.note(tee_roots.map_err(Into::into));

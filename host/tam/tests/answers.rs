@@ -638,8 +638,11 @@ fn ta_information_is_verified_with_the_known_key_only() {
 #[test]
 fn firmware_is_believed_only_under_its_root_and_for_this_transaction() {
     let root = issue(&Profile::ca("test TFW root"), new_key(), None);
-    let policy =
-        || FirmwarePolicy::SignedUnder(TeeRoots::new(vec![root.certificate.clone()]).unwrap());
+    let policy = || {
+        FirmwarePolicy::SignedUnder(
+            TeeRoots::new(vec![root.certificate.clone()]).unwrap().for_firmware(),
+        )
+    };
     // The signature is that of josekit over the text alone.
     let signed = |holder: &Holder, algorithm: &str, tid: &str| {
         let der = holder.key.private_key_to_pkcs8().unwrap();

@@ -148,7 +148,9 @@ impl<'a> Certificate<'a> {
         self.issuer == self.subject
     }
 
-    pub(crate) fn is_authority(&self) -> bool {
+    /// Whether basicConstraints makes it an authority's.
+    #[must_use]
+    pub fn is_authority(&self) -> bool {
         self.extensions.authority.is_some_and(|(authority, _)| authority)
     }
 
@@ -159,6 +161,13 @@ impl<'a> Certificate<'a> {
     /// Whether the key may be used so; without keyUsage it may.
     pub(crate) fn allows(&self, bit: usize) -> bool {
         self.extensions.key_usage.is_none_or(|bits| has_bit(bits, bit))
+    }
+
+    /// The identifiers in its extendedKeyUsage, in digits; `None` if it has no such extension.
+    #[must_use]
+    pub fn purposes(&self) -> Option<Vec<String>> {
+        let purposes = self.extensions.purposes.as_ref()?;
+        Some(purposes.iter().map(|purpose| der::dotted(purpose).unwrap_or_default()).collect())
     }
 
     pub(crate) fn names_purpose(&self, wanted: &[&[u8]]) -> Option<bool> {
