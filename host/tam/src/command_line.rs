@@ -87,7 +87,10 @@ Certificates and keys are in PEM or DER, signed images and OCSP responses as the
                   first; the others are for devices that lack it
   key_management  how keys reach the device: \"ECDH-ES+A128KW\" (the default) or \"ECDH-ES+A256KW\"
                   where its keys are elliptic, \"RSA-OAEP-256\" and \"RSA-OAEP\" (the default, in
-                  this order) or \"RSA1_5\", which is used only if listed, where they are RSA
+                  this order) or \"RSA1_5\", which is used only if listed, where they are RSA.
+                  Answers by others are refused. Of the answers RSA1_5 is refused only if other
+                  RSA algorithms are listed: a device with elliptic keys answers the commands of a
+                  TAM with an RSA key by RSA1_5
   ta_encryption   how images and personalization data are encrypted: \"AESCBC\" (the default), or
                   \"A256GCM\", which authenticates them too
   firmware_roots  serve only devices whose firmware signs under these roots; by default all

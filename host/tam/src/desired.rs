@@ -64,7 +64,7 @@ use crate::certificate::{self, TeeRoots};
 use crate::check;
 use crate::encoding::{base64, from_base64, sha256};
 use crate::firmware::FirmwarePolicy;
-use crate::identity::Identity;
+use crate::identity::{Identity, Taken};
 use crate::image::ImageHeader;
 use crate::jose::{ContentEncryption, KeyManagement, KeyManagements, KeyType, SignatureAlgorithm};
 use crate::log;
@@ -216,6 +216,7 @@ pub struct Algorithms {
     content_encryptions: Vec<ContentEncryption>,
     elliptic: Vec<KeyManagement>,
     rsa: Vec<KeyManagement>,
+    rsa_listed: bool,
     ta_encryptions: Vec<TaEncryption>,
 }
 
@@ -231,10 +232,25 @@ impl Algorithms {
             .partition(|management| management.key_type() == KeyType::Elliptic);
         Self {
             content_encryptions: content_encryption.or(&[ContentEncryption::default()]),
+            rsa_listed: !rsa.is_empty(),
             elliptic: Preferred(elliptic).or(&[KeyManagement::EcdhEsA128Kw]),
             rsa: Preferred(rsa).or(&[KeyManagement::RsaOaep256, KeyManagement::RsaOaep]),
             ta_encryptions: ta_encryption.or(&[TaEncryption::default()]),
         }
+    }
+
+    /// What answers may use.
+    #[must_use]
+    pub fn taken(&self) -> Taken {
+        let mut key_managements = self.elliptic.clone();
+        key_managements.extend(&self.rsa);
+        if !self.rsa_listed {
+            key_managements.push(KeyManagement::Rsa15);
+        }
+        // No request says how the state is to be encrypted, so every TEE may do it as the draft does.
+        let mut content_encryptions = self.content_encryptions.clone();
+        content_encryptions.push(ContentEncryption::default());
+        Taken { key_managements, content_encryptions }
     }
 
     /// What is preferred.
@@ -468,17 +484,18 @@ impl TamSettings {
             }
             None => Some(FirmwarePolicy::Any),
         };
+        let algorithms = Algorithms::of(
+            section.content_encryption,
+            section.key_management,
+            section.ta_encryption,
+        );
         Some(Self {
-            identity: identity?,
-            alternative: alternative?,
+            identity: identity?.taking(algorithms.taken()),
+            alternative: alternative?.map(|other| other.taking(algorithms.taken())),
             tee_roots: tee_roots?,
             tee_root_ders: tee_root_ders?,
             firmware: firmware?,
-            algorithms: Algorithms::of(
-                section.content_encryption,
-                section.key_management,
-                section.ta_encryption,
-            ),
+            algorithms,
             tam_roots: tam_roots?,
             retired,
             files,

@@ -10,7 +10,9 @@ use zeroize::Zeroizing;
 
 use crate::certificate;
 use crate::encoding::{base64, base64url, sha256};
-use crate::jose::{KeyType, SignatureAlgorithm};
+use crate::jose::{
+    ContentEncryption, ContentKey, Jwe, KeyManagement, KeyType, NotOpened, SignatureAlgorithm,
+};
 
 /// Who signs requests, and for whom answers are encrypted.
 #[derive(Clone)]
@@ -20,6 +22,26 @@ pub struct Identity {
     chain: Vec<X509>,
     tam_id: String,
     responses: Vec<Vec<u8>>,
+    taken: Taken,
+}
+
+/// The algorithms that this TAM takes in answers.
+#[derive(Clone, Debug)]
+pub struct Taken {
+    /// How the answer's key may reach this TAM; those for other types of keys mean nothing.
+    pub key_managements: Vec<KeyManagement>,
+    /// How a device state may be encrypted; an answer to a command is encrypted as the command.
+    pub content_encryptions: Vec<ContentEncryption>,
+}
+
+impl Default for Taken {
+    /// Everything.
+    fn default() -> Self {
+        Self {
+            key_managements: KeyManagement::ALL.to_vec(),
+            content_encryptions: ContentEncryption::ALL.to_vec(),
+        }
+    }
 }
 
 impl Identity {
@@ -63,7 +85,48 @@ impl Identity {
             )?,
         };
         ensure!(tam_id.len() <= TAM_ID_LIMIT, "the TAM ID is longer than {TAM_ID_LIMIT} bytes");
-        Ok(Self { key, key_type, chain, tam_id, responses: Vec::new() })
+        let (responses, taken) = (Vec::new(), Taken::default());
+        Ok(Self { key, key_type, chain, tam_id, responses, taken })
+    }
+
+    /// The same identity, which takes only these algorithms in answers.
+    #[must_use]
+    pub fn taking(self, taken: Taken) -> Self {
+        Self { taken, ..self }
+    }
+
+    /// How an answer's key may reach this TAM.
+    #[must_use]
+    pub fn key_managements(&self) -> &[KeyManagement] {
+        &self.taken.key_managements
+    }
+
+    /// Unwraps the key of a device state.
+    ///
+    /// # Errors
+    /// As [`Identity::unwrap_key`], and [`NotOpened::NotTaken`] for the state's encryption.
+    pub fn unwrap_state_key(&self, jwe: &Jwe) -> Result<ContentKey, NotOpened> {
+        let (encryption, _) = jwe.algorithms()?;
+        if !self.taken.content_encryptions.contains(&encryption) {
+            return Err(NotOpened::NotTaken(encryption.name()));
+        }
+        self.unwrap_key(jwe)
+    }
+
+    /// Unwraps the key of an answer's content.
+    ///
+    /// # Errors
+    /// [`NotOpened`]; [`NotOpened::NotTaken`] for an algorithm that the key could be unwrapped by and
+    /// that is not among those of [`Identity::taking`].
+    pub fn unwrap_key(&self, jwe: &Jwe) -> Result<ContentKey, NotOpened> {
+        let (_, management) = jwe.algorithms()?;
+        if management.key_type() != self.key_type {
+            return Err(NotOpened::Algorithm);
+        }
+        if !self.taken.key_managements.contains(&management) {
+            return Err(NotOpened::NotTaken(management.name()));
+        }
+        jwe.unwrap_key(&self.key)
     }
 
     /// The same identity with OCSP responses to staple, in DER: the leaf's, then one for each CA

@@ -20,13 +20,13 @@ use openssl::pkey::{HasPublic, Id, PKey, PKeyRef, Private, Public};
 use openssl::rand::rand_bytes;
 use openssl::rsa::Padding;
 use openssl::sign::Signer;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use subtle::{Choice, ConditionallySelectable as _, ConstantTimeEq as _};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::encoding::{base64url, from_base64url};
+use crate::encoding::{Unambiguous, base64url, from_base64url, unambiguous_object};
 
 /// Lengths of RSA keys in bits: 112 bits of security at least (OTrP draft, section 14.1), and no
 /// more than certificates of the protocol have.
@@ -140,9 +140,12 @@ pub enum NotOpened {
     /// Not base64url, not JSON, a header member that is not understood, or one twice.
     #[error("malformed JOSE")]
     Malformed,
-    /// An algorithm that is not offered.
+    /// An algorithm that is not known, or not for the recipient's key.
     #[error("unsupported JOSE algorithm")]
     Algorithm,
+    /// An algorithm that the recipient knows and does not take.
+    #[error("{0} is not among the algorithms that this TAM is configured to take in answers")]
+    NotTaken(&'static str),
     /// The signature is wrong.
     #[error("wrong signature")]
     Signature,
@@ -372,10 +375,20 @@ pub struct Jws {
     /// The protected header, base64url.
     pub protected: String,
     /// The unprotected header.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "unambiguous_header"
+    )]
     pub header: Option<Header>,
     /// The signature, base64url.
     pub signature: String,
+}
+
+fn unambiguous_header<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Header>, D::Error> {
+    unambiguous_object(deserializer).map(Some)
 }
 
 impl Jws {
@@ -413,19 +426,28 @@ impl Jws {
     /// # Errors
     /// [`NotOpened`].
     pub fn verify(&self, key: &PKeyRef<Public>) -> Result<(), NotOpened> {
-        /// Whatever else stands in a protected header would have to be understood.
+        /// Whatever else is in a protected header would have to be understood.
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
         struct Protected {
             alg: String,
-            #[serde(default, rename = "kid")]
-            _kid: Option<String>,
-            #[serde(default, rename = "typ")]
-            _typ: Option<String>,
+            kid: Option<String>,
+            typ: Option<String>,
         }
         let protected = from_base64url(&self.protected).ok_or(NotOpened::Malformed)?;
         let protected: Protected =
             serde_json::from_slice(&protected).map_err(|_| NotOpened::Malformed)?;
+        // The two headers are one, in which nothing is twice, and `crit` has to be signed (RFC 7515,
+        // sections 4 and 4.1.11).
+        let twice = |name: &String| match name.as_str() {
+            "alg" | "crit" => true,
+            "kid" => protected.kid.is_some(),
+            "typ" => protected.typ.is_some(),
+            _ => false,
+        };
+        if self.header.iter().flat_map(Map::keys).any(twice) {
+            return Err(NotOpened::Malformed);
+        }
         let algorithm = KeyType::of(key).ok_or(NotOpened::Algorithm)?.signature_algorithm();
         if protected.alg != algorithm.name() {
             return Err(NotOpened::Algorithm);
@@ -563,7 +585,7 @@ pub struct Jwe {
 #[serde(deny_unknown_fields)]
 pub struct Recipient {
     /// The recipient's header: `alg` and `epk`, unless they are in the protected one.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "unambiguous_object")]
     pub header: Header,
     /// The wrapped content encryption key, base64url.
     pub encrypted_key: String,
@@ -576,6 +598,7 @@ pub struct FlattenedJwe {
     /// The protected header, base64url.
     pub protected: String,
     /// The recipient's header.
+    #[serde(deserialize_with = "unambiguous_object")]
     pub header: Header,
     /// The wrapped content encryption key, base64url.
     pub encrypted_key: String,
@@ -670,6 +693,14 @@ impl Jwe {
         ContentKey::new(encryption, bytes.into_owned()).ok_or(NotOpened::Decryption)
     }
 
+    /// The algorithms by which the content and its key are encrypted; nothing of it is verified.
+    ///
+    /// # Errors
+    /// [`NotOpened::Malformed`], [`NotOpened::Algorithm`].
+    pub fn algorithms(&self) -> Result<(ContentEncryption, KeyManagement), NotOpened> {
+        self.headers().map(|(encryption, management, _)| (encryption, management))
+    }
+
     /// Decrypts the content under `key`.
     ///
     /// # Errors
@@ -693,8 +724,9 @@ impl Jwe {
     fn headers(&self) -> Result<(ContentEncryption, KeyManagement, JweHeader), NotOpened> {
         const KNOWN: [&str; 7] = ["enc", "alg", "epk", "apu", "apv", "kid", "typ"];
         let protected = from_base64url(&self.protected).ok_or(NotOpened::Malformed)?;
-        let mut header: Header =
-            serde_json::from_slice(&protected).map_err(|_| NotOpened::Malformed)?;
+        let Ok(Unambiguous(Value::Object(mut header))) = serde_json::from_slice(&protected) else {
+            return Err(NotOpened::Malformed);
+        };
         let encryption = match header.get("enc") {
             Some(Value::String(name)) => {
                 ContentEncryption::from_name(name).ok_or(NotOpened::Algorithm)?
@@ -901,7 +933,9 @@ mod tests {
         let mut flipped = from_base64url(&jws.signature).unwrap();
         flipped[63] ^= 1;
         let other = new_key();
-        let rows: [(Jws, NotOpened); 7] = [
+        let with_header =
+            |header: Value| Jws { header: header.as_object().cloned(), ..jws.clone() };
+        let rows: [(Jws, NotOpened); 10] = [
             (
                 Jws { payload: jws.payload.replacen('e', "f", 1), ..jws.clone() },
                 NotOpened::Signature,
@@ -911,6 +945,12 @@ mod tests {
             (Jws { signature: jws.signature.clone() + "=", ..jws.clone() }, NotOpened::Malformed),
             (Jws { protected: none, ..jws.clone() }, NotOpened::Algorithm),
             (Jws { protected: critical, ..jws.clone() }, NotOpened::Malformed),
+            (
+                Jws { protected: base64url(br#"{"alg":"ES256","alg":"ES256"}"#), ..jws.clone() },
+                NotOpened::Malformed,
+            ),
+            (with_header(json!({"alg": "ES256"})), NotOpened::Malformed),
+            (with_header(json!({"crit": ["x"]})), NotOpened::Malformed),
             (
                 Jws { protected: base64url(br#"{"alg":"ES256"} x"#), ..jws.clone() },
                 NotOpened::Malformed,
@@ -1092,6 +1132,43 @@ mod tests {
             Jwe::seal(b"x", &content_key, KeyManagement::RsaOaep, &public_half(&key)).unwrap();
         let longer = Jwe { protected: base64url(br#"{"enc":"A256GCM"}"#), ..jwe };
         assert_eq!(longer.unwrap_key(&key).err(), Some(NotOpened::Decryption));
+    }
+
+    /// Which of two members counts would be up to the reader.
+    #[test]
+    fn a_member_twice_is_refused_in_every_header() {
+        let (jwe, key) = rfc7520_5_4();
+        for protected in [
+            r#"{"enc":"A128CBC-HS256","enc":"A128GCM","alg":"ECDH-ES+A128KW"}"#,
+            r#"{"enc":"A128GCM","enc":"A128GCM","alg":"ECDH-ES+A128KW"}"#,
+            r#"{"enc":"A128GCM","alg":"dir","alg":"ECDH-ES+A128KW"}"#,
+            r#"{"enc":"A128GCM","\u0065nc":"A128GCM","alg":"ECDH-ES+A128KW"}"#,
+            r#"{"enc":"A128GCM","alg":"ECDH-ES+A128KW","epk":{"kty":"EC","kty":"EC"}}"#,
+        ] {
+            let jwe = Jwe { protected: base64url(protected.as_bytes()), ..jwe.clone() };
+            assert_eq!(jwe.unwrap_key(&key).err(), Some(NotOpened::Malformed), "{protected}");
+            assert_eq!(jwe.algorithms().err(), Some(NotOpened::Malformed), "{protected}");
+        }
+        // The same where the header is a part of the message.
+        let text = serde_json::to_string(&jwe).unwrap();
+        assert!(serde_json::from_str::<Jwe>(&text).is_ok());
+        let (jws, _) = rfc7515_a3();
+        let signed = serde_json::to_string(&jws).unwrap();
+        for header in [
+            r#"{"kid":"a","kid":"b"}"#,
+            r#"{"alg":"dir","alg":"ECDH-ES+A128KW"}"#,
+            r#"{"epk":{"x":"","x":""}}"#,
+        ] {
+            let twice = text.replace(r#""header":{}"#, &format!(r#""header":{header}"#));
+            assert!(twice != text && serde_json::from_str::<Jwe>(&twice).is_err(), "{twice}");
+            let jws = signed.replacen('{', &format!(r#"{{"header":{header},"#), 1);
+            assert!(serde_json::from_str::<Jws>(&jws).is_err(), "{jws}");
+            let once = jws.replace(header, r#"{"kid":"a"}"#);
+            assert!(serde_json::from_str::<Jws>(&once).is_ok(), "{once}");
+        }
+        let flattened = serde_json::to_string(&FlattenedJwe::from(jwe)).unwrap();
+        let twice = flattened.replace(r#""header":{}"#, r#""header":{"kid":"a","kid":"b"}"#);
+        assert!(twice != flattened && serde_json::from_str::<FlattenedJwe>(&twice).is_err());
     }
 
     #[test]

@@ -476,8 +476,8 @@ impl<'a> Builder<'a> {
                 // The draft's list is of signatures. A TEE learns from it, too, with what it may
                 // wrap the key of its answer, where the request does not show it.
                 let signatures = SignatureAlgorithm::ALL.map(SignatureAlgorithm::name);
-                let keys = KeyManagement::ALL.map(KeyManagement::name);
-                let algorithms = [&signatures[..], &keys].concat();
+                let keys = self.identity.key_managements().iter().map(|it| it.name());
+                let algorithms: Vec<_> = signatures.into_iter().chain(keys).collect();
                 tbs.insert("supportedsigalgs".into(), json!(algorithms));
             }
             Some((target, command)) => {

@@ -378,7 +378,7 @@ impl Answer {
         let signer_required =
             self.tbs.signerreq.ok_or_else(|| Refused::malformed("no signerreq"))?;
         let edsi = self.tbs.edsi.as_ref().ok_or_else(|| Refused::malformed("no edsi"))?;
-        let key = edsi.unwrap_key(identity.key())?;
+        let key = identity.unwrap_state_key(edsi)?;
         let state = DeviceState::read(&edsi.open(&key)?)?;
         roots.validate(&state.certificate, &state.authorities)?;
         let key = state.certificate.public_key().map_err(|_| Refused::KeyType)?;
@@ -512,7 +512,7 @@ fn open_content(
     identity: &Identity,
     certificate: &X509Ref,
 ) -> Result<Content, Refused> {
-    let key = content.unwrap_key(identity.key())?;
+    let key = identity.unwrap_key(content)?;
     if let Some(exchange) = exchange {
         let same_key = exchange.content_key.as_ref().is_some_and(|sent| sent.is_same(&key));
         if !same_key || exchange.content_iv.as_deref() == Some(content.iv.as_str()) {

@@ -79,6 +79,7 @@ fn kind(refused: &Refused) -> &'static str {
         Refused::Malformed(_) => "malformed",
         Refused::Jose(NotOpened::Malformed) => "malformed jose",
         Refused::Jose(NotOpened::Algorithm) => "algorithm",
+        Refused::Jose(NotOpened::NotTaken(_)) => "not taken",
         Refused::Jose(NotOpened::Signature) => "signature",
         Refused::Jose(NotOpened::Decryption) => "decryption",
         Refused::State(_) => "state",

@@ -198,6 +198,62 @@ fn each_refusal_has_its_consequence() {
     );
 }
 
+/// Answers are judged by the same lists as requests are made by.
+#[test]
+fn answers_by_other_algorithms_than_the_configured_are_refused() {
+    let server = Server::start("");
+    let rsa = server.pki.rsa_tam();
+    server.write_alternative(&rsa);
+    let elliptic = server.tam_section.clone();
+    let rsa = elliptic.replace("'tam.", "'other.");
+    let [state, created] = [&["GetDeviceState"][..], &["GetDeviceState", "CreateSD"]];
+    let gcm = Some("A256GCM");
+    let rows = [
+        (&rsa, "key_management = 'RSA-OAEP-256'\n", "RSA1_5", None, state),
+        (&rsa, "key_management = 'RSA-OAEP-256'\n", "RSA-OAEP", None, state),
+        (&rsa, "key_management = 'RSA-OAEP-256'\n", "RSA-OAEP-256", None, created),
+        (&rsa, "key_management = ['RSA-OAEP', 'RSA1_5']\n", "RSA1_5", None, created),
+        (&rsa, "key_management = ['RSA-OAEP', 'RSA1_5']\n", "RSA-OAEP-256", None, state),
+        // Of elliptic keys alone: nothing is said of RSA.
+        (&rsa, "key_management = 'ECDH-ES+A256KW'\n", "RSA1_5", None, created),
+        (&rsa, "", "RSA1_5", None, created),
+        (&rsa, "", "RSA-OAEP", None, created),
+        (&elliptic, "", "", None, created),
+        // The device of the tests uses ECDH-ES+A128KW.
+        (&elliptic, "key_management = 'ECDH-ES+A256KW'\n", "", None, state),
+        (&elliptic, "key_management = 'RSA-OAEP-256'\n", "", None, created),
+        (&elliptic, "", "", gcm, state),
+        (&elliptic, "content_encryption = 'A128GCM'\n", "", gcm, state),
+        (&elliptic, "content_encryption = 'A128GCM'\n", "", None, created),
+        (&elliptic, "content_encryption = 'A256GCM'\n", "", gcm, created),
+    ];
+    for (section, list, wrap, state_encryption, expected) in rows {
+        let what = format!("{list} {wrap} {state_encryption:?}");
+        std::fs::write(server.path("desired.toml"), format!("{section}{list}{DOMAIN}")).unwrap();
+        let mut device = server.pki.device();
+        device.faults.wraps_with = (!wrap.is_empty()).then_some(wrap);
+        device.faults.state_encryption = state_encryption;
+        let mut answer = connect(server.address);
+        while answer.status == 200 {
+            answer = post(server.address, &device.process(&answer.body));
+        }
+        assert_eq!(device.requests, expected, "{what}");
+        let refused = if expected.len() == 1 { 400 } else { 204 };
+        assert_eq!(answer.status, refused, "{what}");
+    }
+    // A device learns from the question what it may use.
+    let question = |section: &str, list: &str| {
+        std::fs::write(server.path("desired.toml"), format!("{section}{list}")).unwrap();
+        let message = connect(server.address).body;
+        server.pki.device().open(&message).tbs["supportedsigalgs"].clone()
+    };
+    let list = "key_management = ['RSA-OAEP-256', 'ECDH-ES+A256KW']\n";
+    assert_eq!(
+        question(&rsa, list),
+        serde_json::json!(["ES256", "RS256", "ECDH-ES+A256KW", "RSA-OAEP-256"])
+    );
+}
+
 #[test]
 fn the_next_suite_is_tried_where_one_is_not_supported() {
     let server = Server::start("");

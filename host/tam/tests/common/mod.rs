@@ -317,6 +317,8 @@ pub struct Faults {
     pub anonymous: bool,
     /// The algorithm that wraps keys for a TAM with an RSA key; RSA-OAEP if not said.
     pub wraps_with: Option<&'static str>,
+    /// Encrypts its state with A256GCM, by this name.
+    pub state_encryption: Option<&'static str>,
 }
 
 pub struct Device {
@@ -644,8 +646,11 @@ impl Device {
             tbs["signerreq"] = (!self.faults.holds_chain).into();
             let mut key = [0; 32];
             openssl::rand::rand_bytes(&mut key).unwrap();
-            tbs["edsi"] =
-                self.seal(&document.to_string(), &key, &enc::A128CBC_HS256, "A128CBC-HS256", None);
+            let encryption: (&dyn JweContentEncryption, _) = match self.faults.state_encryption {
+                Some(name) => (&enc::A256GCM, name),
+                None => (&enc::A128CBC_HS256, "A128CBC-HS256"),
+            };
+            tbs["edsi"] = self.seal(&document.to_string(), &key, encryption.0, encryption.1, None);
         }
         let answer = self.sign("GetDeviceTEEState", tbs);
         let mut message = json!({ "GetDeviceStateResponse": [answer] }).to_string().into_bytes();
