@@ -94,6 +94,12 @@ Certificates and keys are in PEM or DER, signed images and OCSP responses as the
   ta_encryption   how images and personalization data are encrypted: \"AESCBC\" (the default), or
                   \"A256GCM\", which authenticates them too
   firmware_roots  serve only devices whose firmware signs under these roots; by default all
+  devices         the list of the devices that are served, in CSV as `otrp-keys inventory` writes it:
+                  a device is on it by its key (column key_sha256), or in a list without that
+                  column by its certificate (did). By default all below `tee_roots` are served
+  admit_new       false: serve only devices that were served before, as `devices` lists them; by
+                  default true. With a list, a device has to be on it as well. A device that is
+                  not admitted gets 403, and the log has the SHA-256 of its key
   retired         devices that shall have nothing more, each by the fingerprint of its key, which
                   `devices` prints behind `key`: the SHA-256 of its SubjectPublicKeyInfo in
                   hexadecimal. An identifier (`did`) works too, for a device that has shown it to

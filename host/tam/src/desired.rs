@@ -13,6 +13,8 @@
 //! # key_management = ["RSA-OAEP-256"]     # see below
 //! # ta_encryption = "A256GCM"             # the default; or "AESCBC", see below
 //! # firmware_roots = ["keys/tfw-root.pem"]  # only devices whose firmware signs under these
+//! # devices = "devices.csv"             # only these devices are served
+//! # admit_new = false                     # only devices that were served before
 //! # retired = ["5c6f…"]                   # keys of devices that shall have nothing more
 //!
 //! # [tam.alternative]                     # the same TAM's key of the other type, EC or RSA
@@ -60,6 +62,7 @@ use serde::de::value::{SeqAccessDeserializer, StrDeserializer};
 use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, de};
 
+use crate::admission::{Admission, DeviceList};
 use crate::certificate::{self, TeeRoots};
 use crate::check;
 use crate::encoding::{base64, from_base64, sha256};
@@ -99,9 +102,16 @@ struct TamSection {
     #[serde(default)]
     ta_encryption: Preferred<TaEncryption>,
     firmware_roots: Option<Vec<PathBuf>>,
+    devices: Option<PathBuf>,
+    #[serde(default = "yes")]
+    admit_new: bool,
     #[serde(default)]
     retired: Vec<String>,
     alternative: Option<AlternativeSection>,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 #[derive(Debug, Deserialize)]
@@ -196,6 +206,8 @@ pub struct TamSettings {
     pub algorithms: Algorithms,
     /// The roots that devices are built with, DER; empty if the file does not say.
     pub tam_roots: Vec<Vec<u8>>,
+    /// Which devices are served.
+    pub admission: Admission,
     retired: HashSet<String>,
     files: IdentityFiles,
     alternative_files: IdentityFiles,
@@ -484,6 +496,10 @@ impl TamSettings {
             }
             None => Some(FirmwarePolicy::Any),
         };
+        let list = match &section.devices {
+            Some(file) => mistakes.note(DeviceList::read(&folder.join(file))).map(Some),
+            None => Some(None),
+        };
         let algorithms = Algorithms::of(
             section.content_encryption,
             section.key_management,
@@ -497,6 +513,7 @@ impl TamSettings {
             firmware: firmware?,
             algorithms,
             tam_roots: tam_roots?,
+            admission: Admission { list: list?, known_only: !section.admit_new },
             retired,
             files,
             alternative_files,
@@ -591,7 +608,7 @@ impl File {
         let tam = &self.tam;
         let mut names = vec![&tam.key, &tam.chain];
         names.extend(tam.tee_roots.iter().chain(&tam.tam_roots));
-        names.extend(tam.firmware_roots.iter().flatten());
+        names.extend(tam.firmware_roots.iter().flatten().chain(&tam.devices));
         names.extend(tam.alternative.iter().flat_map(|other| [&other.key, &other.chain]));
         for domain in &self.sd {
             names.extend(&domain.certificates);

@@ -370,6 +370,7 @@ async fn respond(
         Ok(Err(rejection)) => {
             log::of_stranger(&peer, &format!("refused: {rejection}"));
             Err(match rejection {
+                Rejection::NotAdmitted(_) => StatusCode::FORBIDDEN,
                 Rejection::Refused(_) => StatusCode::BAD_REQUEST,
                 Rejection::Busy => StatusCode::SERVICE_UNAVAILABLE,
                 Rejection::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,

@@ -19,6 +19,7 @@
     )
 )]
 
+pub mod admission;
 pub mod certificate;
 pub mod check;
 pub mod configured;

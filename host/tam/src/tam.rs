@@ -25,6 +25,7 @@ use otrp_wire::limits::MESSAGE_LIMIT;
 use otrp_wire::{ErrorCode, RequestName};
 use thiserror::Error;
 
+use crate::admission::NotAdmitted;
 use crate::certificate;
 use crate::check;
 use crate::configured::Configured;
@@ -57,6 +58,9 @@ pub enum Rejection {
     /// Another answer of the same device is in work.
     #[error("another answer of the same device is in work")]
     Busy,
+    /// The device is not one that this TAM serves, though its maker's are.
+    #[error(transparent)]
+    NotAdmitted(#[from] NotAdmitted),
     /// The TAM is at fault.
     #[error("{0:#}")]
     Failed(#[from] anyhow::Error),
@@ -399,6 +403,7 @@ impl Tam {
         let key = certificate::key_fingerprint(&state.certificate).context("the TEE's key")?;
         let _work = self.work_on(&key)?;
         let before = self.store.find(&key)?;
+        settings.admission.check(&key, &state.device_id, before.is_some())?;
         let revision = before.as_ref().map_or(0, |record| record.revision);
         let mut line = format!("device {}: GetDeviceState pass", short(&state.device_id));
         if !accept(&key, revision)? {
@@ -556,7 +561,12 @@ impl Tam {
         let configuration = turn.configuration;
         let retired = configuration.tam.is_retired(&record.key)
             || record.identifiers.iter().any(|it| configuration.tam.is_retired(it));
-        let found = self.next_step(turn, &mut session, &record, retired);
+        // The list may have changed since the session began.
+        let is_listed = configuration.tam.admission.lists(&record.key, &record.device_id);
+        let found = match is_listed {
+            true => self.next_step(turn, &mut session, &record, retired),
+            false => None,
+        };
         if let Some((_, _, step)) = &found
             && step.leaves_doubt()
         {
@@ -566,6 +576,10 @@ impl Tam {
             return Ok(self.start_over(turn, &session, line)?);
         };
         session.failures_changed = false;
+        if !is_listed {
+            let line = format!("{line}; it is not on the list of devices any more");
+            return Ok(Next { message: None, line });
+        }
         let asks = session.state.is_none();
         let undead = session.undead;
         let failed = !session.failures.is_empty();
