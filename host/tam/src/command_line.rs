@@ -105,6 +105,11 @@ Certificates and keys are in PEM or DER, signed images and OCSP responses as the
                   hexadecimal. An identifier (`did`) works too, for a device that has shown it to
                   this TAM or shows it now; a certificate that is renewed has another, so prefer
                   the key
+  allow_deletion  the name of a desired state, as the log and `check --state` say it, that may
+                  delete more than a tenth of the applications which the server knows to be
+                  installed, counted on each device that is not retired, and more than one. Without
+                  it such a change is not carried out, nor does the server start with it: half a
+                  file is a valid file
 
 [tam.alternative], the same TAM's key of the other type, EC or RSA, for TEEs that do not verify the
 first one's signatures: key, chain, ocsp
@@ -134,7 +139,8 @@ Then, on the device:
   otrp-agent process < request.json > answer.json";
 
 const CHECK_HELP: &str = "Example:
-  otrp-tam check --config desired.toml";
+  otrp-tam check --config desired.toml
+  otrp-tam check --config desired.toml --state tam.redb";
 
 const OPEN_HELP: &str = "Examples:
   otrp-tam open answer.json --config desired.toml --dsi-out dsi.json
@@ -176,6 +182,9 @@ pub enum Action {
         /// The configuration.
         #[arg(long)]
         config: PathBuf,
+        /// The database of devices: says whether the server would ask before it deletes so much.
+        #[arg(long)]
+        state: Option<PathBuf>,
     },
     /// Describes the configuration.
     #[command(after_help = CONFIGURATION)]

@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::bail;
 
 use crate::check;
+use crate::deletions::Guard;
 use crate::desired::{Configuration, sentence};
 use crate::log;
 
@@ -29,6 +30,7 @@ struct Seen {
     files: Files,
     /// What was said of the files last.
     mistakes: Vec<String>,
+    guard: Option<Guard>,
 }
 
 /// Files, and what tells whether they changed.
@@ -47,15 +49,34 @@ impl Configured {
     /// # Errors
     /// A line for each mistake.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
+        Self::read_with(path, None)
+    }
+
+    /// The same, with a guard against deletions that nobody means.
+    ///
+    /// # Errors
+    /// A line for each mistake.
+    pub fn read_guarded(path: &Path, guard: Guard) -> anyhow::Result<Self> {
+        Self::read_with(path, Some(guard))
+    }
+
+    fn read_with(path: &Path, mut guard: Option<Guard>) -> anyhow::Result<Self> {
         let (files, configuration) = Configuration::read_named(path);
         let good = Arc::new(configuration?);
         let findings = check::configuration(&good, log::now());
         findings.warnings.iter().for_each(|warning| log::of_server(&format!("warning: {warning}")));
-        if !findings.errors.is_empty() {
-            bail!("{}", findings.errors.join("\n"));
+        let mut errors = findings.errors;
+        if let Some(guard) = &guard {
+            errors.extend(guard.objection(&good)?);
         }
-        let seen = Seen { good, files: Files::of(files), mistakes: Vec::new() };
-        Ok(Self { path: path.to_path_buf(), seen: Mutex::new(seen) })
+        if !errors.is_empty() {
+            bail!("{}", errors.join("\n"));
+        }
+        if let Some(guard) = &mut guard {
+            guard.accept(&good.desired)?;
+        }
+        let seen = Seen { good, files: Files::of(files), mistakes: Vec::new(), guard };
+        Ok(Self { path: path.into(), seen: Mutex::new(seen) })
     }
 
     /// What is configured now, or was before a mistake was made.
@@ -77,7 +98,17 @@ impl Configured {
                 // Responses are judged at each question, by the clock.
                 let mut errors = check::chains(&configuration.tam, log::now());
                 errors.extend(check::desired(&configuration).errors);
+                if let Some(guard) = &seen.guard {
+                    let objection = guard.objection(&configuration);
+                    errors.extend(objection.unwrap_or_else(|error| Some(sentence(&error))));
+                }
                 if errors.is_empty() {
+                    if let Some(guard) = &mut seen.guard
+                        && let Err(error) = guard.accept(&configuration.desired)
+                    {
+                        let why = sentence(&error);
+                        log::of_server(&format!("the next start may ask about deletions: {why}"));
+                    }
                     seen.good = Arc::new(configuration);
                 }
                 errors

@@ -16,6 +16,7 @@
 //! # devices = "devices.csv"             # only these devices are served
 //! # admit_new = false                     # only devices that were served before
 //! # retired = ["5c6f…"]                   # keys of devices that shall have nothing more
+//! # allow_deletion = "5d41402abc4b2a76"   # see [`crate::deletions`]
 //!
 //! # [tam.alternative]                     # the same TAM's key of the other type, EC or RSA
 //! # key = "keys/tam-rsa.key.pem"
@@ -72,6 +73,7 @@ use crate::image::ImageHeader;
 use crate::jose::{ContentEncryption, KeyManagement, KeyManagements, KeyType, SignatureAlgorithm};
 use crate::log;
 use crate::message::{Suite, TaEncryption, Target};
+use crate::store::DeviceRecord;
 
 /// The file, as it is written.
 #[derive(Debug, Deserialize)]
@@ -107,6 +109,7 @@ struct TamSection {
     admit_new: bool,
     #[serde(default)]
     retired: Vec<String>,
+    allow_deletion: Option<String>,
     alternative: Option<AlternativeSection>,
 }
 
@@ -209,6 +212,7 @@ pub struct TamSettings {
     /// Which devices are served.
     pub admission: Admission,
     retired: HashSet<String>,
+    allowed_deletion: Option<String>,
     files: IdentityFiles,
     alternative_files: IdentityFiles,
 }
@@ -402,6 +406,18 @@ impl TamSettings {
         self.retired.contains(name)
     }
 
+    /// Whether a device shall have nothing of this TAM any more, by its key or any identifier it had.
+    #[must_use]
+    pub fn retires(&self, record: &DeviceRecord) -> bool {
+        self.is_retired(&record.key) || record.identifiers.iter().any(|it| self.is_retired(it))
+    }
+
+    /// The name of the desired state that may delete much, as [`crate::deletions`] says it.
+    #[must_use]
+    pub const fn allowed_deletion(&self) -> Option<&String> {
+        self.allowed_deletion.as_ref()
+    }
+
     /// The identity whose signatures are of this algorithm.
     #[must_use]
     pub fn identity_of(&self, algorithm: SignatureAlgorithm) -> Option<&Identity> {
@@ -515,6 +531,7 @@ impl TamSettings {
             tam_roots: tam_roots?,
             admission: Admission { list: list?, known_only: !section.admit_new },
             retired,
+            allowed_deletion: section.allow_deletion,
             files,
             alternative_files,
         })

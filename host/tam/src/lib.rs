@@ -23,6 +23,7 @@ pub mod admission;
 pub mod certificate;
 pub mod check;
 pub mod configured;
+pub mod deletions;
 pub mod desired;
 pub mod dsi;
 pub mod echo;

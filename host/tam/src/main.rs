@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use clap::Parser as _;
 use command_line::{Action, Arguments, CONFIGURATION};
+use otrp_tam::deletions::Guard;
 use otrp_tam::desired::{Configuration, sentence};
 use otrp_tam::foreign::{self, Foreign, one_line};
 use otrp_tam::http::Patience;
@@ -49,7 +50,7 @@ fn main() -> ExitCode {
 fn run(action: Action) -> anyhow::Result<()> {
     match action {
         Action::Serve { config, listen, state } => serve(&config, &listen, &state),
-        Action::Check { config } => check(&config),
+        Action::Check { config, state } => check(&config, state.as_deref()),
         Action::Config => {
             std::io::stdout().write_all(CONFIGURATION.as_bytes())?;
             Ok(())
@@ -83,14 +84,20 @@ fn serve(config: &Path, listen: &str, state: &Path) -> anyhow::Result<()> {
     served
 }
 
-fn check(config: &Path) -> anyhow::Result<()> {
+fn check(config: &Path, state: Option<&Path>) -> anyhow::Result<()> {
     let configuration = Configuration::read(config)?;
     let findings = check::configuration(&configuration, log::now());
     for warning in &findings.warnings {
         writeln!(std::io::stderr(), "otrp-tam: warning: {warning}")?;
     }
-    if !findings.errors.is_empty() {
-        bail!("{}", findings.errors.join("\n"));
+    let mut errors = findings.errors;
+    if let Some(state) = state {
+        let path = state.to_path_buf();
+        let guard = Guard::beside(state, move || store::read_devices(&path));
+        errors.extend(guard.objection(&configuration)?);
+    }
+    if !errors.is_empty() {
+        bail!("{}", errors.join("\n"));
     }
     let domains = &configuration.desired.domains;
     let applications: usize = domains.iter().map(|domain| domain.applications.len()).sum();

@@ -29,6 +29,7 @@ use crate::admission::NotAdmitted;
 use crate::certificate;
 use crate::check;
 use crate::configured::Configured;
+use crate::deletions::Guard;
 use crate::desired::{Configuration, DesiredState, TamSettings};
 use crate::dsi::{DeviceState, Dsi};
 use crate::echo::{Echoes, Question};
@@ -69,7 +70,7 @@ pub enum Rejection {
 /// A TAM that serves any number of devices at a time.
 pub struct Tam {
     configured: Configured,
-    store: Store,
+    store: Arc<Store>,
     echoes: Echoes,
     sessions: Mutex<Sessions<Waiting>>,
 }
@@ -258,9 +259,15 @@ impl Tam {
     /// # Errors
     /// If the configuration is wrong, a line for each mistake, or another process has the database.
     pub fn new(configuration: &Path, store: &Path) -> anyhow::Result<Self> {
+        let path = store;
+        let store = Arc::new(Store::open(store)?);
+        let devices = {
+            let store = store.clone();
+            move || store.devices()
+        };
         Ok(Self {
-            configured: Configured::read(configuration)?,
-            store: Store::open(store)?,
+            configured: Configured::read_guarded(configuration, Guard::beside(path, devices))?,
+            store,
             echoes: Echoes::new(PATIENCE)?,
             sessions: Mutex::new(Sessions::new(PATIENCE)),
         })
@@ -559,8 +566,7 @@ impl Tam {
         // Only the state is asked for any more, at most twice.
         session.ending |= session.requests >= SESSION_REQUESTS;
         let configuration = turn.configuration;
-        let retired = configuration.tam.is_retired(&record.key)
-            || record.identifiers.iter().any(|it| configuration.tam.is_retired(it));
+        let retired = configuration.tam.retires(&record);
         // The list may have changed since the session began.
         let is_listed = configuration.tam.admission.lists(&record.key, &record.device_id);
         let found = match is_listed {
