@@ -7,7 +7,6 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
 
 use anyhow::bail;
 
@@ -16,8 +15,8 @@ use crate::deletions::Guard;
 use crate::desired::{Configuration, sentence};
 use crate::log;
 
-/// A file that is younger than this could change again without its time of change changing.
-const SETTLED_AFTER: Duration = Duration::from_secs(1);
+/// A file that is no more seconds old than this could change again without its time of change changing.
+const SETTLED_AFTER: u64 = 1;
 
 /// A configuration that follows its files.
 pub struct Configured {
@@ -130,10 +129,13 @@ impl Configured {
 
 impl Files {
     fn of(files: Vec<PathBuf>) -> Self {
-        let now = SystemTime::now();
+        let now = i64::try_from(log::now()).unwrap_or(i64::MAX);
+        // By the time that the system sets at each change, not by the one that anybody may set. If it
+        // is in the future, because the clock was set back, the next change has another one. A file
+        // that is missing has changed when it is there.
         let is_settled = |path: &PathBuf| {
-            let changed = path.metadata().and_then(|metadata| metadata.modified());
-            changed.is_ok_and(|at| now.duration_since(at).is_ok_and(|age| age > SETTLED_AFTER))
+            path.metadata().is_ok_and(|it| now.abs_diff(it.ctime()) > SETTLED_AFTER)
+                || !path.exists()
         };
         let settled = files.iter().all(is_settled);
         let stamps = files.into_iter().map(|path| (path.clone(), stamp(&path))).collect();

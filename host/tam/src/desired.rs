@@ -688,6 +688,16 @@ fn read_domain(
         };
         certificates.extend(mistakes.note(read())?);
     }
+    let mut seen = HashSet::new();
+    for certificate in &certificates {
+        if !seen.insert(&certificate.digest) {
+            mistakes.add(format!(
+                "`certificates` of the security domain {}: one is there twice, the one with the \
+                 SHA-256 {}: take it out once",
+                section.name, certificate.digest
+            ));
+        }
+    }
     if !(1..=SP_CERTIFICATE_LIMIT).contains(&certificates.len()) {
         mistakes.add(format!(
             "the security domain {} has {} certificates, and needs 1 to {SP_CERTIFICATE_LIMIT} \

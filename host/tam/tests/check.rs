@@ -119,12 +119,14 @@ fn each_mistake_in_certificates_and_responses_is_found() {
     scene.write("other-root.der", other_root.certificate.to_der().unwrap());
     scene.write("ending.ocsp", scene.pki.ocsp(&ending, false));
     scene.write("garbage.ocsp", b"garbage");
+    scene.write("pem.ocsp", pem(&scene.pki.ocsp(&scene.pki.tam, false)));
     let plain = &scene.section;
     let ocsp = |files: &str| plain.replace("['tam.ocsp']", files);
     let rows = [
         (ocsp("[]"), "`ocsp` of ", "there is no OCSP response for certificate 1 (\"test TAM\")"),
         (ocsp("['none.ocsp']"), "none.ocsp", "cannot read the OCSP response"),
         (ocsp("['garbage.ocsp']"), "garbage.ocsp", "in strict DER"),
+        (ocsp("['pem.ocsp']"), "pem.ocsp", "it is in PEM, and devices take DER: convert it with"),
         (ocsp("['ending.ocsp']"), "ending.ocsp", "on another certificate"),
         (ocsp("['tam.ocsp', 'tam.ocsp']"), "tam.chain.pem", "there are 2 OCSP responses"),
         (format!("{plain}tam_roots = ['other-root.der']\n"), "tam.chain.pem", "\"another root\""),
@@ -163,6 +165,39 @@ fn each_mistake_in_certificates_and_responses_is_found() {
     let findings = scene.findings(&scene.section);
     assert!(findings.errors.is_empty(), "{findings:?}");
     assert!(findings.warnings[0].contains("\"an old TEE root\" is valid from"), "{findings:?}");
+}
+
+fn pem(response: &[u8]) -> String {
+    let text = openssl::base64::encode_block(response);
+    let lines: Vec<&str> =
+        text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
+    format!("-----BEGIN OCSP RESPONSE-----\n{}\n-----END OCSP RESPONSE-----\n", lines.join("\n"))
+}
+
+#[test]
+fn a_response_in_pem_is_converted_as_the_error_says() {
+    let scene = Scene::new();
+    let response = scene.pki.ocsp(&scene.pki.tam, false);
+    scene.write("tam.ocsp", pem(&response));
+    let error = scene.findings(&scene.section).errors.join("\n");
+    let (_, command) = error.split_once("convert it with `").unwrap();
+    let command = command.split_once('`').unwrap().0.replace("FILE", "tam.ocsp");
+    let shell = Command::new("sh").current_dir(scene.folder.path()).args(["-c", &command]).status();
+    assert!(shell.unwrap().success());
+    assert_eq!(std::fs::read(scene.folder.path().join("tam.ocsp.der")).unwrap(), response);
+}
+
+#[test]
+fn a_signer_that_is_listed_twice_is_found() {
+    let scene = Scene::new();
+    scene.write("same.pem", scene.pki.sp.certificate.to_pem().unwrap());
+    let twice = domain(&[]).replace("['sp.der']", "['sp.der', 'same.pem']");
+    scene.write("desired.toml", format!("{}{twice}", scene.section));
+    let (code, _, errors) = run(scene.folder.path(), &["check", "--config", "desired.toml"]);
+    assert_eq!(code, Some(1));
+    let digest = hex::encode(openssl::sha::sha256(&scene.pki.sp.certificate.to_der().unwrap()));
+    assert!(errors.contains("one is there twice"), "{errors}");
+    assert!(errors.contains(&digest), "{errors}");
 }
 
 fn run(folder: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {

@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -881,6 +882,24 @@ fn mistakes_in_the_tams_section_are_refused_in_a_sentence() {
             (Err(error), None) => panic!("{text}: {error:#}"),
         }
     }
+}
+
+#[test]
+fn a_file_from_the_future_is_read_once() {
+    let server = Server::start(DOMAIN);
+    let path = server.path("desired.toml");
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    file.set_modified(std::time::SystemTime::now() + Duration::from_secs(100_000)).unwrap();
+    // Until then another change could have the same times.
+    std::thread::sleep(Duration::from_millis(2500));
+    let configured = Configured::read(&path).unwrap();
+    let first = configured.current();
+    assert!(Arc::ptr_eq(&first, &configured.current()));
+    // Nor is it read because a file is missing that was there.
+    std::fs::rename(server.path("sp.der"), server.path("gone.der")).unwrap();
+    assert!(Arc::ptr_eq(&first, &configured.current()));
+    server.configure("");
+    assert_eq!(configured.current().desired.domains.len(), 0);
 }
 
 #[test]
