@@ -355,8 +355,11 @@ fn run(command: Command) -> Result<()> {
                 false => refusals.extend(refused),
             };
             if let (Some(trust), Some(key)) = (&trust, ta_signing_key) {
-                for warning in product::warnings(trust) {
-                    complain!("warning: {warning}");
+                // Nobody delivers a development image, and whoever has a broker built has judged the folder.
+                if !allow_development && broker.is_none() {
+                    for warning in product::warnings(trust) {
+                        complain!("warning: {warning}");
+                    }
                 }
                 let product = product::refusals(trust, &key, allow_development);
                 judge(
