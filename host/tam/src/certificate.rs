@@ -24,9 +24,8 @@ const SECURITY_LEVEL: i32 = 2;
 
 /// anyExtendedKeyUsage (RFC 5280, section 4.2.1.12).
 const ANY_PURPOSE: &str = "2.5.29.37.0";
-/// The extendedKeyUsage of TEEs: below the UUID of the broker (ITU-T X.667), which needs no
-/// registration.
-pub const TEE_PURPOSE: &str = "2.25.210040065247686543256106716383694557268.1";
+/// The extendedKeyUsage of TEEs.
+pub const TEE_PURPOSE: &str = otrp_check::TEE_PURPOSE_DOTTED;
 
 /// Reads the certificates of a file, PEM or DER, as [`otrp_pem::certificates`] does.
 ///

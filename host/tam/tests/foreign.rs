@@ -16,6 +16,10 @@ use serde_json::{Value, json};
 const EVIL: &str = "7\n  bank/vault/wallet version 9\r\n2026-01-01T00:00:00Z 127.0.0.1:1 device \
                     AAAAAAAA: as desired\u{1b}[2K\u{9b}2K\u{7}\u{7f}\u{202e}\u{2066}\u{2028}\u{feff}";
 
+/// The same in what a name may be long.
+const EVIL_NAME: &str =
+    "7\n  x/y/z version 9\r\n2026 127.0.0.1:1 d: as desired\u{1b}[2K\u{7f}\u{202e}\u{2028}";
+
 fn is_clean(text: &str) -> bool {
     let forbidden =
         |char: char| char.is_control() || "\u{202e}\u{2066}\u{2028}\u{feff}".contains(char);
@@ -38,7 +42,7 @@ fn evil_device(pki: &Pki) -> Device {
         if let Some(dsi) = value.get_mut("dsi") {
             dsi["tee"]["name"] = json!(EVIL);
             dsi["tee"]["ver"] = json!(EVIL);
-            let sd = json!([{ "name": EVIL, "spid": EVIL, "talist": [{ "taid": EVIL }] }]);
+            let sd = json!([{ "name": EVIL_NAME, "spid": EVIL_NAME, "talist": [{ "taid": EVIL_NAME }] }]);
             dsi["tee"]["sdlist"] = json!({ "cnt": "1", "sd": sd });
         }
     }));
@@ -69,9 +73,9 @@ fn a_device_writes_no_line_of_the_list_of_devices() {
     assert_eq!(errors, "");
     assert!(is_clean(&list), "{}", list.escape_debug());
     let lines: Vec<&str> = list.lines().collect();
-    assert_eq!(lines.len(), 2, "{list}");
+    assert_eq!(lines.len(), 3, "{list}");
     assert!(lines[0].starts_with(&format!("{} \"7\\n  bank", device.device_id())), "{list}");
-    assert!(lines[1].starts_with("  failed: DeleteTA \"7\\n"), "{list}");
+    assert!(lines[2].starts_with("  failed: DeleteTA \"7\\n"), "{list}");
     assert!(list.len() < 3000, "{}", list.len());
     // As JSON it is the same text, in other letters.
     let (list, _) = tam(&server, &["devices", "--json"]);
