@@ -54,7 +54,7 @@ fn elf(version: u32, flags: u32, crashing: bool) -> Vec<u8> {
     let mut elf = fs::read(&path).unwrap();
     let sections = readelf("-SW", &path);
     let columns = |line: &str| -> Vec<String> {
-        line.replace('[', " ").replace(']', " ").split_whitespace().map(String::from).collect()
+        line.replace(['[', ']'], " ").split_whitespace().map(String::from).collect()
     };
     // Number, name, type, address, offset.
     let section = |name: &str| {

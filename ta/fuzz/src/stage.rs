@@ -147,7 +147,7 @@ impl Device {
         }
         match answer.device_state(Some(&request.exchange), tam, &stage().roots) {
             Ok(StateAnswer::State { state, .. }) => Ok(*state),
-            Ok(StateAnswer::Refused(refusal)) => Err(refusal.code),
+            Ok(StateAnswer::Refused(refusal)) => Err(refusal.code.into_inner()),
             Err(error) => panic!("the TAM does not believe the state: {error}"),
         }
     }
@@ -160,7 +160,7 @@ impl Device {
         }
         match answer.outcome(Some(&request.exchange), tam, &stage().certificate) {
             Ok(Outcome::Pass(_)) => Ok(()),
-            Ok(Outcome::Fail(refusal)) => Err(refusal.code),
+            Ok(Outcome::Fail(refusal)) => Err(refusal.code.into_inner()),
             Err(error) => panic!("the TAM does not believe the answer: {error}"),
         }
     }
@@ -195,7 +195,10 @@ impl Stage {
 
 /// The code of a refusal from before the request was believed, which cannot say whose answer it is.
 fn unaddressed(answer: &Answer) -> Option<String> {
-    answer.claimed_refusal().filter(|_| answer.rid().is_empty()).map(|refusal| refusal.code)
+    answer
+        .claimed_refusal()
+        .filter(|_| answer.rid().is_empty())
+        .map(|refusal| refusal.code.into_inner())
 }
 
 /// The name and the value of an object's only member.
