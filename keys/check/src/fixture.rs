@@ -43,6 +43,45 @@ pub fn sized(uuid: [u8; 16], length: usize, seed: u8) -> Vec<u8> {
     application(uuid, &filler.take(length.saturating_sub(SMALLEST)).collect::<Vec<_>>())
 }
 
+/// An application of this UUID that is loaded with libraries of these names.
+#[must_use]
+pub fn needing(uuid: [u8; 16], names: &[&str]) -> Vec<u8> {
+    let head = application(uuid, b"");
+    let code = head.get(64 + 56..).unwrap_or_default();
+    let mut strings = vec![0];
+    let mut entries = Vec::new();
+    for name in names {
+        // DT_NEEDED.
+        entries.extend([1, u64::try_from(strings.len()).unwrap_or(u64::MAX)]);
+        strings.extend(name.as_bytes());
+        strings.push(0);
+    }
+    // In the segment at address 0: code, dynamic section, names. DT_STRTAB and DT_NULL are two more.
+    let number = |length: usize| u64::try_from(length).unwrap_or(u64::MAX);
+    let dynamic_at = number(code.len().next_multiple_of(8));
+    let dynamic_size = number((entries.len() + 4) * 8);
+    let strings_at = dynamic_at + dynamic_size;
+    let length = strings_at + number(strings.len());
+    entries.extend([5, strings_at, 0, 0]);
+
+    let mut elf = head.get(..64).unwrap_or_default().to_vec();
+    // Two program headers.
+    if let Some(count) = elf.get_mut(56) {
+        *count = 2;
+    }
+    let start = 64 + 2 * 56;
+    elf.extend([1_u32, 5].map(u32::to_le_bytes).as_flattened());
+    elf.extend([start, 0, 0, length, length, 4096].map(u64::to_le_bytes).as_flattened());
+    elf.extend([2_u32, 4].map(u32::to_le_bytes).as_flattened());
+    let (from, size) = (start + dynamic_at, dynamic_size);
+    elf.extend([from, dynamic_at, dynamic_at, size, size, 8].map(u64::to_le_bytes).as_flattened());
+    elf.extend(code);
+    elf.resize(usize::try_from(from).unwrap_or_default(), 0);
+    elf.extend(entries.iter().flat_map(|entry| entry.to_le_bytes()));
+    elf.extend(strings);
+    elf
+}
+
 /// A shared library of this UUID: with `.dynamic` and `.dynstr`, in which its soname is the UUID's text.
 #[must_use]
 pub fn library(uuid: [u8; 16]) -> Vec<u8> {

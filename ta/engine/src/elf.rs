@@ -13,6 +13,7 @@ const PT_LOAD: u32 = 1;
 const PT_DYNAMIC: u32 = 2;
 const PF_X: u32 = 1;
 const SHT_DYNSYM: u32 = 11;
+const DT_NEEDED: u64 = 1;
 const DT_STRTAB: u64 = 5;
 const DT_SONAME: u64 = 14;
 /// The loader looks for program headers in the first page alone.
@@ -32,7 +33,17 @@ pub(crate) fn is_loadable(bytes: &[u8], uuid: &UuidBytes, elf64: bool) -> bool {
     })
 }
 
+/// The libraries that the loader maps with it, by their UUIDs; `None` for a name that is no UUID, which
+/// the loader knows no library of.
+pub(crate) fn libraries(bytes: &[u8]) -> impl Iterator<Item = Option<UuidBytes>> {
+    Elf::parse(bytes, true).into_iter().flat_map(|elf| {
+        let strings = elf.dynamic(DT_STRTAB).last();
+        elf.dynamic(DT_NEEDED).map(move |name| elf.uuid_text(strings?.checked_add(name)?))
+    })
+}
+
 /// An ELF for this processor whose segments lie in the file.
+#[derive(Clone, Copy)]
 struct Elf<'a> {
     bytes: &'a [u8],
     /// 64 bits, else 32.
@@ -102,29 +113,38 @@ impl<'a> Elf<'a> {
 
     /// Whether its name is this UUID in text.
     fn is_library(&self, uuid: &UuidBytes) -> Option<bool> {
-        let dynamic = self.segments().find(|segment| segment.kind == PT_DYNAMIC)?;
-        let (mut strings, mut name) = (None, None);
-        let size = self.pick(8, 16);
-        for entry in dynamic.file.chunks_exact(size) {
-            let (tag, value) = entry.split_at_checked(size.div_euclid(2))?;
-            match self.number(tag)? {
-                DT_STRTAB => strings = Some(self.number(value)?),
-                DT_SONAME => name = Some(self.number(value)?),
-                _ => {}
-            }
-        }
-        let text = self.at(strings?.checked_add(name?)?, TEXT_LENGTH.checked_add(1)?)?;
+        let strings = self.dynamic(DT_STRTAB).last()?;
+        let name = self.dynamic(DT_SONAME).last()?;
+        Some(self.uuid_text(strings.checked_add(name)?)? == *uuid)
+    }
+
+    /// The values in its dynamic section under this tag.
+    fn dynamic(&self, tag: u64) -> impl Iterator<Item = u64> + use<'a> {
+        let elf = *self;
+        let table = elf.segments().find(|segment| segment.kind == PT_DYNAMIC);
+        let size: usize = elf.pick(8, 16);
+        let entries = table.map_or(&[][..], |table| table.file).chunks_exact(size);
+        entries.filter_map(move |entry| {
+            let (found, value) = entry.split_at_checked(size.div_euclid(2))?;
+            if elf.number(found)? == tag { elf.number(value) } else { None }
+        })
+    }
+
+    /// The UUID whose text is loaded at this address, with a zero behind it.
+    fn uuid_text(&self, address: u64) -> Option<UuidBytes> {
+        let (text, end) = self.at(address, TEXT_LENGTH.checked_add(1)?)?.split_last_chunk::<1>()?;
+        let hyphens_fit = HYPHENS.iter().all(|position| text.get(*position) == Some(&b'-'));
         let mut digits = text
             .iter()
             .enumerate()
             .filter(|(position, _)| !HYPHENS.contains(position))
             .map(|(_, character)| char::from(*character).to_digit(16));
-        let digits_fit = uuid.iter().all(|octet| {
-            let (high, low) = (u32::from(octet >> 4), u32::from(octet & 15));
-            digits.next() == Some(Some(high)) && digits.next() == Some(Some(low))
-        });
-        let hyphens_fit = HYPHENS.iter().all(|position| text.get(*position) == Some(&b'-'));
-        Some(digits_fit && hyphens_fit && text.last() == Some(&0))
+        let mut uuid = UuidBytes::default();
+        for octet in &mut uuid {
+            let (high, low) = (digits.next()??, digits.next()??);
+            *octet = u8::try_from(high << 4 | low).ok()?;
+        }
+        (hyphens_fit && *end == [0]).then_some(uuid)
     }
 
     /// The address of the dynamic symbol `ta_head`. The loader reads that table by its section.

@@ -204,6 +204,13 @@ impl<'a> Image<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Application<'a>(SignedImage<'a>);
 
+impl Application<'_> {
+    /// The libraries that it is loaded with, by their UUIDs; `None` for a name that stands for none.
+    pub fn libraries(&self) -> impl Iterator<Item = Option<UuidBytes>> {
+        elf::libraries(self.contents.elf)
+    }
+}
+
 impl<'a> Deref for Application<'a> {
     type Target = SignedImage<'a>;
 

@@ -8,7 +8,7 @@ use otrp_wire::id::{SdName, SpId, TaId, TamId};
 
 use crate::error::Error;
 use crate::image::Application;
-use crate::platform::StoredTa;
+use crate::platform::{StoredTa, UuidBytes};
 use crate::registry::{
     Holder, Intent, NewSd, Resource, Sd, SdReference, SdUpdate, State, Ta, TaReference, Tam,
 };
@@ -244,8 +244,9 @@ impl<'s> Target<'s> {
     ///
     /// # Errors
     /// `ERR_TA_INVALID` if the UUID is another application's or not the one that this name stands
-    /// for, if it was another's before it was deleted, if the image keeps it free, or if the version
-    /// is below the highest that was ever installed under it; `ERR_TEE_RESOURCE_FULL`.
+    /// for, if it was another's before it was deleted, if the image keeps it free, if the version
+    /// is below the highest that was ever installed under it, or if it needs a library that its owner
+    /// has not installed: another owner's would run in it; `ERR_TEE_RESOURCE_FULL`.
     pub fn with_image(
         self,
         state: &State,
@@ -271,6 +272,14 @@ impl<'s> Target<'s> {
             (None, None, None) => return Err(ErrorCode::TeeResourceFull.into()),
         };
         if image.version() < lowest {
+            return Err(ErrorCode::TaInvalid.into());
+        }
+        let is_own = |library: Option<UuidBytes>| {
+            let installed = library.and_then(|uuid| state.ta_under(&uuid));
+            let domain = installed.and_then(|ta| state.sd(ta.sd));
+            domain.is_some_and(|sd| sd.tam == self.sd.tam && sd.sp == self.sd.sp)
+        };
+        if !image.libraries().all(is_own) {
             return Err(ErrorCode::TaInvalid.into());
         }
         let stored = StoredTa {

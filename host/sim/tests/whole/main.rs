@@ -12,6 +12,7 @@ mod exhaustion;
 mod flow;
 mod forms;
 mod home;
+mod libraries;
 mod limits;
 mod mandatory;
 mod members;
