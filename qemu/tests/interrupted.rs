@@ -132,7 +132,7 @@ impl Bench {
                 }
                 match self.tam.read_outcome(&answer, &request.exchange, target) {
                     Ok(Outcome::Pass(_)) => End::Passed,
-                    Ok(Outcome::Fail(refusal)) => End::Refused(refusal.code),
+                    Ok(Outcome::Fail(refusal)) => End::Refused(refusal.code.into_inner()),
                     // The TEE could not read the request.
                     Err(_) => End::Refused(plain_error(&answer).unwrap()),
                 }

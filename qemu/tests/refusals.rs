@@ -94,7 +94,7 @@ impl Bench {
     fn refused(&mut self, target: &Target, request: Builder<'_>) -> String {
         let request = request.build().unwrap();
         match self.tam.send(&mut self.guest, &request, target).unwrap() {
-            Outcome::Fail(refusal) => refusal.code,
+            Outcome::Fail(refusal) => refusal.code.into_inner(),
             Outcome::Pass(passed) => panic!("carried out: {passed:?}"),
         }
     }
