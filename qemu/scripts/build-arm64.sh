@@ -17,6 +17,16 @@ STAMPS=$BUILD/stamp
 BUILT=$BUILD/target/$TARGET/release
 TRUST=$(realpath -m "${OTRP_TRUST_DIR:-$CACHE/keys/dev/trust}")
 
+# forget_other_kit: the bindings of OP-TEE hold libraries of the dev kit, and cargo does not notice another one.
+forget_other_kit() {
+    local kit
+    kit=$(cat "$BUILD/stamp/optee-devkit")
+    [ "$(cat "$BUILD/target/dev-kit" 2>/dev/null)" != "$kit" ] || return 0
+    "$SCRIPTS/cargo.sh" clean --target-dir "$BUILD/target" --quiet --release --target "$TARGET" -p optee-utee-sys -p otrp-ta -p otrp-signer-ta -p otrp-conformance
+    mkdir -p "$BUILD/target"
+    printf '%s\n' "$kit" >"$BUILD/target/dev-kit"
+}
+
 # compile PACKAGE PROGRAM [FEATURE]: cargo decides what there is to do. The crates are built one by one, so
 # that none gets a feature of a dependency because another asks for it.
 compile() {
@@ -35,7 +45,8 @@ ta() {
     rm "$2.new"
 }
 
-sources() { key_of_tree "$ROOT/Cargo.toml" "$ROOT/Cargo.lock" "$CACHE/rust.env" "$QEMU_DIR/boards/$BOARD.conf" "$SCRIPTS/cargo.sh" "$0" "$@"; }
+# Everything that is compiled here is written in these folders.
+sources() { key_of_tree "$ROOT"/{Cargo.toml,ta,host,keys} "$ROOT/Cargo.lock" "$CACHE/rust.env" "$QEMU_DIR/boards/$BOARD.conf" "$SCRIPTS/cargo.sh" "$0"; }
 # each_elf OUTPUT...: what `ta` makes of each.
 each_elf() { printf '%s\n' "${@/%/.debug.elf}" "${@/%/.stripped.elf}"; }
 
@@ -47,12 +58,12 @@ tas)
     key_type=${OTRP_KEY_TYPE:-} tas=("$KEYED/ta/$variant/$BROKER_UUID")
     [ "$variant" != rsa ] || key_type=rsa
     [ "$variant" != lab ] || tas+=("$KEYED/ta/lab/$CONFORMANCE_UUID")
-    mapfile -t anchors < <(find "$TRUST" -type f | LC_ALL=C sort)
-    mapfile -t made < <(each_elf "${tas[@]}")
-    inputs=$(key "$(sources "$ROOT/ta")" "$(cat "$BUILD/stamp/optee-devkit")" "$TRUST" "$(key_of_files "${anchors[@]}")" "${OTRP_TEE_NAME:-}" "$key_type" "${OTRP_RSA1_5:-}" "${ALLOW_DEV_KEYS:-}" "$(source_date)")
+        mapfile -t made < <(each_elf "${tas[@]}")
+    inputs=$(key "$(sources)" "$(cat "$BUILD/stamp/optee-devkit")" "$TRUST" "$(contents "$TRUST")" "${OTRP_TEE_NAME:-}" "$key_type" "${OTRP_RSA1_5:-}" "${ALLOW_DEV_KEYS:-}" "$(source_date)")
     fresh "tas-$variant" "$inputs" "${made[@]}" && exit
     unmark "tas-$variant"
     say "compiling the trusted applications ($variant), about a minute the first time"
+    forget_other_kit
     [ -z "$key_type" ] || export OTRP_KEY_TYPE=$key_type
     ta otrp-ta "$KEYED/ta/$variant/$BROKER_UUID"
     [ "$variant" != lab ] || ta otrp-conformance "$KEYED/ta/lab/$CONFORMANCE_UUID" ta
@@ -60,17 +71,18 @@ tas)
     ;;
 samples)
     mapfile -t made < <(each_elf "$BUILD"/ta/samples/signer-v{1,2})
-    inputs=$(key "$(sources "$ROOT/ta")" "$(cat "$STAMPS/optee-devkit")" "$(source_date)")
+    inputs=$(key "$(sources)" "$(cat "$STAMPS/optee-devkit")" "$(source_date)")
     fresh samples "$inputs" "${made[@]}" && exit
     unmark samples
     say "compiling the sample application, about 20 s the first time"
+    forget_other_kit
     ta otrp-signer-ta "$BUILD/ta/samples/signer-v1"
     ta otrp-signer-ta "$BUILD/ta/samples/signer-v2" v2
     mark samples "$inputs" "${made[@]}"
     ;;
 programs)
     made=("$BUILD/programs/otrp-agent" "$BUILD/programs/development/otrp-signer-client" "$BUILD"/programs/lab/{otrp-lab,failing_calls.so})
-    inputs=$(key "$(sources "$ROOT/host" "$ROOT/ta/wire")" "$(key_of_files "$QEMU_DIR/lab/failing_calls.c")" "$(cat "$CACHE/stamp/guest")")
+    inputs=$(key "$(sources)" "$(key_of_files "$QEMU_DIR/lab/failing_calls.c")" "$(compilers)" "$(cat "$CACHE/stamp/guest")")
     fresh programs "$inputs" "${made[@]}" && exit
     unmark programs
     say "compiling the programs of the device's Linux, about half a minute the first time"

@@ -5,7 +5,7 @@ set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
 lock
-inputs=$(key_of_tree "$ROOT"/{Cargo.toml,Cargo.lock,host,keys,qemu/Cargo.toml,qemu/src,ta/wire} "$CACHE/rust.env")
+inputs=$(key_of_tree "$ROOT"/{Cargo.toml,Cargo.lock,host,keys,qemu/Cargo.toml,qemu/src,ta} "$CACHE/rust.env")
 name=host-$(key "$@" | cut -c1-8)
 made=("${@/#/$CACHE/target/debug/}")
 fresh "$name" "$inputs" "${made[@]}" && exit

@@ -85,6 +85,9 @@ for variant; do
     "$SCRIPTS/build-optee.sh" "$core" "${early[@]}"
     "$SCRIPTS/build-guest.sh" "$variant" "${programs[@]}"
     "$SCRIPTS/assemble-image.sh" "$variant"
+    # Compared when it is packed.
+    mkdir -p "$KEYED/stamp"
+    key "$(contents "$KEYED/image/$variant")" "$(keys_of_image)" >"$KEYED/stamp/image-$variant"
 done
 for_a_device "$@" && exit
 "$SCRIPTS/build-arm64.sh" samples

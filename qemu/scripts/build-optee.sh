@@ -124,7 +124,7 @@ if [ "$VARIANT" = devkit ]; then
     # the product's broker and no other.
     COMMON+=(CFG_WITH_STATS=y CFG_TA_STATS=y)
     folder=$BUILD/optee/devkit kit=$BUILD/optee/devkit/export-ta_arm64
-    inputs=$(key "$(cat "$STAMPS/optee-source")" "${COMMON[*]}")
+    inputs=$(key "$(cat "$STAMPS/optee-source")" "${COMMON[*]}" "$(compilers)")
     fresh optee-devkit "$inputs" "$kit" && exit
     unmark optee-devkit
     say "building OP-TEE's TA dev kit, about 15 s"
@@ -140,12 +140,15 @@ else
     own=("${BOARD_OPTEE_FILES[@]/#/$QEMU_DIR/}" "${VARIANT_FILES[@]/#/$QEMU_DIR/}" "$ROOT"/ta/pta/*.[ch] "$ROOT/ta/pta/sub.mk")
     folder=$KEYED/optee/$VARIANT
     made=("$folder"/core/tee-{header,pager}_v2.bin)
-    inputs=$(key "$source_key" "${COMMON[*]}" "${variant_flags[*]}" "$date" "$(key_of_files "$0" "$SCRIPTS/check_core.py" "${own[@]}" "$TA_SIGNING_KEY" "$@")")
+    inputs=$(key "$source_key" "${COMMON[*]}" "$(compilers)" "${variant_flags[*]}" "$date" "$(key_of_files "$0" "$SCRIPTS/check_core.py" "${own[@]}" "$TA_SIGNING_KEY" "$@")")
     fresh "optee-$VARIANT" "$inputs" "${made[@]}" && exit
     unmark "optee-$VARIANT"
+    # make does not know the compiler that it had.
+    [ "$(cat "$folder/compilers" 2>/dev/null)" = "$(compilers)" ] || rm -rf "$folder"
     say "building OP-TEE core ($VARIANT), $([ -d "$folder" ] && echo "about 10 s when little changed" || echo "about 40 s")"
     # OP-TEE's make goes by the key's time, and an older key with other contents would not be noticed.
     mkdir -p "$folder"
+    compilers >"$folder/compilers"
     copy_if_changed "$TA_SIGNING_KEY" "$folder/ta-signing.pub.pem"
     build "$folder" "${variant_flags[@]}" TA_PUBLIC_KEY="$folder/ta-signing.pub.pem" EARLY_TA_PATHS="$*" all
     "$PYTHON3" "$SCRIPTS/check_core.py" "$folder/core" "$TA_SIGNING_KEY" "$@" || fail "nothing was built"

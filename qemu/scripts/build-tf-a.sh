@@ -7,7 +7,7 @@ set -euo pipefail
 
 STAMPS=$BUILD/stamp
 source=${TF_A_DIR:-$CACHE/src/arm-trusted-firmware}
-inputs=$(key "${BOARD_TF_A_FLAGS[*]}" "$(key_of_files "$0")" "$(key_of_tree "$source")")
+inputs=$(key "${BOARD_TF_A_FLAGS[*]}" "$(compilers)" "$(key_of_files "$0")" "$(key_of_tree "$source")")
 # The folder between is named for TF-A's platform.
 stages() { printf '%s\n' "$BUILD"/tf-a/*/release/bl{1,2,31}.bin; }
 

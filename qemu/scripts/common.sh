@@ -67,6 +67,9 @@ source_date() {
 # key WORD...: one word for the given words.
 key() { printf '%s\0' "$@" | sha256sum | cut -c1-64; }
 
+# compilers: one word for the C compilers; Rust's is in .cache/rust.env.
+compilers() { key "$(gcc --version 2>/dev/null)" "$(aarch64-linux-gnu-gcc --version 2>/dev/null)"; }
+
 # key_of_files FILE...: one word for the names and contents of the files.
 key_of_files() { sha256sum -- "$@" | sha256sum | cut -c1-64; }
 
@@ -75,8 +78,8 @@ key_of_tree() {
     find "$@" -name .git -prune -o \( -type f -o -type l \) -printf '%p %s %T@\n' | LC_ALL=C sort | sha256sum | cut -c1-64
 }
 
-# contents PATH...: one word for the contents of files and folders, where links lead to, and which of the paths
-# are missing. Python leaves its compiled modules in the source that it runs from; they are nobody's output.
+# contents PATH...: one word for the contents of files and folders, also of files that links in them lead to,
+# and which of the paths are missing. Python leaves its compiled modules in the source that it runs from; they are nobody's output.
 contents() {
     local path
     for path; do
@@ -84,7 +87,7 @@ contents() {
             (
                 cd "$path"
                 find . -type l -printf '%p %l\n' | LC_ALL=C sort
-                find . -name .git -prune -o -name __pycache__ -prune -o -type f -print0 | LC_ALL=C sort -z | xargs -0r sha256sum --
+                find . -name .git -prune -o -name __pycache__ -prune -o -xtype f -print0 | LC_ALL=C sort -z | xargs -0r sha256sum --
             )
         elif [ -e "$path" ]; then
             sha256sum <"$path"
@@ -92,6 +95,11 @@ contents() {
             echo missing
         fi
     done | sha256sum | cut -c1-64
+}
+
+# keys_of_image: one word for the keys that an image is built with.
+keys_of_image() {
+    key "$(contents "${OTRP_TRUST_DIR:-$CACHE/keys/dev/trust}")" "$(contents "${TA_SIGNING_KEY:-$CACHE/keys/dev/ta-signing.pub.pem}")"
 }
 
 # fresh STEP INPUTS OUTPUT...: the step was done with these inputs, and what it made is still there.

@@ -60,7 +60,7 @@ download_rows() {
             opened=yes
             say "downloading $package $version"
             if ! get "$kind" "$package" "$version"; then
-                grep -qE "was not found|Unable to (find|locate)|Can't select|404" "$FETCH_LOG" || {
+                grep -qE "was not found|Unable to (find|locate)|Can't select| 404 " "$FETCH_LOG" || {
                     tail -n 5 "$FETCH_LOG" >&2
                     fail "$package $version cannot be downloaded; is there a network?"
                 }
@@ -112,6 +112,7 @@ resolve() {
         mapfile -t missing < <(mapfile -t again <<<"$before"; missing_of "${again[@]}")
         if [ ${#missing[@]} = 0 ]; then
             mapfile -t used <<<"$before"
+            say "this development build has packages that ${LOCK_FILE#"$ROOT/"} does not name: $(comm -13 <(printf '%s\n' "${rows[@]}" | sort) <(sort <<<"$before") | awk '{ print $2, $3 }' | sort -u | paste -sd ,)"
             return
         fi
     fi
@@ -197,6 +198,11 @@ unpack_firmware() {
 }
 
 lock
+if [ -n "${OTRP_LOCKED:-}" ]; then
+    for name in OPTEE_OS_DIR TF_A_DIR OTRP_LOCK_FILE; do
+        [ -z "${!name:-}" ] || say "not of ${QEMU_DIR#"$ROOT/"}/packages.lock: $name=${!name}"
+    done
+fi
 [ -z "${OPTEE_OS_DIR:-}" ] || [ -e "$OPTEE_OS_DIR/core/core.mk" ] || fail "OPTEE_OS_DIR=$OPTEE_OS_DIR is no OP-TEE source tree"
 [ -z "${TF_A_DIR:-}" ] || [ -e "$TF_A_DIR/bl31/bl31.mk" ] || fail "TF_A_DIR=$TF_A_DIR is no TF-A source tree"
 resolve

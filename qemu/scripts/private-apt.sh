@@ -33,10 +33,12 @@ security_mirror() {
 # private_apt DIR NATIVE ARCHITECTURES: reads sources.list lines from standard input, updates the
 # lists, and makes apt-get and apt-cache use them from here on.
 #
-# Lists past their date are taken, as a mirror that is frozen or behind has them, where all that is taken by
-# them is compared with a hash that is known; APT_VALID_UNTIL=true refuses them.
+# Whether lists past their date are taken, which may hide an update, is what the machine's own apt says;
+# APT_VALID_UNTIL=true refuses them, and =false takes them, where all that is taken by them is compared with a
+# hash that is known.
 private_apt() {
-    local dir=$1 native=$2 architectures=$3 place user
+    local dir=$1 native=$2 architectures=$3 place user valid_until
+    valid_until=${APT_VALID_UNTIL:-$(APT_CONFIG='' apt-config dump Acquire::Check-Valid-Until | sed -n 's/.*"\(.*\)";/\1/p')}
     [ -e "$DEBIAN_KEYRING" ] || fail "$DEBIAN_KEYRING is missing; install debian-archive-keyring"
     rm -rf "$dir"
     place=$dir user=$(id -un)
@@ -67,7 +69,7 @@ APT::Architectures "$architectures";
 APT::Sandbox::User "$user";
 Acquire::Languages "none";
 Acquire::Retries "3";
-Acquire::Check-Valid-Until "${APT_VALID_UNTIL:-false}";
+Acquire::Check-Valid-Until "${valid_until:-true}";
 CONF
     export APT_CONFIG=$place/apt.conf
     if ! apt-get update -qq -o APT::Update::Error-Mode=any >"$place/log" 2>&1; then

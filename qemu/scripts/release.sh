@@ -3,8 +3,9 @@
 # delivered, into factory/ and development/ what is not.
 #   release.sh product|factory|development
 #
-# Each time it is made anew it has a hardware key of its own, that nobody else knows but who reads the
-# file: so only its owner may. Needs no root: the tools write into the image file.
+# Each packing has a hardware key of its own, that nobody else knows but who reads the file: so only its
+# owner may. What is delivered is therefore packed at each call; a development image only when something
+# changed. Needs no root: the tools write into the image file.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 # shellcheck source=../boards/qemu.conf
@@ -71,10 +72,13 @@ folder() {
 }
 
 lock
+# Another maker's image may have taken the place of the one that was asked for.
+[ "$(cat "$STAMPS/image-$VARIANT" 2>/dev/null)" = "$(key "$(contents "$IMAGE")" "$(keys_of_image)")" ] ||
+    fail "${IMAGE#"$ROOT/"} is not what was built with these keys; build it again, and give each maker a name (OTRP_MAKER)"
 # What is in the image, and what is put beside it.
 mapfile -t files < <(find "$IMAGE" "$QEMU_DIR/boards" -type f | LC_ALL=C sort)
 inputs=$(key "$(key_of_files "$0" "$PROGRAM" "${files[@]}")" "$(cat "$BUILD/stamp/firmware" 2>/dev/null)")
-fresh "release-$VARIANT" "$inputs" "$RELEASE" && exit
+[ "$VARIANT" != development ] || ! fresh "release-$VARIANT" "$inputs" "$RELEASE" || exit 0
 unmark "release-$VARIANT"
 "$SCRIPTS/host-packages.sh" "$BOARD_RELEASE"
 umask 077
