@@ -2,19 +2,29 @@
 /*
  * Monotonic counter of an emulated device, in the secure world's flash.
  *
- * OP-TEE's file system in the normal world asks for it whenever it opens its
- * directory, and raises it at every change: an older directory does not open,
- * nor does a missing one. Takes the place of the weak functions in
- * core/kernel/nv_counter.c. A vendor implements the same two over what his
+ * OP-TEE's file system in the normal world reads counter and hash whenever it
+ * opens its directory, and sets them at every change: the directory with that
+ * hash opens, and no other. Takes the place of the weak functions in
+ * core/kernel/nv_counter.c. A vendor implements the same three over what his
  * board has.
  *
  * QEMU's virt machine with secure=on shows its first flash to the secure world
- * alone. It is two 16-bit chips side by side with the Intel command set. The
- * last two erase blocks are logs of records: a value and its complement. The
- * counter is the largest value of any whole record. A full log is continued in
- * the other block, which is erased before: until its first record is whole, the
- * full one has the largest value. So a power cut at any instant leaves the value
- * from before or the new one, and costs a record at most.
+ * alone. It is two 16-bit chips side by side with the Intel command set. Two
+ * erase blocks are logs of records: the hash, the value and its complement,
+ * programmed in this order, each word when the one before is programmed. So a
+ * record whose complement is whole is whole. The record with the largest value
+ * counts. A full log is continued in the other block, which is erased before:
+ * until its first record is whole, the full one has the largest value. So a
+ * power cut at any instant leaves the record from before or the new one, and
+ * costs a record's place at most.
+ *
+ * 6,553 records fill a block. At 100,000 erasures the two blocks bear 1.3
+ * billion changes of secure storage.
+ *
+ * The two blocks behind, the last ones, hold the logs of former images: values
+ * and complements without a hash. They are read where there is no record of the
+ * present form, and never written. The first directory opened with at least
+ * their value gets a record with its hash.
  */
 #include <initcall.h>
 #include <io.h>
@@ -22,12 +32,17 @@
 #include <kernel/nv_counter.h>
 #include <mm/core_memprot.h>
 #include <mm/core_mmu.h>
+#include <string.h>
 #include <tee_api_defines.h>
 #include <trace.h>
+#include <utee_defines.h>
+#include <util.h>
 
 #define BLOCK_SIZE		0x40000U
 #define BLOCK_COUNT		2U
-#define COUNTER_BASE		(0x04000000U - BLOCK_COUNT * BLOCK_SIZE)
+#define COUNTER_BASE		(FORMER_BASE - BLOCK_COUNT * BLOCK_SIZE)
+#define FORMER_BASE		(0x04000000U - BLOCK_COUNT * BLOCK_SIZE)
+#define FLASH_SIZE		(2 * BLOCK_COUNT * BLOCK_SIZE)
 
 /* A command goes to both chips, and both answer */
 #define BOTH(command)		((command) * 0x00010001U)
@@ -43,12 +58,24 @@
 
 #define ERASED			0xffffffffU
 
+#define HASH_WORDS		(TEE_SHA256_HASH_SIZE / sizeof(uint32_t))
+#define RECORD_WORDS		(HASH_WORDS + 2)
+
 struct record {
-	uint32_t value;
-	uint32_t complement;
+	union {
+		uint32_t words[RECORD_WORDS];
+		struct {
+			uint32_t hash[HASH_WORDS];
+			uint32_t value;
+			uint32_t complement;
+		};
+	};
 };
 
 #define RECORD_COUNT		(BLOCK_SIZE / sizeof(struct record))
+/* A value and its complement */
+#define FORMER_COUNT		(BLOCK_COUNT * BLOCK_SIZE / \
+				 (2 * sizeof(uint32_t)))
 
 /*
  * How often the power may go before a new device has its first whole record,
@@ -57,41 +84,54 @@ struct record {
 #define FIRST_RECORDS_LIMIT	256U
 #define FIRST_VALUES		0xffU
 
-register_phys_mem(MEM_AREA_IO_SEC, COUNTER_BASE, BLOCK_COUNT * BLOCK_SIZE);
+register_phys_mem(MEM_AREA_IO_SEC, COUNTER_BASE, FLASH_SIZE);
 
 static struct mutex counter_mutex = MUTEX_INITIALIZER;
 /* What the flash holds, once it was read, and where the next record goes */
 static bool counter_known;
 static uint32_t counter;
+static bool hash_known;
+static uint8_t counter_hash[TEE_SHA256_HASH_SIZE];
 static size_t active_block;
 static size_t next_record;
 
+static vaddr_t flash_address(size_t offset)
+{
+	return (vaddr_t)phys_to_virt_io(COUNTER_BASE, FLASH_SIZE) + offset;
+}
+
 static vaddr_t record_address(size_t block, size_t index)
 {
-	vaddr_t base = (vaddr_t)phys_to_virt_io(COUNTER_BASE,
-						BLOCK_COUNT * BLOCK_SIZE);
-
-	return base + block * BLOCK_SIZE + index * sizeof(struct record);
+	return flash_address(block * BLOCK_SIZE +
+			     index * sizeof(struct record));
 }
 
 static struct record read_record(size_t block, size_t index)
 {
 	vaddr_t va = record_address(block, index);
+	struct record r = { };
+	size_t n = 0;
 
-	return (struct record){
-		.value = io_read32(va),
-		.complement = io_read32(va + sizeof(uint32_t)),
-	};
+	for (n = 0; n < RECORD_WORDS; n++)
+		r.words[n] = io_read32(va + n * sizeof(uint32_t));
+
+	return r;
 }
 
-static bool is_erased(struct record r)
+static bool is_erased(const struct record *r)
 {
-	return r.value == ERASED && r.complement == ERASED;
+	size_t n = 0;
+
+	for (n = 0; n < RECORD_WORDS; n++)
+		if (r->words[n] != ERASED)
+			return false;
+
+	return true;
 }
 
-static bool is_whole(struct record r)
+static bool is_whole(const struct record *r)
 {
-	return r.complement == ~r.value;
+	return r->complement == ~r->value;
 }
 
 /* Two writes start an operation; ends with the flash readable again */
@@ -114,17 +154,17 @@ static bool operate(vaddr_t va, uint32_t command, uint32_t argument)
 	       !(status & STATUS_FAILED);
 }
 
-static bool write_record(size_t block, size_t index, uint32_t value)
+static bool write_record(size_t block, size_t index, const struct record *r)
 {
 	vaddr_t va = record_address(block, index);
-	struct record r = { };
+	size_t n = 0;
 
-	if (!operate(va, PROGRAM_WORD, value) ||
-	    !operate(va + sizeof(value), PROGRAM_WORD, ~value))
-		return false;
+	for (n = 0; n < RECORD_WORDS; n++, va += sizeof(uint32_t))
+		if (!operate(va, PROGRAM_WORD, r->words[n]) ||
+		    io_read32(va) != r->words[n])
+			return false;
 
-	r = read_record(block, index);
-	return is_whole(r) && r.value == value;
+	return true;
 }
 
 /* Where no record was ever begun from here to the block's end */
@@ -132,8 +172,12 @@ static size_t find_end(size_t block)
 {
 	size_t n = RECORD_COUNT;
 
-	while (n && is_erased(read_record(block, n - 1)))
-		n--;
+	for (; n; n--) {
+		struct record r = read_record(block, n - 1);
+
+		if (!is_erased(&r))
+			break;
+	}
 
 	return n;
 }
@@ -143,9 +187,9 @@ static size_t find_end(size_t block)
  * its value or its complement has. The complement of a small value has all high
  * bits: one that lacks some was begun for a value that no new device gets to.
  */
-static bool is_broken_off_early(struct record r)
+static bool is_broken_off_early(uint32_t complement)
 {
-	return (r.complement | FIRST_VALUES) == ERASED;
+	return (complement | FIRST_VALUES) == ERASED;
 }
 
 /* Whether nothing but power cuts kept a new device from its first record */
@@ -157,33 +201,61 @@ static bool is_new(void)
 	if (end > FIRST_RECORDS_LIMIT || find_end(1))
 		return false;
 	for (n = 0; n < end; n++)
-		if (!is_broken_off_early(read_record(0, n)))
+		if (!is_broken_off_early(read_record(0, n).complement))
 			return false;
 
 	return true;
 }
 
+/* The largest value in the logs of former images, where they have one */
+static bool find_former(void)
+{
+	const size_t words = 2 * sizeof(uint32_t);
+	vaddr_t va = flash_address(FORMER_BASE - COUNTER_BASE);
+	bool found = false;
+	size_t n = 0;
+
+	for (n = 0; n < FORMER_COUNT; n++, va += words) {
+		uint32_t value = io_read32(va);
+
+		if (io_read32(va + sizeof(value)) != ~value ||
+		    (found && value < counter))
+			continue;
+		found = true;
+		counter = value;
+	}
+
+	return found;
+}
+
 static TEE_Result find_counter(void)
 {
-	bool found = false;
 	size_t block = 0;
 	size_t n = 0;
 
+	hash_known = false;
 	for (block = 0; block < BLOCK_COUNT; block++) {
 		size_t end = find_end(block);
 
 		for (n = 0; n < end; n++) {
 			struct record r = read_record(block, n);
 
-			if (!is_whole(r) || (found && r.value < counter))
+			if (!is_whole(&r) ||
+			    (hash_known && r.value < counter))
 				continue;
-			found = true;
+			hash_known = true;
 			counter = r.value;
+			memcpy(counter_hash, r.hash, sizeof(r.hash));
 			active_block = block;
 			next_record = end;
 		}
 	}
-	if (found)
+	if (hash_known)
+		return TEE_SUCCESS;
+
+	active_block = 0;
+	next_record = find_end(0);
+	if (find_former())
 		return TEE_SUCCESS;
 
 	/*
@@ -192,8 +264,6 @@ static TEE_Result find_counter(void)
 	 * would let every old directory in.
 	 */
 	counter = 0;
-	active_block = 0;
-	next_record = find_end(0);
 	if (!is_new()) {
 		EMSG("The monotonic counter's flash is damaged");
 		return TEE_ERROR_SECURITY;
@@ -215,8 +285,11 @@ static TEE_Result know_counter(void)
 	return res;
 }
 
-static TEE_Result append(uint32_t value)
+static TEE_Result append(const struct record *r)
 {
+	/* After a failure the flash may hold the record: it is read again */
+	counter_known = false;
+
 	if (next_record == RECORD_COUNT) {
 		size_t other = (active_block + 1) % BLOCK_COUNT;
 
@@ -227,10 +300,14 @@ static TEE_Result append(uint32_t value)
 		next_record = 0;
 	}
 
-	/* Whatever comes of it, this place is used up */
-	if (!write_record(active_block, next_record++, value))
+	if (!write_record(active_block, next_record, r))
 		return TEE_ERROR_STORAGE_NOT_AVAILABLE;
-	counter = value;
+
+	next_record++;
+	counter = r->value;
+	memcpy(counter_hash, r->hash, sizeof(r->hash));
+	hash_known = true;
+	counter_known = true;
 
 	return TEE_SUCCESS;
 }
@@ -248,14 +325,34 @@ TEE_Result nv_counter_get_ree_fs(uint32_t *value)
 	return res;
 }
 
-TEE_Result nv_counter_incr_ree_fs_to(uint32_t value)
+TEE_Result nv_counter_get_ree_fs_hash(uint8_t *hash)
 {
 	TEE_Result res = TEE_SUCCESS;
 
 	mutex_lock(&counter_mutex);
 	res = know_counter();
-	if (!res && value > counter)
-		res = append(value);
+	if (!res && !hash_known)
+		res = TEE_ERROR_ITEM_NOT_FOUND;
+	if (!res)
+		memcpy(hash, counter_hash, sizeof(counter_hash));
+	mutex_unlock(&counter_mutex);
+
+	return res;
+}
+
+TEE_Result nv_counter_set_ree_fs(uint32_t value, const uint8_t *hash)
+{
+	struct record r = { .value = value, .complement = ~value };
+	TEE_Result res = TEE_SUCCESS;
+
+	memcpy(r.hash, hash, sizeof(r.hash));
+
+	mutex_lock(&counter_mutex);
+	res = know_counter();
+	if (!res && (value < counter || (value == counter && hash_known)))
+		res = TEE_ERROR_SECURITY;
+	if (!res)
+		res = append(&r);
 	mutex_unlock(&counter_mutex);
 
 	return res;
