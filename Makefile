@@ -42,6 +42,7 @@ test-host: setup
 	else \
 		$(CARGO) test --quiet --locked --no-fail-fast --workspace $(DEVICE_CRATES:%=--exclude %); \
 	fi
+	@$(SCRIPTS)/test-storage.sh
 
 # Two at a time: an emulated device keeps little more than one CPU busy.
 ## test-device: the tests that run inside OP-TEE under QEMU

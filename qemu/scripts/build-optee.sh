@@ -1,6 +1,7 @@
 #!/bin/bash
 # Builds OP-TEE from a copy of its source with our pseudo TA and the board's key, monotonic counter and
 # entropy added.
+#   build-optee.sh source                 nothing but the source with ours added, in src/optee-core
 #   build-optee.sh devkit                 the TA dev kit, into optee/devkit
 #   build-optee.sh VARIANT EARLY_TA...    the core with these early TAs, into optee/VARIANT:
 #     product       the broker is the only way to install a TA
@@ -17,7 +18,7 @@ set -euo pipefail
 
 SOURCE=$BUILD/src/optee-core
 STAMPS=$BUILD/stamp
-VARIANT=${1:?devkit or a variant}
+VARIANT=${1:?source, devkit or a variant}
 shift
 TA_SIGNING_KEY=$(realpath -m "${TA_SIGNING_KEY:-$CACHE/keys/dev/ta-signing.pub.pem}")
 
@@ -117,6 +118,7 @@ build() {
 
 lock
 prepare_source
+[ "$VARIANT" != source ] || exit 0
 date=$(source_date)
 COMMON+=(TEE_IMPL_VERSION="$(sed -n 's/^CFG_OPTEE_REVISION_\(MAJOR\|MINOR\) ?= //p' "$SOURCE/mk/config.mk" | paste -sd .)")
 if [ "$VARIANT" = devkit ]; then

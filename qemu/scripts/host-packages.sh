@@ -10,7 +10,7 @@ packages() {
 qemu-system-arm         runs the emulated device
 gcc-aarch64-linux-gnu   compiles TF-A and OP-TEE, links the arm64 programs
 libc6-dev-arm64-cross   C library to link the arm64 programs with
-gcc                     links the host programs
+gcc                     links the host programs, compiles the test of secure storage
 libc6-dev               C library to link the host programs with
 make                    builds TF-A and OP-TEE
 patch                   applies the distribution's security fixes to OP-TEE and TF-A

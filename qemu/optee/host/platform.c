@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * The memory of the platform that the normal world cannot change. One of
+ * PLATFORM_BARE, PLATFORM_COUNTER, PLATFORM_HASH and PLATFORM_RPMB is defined:
+ * what is not, is what the core has for platforms without.
+ */
+#include "world.h"
+
+#include <assert.h>
+#include <string.h>
+#include <tee/tee_fs.h>
+#include <tee_api_defines.h>
+
+struct secure_memory secure_memory;
+
+TEE_Result nv_counter_get_ree_fs(uint32_t *value);
+TEE_Result nv_counter_incr_ree_fs_to(uint32_t value);
+TEE_Result nv_counter_get_ree_fs_hash(uint8_t *hash);
+TEE_Result nv_counter_set_ree_fs(uint32_t value, const uint8_t *hash);
+
+bool platform_keeps_hash(void)
+{
+#if defined(PLATFORM_HASH) || defined(PLATFORM_RPMB)
+	return true;
+#else
+	return false;
+#endif
+}
+
+bool platform_keeps_counter(void)
+{
+#ifdef PLATFORM_BARE
+	return false;
+#else
+	return true;
+#endif
+}
+
+void platform_restart(void)
+{
+}
+
+#ifndef PLATFORM_BARE
+static TEE_Result set(struct secure_memory memory)
+{
+	enum fault fault = fault_begin(true);
+
+	if (fault != FAILS)
+		secure_memory = memory;
+	fault_end(fault);
+	/* Only the normal world lies */
+	if (fault == FAILS || fault == DONE_BUT_FAILS)
+		return TEE_ERROR_STORAGE_NOT_AVAILABLE;
+
+	return TEE_SUCCESS;
+}
+#endif
+
+#if defined(PLATFORM_COUNTER) || defined(PLATFORM_HASH)
+TEE_Result nv_counter_get_ree_fs(uint32_t *value)
+{
+	*value = secure_memory.counter;
+
+	return TEE_SUCCESS;
+}
+
+/* The core of before the hash, too, raises the counter of PLATFORM_HASH */
+TEE_Result nv_counter_incr_ree_fs_to(uint32_t value)
+{
+	if (value <= secure_memory.counter)
+		return TEE_SUCCESS;
+
+	return set((struct secure_memory){ .counter = value });
+}
+#endif
+
+#ifdef PLATFORM_HASH
+TEE_Result nv_counter_get_ree_fs_hash(uint8_t *hash)
+{
+	if (!secure_memory.has_hash)
+		return TEE_ERROR_ITEM_NOT_FOUND;
+	memcpy(hash, secure_memory.hash, sizeof(secure_memory.hash));
+
+	return TEE_SUCCESS;
+}
+
+TEE_Result nv_counter_set_ree_fs(uint32_t value, const uint8_t *hash)
+{
+	struct secure_memory memory = { .counter = value, .has_hash = true };
+
+	if (value < secure_memory.counter ||
+	    (value == secure_memory.counter && secure_memory.has_hash))
+		return TEE_ERROR_SECURITY;
+	memcpy(memory.hash, hash, sizeof(memory.hash));
+
+	return set(memory);
+}
+#endif
+
+#ifdef PLATFORM_RPMB
+static int rpmb_file;
+
+TEE_Result tee_rpmb_fs_raw_open(const char *fname, bool create,
+				struct tee_file_handle **fh)
+{
+	(void)fname;
+	(void)create;
+	*fh = (struct tee_file_handle *)&rpmb_file;
+
+	return TEE_SUCCESS;
+}
+
+static void rpmb_close(struct tee_file_handle **fh)
+{
+	*fh = NULL;
+}
+
+static TEE_Result rpmb_read(struct tee_file_handle *fh, size_t pos,
+			    void *buf_core, void *buf_user, size_t *len)
+{
+	assert(fh && !pos && !buf_user && *len == sizeof(secure_memory.hash));
+	if (!secure_memory.has_hash)
+		*len = 0;
+	memcpy(buf_core, secure_memory.hash, *len);
+
+	return TEE_SUCCESS;
+}
+
+static TEE_Result rpmb_write(struct tee_file_handle *fh, size_t pos,
+			     const void *buf_core, const void *buf_user,
+			     size_t len)
+{
+	struct secure_memory memory = { .has_hash = true };
+
+	assert(fh && !pos && !buf_user && len == sizeof(memory.hash));
+	memcpy(memory.hash, buf_core, len);
+
+	return set(memory);
+}
+
+static TEE_Result rpmb_truncate(struct tee_file_handle *fh, size_t size)
+{
+	assert(fh && !size);
+
+	return set((struct secure_memory){ });
+}
+
+const struct tee_file_operations rpmb_fs_ops = {
+	.close = rpmb_close,
+	.read = rpmb_read,
+	.write = rpmb_write,
+	.truncate = rpmb_truncate,
+};
+#endif
