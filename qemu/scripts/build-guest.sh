@@ -101,7 +101,14 @@ install -m 755 "$QEMU_DIR/guest/init" "$initial/init"
 [ "$root" = "$initial" ] || skeleton "$root"
 programs "$root" "$@"
 find "$work" -exec touch -h -d @0 {} +
+if [ "$root" != "$initial" ]; then
+    "$SCRIPTS/ext4.sh" "$work.img" $ROOT_SIZE "$BOARD_ROOT_LABEL" "$root"
+    # A product takes no other, whatever disk has its label.
+    if [ "$VARIANT" = product ]; then
+        sha256sum <"$work.img" | cut -c1-64 >"$initial/root.sha256"
+        touch -d @0 "$initial/root.sha256" "$initial"
+    fi
+fi
 (cd "$initial" && find . | LC_ALL=C sort | cpio -o -H newc -R 0:0 --reproducible --quiet) >"$work.cpio"
-[ "$root" = "$initial" ] || "$SCRIPTS/ext4.sh" "$work.img" $ROOT_SIZE "$BOARD_ROOT_LABEL" "$root"
 rm -rf "$work"
 mark "guest-$VARIANT" "$inputs" "${made[@]}"

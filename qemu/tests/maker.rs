@@ -72,18 +72,21 @@ impl Maker {
         Self { folder, roots: roots.into() }
     }
 
-    /// Runs a script of the build with these keys.
-    fn script(&self, script: &str, arguments: &[&str]) -> Output {
-        let output = Command::new(root().join("qemu/scripts").join(script))
+    /// Runs a script of the build with these keys, which succeeds.
+    fn script(&self, script: &str, arguments: &[&str]) {
+        let output = self.run(script, arguments);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    fn run(&self, script: &str, arguments: &[&str]) -> Output {
+        Command::new(root().join("qemu/scripts").join(script))
             .args(arguments)
             .env_remove("ALLOW_DEV_KEYS")
             .env("OTRP_MAKER", MAKER)
             .env("OTRP_TRUST_DIR", self.folder.path().join("trust"))
             .env("TA_SIGNING_KEY", self.folder.path().join("ta-signing.pub.pem"))
             .output()
-            .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        output
+            .unwrap()
     }
 }
 
@@ -111,6 +114,20 @@ fn archived(cpio: &[u8]) -> Vec<(String, Vec<u8>)> {
     }
 }
 
+fn hex(octets: &[u8]) -> String {
+    octets.iter().map(|octet| format!("{octet:02x}")).collect()
+}
+
+/// The hardware key of what was packed, behind its marker in the flash.
+fn packed_key(archive: &Path) -> Vec<u8> {
+    let name = "otrp-qemu/device/flash.bin";
+    let output = Command::new("tar").arg("-xOzf").arg(archive).arg(name).output().unwrap();
+    let marker = b"@@DEVICE-HUK-01@";
+    let flash = output.stdout;
+    let place = flash.windows(marker.len()).position(|octets| octets == marker).unwrap();
+    flash[place + marker.len()..place + 2 * marker.len()].to_vec()
+}
+
 fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let start = Instant::now();
     while !is_so() {
@@ -133,6 +150,20 @@ fn a_makers_images_have_his_anchors_and_the_product_nobody_elses_way_in() {
         assert!(contains(&broker, anchor), "an anchor is missing");
     }
     assert!(!contains(&broker, otrp_keys::development::ORGANIZATION.as_bytes()));
+
+    // Each packing is a device of its own.
+    let archive = built().join("release/otrp-qemu.tar.gz");
+    let keys: std::collections::BTreeSet<_> = (0..2)
+        .map(|_| {
+            maker.script("release.sh", &["product"]);
+            packed_key(&archive)
+        })
+        .collect();
+    assert!(keys.len() == 2 && !keys.contains(&vec![0; 16]), "one key for two devices");
+    // And of what was built with these keys.
+    let other = Maker::new();
+    let refused = other.run("release.sh", &["product"]);
+    assert!(!refused.status.success(), "another maker's image was packed");
 
     // The factory has another Linux, and nothing else of its own.
     for file in ["bl1.bin", "bl2.bin", "bl31.bin", "tee-pager_v2.bin", "kernel"] {
@@ -183,6 +214,10 @@ fn a_makers_images_have_his_anchors_and_the_product_nobody_elses_way_in() {
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let card = root().join(".cache/boards/rpi3/makers").join(MAKER).join("guest/product.img");
+    let initial = archived(&fs::read(card.with_extension("cpio")).unwrap());
+    let (_, digest) = initial.iter().find(|(name, _)| name == "root.sha256").unwrap();
+    let expected = hex(&openssl::sha::sha256(&fs::read(&card).unwrap()));
+    assert_eq!(String::from_utf8_lossy(digest).trim(), expected, "it starts another root");
     let listing = Command::new("debugfs").args(["-R", "ls -p /usr/lib/otrp"]).arg(card).output();
     let listing = String::from_utf8(listing.unwrap().stdout).unwrap();
     assert!(listing.contains("/functions/") && !listing.contains("/console/"), "{listing}");
