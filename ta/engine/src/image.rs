@@ -115,11 +115,13 @@ struct Contents<'a> {
 
 /// An image that was signed by a certain key. Only [`Image::signed_by`] makes one.
 ///
-/// ```compile_fail
-/// use otrp_engine::image::{Image, SignedImage};
-/// fn forge(image: Image<'_>) -> SignedImage<'_> {
-///     SignedImage { contents: image.contents }
-/// }
+/// ```
+/// use otrp_engine::image::SignedImage;
+/// fn pass(image: SignedImage<'_>) -> SignedImage<'_> { image }
+/// ```
+/// ```compile_fail,E0451
+/// use otrp_engine::image::SignedImage;
+/// fn pass(image: SignedImage<'_>) -> SignedImage<'_> { SignedImage { ..image } }
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct SignedImage<'a> {
@@ -195,11 +197,13 @@ impl<'a> Image<'a> {
 /// A signed image that OP-TEE's loader runs, so that it may take the place of another one. Only
 /// [`SignedImage::application`] makes one.
 ///
-/// ```compile_fail
-/// use otrp_engine::image::{Application, SignedImage};
-/// fn forge(image: SignedImage<'_>) -> Application<'_> {
-///     Application(image)
-/// }
+/// ```
+/// use otrp_engine::image::Application;
+/// fn pass(image: Application<'_>) -> Application<'_> { image }
+/// ```
+/// ```compile_fail,E0451
+/// use otrp_engine::image::Application;
+/// fn pass(image: Application<'_>) -> Application<'_> { Application { ..image } }
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Application<'a>(SignedImage<'a>);

@@ -65,11 +65,11 @@ impl Identifiers {
 ///     identifiers.of(standing)
 /// }
 /// ```
-/// ```compile_fail,E0423
+/// ```compile_fail,E0451
 /// use otrp_engine::message::{Identifiers, Transaction};
 /// use otrp_engine::revocation::Standing;
 /// fn transaction(identifiers: Identifiers, standing: &Standing<'_>) -> Transaction {
-///     Transaction(identifiers)
+///     Transaction { ..todo!() }
 /// }
 /// ```
 #[derive(Debug)]
@@ -138,11 +138,10 @@ pub struct Opened<'m> {
 ///     opened.into_key()
 /// }
 /// ```
-/// ```compile_fail,E0423
-/// use otrp_engine::jose::content::ContentKey;
-/// use otrp_engine::message::SealingKey;
-/// fn key(key: ContentKey) -> SealingKey {
-///     SealingKey(key)
+/// ```compile_fail,E0451
+/// use otrp_engine::message::{Opened, SealingKey};
+/// fn key(opened: Opened<'_>) -> SealingKey {
+///     SealingKey { ..todo!() }
 /// }
 /// ```
 pub struct SealingKey(ContentKey);

@@ -18,10 +18,13 @@ use crate::revocation::UnrevokedTam;
 ///
 /// The registry changes by nothing else. Only this module makes one:
 ///
-/// ```compile_fail
+/// ```
 /// use otrp_engine::policy::Authorized;
-/// use otrp_engine::registry::SdReference;
-/// let forged = Authorized(SdReference { sd: 1 });
+/// fn pass<T>(command: Authorized<T>) -> Authorized<T> { command }
+/// ```
+/// ```compile_fail,E0451
+/// use otrp_engine::policy::Authorized;
+/// fn pass<T>(command: Authorized<T>) -> Authorized<T> { Authorized { ..command } }
 /// ```
 #[derive(Debug)]
 pub struct Authorized<T>(T);

@@ -20,12 +20,13 @@ const UNTRUSTED: Error = Error::Refused(ErrorCode::TamNotTrusted);
 ///
 /// Only this module makes one:
 ///
-/// ```compile_fail
-/// use otrp_engine::pki::TrustedTam;
+/// ```
 /// use otrp_engine::revocation::UnrevokedTam;
-/// fn forge(tam: TrustedTam<'_>) -> UnrevokedTam<'_> {
-///     UnrevokedTam(tam)
-/// }
+/// fn pass(tam: UnrevokedTam<'_>) -> UnrevokedTam<'_> { tam }
+/// ```
+/// ```compile_fail,E0451
+/// use otrp_engine::revocation::UnrevokedTam;
+/// fn pass(tam: UnrevokedTam<'_>) -> UnrevokedTam<'_> { UnrevokedTam { ..tam } }
 /// ```
 #[derive(Debug)]
 pub struct UnrevokedTam<'c>(TrustedTam<'c>);
@@ -52,11 +53,13 @@ impl<'c> UnrevokedTam<'c> {
 
 /// A TAM whose standing was proven with this very request, and what there is to remember of it.
 ///
-/// ```compile_fail
-/// use otrp_engine::revocation::{StapledTam, UnrevokedTam};
-/// fn forge(tam: UnrevokedTam<'_>) -> StapledTam<'_> {
-///     StapledTam { tam, good_until: u64::MAX, signed_at: 0, authorities: Default::default() }
-/// }
+/// ```
+/// use otrp_engine::revocation::StapledTam;
+/// fn pass(tam: StapledTam<'_>) -> StapledTam<'_> { tam }
+/// ```
+/// ```compile_fail,E0451
+/// use otrp_engine::revocation::StapledTam;
+/// fn pass(tam: StapledTam<'_>) -> StapledTam<'_> { StapledTam { ..tam } }
 /// ```
 #[derive(Debug)]
 pub struct StapledTam<'c> {

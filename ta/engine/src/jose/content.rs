@@ -101,14 +101,22 @@ pub type Tag = heapless::Vec<u8, LONGEST_TAG>;
 
 /// A content encryption key (CEK), bound to the one algorithm that it is for.
 ///
-/// It cannot be copied or printed:
-/// ```compile_fail,E0277
-/// fn copy<T: Clone>() {}
-/// copy::<otrp_engine::jose::content::ContentKey>();
+/// It can be moved, but not copied or printed:
+///
+/// ```
+/// use otrp_engine::jose::content::ContentKey;
+/// fn takes<T: Sized>() {}
+/// takes::<ContentKey>();
 /// ```
 /// ```compile_fail,E0277
-/// fn print<T: core::fmt::Debug>() {}
-/// print::<otrp_engine::jose::content::ContentKey>();
+/// use otrp_engine::jose::content::ContentKey;
+/// fn takes<T: Clone>() {}
+/// takes::<ContentKey>();
+/// ```
+/// ```compile_fail,E0277
+/// use otrp_engine::jose::content::ContentKey;
+/// fn takes<T: core::fmt::Debug>() {}
+/// takes::<ContentKey>();
 /// ```
 #[derive(ZeroizeOnDrop)]
 pub struct ContentKey(Octets);

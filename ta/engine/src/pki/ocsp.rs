@@ -70,9 +70,13 @@ impl From<Error> for Unproven {
 
 /// That a certificate is good, for a while. Only [`verify_status`] makes one.
 ///
-/// ```compile_fail
+/// ```
 /// use otrp_engine::pki::Good;
-/// let forged = Good { until: u64::MAX, signed_at: 0 };
+/// fn pass(good: Good) -> Good { good }
+/// ```
+/// ```compile_fail,E0451
+/// use otrp_engine::pki::Good;
+/// fn pass(good: Good) -> Good { Good { ..good } }
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Good {

@@ -80,11 +80,13 @@ impl From<Error> for Untrusted {
 
 /// A path that was verified up to an anchor. Only [`verify_path`] makes one.
 ///
-/// ```compile_fail
+/// ```
 /// use otrp_engine::pki::VerifiedPath;
-/// fn forge<'a>(path: VerifiedPath<'a>) -> VerifiedPath<'a> {
-///     VerifiedPath { identity: None, ..path }
-/// }
+/// fn pass(path: VerifiedPath<'_>) -> VerifiedPath<'_> { path }
+/// ```
+/// ```compile_fail,E0451
+/// use otrp_engine::pki::VerifiedPath;
+/// fn pass(path: VerifiedPath<'_>) -> VerifiedPath<'_> { VerifiedPath { ..path } }
 /// ```
 #[derive(Clone, Debug)]
 pub struct VerifiedPath<'a> {
@@ -137,12 +139,13 @@ impl<'a> VerifiedPath<'a> {
 
 /// A TAM that an anchor vouches for. Only [`verify_tam`] makes one.
 ///
-/// ```compile_fail
-/// use otrp_engine::pki::{TrustedTam, VerifiedPath};
-/// use otrp_wire::id::TamId;
-/// fn forge<'a>(path: VerifiedPath<'a>, identity: TamId) -> TrustedTam<'a> {
-///     TrustedTam { path, identity }
-/// }
+/// ```
+/// use otrp_engine::pki::TrustedTam;
+/// fn pass(tam: TrustedTam<'_>) -> TrustedTam<'_> { tam }
+/// ```
+/// ```compile_fail,E0451
+/// use otrp_engine::pki::TrustedTam;
+/// fn pass(tam: TrustedTam<'_>) -> TrustedTam<'_> { TrustedTam { ..tam } }
 /// ```
 #[derive(Clone, Debug)]
 pub struct TrustedTam<'a> {
