@@ -34,5 +34,8 @@ say "direction of dependencies"
 say "conformance table"
 "$PYTHON3" "$SCRIPTS/conformance_table.py"
 
+say "doctests that must not compile"
+"$PYTHON3" "$SCRIPTS/compile_fail_twins.py"
+
 say "shell scripts"
 shellcheck qemu/scripts/*.sh qemu/boards/*.conf qemu/guest/* .ci/run
