@@ -420,9 +420,10 @@ fn next_steps(out: &Path) -> String {
     let out = out.display();
     format!(
         "Next:
-  devices: build the image with it: make product ALLOW_DEV_KEYS=1 \\
+  devices: build and pack the image with it: make image ALLOW_DEV_KEYS=1 \\
              OTRP_TRUST_DIR={out}/trust TA_SIGNING_KEY={out}/ta-signing.pub.pem
-           (that of a plain `make run` trusts .cache/keys/dev, and no TAM of this PKI)
+           (`make development` with the same variables builds it without packing;
+           that of a plain `make run` trusts .cache/keys/dev, and no TAM of this PKI)
   TAM:     key = \"{out}/tam.key.pem\", chain = \"{out}/tam.chain.pem\", tee_roots = [\"{out}/tee-root.pem\"],
            ocsp = [\"{out}/tam.ocsp\", \"{out}/tam-issuing-ca.ocsp\"] in its configuration (otrp-tam serve --help)
   OCSP:    make the responses anew within a week: otrp-keys ocsp --help
