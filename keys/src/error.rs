@@ -185,6 +185,14 @@ pub enum Error {
     /// A private key is in the folder of anchors.
     #[error("{} holds a private key, and a folder of anchors goes to where images are built: keep it where it is used, and nowhere else", .0.display())]
     PrivateKeyInTrust(PathBuf),
+    /// Something in the folder of anchors cannot be searched for private keys.
+    #[error("{} {why}, so it is not searched for private keys: take it out of the folder of anchors", path.display())]
+    NotSearched {
+        /// What it is.
+        path: PathBuf,
+        /// Why: the end of a sentence about it.
+        why: &'static str,
+    },
     /// A key cannot be OP-TEE's TA key.
     #[error("{}: the key {fault}. Make one of your own (keys/CEREMONY.md): openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:3072", path.display())]
     ImageKey {

@@ -161,7 +161,7 @@ enum Command {
     /// Refuse what no product may be built with, before it is built.
     ///
     /// That is an anchor that devices cannot use, a TA signing key that OP-TEE does not take, a private key
-    /// where a public one should be; an anchor of a development PKI, and a TA signing key whose private half
+    /// where a public one should be or anywhere in the folder of anchors; an anchor of a development PKI, and a TA signing key whose private half
     /// others have: the development PKI's, or the one that OP-TEE publishes with its source.
     ///
     /// With --broker also the ELF that goes into the image: it must have been built with that folder and

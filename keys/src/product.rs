@@ -2,6 +2,7 @@
 //! whose private halves others have.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use openssl::bn::BigNum;
@@ -9,7 +10,6 @@ use openssl::pkey::{PKeyRef, Public};
 use openssl::sha::sha256;
 use otrp_check::Certificate;
 use otrp_check::anchor::{self, Role};
-use otrp_pem::Kind;
 use otrp_trust::Folder;
 
 use crate::certificate::now;
@@ -22,8 +22,8 @@ const OPTEE_DEFAULT: [u8; 32] = [
     0xca, 0xc7, 0xbc, 0xfa, 0xf8, 0x67, 0x4a, 0x57, 0xe5, 0xea, 0xa8, 0xef, 0x1a, 0x7c, 0x9b, 0x67,
     0xaf, 0x1f, 0xd5, 0x56, 0x2a, 0x06, 0x44, 0x0d, 0x88, 0xd5, 0xe3, 0xc6, 0x32, 0xe8, 0x8c, 0x48,
 ];
-/// No key or certificate is in a longer file.
-const KEY_FILE_LIMIT: u64 = 64 * 1024;
+/// No longer file is searched for private keys.
+const SEARCH_LIMIT: u64 = 16 * 1024 * 1024;
 
 /// Everything that speaks against an image with the anchors in the folder `trust` and the public key
 /// in `ta_signing_key` (PEM) as OP-TEE's TA key, a sentence each. What cannot be read speaks against it,
@@ -105,24 +105,73 @@ fn anchor_remedy(file: &[u8]) -> &'static str {
     }
 }
 
-/// The files in the folder of anchors, and in the one below it, that hold a private key.
+/// The private keys in the folder of anchors and in all below it, and what cannot be searched for them.
 fn private_keys(trust: &Path) -> Vec<Error> {
-    let is_secret = |path: &PathBuf| {
-        let short =
-            path.metadata().is_ok_and(|file| file.is_file() && file.len() <= KEY_FILE_LIMIT);
-        let items =
-            if short { read(path).ok().and_then(|file| otrp_pem::items(&file).ok()) } else { None };
-        let secret = |kind: &Kind| matches!(kind, Kind::PrivateKey | Kind::EncryptedKey);
-        items.unwrap_or_default().iter().any(|item| secret(&item.kind))
-    };
-    let mut paths: Vec<PathBuf> = [trust.to_owned(), trust.join("tam-roots")]
-        .iter()
-        .filter_map(|folder| fs::read_dir(folder).ok())
-        .flat_map(|entries| entries.flatten().map(|entry| entry.path()))
-        .filter(is_secret)
-        .collect();
+    let mut faults = Vec::new();
+    let mut folders = vec![trust.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let entries = match entries(&folder) {
+            Ok(entries) => entries,
+            // Whoever reads the anchors says so.
+            Err(_) if folder == trust => continue,
+            Err(reason) => {
+                faults.push(Error::Read { path: folder, reason });
+                continue;
+            }
+        };
+        for path in entries {
+            match search(&path, path == trust.join("tam-roots")) {
+                Ok(Found::Folder) => folders.push(path),
+                Ok(Found::Nothing) => {}
+                Err(fault) => faults.push(fault),
+            }
+        }
+    }
+    faults
+}
+
+/// The entries of a folder in the order of their names.
+fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path()));
+    let mut paths = entries.collect::<io::Result<Vec<_>>>()?;
     paths.sort();
-    paths.into_iter().map(Error::PrivateKeyInTrust).collect()
+    Ok(paths)
+}
+
+/// What is in a folder of anchors, where it is not a private key.
+enum Found {
+    /// Another folder, which is still to be searched.
+    Folder,
+    /// Nothing secret.
+    Nothing,
+}
+
+/// Looks at one entry of a folder of anchors. The build `reads` some; a link to any other folder may
+/// lead anywhere, and is not followed.
+fn search(path: &Path, reads: bool) -> Result<Found> {
+    let not_searched = |why| Err(Error::NotSearched { path: path.to_owned(), why });
+    let kind = match fs::metadata(path) {
+        Ok(kind) => kind,
+        // A link to nothing.
+        Err(reason) if reason.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
+        Err(reason) => return Err(Error::Read { path: path.to_owned(), reason }),
+    };
+    if kind.is_dir() {
+        return match path.is_symlink() && !reads {
+            true => not_searched("is a link to a folder"),
+            false => Ok(Found::Folder),
+        };
+    }
+    if !kind.is_file() {
+        return not_searched("is neither a file nor a folder");
+    }
+    if kind.len() > SEARCH_LIMIT {
+        return not_searched("is longer than 16 MiB");
+    }
+    match otrp_pem::has_private_key(&read(path)?) {
+        true => Err(Error::PrivateKeyInTrust(path.to_owned())),
+        false => Ok(Found::Nothing),
+    }
 }
 
 fn signing_key(path: &Path, allow_development: bool) -> Result<()> {

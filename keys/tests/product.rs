@@ -91,6 +91,25 @@ fn a_product_is_built_with_its_own_keys() {
         cp -r own secret; cp own.key secret/root.key.pem
         cp -r own secret-der; openssl pkey -in own.key -outform DER -out secret-der/tam-roots/root.ids
         cp -r own locked; openssl pkcs8 -topk8 -in own.key -passout pass:x -out locked/tam-roots/root.txt
+        # In any depth and length, and where something else in the file cannot be read.
+        cp -r own deep; mkdir -p deep/tam-roots/old deep/.git/a; cp own.key deep/tam-roots/old/root.txt
+        cp own.key deep/.git/a/b
+        cp -r own long; (yes '# a comment' | head -c 9000000; cat own.key) >long/README
+        cp -r own spoiled; (cat own.key; echo -----BEGIN CERTIFICATE-----) >spoiled/root.txt
+        cp -r own commented; sed 's/^/# /' own.key >commented/root.txt
+        cp -r own wide-text; iconv -t UTF-16 own.key >wide-text/root.txt
+        cp -r own padded; openssl pkey -in own.key -outform DER -out padded/root; echo >>padded/root
+        cp -r own behind; openssl x509 -in own/tee-root.der -outform DER -out behind/root
+        openssl pkey -in own.key -outform DER >>behind/root
+        cp -r own openssh; sed 's/ PRIVATE/ OPENSSH PRIVATE/' own.key >openssh/root
+        cp -r own container; openssl pkcs12 -export -nocerts -inkey own.key -passout pass:x -out container/root
+        cp -r own linked; ln -s ../own.key linked/root.txt
+        # What is not searched.
+        cp -r own huge; truncate -s 17M huge/image.bin
+        cp -r own linked-folder; mkdir elsewhere; ln -s ../elsewhere linked-folder/more
+        cp -r own pipe; mkfifo pipe/tam-roots/pipe
+        # Links to what the build reads; and one to nothing.
+        mkdir links; ln -s ../own/tam-roots ../own/tee-root.der links; ln -s nowhere links/old
         # TA keys that OP-TEE does not take.
         key() { openssl genpkey -algorithm RSA -out $1.key -pkeyopt rsa_keygen_bits:$2 -pkeyopt \
             rsa_keygen_pubexp:$3; openssl pkey -in $1.key -pubout -out $1.pub.pem; }
@@ -144,6 +163,27 @@ fn a_product_is_built_with_its_own_keys() {
         ("secret", "own.pub.pem", &["secret/root.key.pem holds a private key", "keep it where"]),
         ("secret-der", "own.pub.pem", &["secret-der/tam-roots/root.ids holds a private key"]),
         ("locked", "own.pub.pem", &["locked/tam-roots/root.txt holds a private key"]),
+        (
+            "deep",
+            "own.pub.pem",
+            &[
+                "deep/tam-roots/old/root.txt holds a private key",
+                "deep/.git/a/b holds a private key",
+            ],
+        ),
+        ("long", "own.pub.pem", &["long/README holds a private key"]),
+        ("spoiled", "own.pub.pem", &["spoiled/root.txt holds a private key"]),
+        ("commented", "own.pub.pem", &["commented/root.txt holds a private key"]),
+        ("wide-text", "own.pub.pem", &["wide-text/root.txt holds a private key"]),
+        ("padded", "own.pub.pem", &["padded/root holds a private key"]),
+        ("behind", "own.pub.pem", &["behind/root holds a private key"]),
+        ("openssh", "own.pub.pem", &["openssh/root holds a private key"]),
+        ("container", "own.pub.pem", &["container/root holds a private key"]),
+        ("linked", "own.pub.pem", &["linked/root.txt holds a private key"]),
+        ("huge", "own.pub.pem", &["huge/image.bin is longer than 16 MiB"]),
+        ("linked-folder", "own.pub.pem", &["linked-folder/more is a link to a folder"]),
+        ("pipe", "own.pub.pem", &["pipe/tam-roots/pipe is neither a file nor a folder"]),
+        ("links", "own.pub.pem", &[]),
         (
             "dev/trust",
             "own.pub.pem",

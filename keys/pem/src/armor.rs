@@ -63,6 +63,19 @@ pub(crate) fn items(file: &[u8]) -> Result<Vec<Item>, Error> {
     }
 }
 
+/// Whether a line of a file begins or ends a block with a private key, wherever in the line that is.
+pub(crate) fn names_private_key(file: &[u8]) -> bool {
+    // In UTF-16 every other octet of such a line is zero.
+    let has = |line: &[u8], words: &[u8]| {
+        line.windows(words.len()).any(|window| window.eq_ignore_ascii_case(words))
+    };
+    file.split(|octet| matches!(octet, b'\n' | b'\r')).any(|line| {
+        let line: Zeroizing<Vec<u8>> =
+            Zeroizing::new(line.iter().copied().filter(|octet| *octet != 0).collect());
+        has(&line, b"PRIVATE KEY") && (has(&line, b"-BEGIN ") || has(&line, b"-END "))
+    })
+}
+
 /// Whether a line outside of blocks begins one; `behind` another one or before all.
 fn begin(line: &str, number: usize, behind: bool) -> Result<Option<Open>, Error> {
     // A key that somebody wrote on one line is a part of this line, and is not repeated.

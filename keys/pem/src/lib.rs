@@ -244,6 +244,20 @@ pub fn request(file: &[u8]) -> Result<Vec<u8>, Error> {
     Ok(only(select(items(file)?, Kind::Request, &[])?)?.to_vec())
 }
 
+/// Whether a file contains a private key, under a passphrase or not, or a PKCS #12 container, which
+/// may have one.
+///
+/// For those who keep keys out of a place: unlike the other functions this one does not need the rest
+/// of the file to be readable, and takes a block in a comment, in UTF-16 or of another tool, such as
+/// `OPENSSH PRIVATE KEY`, for a key.
+#[must_use]
+pub fn has_private_key(file: &[u8]) -> bool {
+    let secret = |kind: &Kind| matches!(kind, Kind::PrivateKey | Kind::EncryptedKey | Kind::Pkcs12);
+    shape::leading(file).iter().any(secret)
+        || items(file).is_ok_and(|items| items.iter().any(|item| secret(&item.kind)))
+        || armor::names_private_key(file)
+}
+
 fn select(items: Vec<Item>, wanted: Kind, ignored: &[Kind]) -> Result<Vec<Item>, Error> {
     if !items.iter().any(|item| item.kind == wanted) {
         let found = items.into_iter().map(|item| item.kind).collect();

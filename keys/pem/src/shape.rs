@@ -26,6 +26,19 @@ pub(crate) fn begins_as_der(file: &[u8]) -> bool {
     matches!(file, [0x30, 0x80..=0x84, ..])
 }
 
+/// The kinds of the DER elements that a file begins with, whatever is behind them.
+pub(crate) fn leading(file: &[u8]) -> Vec<Kind> {
+    let mut kinds = Vec::new();
+    let mut rest = file;
+    while rest.first() == Some(&0x30)
+        && let Some(element) = first(rest)
+    {
+        kinds.extend(kind(element));
+        rest = rest.get(element.len()..).unwrap_or_default();
+    }
+    kinds
+}
+
 /// The first DER element of what may have something behind it.
 pub(crate) fn first(der: &[u8]) -> Option<&[u8]> {
     SliceReader::new(der).ok()?.tlv_bytes().ok()

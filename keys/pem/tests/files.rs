@@ -14,7 +14,9 @@ use std::process::Command;
 
 use openssl::pkey::PKey;
 use openssl::x509::X509;
-use otrp_pem::{Error, Kind, certificates, items, private_key, public_key, request};
+use otrp_pem::{
+    Error, Kind, certificates, has_private_key, items, private_key, public_key, request,
+};
 
 /// Found in the field: a chain of three with something before it.
 const FIELD: [&[u8]; 4] = [
@@ -268,6 +270,64 @@ fn errors_and_items_show_no_secret() {
     let secret = String::from_utf8(key).unwrap();
     let body = secret.lines().nth(1).unwrap();
     assert!(!format!("{error}{error:?}").contains(body));
+}
+
+#[test]
+fn a_private_key_is_noticed_whatever_is_around_it() {
+    let folder = folder();
+    let folder = folder.path();
+    let more = "{ cat key.pem; echo -----BEGIN CERTIFICATE-----; } >spoiled
+        sed 's/^/# /' key.pem >in-comments; iconv -t UTF-16LE key.pem >wide
+        { cat key.der; echo; } >padded; cat one.der key.der >behind; sed 1d key.pem >beheaded
+        sed 's/ PRIVATE/ OPENSSH PRIVATE/' key.pem >openssh; tr '\\n' '\\r' <key.pem >cr";
+    sh(folder, more);
+    for file in [
+        "key.pem",
+        "key.der",
+        "rsa.pem",
+        "sec1.pem",
+        "sec1.der",
+        "pkcs1.pem",
+        "pkcs1.der",
+        "parameters.pem",
+        "locked.pem",
+        "locked.der",
+        "locked-sec1.pem",
+        "locked-pkcs1.pem",
+        "all.p12",
+        "all.pem",
+        "all-locked.pem",
+        "spoiled",
+        "in-comments",
+        "wide",
+        "padded",
+        "behind",
+        "beheaded",
+        "openssh",
+        "cr",
+    ] {
+        assert!(has_private_key(&read(folder, file)), "{file}");
+    }
+    for file in [
+        "one.pem",
+        "one.der",
+        "key.pub.pem",
+        "key.pub.der",
+        "pkcs1.pub.pem",
+        "one.csr",
+        "csr.der",
+        "trusted.pem",
+        "one.p7b",
+        "crl.pem",
+        "chain.der",
+        "text.pem",
+        "ca.cnf",
+        "index.txt",
+    ] {
+        assert!(!has_private_key(&read(folder, file)), "{file}");
+    }
+    assert!(!has_private_key(b"the private key is in the safe; begin there"));
+    assert!(!has_private_key(b"0"));
 }
 
 #[test]
