@@ -69,6 +69,9 @@ pub enum Error {
     /// A name would break its line in a list of devices.
     #[error("{path:?} is a name with control characters, or not in UTF-8: a list of devices cannot have it in one line. Rename it", path = .0)]
     Name(PathBuf),
+    /// The name of a chain would hide it.
+    #[error("{} begins with a dot, and what is hidden is overlooked: give the chain another name", .0.display())]
+    HiddenName(PathBuf),
     /// A folder of chains cannot be locked.
     #[error("cannot lock {}: {reason}. The lock keeps two processes from giving one key two names; use a file system that has locks", path.display())]
     Lock {

@@ -2,16 +2,22 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use openssl::base64::encode_block;
-use openssl::pkey::{HasPublic, Id, PKeyRef};
+use openssl::bn::BigNumContext;
+use openssl::ec::{Asn1Flag, EcGroup, EcKey, EcPoint, PointConversionForm};
+use openssl::pkey::{HasPublic, Id, PKey, PKeyRef};
 use openssl::sha::sha256;
 use openssl::x509::X509;
+use otrp_pem::Kind;
 
 use crate::certificate::seconds;
 use crate::device::{Authority, check_chain_ever, requested_key};
-use crate::file::{beside, chain_pem, create, folder_of, read, read_certificates, replace};
+use crate::file::{
+    beside, chain_pem, create, folder_of, is_aside, read, read_certificates, replace,
+};
 use crate::show::{distinguished_name, hexadecimal};
 use crate::{Error, Result};
 
@@ -19,8 +25,8 @@ use crate::{Error, Result};
 const CHAIN_SUFFIX: &str = ".chain.pem";
 /// What the processes lock that write into one folder of chains.
 const LOCK: &str = ".otrp-keys.lock";
-/// No file with a chain is longer.
-const CHAIN_FILE_LIMIT: u64 = 64 * 1024;
+/// No longer file is searched for a chain.
+const CHAIN_FILE_LIMIT: u64 = 16 * 1024 * 1024;
 
 /// What became of one request.
 #[derive(Debug)]
@@ -53,8 +59,9 @@ pub struct Progress<'a> {
 pub enum Event<'a> {
     /// Another process is at work in this folder of chains, and has to finish first.
     Waiting(&'a Path),
-    /// This chain file is damaged, so its device's key is not known.
-    Unreadable(&'a Path),
+    /// This file is or may be a chain, and its device's key is not known, for a reason that is the end
+    /// of a sentence about it.
+    Unreadable(&'a Path, &'static str),
     /// A request was handled.
     Request(Progress<'a>),
 }
@@ -160,7 +167,7 @@ impl<'a> Line<'a> {
         report: &mut dyn FnMut(Event<'_>),
     ) -> Result<Self> {
         let lock = lock(chains, || report(Event::Waiting(chains)))?;
-        let known = known_keys(chains, |file| report(Event::Unreadable(file)))?;
+        let known = known_keys(chains, |file, why| report(Event::Unreadable(file, why)))?;
         Ok(Self { authority, renew, known, _lock: lock })
     }
 
@@ -169,6 +176,9 @@ impl<'a> Line<'a> {
         let fingerprint = fingerprint(&*requested_key(&bytes)?)?;
         if !is_plain(out) {
             return Err(Error::Name(out.to_owned()));
+        }
+        if is_hidden(out) {
+            return Err(Error::HiddenName(out.to_owned()));
         }
         let out = folder_of(out).join(out.file_name().unwrap_or_default());
         let known = self.known.get(&fingerprint).map(Vec::as_slice).unwrap_or_default();
@@ -213,38 +223,69 @@ fn lock(chains: &Path, waiting: impl FnOnce()) -> Result<File> {
     lock().map_err(|reason| Error::Lock { path: path.clone(), reason })
 }
 
-/// The chain files in a folder by their devices' keys, under whatever name. A damaged one has no key,
-/// and is not replaced either.
+/// The files with chains in a folder by their devices' keys, under whatever name. A damaged one has no
+/// key, and is not replaced either.
 fn known_keys(
     chains: &Path,
-    mut unreadable: impl FnMut(&Path),
+    mut unreadable: impl FnMut(&Path, &'static str),
 ) -> Result<HashMap<Fingerprint, Vec<PathBuf>>> {
     let mut known = HashMap::<_, Vec<_>>::new();
-    for file in files(chains)? {
-        let is_chain_file = is_chain_file(&file);
-        let short = file.metadata().is_ok_and(|file| file.len() <= CHAIN_FILE_LIMIT);
-        if !is_chain_file && !short {
-            continue;
-        }
-        let chain = read_certificates(&file).unwrap_or_default();
-        let key = chain.first().and_then(|leaf| fingerprint(&*leaf.public_key().ok()?).ok());
-        match key {
-            // A certificate alone is a copy, and not what a device is given.
-            Some(key) if is_chain_file || chain.len() > 1 => {
-                known
-                    .entry(key)
-                    .or_default()
-                    .push(folder_of(&file).join(file.file_name().unwrap_or_default()));
-            }
-            None if is_chain_file => unreadable(&file),
-            _ => {}
+    for file in entries(chains)?.into_iter().filter(|file| !is_aside(file)) {
+        match device_key(&file) {
+            Ok(Some(key)) => known.entry(key).or_default().push(file),
+            Ok(None) => {}
+            Err(why) => unreadable(&file, why),
         }
     }
     Ok(known)
 }
 
+/// The key of the device whose chain is in a file; `None` if the file is something else. What else is in
+/// it does not matter.
+///
+/// # Errors
+/// Why it is not known of a file that is or may be a chain: the end of a sentence about the file.
+fn device_key(file: &Path) -> std::result::Result<Option<Fingerprint>, &'static str> {
+    let is_chain_file = is_chain_file(file);
+    let bytes = match file.metadata() {
+        Ok(metadata) if !metadata.is_file() => return Ok(None),
+        Ok(metadata) if metadata.len() > CHAIN_FILE_LIMIT => return Err("is longer than 16 MiB"),
+        Ok(_) => read(file).map_err(|_| "cannot be read")?,
+        Err(_) if is_chain_file => return Err("cannot be read"),
+        Err(_) => return Ok(None),
+    };
+    let Ok(mut items) = otrp_pem::items(&bytes) else {
+        let names_certificate = || bytes.windows(12).any(|octets| octets == b"CERTIFICATE-");
+        return if is_chain_file || names_certificate() { Err("is damaged") } else { Ok(None) };
+    };
+    items.retain(|item| item.kind == Kind::Certificate);
+    // A certificate alone is a copy, and not what a device is given.
+    if !is_chain_file && items.len() < 2 {
+        return Ok(None);
+    }
+    let leaf = items.first().and_then(|item| X509::from_der(&item.der).ok());
+    let key = leaf.and_then(|leaf| fingerprint(&*leaf.public_key().ok()?).ok());
+    key.map(Some).ok_or("is damaged")
+}
+
+/// SHA-256 of a key in the one form that devices accept: a point of an elliptic curve has others, in
+/// which OpenSSL leaves it.
 fn fingerprint<T: HasPublic>(key: &PKeyRef<T>) -> Result<Fingerprint> {
+    let of_curve = key.ec_key().ok().and_then(|key| Some((key.group().curve_name()?, key)));
+    let Some((curve, key)) = of_curve else { return Ok(sha256(&key.public_key_to_der()?)) };
+    let mut context = BigNumContext::new()?;
+    let form = PointConversionForm::UNCOMPRESSED;
+    let point = key.public_key().to_bytes(key.group(), form, &mut context)?;
+    let mut group = EcGroup::from_curve_name(curve)?;
+    group.set_asn1_flag(Asn1Flag::NAMED_CURVE);
+    let point = EcPoint::from_bytes(&group, &point, &mut context)?;
+    let key = PKey::from_ec_key(EcKey::from_public_key(&group, &point)?)?;
     Ok(sha256(&key.public_key_to_der()?))
+}
+
+/// Whether a name begins with a dot: programs that list files leave such out.
+fn is_hidden(file: &Path) -> bool {
+    file.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
 }
 
 /// Whether a file's name stays in its line of a list, and can be read there.
@@ -370,17 +411,19 @@ fn is_chain_file(file: &Path) -> bool {
 
 /// The files in a folder that are not hidden, sorted.
 fn files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let unreadable = |reason| Error::Read { path: folder.to_owned(), reason };
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder).map_err(unreadable)? {
-        let path = entry.map_err(unreadable)?.path();
-        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        if !hidden && path.is_file() {
-            files.push(path);
-        }
-    }
-    files.sort();
+    let mut files = entries(folder)?;
+    files.retain(|path| !is_hidden(path) && path.is_file());
     Ok(files)
+}
+
+/// What is in a folder, sorted.
+fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+    let unreadable = |reason| Error::Read { path: folder.to_owned(), reason };
+    let entries = fs::read_dir(folder).map_err(unreadable)?;
+    let paths = entries.map(|entry| entry.map(|entry| entry.path()));
+    let mut paths = paths.collect::<io::Result<Vec<_>>>().map_err(unreadable)?;
+    paths.sort();
+    Ok(paths)
 }
 
 /// The text as a cell that no spreadsheet takes for a formula: where it begins like one, an apostrophe

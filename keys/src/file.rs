@@ -12,6 +12,9 @@ use openssl::x509::X509;
 use crate::certificate::Identity;
 use crate::{Error, Result};
 
+/// What the name of a file has around it until its contents are stored.
+const ASIDE: (&str, &str) = (".", ".new");
+
 /// Reads a whole file.
 ///
 /// # Errors
@@ -65,9 +68,9 @@ pub fn create(path: &Path, bytes: &[u8]) -> Result<()> {
 
 /// Writes the contents for `path` to a hidden file in the same folder, and waits until they are stored.
 fn write_aside(path: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
-    let mut name = OsString::from(".");
+    let mut name = OsString::from(ASIDE.0);
     name.push(path.file_name().unwrap_or_default());
-    name.push(".new");
+    name.push(ASIDE.1);
     let new = path.with_file_name(name);
     // One that an interrupted run has left.
     let _ = fs::remove_file(&new);
@@ -76,6 +79,13 @@ fn write_aside(path: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
         let _ = fs::remove_file(&new);
     })?;
     Ok(new)
+}
+
+/// Whether a file is one that an interrupted [`create`] or [`replace`] left, by its name.
+pub(crate) fn is_aside(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    let name = name.strip_prefix(ASIDE.0.as_bytes());
+    name.and_then(|name| name.strip_suffix(ASIDE.1.as_bytes())).is_some_and(|name| !name.is_empty())
 }
 
 /// Waits until the names in a file's folder are stored.

@@ -104,7 +104,7 @@ enum Command {
         /// The request, PKCS#10 in DER or PEM.
         #[arg(long, value_name = "FILE", requires = "out", required_unless_present = "csr_dir")]
         csr: Option<PathBuf>,
-        /// The chain to write, PEM, the device first and the root last.
+        /// The chain to write, PEM, the device first and the root last; its name begins with no dot.
         #[arg(long, value_name = "PEM", requires = "csr")]
         out: Option<PathBuf>,
         /// The folder of the requests.
@@ -444,10 +444,10 @@ fn report(event: Event<'_>) {
             let folder = folder.display();
             return complain!("another process is certifying into {folder}; waiting for it");
         }
-        Event::Unreadable(file) => {
+        Event::Unreadable(file, why) => {
             let file = file.display();
             return complain!(
-                "warning: {file} is damaged, so its device's key could get a chain under another name"
+                "warning: {file} {why}, so its device's key could get a chain under another name"
             );
         }
         Event::Request(progress) => progress,

@@ -13,7 +13,7 @@ use openssl::rsa::Rsa;
 use openssl::x509::{X509, X509Name, X509Req};
 use otrp_keys::certificate::{Identity, Purpose, Template, Validity, generate_p256, generate_rsa};
 use otrp_keys::device::Authority;
-use otrp_keys::factory::{Device, Event, Outcome, Totals, certify_all, inventory};
+use otrp_keys::factory::{Device, Event, Outcome, Totals, certify_all, certify_one, inventory};
 use otrp_keys::file::chain_pem;
 use tempfile::TempDir;
 
@@ -62,8 +62,8 @@ impl Factory {
             let file_name = |file: &Path| file.file_name().unwrap().to_str().unwrap().to_owned();
             let progress = match event {
                 Event::Request(progress) => progress,
-                Event::Unreadable(file) => {
-                    return lines.push(format!("{} unreadable", file_name(file)));
+                Event::Unreadable(file, why) => {
+                    return lines.push(format!("{} {why}", file_name(file)));
                 }
                 Event::Waiting(folder) => panic!("waits for {folder:?}"),
             };
@@ -171,7 +171,7 @@ fn a_chain_stays_until_it_is_renewed_and_only_for_its_key() {
     // A damaged chain is nobody's to replace either.
     fs::write(factory.chain("a"), "damaged").unwrap();
     let lines = factory.run(true).1;
-    assert_eq!(lines[0], "a.chain.pem unreadable");
+    assert_eq!(lines[0], "a.chain.pem is damaged");
     assert!(lines[1].contains("is there and not for this key"), "{lines:?}");
     // The key of a chain under another name.
     fs::write(factory.chain("b"), &second).unwrap();
@@ -183,6 +183,80 @@ fn a_chain_stays_until_it_is_renewed_and_only_for_its_key() {
     fs::write(factory.chain("b").with_extension(""), leaf_pem(&second)).unwrap();
     fs::remove_file(factory.chain("a")).unwrap();
     assert_eq!(factory.run(false).1, ["1/1 a.csr certified"]);
+}
+
+/// What a key has once under some name it does not get again under another.
+#[test]
+fn no_name_and_no_length_hides_a_chain() {
+    let factory = Factory::new();
+    let key = generate_p256().unwrap();
+    factory.ask("a.csr", &key);
+    factory.run(false);
+    let chain = fs::read(factory.chain("a")).unwrap();
+    let chains = factory.folder.path().join("chains");
+    fs::remove_file(factory.chain("a")).unwrap();
+    let long = |length: usize| [&vec![b'#'; length][..], b"\n", &chain].concat();
+    let request_beside = [&chain[..], &request_pem(&key)].concat();
+    for (name, bytes) in [
+        ("b", chain.clone()),
+        ("b.pem", long(70_000)),
+        ("b.chain.pem", long(70_000)),
+        ("b.pem", long(10 << 20)),
+        (".b.chain.pem", chain.clone()),
+        (".b", chain.clone()),
+        ("..new", chain.clone()),
+        ("b.new", chain.clone()),
+        ("b.pem", request_beside),
+    ] {
+        let file = chains.join(name);
+        fs::write(&file, bytes).unwrap();
+        let (totals, lines) = factory.run(false);
+        assert_eq!(totals.refused, 1, "{name}: {lines:?}");
+        assert!(lines[0].contains("no two devices have one key"), "{name}: {lines:?}");
+        assert!(lines[0].contains(file.to_str().unwrap()), "{name}: {lines:?}");
+        fs::remove_file(file).unwrap();
+    }
+    // What cannot be read is named.
+    let mut damaged = chain.clone();
+    damaged.truncate(chain.len() - 40);
+    for (name, bytes, word) in [
+        ("b.pem", damaged, "is damaged"),
+        ("b.chain.pem", b"text".to_vec(), "is damaged"),
+        ("b", long(17 << 20), "is longer than 16 MiB"),
+    ] {
+        let file = chains.join(name);
+        fs::write(&file, bytes).unwrap();
+        assert_eq!(factory.run(false).1[0], format!("{name} {word}"));
+        fs::remove_file(file).unwrap();
+        fs::remove_file(factory.chain("a")).unwrap();
+    }
+    std::os::unix::fs::symlink("nowhere", factory.chain("b")).unwrap();
+    assert_eq!(factory.run(false).1[0], "b.chain.pem cannot be read");
+    // What an interrupted run has left is nobody's chain, nor is a text.
+    fs::remove_file(factory.chain("a")).unwrap();
+    fs::remove_file(factory.chain("b")).unwrap();
+    fs::write(chains.join(".a.chain.pem.new"), &chain).unwrap();
+    fs::write(chains.join("notes"), "text").unwrap();
+    assert_eq!(factory.run(false).1, ["1/1 a.csr certified"]);
+}
+
+#[test]
+fn no_chain_gets_a_name_that_begins_with_a_dot() {
+    let factory = Factory::new();
+    let key = generate_p256().unwrap();
+    factory.ask("a.csr", &key);
+    for name in [".a.chain.pem", ".a", "..a.pem"] {
+        let out = factory.folder.path().join("chains").join(name);
+        let request = factory.requests().join("a.csr");
+        let refused =
+            certify_one(&factory.authority, &request, &out, false, &mut |_| {}).unwrap_err();
+        assert!(refused.to_string().contains("begins with a dot"), "{refused}");
+        assert!(!out.exists());
+    }
+}
+
+fn request_pem(key: &PKey<Private>) -> Vec<u8> {
+    X509Req::from_der(&request(key, key)).unwrap().to_pem().unwrap()
 }
 
 fn leaf_pem(chain: &[u8]) -> Vec<u8> {

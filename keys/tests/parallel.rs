@@ -154,6 +154,8 @@ fn a_single_request_replaces_no_other_devices_chain() {
             "the same key has a chain already, chains/device.pem",
         ),
         ("--csr one.csr --out chains/other.pem --renew", 1, "no two devices have one key"),
+        ("--csr one.csr --out chains/.other.chain.pem", 1, "begins with a dot"),
+        ("--csr two.csr --out chains/.two.chain.pem", 1, "begins with a dot"),
     ] {
         let (status, output, errors) = run(arguments);
         assert_eq!(status, Some(code), "{arguments}: {errors}");
