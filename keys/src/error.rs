@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use openssl::error::ErrorStack;
 
+use crate::file::shown;
+
 /// The result of this crate's functions.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -61,8 +63,14 @@ pub enum Error {
     )]
     RequestKey,
     /// A key that asks for a certificate has one under another name.
-    #[error("the same key has a chain already, {}: no two devices have one key", .0.display())]
+    #[error("the same key has a chain already, {}: no two devices have one key", shown(.0))]
     KeyTaken(PathBuf),
+    /// The inventory has one key under several names.
+    #[error("the same key is in {}: no two devices have one key, so keep one chain and certify the other device's own key", listed(.0))]
+    KeyTwice(Vec<PathBuf>),
+    /// A certificate of a device's chain, or its key, is not one that devices read.
+    #[error("{0}, so the device cannot be provisioned with it")]
+    DeviceFlaw(otrp_check::chain::Fault),
     /// The place for a chain is taken by that of another key.
     #[error("{} is there and not for this key; if the device made a new key, remove it first", .0.display())]
     ChainOfAnother(PathBuf),
@@ -215,6 +223,11 @@ pub enum Error {
     /// OpenSSL refused an operation.
     #[error("OpenSSL: {0}")]
     OpenSsl(ErrorStack),
+}
+
+fn listed(paths: &[PathBuf]) -> String {
+    let names: Vec<String> = paths.iter().map(|path| shown(path)).collect();
+    names.join(", ")
 }
 
 // By hand: a cause that is in the sentence already would be printed a second time.

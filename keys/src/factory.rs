@@ -11,12 +11,14 @@ use openssl::ec::{Asn1Flag, EcGroup, EcKey, EcPoint, PointConversionForm};
 use openssl::pkey::{HasPublic, Id, PKey, PKeyRef};
 use openssl::sha::sha256;
 use openssl::x509::X509;
+use otrp_check::chain::check_device_keys;
 use otrp_pem::Kind;
 
 use crate::certificate::seconds;
 use crate::device::{Authority, check_chain_ever, requested_key};
 use crate::file::{
-    beside, chain_pem, create, folder_of, is_aside, read, read_certificates, replace,
+    beside, chain_pem, create, folder_of, is_aside, is_break, is_plain, read, read_certificates,
+    replace,
 };
 use crate::show::{distinguished_name, hexadecimal};
 use crate::{Error, Result};
@@ -193,13 +195,14 @@ impl<'a> Line<'a> {
             return Err(Error::ChainOfAnother(out));
         }
         let chain = self.authority.certify(&bytes)?;
+        // Nothing is written that could not be listed.
+        let device = Device::of(&chain, &out)?;
         let pem = chain_pem(&chain)?;
         if renews {
             replace(&out, &pem)?;
         } else {
             create(&out, &pem)?;
         }
-        let device = Device::of(&chain, &out)?;
         self.known.insert(fingerprint, vec![out]);
         Ok(Outcome::Certified(device))
     }
@@ -288,17 +291,6 @@ fn is_hidden(file: &Path) -> bool {
     file.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
 }
 
-/// Whether a file's name stays in its line of a list, and can be read there.
-fn is_plain(file: &Path) -> bool {
-    file.to_str().is_some_and(|name| !name.chars().any(is_break))
-}
-
-/// Control characters, and what ends a line or turns the direction of the text.
-fn is_break(char: char) -> bool {
-    char.is_control()
-        || matches!(char, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
 /// A certified device, as the inventory lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Device {
@@ -317,7 +309,8 @@ pub struct Device {
     pub not_after: i64,
     /// The chain's file.
     pub chain: PathBuf,
-    /// SHA-256 of its key, a DER SubjectPublicKeyInfo: it stays when the certificate is renewed.
+    /// SHA-256 of its key, the DER SubjectPublicKeyInfo in the one form that devices accept: it stays
+    /// when the certificate is renewed.
     pub key_sha256: [u8; 32],
 }
 
@@ -326,7 +319,8 @@ impl Device {
     ///
     /// # Errors
     /// `Malformed`, or `AuthorityChain` if the certificates do not belong to each other. One that
-    /// has expired is a device all the same. `Name` for a file whose name would break its line.
+    /// has expired is a device all the same. `DeviceFlaw` for keys in forms that devices refuse. `Name` for
+    /// a file whose name would break its line.
     pub fn read(file: &Path) -> Result<Self> {
         if !is_plain(file) {
             return Err(Error::Name(file.to_owned()));
@@ -341,6 +335,10 @@ impl Device {
                 expected: "a certificate chain",
             });
         };
+        let ders =
+            chain.iter().map(|it| it.to_der()).collect::<std::result::Result<Vec<_>, _>>()?;
+        let views: Vec<&[u8]> = ders.iter().map(Vec::as_slice).collect();
+        let key_sha256 = sha256(check_device_keys(&views).map_err(Error::DeviceFlaw)?.spki());
         check_chain_ever(leaf, above)?;
         let key = leaf.public_key()?;
         Ok(Self {
@@ -354,7 +352,7 @@ impl Device {
             not_before: seconds(leaf.not_before())?,
             not_after: seconds(leaf.not_after())?,
             chain: file.to_owned(),
-            key_sha256: fingerprint(&*key)?,
+            key_sha256,
         })
     }
 
@@ -380,28 +378,27 @@ impl Device {
     }
 }
 
-/// Reads every chain file in a folder, `NAME.chain.pem`, in the order of their names.
+/// Reads every chain file in a folder, `NAME.chain.pem`, hidden or not, in the order of their names.
 ///
 /// # Errors
-/// If the folder cannot be read, or there is no chain file. A bad file is an error of its own.
+/// If the folder cannot be read, or there is no chain file. A bad file is an error of its own, and so is
+/// each of several with one key, `KeyTwice`: all files in the folder are searched for it.
 pub fn inventory(folder: &Path) -> Result<Vec<(PathBuf, Result<Device>)>> {
-    let files = chain_files(folder)?;
+    let mut files = entries(folder)?;
+    files.retain(|file| is_chain_file(file) && !file.is_dir());
     if files.is_empty() {
         return Err(Error::NothingIn { folder: folder.to_owned(), what: "chain file" });
     }
-    Ok(files
-        .into_iter()
-        .map(|file| {
-            let device = Device::read(&file);
-            (file, device)
-        })
-        .collect())
-}
-
-fn chain_files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut files = files(folder)?;
-    files.retain(|file| is_chain_file(file));
-    Ok(files)
+    let known = known_keys(folder, |_, _| {})?;
+    let listed = files.into_iter().map(|file| {
+        let device = Device::read(&file).and_then(|device| {
+            let named = known.get(&device.key_sha256).map(Vec::as_slice).unwrap_or_default();
+            let others: Vec<_> = named.iter().filter(|name| **name != file).cloned().collect();
+            if others.is_empty() { Ok(device) } else { Err(Error::KeyTwice(others)) }
+        });
+        (file, device)
+    });
+    Ok(listed.collect())
 }
 
 fn is_chain_file(file: &Path) -> bool {

@@ -174,6 +174,23 @@ fn content<T>(
     reader(&read(path)?).map_err(|reason| Error::Content { path: path.to_owned(), reason })
 }
 
+/// A file's name as it stays in its line: in quotation marks and with escapes where it would not.
+#[must_use]
+pub fn shown(path: &Path) -> String {
+    if is_plain(path) { path.display().to_string() } else { format!("{path:?}") }
+}
+
+/// Whether a file's name stays in its line of a list, and can be read there.
+pub(crate) fn is_plain(path: &Path) -> bool {
+    path.to_str().is_some_and(|name| !name.chars().any(is_break))
+}
+
+/// Control characters, and what ends a line or turns the direction of the text.
+pub(crate) fn is_break(char: char) -> bool {
+    char.is_control()
+        || matches!(char, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// Appends `suffix` to the last component of `stem`: `dev/tee-ca` and `.key.pem`.
 #[must_use]
 pub fn beside(stem: &Path, suffix: &str) -> PathBuf {

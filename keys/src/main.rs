@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use otrp_keys::broker::{self, Choices};
 use otrp_keys::device::Authority;
 use otrp_keys::factory::{self, Device, Event, Outcome, Progress};
+use otrp_keys::file::shown;
 use otrp_keys::image::{self, Algorithm};
 use otrp_keys::ocsp::{self, Period, Responder, Status};
 use otrp_keys::{Uuid, development, file, product, show, vet};
@@ -123,6 +124,9 @@ enum Command {
     /// certificate's serial number, subject, key type and validity, the chain's file, and the SHA-256 of
     /// the key, which stays when the certificate is renewed. What a spreadsheet would take for a formula
     /// begins with an apostrophe.
+    ///
+    /// A file that is damaged, a key that devices do not accept, and each of several files with one key have
+    /// no line: they are named on standard error, and the exit code is 1.
     #[command(after_help = "Example:
   otrp-keys inventory chains > devices.csv")]
     Inventory {
@@ -445,7 +449,7 @@ fn report(event: Event<'_>) {
             return complain!("another process is certifying into {folder}; waiting for it");
         }
         Event::Unreadable(file, why) => {
-            let file = file.display();
+            let file = shown(file);
             return complain!(
                 "warning: {file} {why}, so its device's key could get a chain under another name"
             );
@@ -458,11 +462,7 @@ fn report(event: Event<'_>) {
         }
         Outcome::Kept => say!("{number}/{total} {}: has its chain already", request.display()),
         Outcome::Refused(error) => {
-            // In quotation marks where the name could break the line.
-            let request = request.display().to_string();
-            let request =
-                if request.contains(char::is_control) { format!("{request:?}") } else { request };
-            complain!("{number}/{total} cannot certify {request}: {error}");
+            complain!("{number}/{total} cannot certify {}: {error}", shown(request));
         }
         Outcome::Foreign(what) => complain!("{number}/{total} {request:?} is left alone: {what}"),
     }
@@ -477,7 +477,7 @@ fn inventory(folder: &Path) -> Result<()> {
             Ok(device) => say!("{}", device.csv()),
             Err(error) => {
                 bad += 1;
-                complain!("{}: {error}", file.display());
+                complain!("{}: {error}", shown(&file));
             }
         }
     }

@@ -255,6 +255,29 @@ fn no_chain_gets_a_name_that_begins_with_a_dot() {
     }
 }
 
+#[test]
+fn a_ca_whose_key_no_device_accepts_writes_no_chain() {
+    let mut factory = Factory::new();
+    let group = EcGroup::from_curve_name(Nid::SECP521R1).unwrap();
+    let key = PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap();
+    let template = |common_name, purpose| Template {
+        organization: "maker",
+        common_name,
+        purpose,
+        validity: Validity::years(1),
+        uri: None,
+    };
+    let root = template("root", Purpose::Root).self_sign(generate_p256().unwrap()).unwrap();
+    let certificate = template("CA", Purpose::TeeAuthority).issue(&key, &root).unwrap();
+    factory.authority =
+        Authority::new(Identity { key, certificate }, vec![root.certificate]).unwrap();
+    factory.ask("a.csr", &generate_p256().unwrap());
+    let (totals, lines) = factory.run(false);
+    assert_eq!(totals.refused, 1, "{lines:?}");
+    assert!(lines[0].contains("certificate 2 (\"CA\") has a key that devices do not"), "{lines:?}");
+    assert!(!factory.chain("a").exists());
+}
+
 fn request_pem(key: &PKey<Private>) -> Vec<u8> {
     X509Req::from_der(&request(key, key)).unwrap().to_pem().unwrap()
 }
@@ -323,6 +346,10 @@ fn no_name_breaks_the_inventory() {
     let mut listed = inventory(&factory.folder.path().join("chains")).unwrap();
     let error = listed.remove(0).1.unwrap_err().to_string();
     assert!(error.contains("a name with control characters"), "{error}");
+    let error = listed.remove(0).1.unwrap_err().to_string();
+    assert!(error.contains("a\\nb.chain.pem\": no two devices have one key"), "{error}");
+    fs::remove_file(factory.chain("a\nb")).unwrap();
+    let mut listed = inventory(&factory.folder.path().join("chains")).unwrap();
     let device = listed.remove(0).1.unwrap();
     assert!(device.csv().contains("/chains/a, \"\"b\"\".chain.pem\","), "{}", device.csv());
 
@@ -391,9 +418,15 @@ fn the_inventory_says_what_openssl_says() {
     factory.ask("rsa.csr", &generate_rsa(2048).unwrap());
     factory.run(false);
     fs::write(factory.chain("damaged"), "text").unwrap();
-    let strangers = [leaf(&factory.chain("ec")), leaf(&factory.chain("rsa"))];
+    for name in ["other.csr", "another.csr"] {
+        factory.ask(name, &generate_p256().unwrap());
+    }
+    factory.run(false);
+    let strangers = [leaf(&factory.chain("other")), leaf(&factory.chain("another"))];
+    fs::remove_file(factory.chain("other")).unwrap();
+    fs::remove_file(factory.chain("another")).unwrap();
     fs::write(factory.chain("mixed"), chain_pem(&strangers).unwrap()).unwrap();
-    fs::write(factory.chain("alone"), chain_pem(&strangers[..1]).unwrap()).unwrap();
+    fs::write(factory.chain("alone"), chain_pem(&strangers[1..]).unwrap()).unwrap();
     fs::write(factory.folder.path().join("chains/notes.txt"), "not listed").unwrap();
 
     let listed = inventory(&factory.folder.path().join("chains")).unwrap();
@@ -439,6 +472,127 @@ fn the_inventory_says_what_openssl_says() {
         assert_eq!(device.csv(), expected.join(","));
         assert_eq!(Device::CSV_HEADER.split(',').count(), expected.len());
     }
+}
+
+/// Each line of the inventory: a name, and `listed` or why it has no place.
+fn listed(factory: &Factory) -> Vec<String> {
+    let listed = inventory(&factory.folder.path().join("chains")).unwrap();
+    let lines = listed.iter().map(|(file, device)| {
+        let word = device.as_ref().map_or_else(ToString::to_string, |_| "listed".to_owned());
+        format!("{} {word}", file.file_name().unwrap().to_str().unwrap())
+    });
+    lines.collect()
+}
+
+#[test]
+fn one_key_under_two_names_has_no_place_in_the_inventory() {
+    let factory = Factory::new();
+    factory.ask("a.csr", &generate_p256().unwrap());
+    factory.ask("b.csr", &generate_p256().unwrap());
+    factory.run(false);
+    let chains = factory.folder.path().join("chains");
+    let chain = fs::read(factory.chain("a")).unwrap();
+    // Another certificate of the same key, as openssl makes one with a CA in an HSM.
+    let key = leaf(&factory.chain("a")).public_key().unwrap().public_key_to_der().unwrap();
+    let again = PKey::public_key_from_der(&key).unwrap();
+    let root = X509::stack_from_pem(&chain).unwrap().remove(2);
+    let issuer = Identity { key: generate_p256().unwrap(), certificate: root };
+    let template = Template {
+        organization: "maker",
+        common_name: "the same",
+        purpose: Purpose::Tee,
+        validity: Validity::years(1),
+        uri: None,
+    };
+    let foreign = template.issue(&again, &issuer).unwrap();
+    let foreign = chain_pem(&[foreign, issuer.certificate]).unwrap();
+    for (name, bytes) in [
+        ("c.chain.pem", chain.clone()),
+        (".a.chain.pem", chain.clone()),
+        ("c.pem", chain.clone()),
+        (".c", chain.clone()),
+        ("c.chain.pem", foreign),
+    ] {
+        let file = chains.join(name);
+        fs::write(&file, bytes).unwrap();
+        let lines = listed(&factory);
+        let of_a = lines.iter().find(|line| line.starts_with("a.chain.pem ")).unwrap();
+        assert!(of_a.contains("no two devices have one key"), "{name}: {lines:?}");
+        assert!(of_a.contains(file.to_str().unwrap()), "{name}: {lines:?}");
+        assert!(lines.contains(&"b.chain.pem listed".to_owned()), "{name}: {lines:?}");
+        for line in lines.iter().filter(|line| line.starts_with(name)) {
+            assert!(!line.ends_with("listed"), "{line}");
+        }
+        fs::remove_file(file).unwrap();
+    }
+    // A copy of the certificate, and what an interrupted run has left, are no second name.
+    fs::write(chains.join("a.pem"), leaf_pem(&chain)).unwrap();
+    fs::write(chains.join(".a.chain.pem.new"), &chain).unwrap();
+    assert_eq!(listed(&factory), ["a.chain.pem listed", "b.chain.pem listed"]);
+}
+
+/// A certificate by `openssl` of a key in a form that it makes and no device reads.
+#[test]
+fn keys_in_forms_that_no_device_accepts_are_not_listed() {
+    let factory = Factory::new();
+    let folder = factory.folder.path();
+    let script = "echo basicConstraints=critical,CA:FALSE >settings
+        openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ca.key \
+            -subj /CN=CA -addext keyUsage=keyCertSign -out ca.pem
+        openssl ecparam -name prime256v1 -genkey -noout -out named.key
+        for form in compressed hybrid; do
+            openssl ec -in named.key -conv_form $form -out $form.key
+        done
+        openssl ec -in named.key -param_enc explicit -out explicit.key
+        openssl ecparam -name secp384r1 -genkey -noout -out p384.key
+        openssl ecparam -name secp256k1 -genkey -noout -out p256k1.key
+        openssl genpkey -algorithm ed25519 -out edwards.key
+        openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_pubexp:3 -out three.key
+        openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:1024 -out short.key
+        openssl genpkey -algorithm RSA -out rsa.key
+        openssl genpkey -algorithm RSA-PSS -out pss.key
+        for key in *.key; do
+            name=${key%.key}; [ $name != ca ] || continue
+            openssl req -new -key $key -subj /CN=$name -out $name.csr
+            openssl x509 -req -in $name.csr -extfile settings -CA ca.pem -CAkey ca.key -out leaf.pem
+            cat leaf.pem ca.pem >chains/$name.chain.pem
+        done
+        # A CA whose key is in such a form.
+        openssl ec -in ca.key -conv_form compressed -out ca-compressed.key
+        openssl req -x509 -key ca-compressed.key -subj /CN=CA -addext keyUsage=keyCertSign -out odd.pem
+        openssl x509 -req -in rsa.csr -extfile settings -CA odd.pem -CAkey ca.key -out leaf.pem
+        openssl ecparam -name prime256v1 -genkey -noout -out below.key
+        openssl req -new -key below.key -subj /CN=below -out below.csr
+        openssl x509 -req -in below.csr -extfile settings -CA odd.pem -CAkey ca.key -out leaf.pem
+        cat leaf.pem odd.pem >chains/below.chain.pem";
+    let made = Command::new("sh").args(["-euc", script]).current_dir(folder).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let lines = listed(&factory);
+    let rows = [
+        ("below", "certificate 2 (\"CA\") has a key"),
+        ("compressed", "a compressed point"),
+        ("edwards", "neither on P-256 nor RSA"),
+        ("explicit", "another curve than P-256, or not by its name"),
+        ("hybrid", "a hybrid point"),
+        ("named", "no two devices have one key"),
+        ("p256k1", "another curve than P-256"),
+        ("p384", "another curve than P-256"),
+        ("pss", "neither on P-256 nor RSA"),
+        ("rsa", "listed"),
+        ("short", "2048 to 4096 bits"),
+        ("three", "odd exponent from 65537"),
+    ];
+    assert_eq!(lines.len(), rows.len(), "{lines:?}");
+    for (line, (name, expected)) in lines.iter().zip(rows) {
+        assert!(line.starts_with(&format!("{name}.chain.pem ")), "{line}");
+        assert!(line.contains(expected), "{line}");
+    }
+    // The same key, whatever form its point is in.
+    for name in ["compressed", "hybrid", "explicit"] {
+        assert!(lines[5].contains(&format!("/{name}.chain.pem")), "{}", lines[5]);
+        fs::remove_file(factory.chain(name)).unwrap();
+    }
+    assert!(listed(&factory).contains(&"named.chain.pem listed".to_owned()));
 }
 
 /// SHA-256 of the key of a file's first certificate, as the `openssl` program has it.

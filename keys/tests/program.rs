@@ -154,6 +154,22 @@ fn a_folder_of_requests_becomes_a_folder_of_chains_and_an_inventory() {
     assert_eq!(String::from_utf8(output.stdout).unwrap(), list);
     assert!(String::from_utf8(output.stderr).unwrap().contains("chains/0.chain.pem"));
 
+    // Two names of one key: neither is listed, both are named.
+    fs::remove_file(path.join("chains/0.chain.pem")).unwrap();
+    fs::copy(path.join("chains/1.chain.pem"), path.join("chains/3.chain.pem")).unwrap();
+    let output = run(path, &["inventory", "chains"]);
+    assert_eq!(output.status.code(), Some(1));
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(printed.lines().collect::<Vec<_>>(), [lines[0], lines[2]]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    for (file, other) in [("1", "3"), ("3", "1")] {
+        let sentence = format!(
+            "otrp-keys: chains/{file}.chain.pem: the same key is in chains/{other}.chain.pem: "
+        );
+        assert!(said.contains(&sentence), "{said}");
+    }
+    assert!(said.ends_with("otrp-keys: 2 without a place in the inventory\n"), "{said}");
+
     // The sentences of the usage, and what it refuses.
     assert!(succeed(path, &["certify", "--help"]).contains("--csr-dir requests --out-dir chains"));
     for arguments in [

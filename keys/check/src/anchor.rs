@@ -1,6 +1,7 @@
 //! What makes a certificate useless as an anchor of devices, and a key as OP-TEE's TA key.
 
 use crate::certificate::{ANY_PURPOSE, Certificate, KEY_CERT_SIGN, TEE_PURPOSE};
+use crate::chain::AUTHORITY_KEY;
 use crate::signature::{self, KeyKind};
 use crate::time::utc;
 
@@ -40,11 +41,7 @@ pub fn check(der: &[u8], role: Role, now: u64) -> Vec<String> {
         "is not for signing certificates: its keyUsage has no keyCertSign",
     );
     let key = signature::key(anchor.spki);
-    refuse(
-        key.is_none(),
-        "has a key that devices do not accept for signing certificates: it must be on P-256 or P-384, \
-         or RSA of 2048 to 4096 bits with an odd exponent of 65537 to 4294967295",
-    );
+    refuse(key.is_none(), AUTHORITY_KEY);
     let purposes = match role {
         Role::Tam => &[ANY_PURPOSE][..],
         Role::Tee => &[ANY_PURPOSE, TEE_PURPOSE],

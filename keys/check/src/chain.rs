@@ -184,6 +184,32 @@ pub fn is_party_key(spki: &[u8]) -> bool {
     matches!(signature::key(spki), Some((KeyKind::P256 | KeyKind::Rsa, _)))
 }
 
+/// Checks that a device and TAMs can read the certificates of the device, DER with its own first, and use
+/// the keys in them. Gives its own.
+///
+/// # Errors
+/// The first fault, in their order.
+pub fn check_device_keys<'a>(chain: &[&'a [u8]]) -> Result<Certificate<'a>, Fault> {
+    let mut device = None;
+    for (position, der) in chain.iter().enumerate() {
+        let fault = |rule: String| {
+            let subject = subject_of(der);
+            Fault { position: Some(position), subject, rule }
+        };
+        let certificate = Certificate::read(der).map_err(fault)?;
+        if device.is_some() {
+            if signature::key(certificate.spki).is_none() {
+                return Err(fault(String::from(AUTHORITY_KEY)));
+            }
+        } else if let Some(rule) = signature::party_key_fault(certificate.spki) {
+            return Err(fault(String::from(rule)));
+        } else {
+            device = Some(certificate);
+        }
+    }
+    device.ok_or_else(|| of_chain("is empty"))
+}
+
 /// Checks the certificate under which a service provider signs its applications, as a device does:
 /// against itself alone.
 ///
@@ -209,6 +235,10 @@ pub fn check_signer(der: &[u8]) -> Result<(), Fault> {
 
 const LEAF_KEY: &str =
     "has a key that a device cannot use: it must be on P-256, or RSA of 2048 to 4096 bits";
+
+/// What is wrong with the key of an authority, or an anchor.
+pub(crate) const AUTHORITY_KEY: &str = "has a key that devices do not accept for signing certificates: it must be on P-256 or P-384, \
+     or RSA of 2048 to 4096 bits with an odd exponent of 65537 to 4294967295";
 
 fn of(position: usize, certificate: &Certificate<'_>, rule: String) -> Fault {
     Fault { position: Some(position), subject: certificate.common_name(), rule }

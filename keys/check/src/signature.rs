@@ -91,6 +91,43 @@ pub(crate) fn key(spki: &[u8]) -> Option<(KeyKind, &[u8])> {
     Some((kind, bits))
 }
 
+/// What speaks against the key of a SubjectPublicKeyInfo as a TAM's or a device's own: the end of a
+/// sentence about its certificate.
+pub(crate) fn party_key_fault(spki: &[u8]) -> Option<&'static str> {
+    if let Some((KeyKind::P256 | KeyKind::Rsa, _)) = key(spki) {
+        return None;
+    }
+    let read = || {
+        let mut reader = Reader::new(der::only(spki, SEQUENCE)?);
+        Some((reader.contents(SEQUENCE)?, reader.octets_of_bits()?))
+    };
+    let Some((algorithm, bits)) = read() else {
+        return Some("has a key that is not a SubjectPublicKeyInfo in strict DER");
+    };
+    let is_of = |known: &[u8], identifier: usize| {
+        known.get(..identifier).is_some_and(|known| algorithm.starts_with(known))
+    };
+    // Behind the tag and length of the algorithm's identifier are 7 octets of it, or 9.
+    Some(match bits.first() {
+        Some(2 | 3) if algorithm == P256 => {
+            "has a key that is a compressed point, and devices accept it uncompressed only"
+        }
+        Some(6 | 7) if algorithm == P256 => {
+            "has a key that is a hybrid point, and devices accept it uncompressed only"
+        }
+        _ if algorithm == P256 => "has a key that is not a point of its curve",
+        _ if is_of(P256, 9) => {
+            "has a key on another curve than P-256, or not by its name, and devices accept no other"
+        }
+        _ if algorithm == RSA => {
+            "has an RSA key that devices do not accept: it must be of 2048 to 4096 bits with an odd \
+             exponent from 65537 to 4294967295"
+        }
+        _ if is_of(RSA, 11) => "has an RSA key whose algorithm is not rsaEncryption with NULL",
+        _ => "has a key that is neither on P-256 nor RSA, and devices accept no other",
+    })
+}
+
 /// Whether an RSAPublicKey is of 2048 to 4096 bits with an odd exponent of 65537 to 2^32 - 1.
 fn is_strong(key: &[u8]) -> Option<bool> {
     let mut reader = Reader::new(der::only(key, SEQUENCE)?);
