@@ -81,7 +81,8 @@ pub struct Totals {
 
 /// Certifies every request in the folder `requests`: `NAME.csr`, or with any other ending, becomes
 /// `NAME.chain.pem` in the folder `chains`, which is made where it is missing. A bad request does not
-/// keep the others waiting, and what is not a request is left alone.
+/// keep the others waiting, and what is not a request is left alone: a folder, and a file with
+/// another ending than `csr` that cannot be read or contains no whole request.
 ///
 /// A chain that is there stays, so that an interrupted run goes on where it was; with `renew` it is
 /// replaced. A chain for another key is never replaced, and no key gets chains under two names:
@@ -97,23 +98,23 @@ pub fn certify_all(
     renew: bool,
     report: &mut dyn FnMut(Event<'_>),
 ) -> Result<Totals> {
-    let requests = {
-        let files = files(requests)?;
-        if files.is_empty() {
-            return Err(Error::NothingIn { folder: requests.to_owned(), what: "request" });
-        }
-        files
-    };
+    let nothing = || Error::NothingIn { folder: requests.to_owned(), what: "request" };
+    let requests = entries(requests)?;
+    if requests.is_empty() {
+        return Err(nothing());
+    }
     fs::create_dir_all(chains)
         .map_err(|reason| Error::Write { path: chains.to_owned(), reason })?;
     let mut line = Line::start(authority, chains, renew, report)?;
     let mut totals = Totals::default();
     for (index, request) in requests.iter().enumerate() {
-        let name = beside(Path::new(request.file_stem().unwrap_or_default()), CHAIN_SUFFIX);
-        let outcome = match line.certify(request, &chains.join(name)) {
-            Ok(outcome) => outcome,
-            Err(error) if is_foreign(request, &error) => Outcome::Foreign(error.to_string()),
-            Err(error) => Outcome::Refused(error),
+        let outcome = match no_file(request) {
+            Some(what) => Outcome::Foreign(what.to_owned()),
+            None => {
+                let stem = Path::new(request.file_stem().unwrap_or_default());
+                let outcome = line.certify(request, &chains.join(beside(stem, CHAIN_SUFFIX)));
+                outcome.unwrap_or_else(|error| refused_or_foreign(request, error))
+            }
         };
         match outcome {
             Outcome::Certified(_) => totals.certified += 1,
@@ -124,7 +125,7 @@ pub fn certify_all(
         let (number, total) = (index + 1, requests.len());
         report(Event::Request(Progress { number, total, request, outcome: &outcome }));
     }
-    Ok(totals)
+    if totals == Totals::default() { Err(nothing()) } else { Ok(totals) }
 }
 
 /// Certifies one request; its chain becomes the file `out`, by the rules of [`certify_all`] for the
@@ -142,10 +143,32 @@ pub fn certify_one(
     Line::start(authority, folder_of(out), renew, report)?.certify(request, out)
 }
 
-/// Whether a file is not a request, and does not claim to be one.
-fn is_foreign(file: &Path, error: &Error) -> bool {
-    let claims = file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csr"));
-    !claims && matches!(error, Error::RequestMalformed(otrp_pem::Error::Absent { .. }))
+/// What is in a folder of requests in place of a file, if it is something else.
+fn no_file(entry: &Path) -> Option<&'static str> {
+    let kind = entry.metadata().ok()?;
+    match (kind.is_file(), kind.is_dir()) {
+        (true, _) => None,
+        (false, true) => Some("it is a folder, and what is in it is not read"),
+        (false, false) => Some("it is neither a file nor a folder"),
+    }
+}
+
+/// What is not a request, and does not claim to be one by its name, is left alone.
+fn refused_or_foreign(file: &Path, error: Error) -> Outcome {
+    if file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csr")) {
+        return Outcome::Refused(error);
+    }
+    match error {
+        Error::Read { path, reason } if path == file => {
+            Outcome::Foreign(format!("it cannot be read: {reason}"))
+        }
+        Error::RequestMalformed(
+            reason @ (otrp_pem::Error::Absent { .. }
+            | otrp_pem::Error::Damaged { .. }
+            | otrp_pem::Error::Utf16),
+        ) => Outcome::Foreign(reason.to_string()),
+        error => Outcome::Refused(error),
+    }
 }
 
 /// SHA-256 of a SubjectPublicKeyInfo.
@@ -404,13 +427,6 @@ pub fn inventory(folder: &Path) -> Result<Vec<(PathBuf, Result<Device>)>> {
 fn is_chain_file(file: &Path) -> bool {
     let suffix = CHAIN_SUFFIX.as_bytes();
     file.file_name().is_some_and(|name| name.as_encoded_bytes().ends_with(suffix))
-}
-
-/// The files in a folder that are not hidden, sorted.
-fn files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut files = entries(folder)?;
-    files.retain(|path| !is_hidden(path) && path.is_file());
-    Ok(files)
 }
 
 /// What is in a folder, sorted.

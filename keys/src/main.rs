@@ -85,7 +85,8 @@ enum Command {
     /// Issue TEE certificates for devices' certification requests: for one, or for a folder of them.
     ///
     /// In a folder, NAME.csr becomes NAME.chain.pem. A bad request does not keep the others waiting,
-    /// and makes the exit code 1 at the end; what is no request is named and left alone. A chain that is
+    /// and makes the exit code 1 at the end. What is not a request is named and left alone: a folder, or a
+    /// file that does not end in .csr and contains no whole request. A chain that is
     /// there already stays, so an interrupted run can be repeated. In the folder of a chain no key gets a
     /// second one under another name, also where several processes certify into it.
     ///
@@ -464,7 +465,9 @@ fn report(event: Event<'_>) {
         Outcome::Refused(error) => {
             complain!("{number}/{total} cannot certify {}: {error}", shown(request));
         }
-        Outcome::Foreign(what) => complain!("{number}/{total} {request:?} is left alone: {what}"),
+        Outcome::Foreign(what) => {
+            complain!("{number}/{total} {} is left alone: {what}", shown(request));
+        }
     }
 }
 

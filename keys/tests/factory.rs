@@ -1,6 +1,7 @@
 //! The production line: batches with bad requests in them, and the inventory, judged by `openssl`.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -116,26 +117,58 @@ fn a_batch_goes_on_behind_each_bad_request() {
     fs::write(factory.requests().join("08.pem"), one.private_key_to_pem_pkcs8().unwrap()).unwrap();
     fs::write(factory.requests().join("09.p10"), &request(&two, &one)[..100]).unwrap();
     fs::create_dir(factory.requests().join("10.csr")).unwrap();
+    symlink("nowhere", factory.requests().join("11.csr")).unwrap();
+    symlink("nowhere", factory.requests().join("12")).unwrap();
+    symlink("01.csr", factory.requests().join("13.csr")).unwrap();
+    factory.ask(".hidden.csr", &generate_p256().unwrap());
+    fs::write(factory.requests().join("14.jpg"), [0x30, 0x82, 1, 2, 3]).unwrap();
+    fs::write(factory.requests().join("15.CSR"), [0x30, 0x82, 1, 2, 3]).unwrap();
+    // What is a request by its contents is refused under whatever name.
+    fs::write(factory.requests().join("16.p10"), request(&two, &one)).unwrap();
+    let pem = request_pem(&two);
+    fs::write(factory.requests().join("17.txt"), [&pem[..], &pem].concat()).unwrap();
+    fs::write(factory.requests().join("18.txt"), &pem[..pem.len() - 60]).unwrap();
+    let pipe = Command::new("mkfifo").arg(factory.requests().join("19.csr")).status().unwrap();
+    assert!(pipe.success());
     let (totals, lines) = factory.run(false);
-    assert_eq!(totals, Totals { certified: 3, kept: 0, refused: 4 });
+    assert_eq!(totals, Totals { certified: 3, kept: 0, refused: 9 }, "{lines:#?}");
     let taken = factory.chain("01").display().to_string();
+    let hidden = factory.chain(".hidden").display().to_string();
+    let dangling = factory.requests().display().to_string();
+    let twice = format!("the same key has a chain already, {taken}: no two devices have one key");
+    let nothing = "it holds nothing in PEM or DER, and a certification request is wanted";
+    let unsigned = "the request is not signed by the key it asks a certificate for";
     assert_eq!(
         lines,
         [
-            "1/9 01.csr certified".to_owned(),
-            "2/9 02.csr it holds nothing in PEM or DER, and a certification request is wanted"
-                .to_owned(),
-            "3/9 03.csr the request is not signed by the key it asks a certificate for".to_owned(),
+            "1/21 .hidden foreign: ".to_owned() + nothing,
             format!(
-                "4/9 04.csr the same key has a chain already, {taken}: no two devices have one key"
+                "2/21 .hidden.csr {hidden} begins with a dot, and what is hidden is overlooked: give \
+                 the chain another name"
             ),
-            "5/9 05.csr certified".to_owned(),
-            "6/9 06.p10 certified".to_owned(),
-            "7/9 07.txt foreign: it holds nothing in PEM or DER, and a certification request is wanted"
+            "3/21 01.csr certified".to_owned(),
+            "4/21 02.csr ".to_owned() + nothing,
+            "5/21 03.csr ".to_owned() + unsigned,
+            "6/21 04.csr ".to_owned() + &twice,
+            "7/21 05.csr certified".to_owned(),
+            "8/21 06.p10 certified".to_owned(),
+            "9/21 07.txt foreign: ".to_owned() + nothing,
+            "10/21 08.pem foreign: it holds a private key, and a certification request is wanted"
                 .to_owned(),
-            "8/9 08.pem foreign: it holds a private key, and a certification request is wanted"
+            "11/21 09.p10 foreign: the block of DER is cut off or damaged".to_owned(),
+            "12/21 10.csr foreign: it is a folder, and what is in it is not read".to_owned(),
+            format!(
+                "13/21 11.csr cannot read {dangling}/11.csr: No such file or directory (os error 2)"
+            ),
+            "14/21 12 foreign: it cannot be read: No such file or directory (os error 2)"
                 .to_owned(),
-            "9/9 09.p10 the block of DER is cut off or damaged".to_owned(),
+            "15/21 13.csr ".to_owned() + &twice,
+            "16/21 14.jpg foreign: the block of DER is cut off or damaged".to_owned(),
+            "17/21 15.CSR the block of DER is cut off or damaged".to_owned(),
+            "18/21 16.p10 ".to_owned() + unsigned,
+            "19/21 17.txt it holds 2 times a certification request, and one is wanted".to_owned(),
+            "20/21 18.txt foreign: the block CERTIFICATE REQUEST (line 1) has no end".to_owned(),
+            "21/21 19.csr foreign: it is neither a file nor a folder".to_owned(),
         ]
     );
     for (name, key) in [("01", &one), ("05", &two), ("06", &rsa)] {
@@ -230,7 +263,7 @@ fn no_name_and_no_length_hides_a_chain() {
         fs::remove_file(file).unwrap();
         fs::remove_file(factory.chain("a")).unwrap();
     }
-    std::os::unix::fs::symlink("nowhere", factory.chain("b")).unwrap();
+    symlink("nowhere", factory.chain("b")).unwrap();
     assert_eq!(factory.run(false).1[0], "b.chain.pem cannot be read");
     // What an interrupted run has left is nobody's chain, nor is a text.
     fs::remove_file(factory.chain("a")).unwrap();
@@ -390,6 +423,8 @@ fn folders_without_content_are_failures() {
             .unwrap_err()
             .to_string()
     };
+    assert!(run(&factory.requests(), &chains).ends_with("requests holds no request"));
+    fs::write(factory.requests().join("README"), "text").unwrap();
     assert!(run(&factory.requests(), &chains).ends_with("requests holds no request"));
     factory.ask("a.csr", &generate_p256().unwrap());
     assert!(run(&absent, &chains).contains("cannot read"));

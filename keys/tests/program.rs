@@ -140,6 +140,27 @@ fn a_folder_of_requests_becomes_a_folder_of_chains_and_an_inventory() {
     assert_eq!(lines[0], "did,serial,subject,key,not_before,not_after,chain,key_sha256");
     assert!(lines[2].contains(",chains/2.chain.pem,") && lines.len() == 3, "{list}");
 
+    // What is not a request is named, and no failure.
+    fs::create_dir(path.join("requests/more")).unwrap();
+    std::os::unix::fs::symlink("nowhere", path.join("requests/link")).unwrap();
+    fs::write(path.join("requests/photo.jpg"), [0x30, 0x82, 1, 2, 3]).unwrap();
+    let output = run(path, &certify);
+    assert_eq!(output.status.code(), Some(0));
+    let said = String::from_utf8(output.stderr).unwrap();
+    let said: Vec<&str> = said.lines().collect();
+    assert_eq!(
+        said,
+        [
+            "otrp-keys: 3/5 requests/link is left alone: it cannot be read: No such file or directory (os error 2)",
+            "otrp-keys: 4/5 requests/more is left alone: it is a folder, and what is in it is not read",
+            "otrp-keys: 5/5 requests/photo.jpg is left alone: the block of DER is cut off or damaged",
+        ]
+    );
+    for name in ["link", "photo.jpg"] {
+        fs::remove_file(path.join("requests").join(name)).unwrap();
+    }
+    fs::remove_dir(path.join("requests/more")).unwrap();
+
     fs::write(path.join("requests/0.csr"), "text").unwrap();
     fs::write(path.join("chains/0.chain.pem"), "text").unwrap();
     let output = run(path, &certify);
