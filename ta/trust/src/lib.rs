@@ -233,7 +233,8 @@ fn list<T>(path: &Path, read: impl Fn(&str) -> Result<T, Mistake>) -> Result<Opt
             Ok(list) => Ok(Some(list)),
             Err(mistake) => Err(Error::List { path: path.to_owned(), mistake }),
         },
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        // A link to nothing is a list that is lost.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !path.is_symlink() => Ok(None),
         Err(source) => Err(Error::Read { path: path.to_owned(), source }),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
@@ -269,6 +270,29 @@ fn mistakes_in_lists_are_named_with_their_lines() {
         write(&folder, file, text);
         let message = read(folder.path(), &[]).unwrap_err().to_string();
         assert!(message.contains(file) && message.contains(expected), "{message}");
+    }
+}
+
+/// Without its list a root speaks for everybody, and nothing is evicted: a link to nothing is not that.
+#[test]
+fn a_list_that_is_a_link_is_read_or_refused() {
+    let folder = folder([PRODUCT; 3]);
+    let text = |file: &str| match file {
+        "tam-roots/a.ids" => "dns:tam.example",
+        "evicted.txt" => "gone.example",
+        "reserved.txt" => "7265664a-f108-4bd7-af1c-86d044babbac",
+        _ => "7",
+    };
+    let plain = read(folder.path(), &[]).unwrap();
+    for file in ["tam-roots/a.ids", "evicted.txt", "reserved.txt", "floor-epoch.txt"] {
+        let (path, target) = (folder.path().join(file), folder.path().join("elsewhere"));
+        symlink(&target, &path).unwrap();
+        let message = read(folder.path(), &[]).unwrap_err().to_string();
+        assert!(message.starts_with(&format!("cannot read {}: ", path.display())), "{message}");
+        fs::write(&target, text(file)).unwrap();
+        assert_ne!(read(folder.path(), &[]).unwrap(), plain, "{file}");
+        fs::remove_file(path).unwrap();
+        fs::remove_file(target).unwrap();
     }
 }
 
