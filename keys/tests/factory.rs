@@ -622,6 +622,15 @@ fn keys_in_forms_that_no_device_accepts_are_not_listed() {
         assert!(line.starts_with(&format!("{name}.chain.pem ")), "{line}");
         assert!(line.contains(expected), "{line}");
     }
+    // Nor does a request get such a key certified.
+    for (name, _) in rows.iter().filter(|(name, _)| !["below", "named", "rsa"].contains(name)) {
+        let request = fs::read(folder.join(format!("{name}.csr"))).unwrap();
+        let refused = factory.authority.certify(&request).unwrap_err().to_string();
+        assert!(
+            refused.contains("neither P-256 nor RSA of 2048 to 4096 bits"),
+            "{name}: {refused}"
+        );
+    }
     // The same key, whatever form its point is in.
     for name in ["compressed", "hybrid", "explicit"] {
         assert!(lines[5].contains(&format!("/{name}.chain.pem")), "{}", lines[5]);
