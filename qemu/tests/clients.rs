@@ -68,8 +68,12 @@ impl Client {
             1 | 75
                 if self.errors.contains("the TEE is busy")
                     || self.errors.contains("too little memory")
-                    // A device has one session at a TAM: a newer one took its place.
-                    || self.name.starts_with("request-") && self.errors.contains("HTTP error 400") =>
+                    // A device has one session at a TAM, and one answer in work there: a newer session
+                    // took its place, or another answer was faster.
+                    || self.name.starts_with("request-")
+                        && ["HTTP error 400", "HTTP error 503"]
+                            .iter()
+                            .any(|error| self.errors.contains(error)) =>
             {
                 Ok(End::Turned)
             }
@@ -138,6 +142,9 @@ fn clients_that_got_no_answer_are_told_from_others() {
         (client("request-1", 0, "CreateSD ERR_DEV_STATE_MISMATCH 12 ms", ""), Some(End::Turned)),
         (client("request-1", 0, "CreateSD   ERR_TEE_FAIL   12 ms\n", ""), None),
         (client("request-1", 0, "", ""), None),
+        (client("request-1", 75, "", "answers with the HTTP error 503 Service"), Some(End::Turned)),
+        (client("status-1", 75, "", "answers with the HTTP error 503 Service"), None),
+        (client("request-1", 69, "", "answers with the HTTP error 502 Bad"), None),
     ] {
         assert_eq!(client.end().ok(), expected, "{client:?}");
     }
