@@ -4,7 +4,6 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use openssl::bn::{BigNum, BigNumContext};
-use openssl::ec::EcGroup;
 use openssl::ecdsa::EcdsaSig;
 use openssl::error::ErrorStack;
 use openssl::nid::Nid;
@@ -18,6 +17,7 @@ use thiserror::Error;
 use crate::encoding::{base64, sha256};
 use crate::foreign::Foreign;
 use crate::jose::KeyType;
+use crate::response::Refused;
 
 /// OpenSSL's level for 112 bits: RSA from 2048 bits, curves from 224, SHA-2 (draft, section 14.1).
 const SECURITY_LEVEL: i32 = 2;
@@ -52,20 +52,14 @@ pub fn device_id(certificate: &X509Ref) -> Result<String, ErrorStack> {
 }
 
 /// `did` of the same certificate with its ECDSA signature in the other form: with (r, s) also
-/// (r, n - s) is valid, and whoever has the one can write the other. `None` if the signature is
-/// another one, or of a curve that authorities of TEEs do not use.
-#[must_use]
-pub fn other_device_id(certificate: &X509Ref) -> Option<String> {
+/// (r, n - s) is valid, and whoever has the one can write the other. n is the order of the issuer's
+/// curve. `None` if the issuer's key is not on one.
+fn other_device_id(certificate: &X509Ref, issuer: &X509Ref) -> Option<String> {
     let signature = certificate.signature().as_slice();
     let old = EcdsaSig::from_der(signature).ok()?;
-    let curve = match old.r().num_bytes().max(old.s().num_bytes()) {
-        ..=32 => Nid::X9_62_PRIME256V1,
-        33..=48 => Nid::SECP384R1,
-        _ => return None,
-    };
     let mut order = BigNum::new().ok()?;
     let mut context = BigNumContext::new().ok()?;
-    EcGroup::from_curve_name(curve).ok()?.order(&mut order, &mut context).ok()?;
+    issuer.public_key().ok()?.ec_key().ok()?.group().order(&mut order, &mut context).ok()?;
     let other = EcdsaSig::from_private_components(old.r().to_owned().ok()?, &order - old.s());
     let other = other.ok()?.to_der().ok()?;
     // SEQUENCE { tbsCertificate, signatureAlgorithm, BIT STRING }: the last has a short length.
@@ -86,13 +80,44 @@ pub fn other_device_id(certificate: &X509Ref) -> Option<String> {
     Some(base64(&sha256(&[&[0x30][..], &length, signed, &bits].concat()).ok()?))
 }
 
-/// The device by its key, whatever certificate it has: SHA-256 of the SubjectPublicKeyInfo in
-/// hexadecimal.
+/// The fingerprint of a certificate's key as it is encoded there, whatever the key: SHA-256 of the
+/// SubjectPublicKeyInfo in hexadecimal. Several encodings are of one key, so a device that answers is
+/// known by its [`DeviceIdentity`] instead.
 ///
 /// # Errors
 /// When OpenSSL cannot read the key.
-pub fn key_fingerprint(certificate: &X509Ref) -> Result<String, ErrorStack> {
+pub fn encoded_key_fingerprint(certificate: &X509Ref) -> Result<String, ErrorStack> {
     Ok(hex::encode(sha256(&certificate.public_key()?.public_key_to_der()?)?))
+}
+
+/// Who a device is, by a certificate that leads to a root. Only [`TeeRoots::identify`] makes one.
+///
+/// ```compile_fail
+/// use otrp_tam::certificate::DeviceIdentity;
+/// fn rename(identity: DeviceIdentity, key: String) -> DeviceIdentity {
+///     DeviceIdentity { key, ..identity }
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceIdentity {
+    key: String,
+    other_id: Option<String>,
+}
+
+impl DeviceIdentity {
+    /// The device by its key, whatever certificate it has: SHA-256 of the SubjectPublicKeyInfo in
+    /// hexadecimal, in the one encoding that devices accept.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// `did` of the same certificate with its ECDSA signature in the other form; `None` if it has
+    /// another signature.
+    #[must_use]
+    pub fn other_id(&self) -> Option<&str> {
+        self.other_id.as_deref()
+    }
 }
 
 /// The TAM ID of a TAM's leaf certificate: its subject's URI, else its DNS name, in the spelling in
@@ -190,6 +215,37 @@ impl TeeRoots {
     /// # Errors
     /// [`Untrusted`] with the reason, OpenSSL's if it is about the path.
     pub fn validate(&self, leaf: &X509Ref, others: &[X509]) -> Result<(), Untrusted> {
+        self.path(leaf, others).map(drop)
+    }
+
+    /// Validates the path of a TEE as [`Self::validate`] does, and the keys and signatures on it by the
+    /// rules of devices: OpenSSL accepts more curves, exponents and encodings of points. The root's own
+    /// signature is not judged, as no device judges an anchor's.
+    ///
+    /// # Errors
+    /// [`Refused::KeyType`] for the TEE's key, [`Refused::Untrusted`] for everything else.
+    pub fn identify(&self, leaf: &X509Ref, others: &[X509]) -> Result<DeviceIdentity, Refused> {
+        let path = self.path(leaf, others)?;
+        let ders: Result<Vec<_>, _> = path.iter().map(|it| it.to_der()).collect();
+        let ders = ders.map_err(|error| Untrusted(error.to_string()))?;
+        let read: Vec<_> = ders.iter().map(|der| read_strictly(der)).collect::<Result<_, _>>()?;
+        let spki = read.first().map(otrp_check::Certificate::spki).unwrap_or_default();
+        if !otrp_check::chain::is_party_key(spki) {
+            return Err(Refused::KeyType);
+        }
+        for (certificate, issuer) in read.iter().zip(read.iter().skip(1)) {
+            certificate.check_signature(issuer).map_err(|flaw| {
+                let name = Foreign::new(certificate.common_name());
+                Untrusted(format!("the certificate of {name:?} {flaw}"))
+            })?;
+        }
+        let digest = sha256(spki).map_err(|error| Untrusted(error.to_string()))?;
+        let other_id = path.get(1).and_then(|issuer| other_device_id(leaf, issuer));
+        Ok(DeviceIdentity { key: hex::encode(digest), other_id })
+    }
+
+    /// The certificates from `leaf` to a root.
+    fn path(&self, leaf: &X509Ref, others: &[X509]) -> Result<Vec<X509>, Untrusted> {
         self.check_leaf(leaf)?;
         let verify = || {
             let mut chain = Stack::new()?;
@@ -209,7 +265,11 @@ impl TeeRoots {
             Ok(Ok(path)) => {
                 // The root is configured, and what it says of its purpose binds no device either.
                 let below_root = path.split_last().map_or(&[][..], |(_, below_root)| below_root);
-                below_root.iter().skip(1).try_for_each(|authority| self.check_purpose(authority))
+                below_root
+                    .iter()
+                    .skip(1)
+                    .try_for_each(|authority| self.check_purpose(authority))?;
+                Ok(path)
             }
             Ok(Err(reason)) => Err(Untrusted(match reason.as_raw() {
                 2 | 18..=21 => no_root(others.last().map_or(leaf, |last| last)),

@@ -39,8 +39,24 @@ pub fn configuration(configuration: &Configuration, now: u64) -> Findings {
         findings.warnings.extend(standing.warnings);
     }
     for der in &settings.tee_root_ders {
-        // Whether it is one for OpenSSL was seen when it was read.
-        let Ok(root) = Certificate::read(der) else { continue };
+        let root = match Certificate::read(der) {
+            Ok(root) => root,
+            // Whether it is one for OpenSSL was seen when it was read.
+            Err(flaw) => {
+                let flaw =
+                    format!("`tee_roots`: a root {flaw}, and no device below it is accepted");
+                findings.warnings.push(flaw);
+                continue;
+            }
+        };
+        if !chain::is_authority_key(root.spki()) {
+            findings.warnings.push(format!(
+                "`tee_roots`: {:?} has a key by which devices accept no signature, so no device \
+                 below it is accepted: it must be on P-256 or P-384, or RSA of 2048 to 4096 bits \
+                 with an odd exponent of 65537 to 4294967295",
+                root.common_name()
+            ));
+        }
         let (from, to) = root.validity();
         if !(from..=to).contains(&now) {
             findings.warnings.push(format!(

@@ -73,7 +73,10 @@ Certificates and keys are in PEM or DER, signed images and OCSP responses as the
                   below the root; DER. A device trusts no TAM without
   tee_roots       the roots of the makers whose devices are served. What their authorities certify
                   for another purpose is not taken for a device: an authority's certificate, or one
-                  whose extendedKeyUsage has neither anyExtendedKeyUsage nor the purpose of TEEs
+                  whose extendedKeyUsage has neither anyExtendedKeyUsage nor the purpose of TEEs.
+                  Keys and signatures on the way to a root are judged as devices judge them: P-256,
+                  for authorities P-384 too, uncompressed, or RSA of 2048 to 4096 bits with an odd
+                  exponent of 65537 to 4294967295
   require_tee_purpose  true: serve only devices whose certificate names the purpose of TEEs,
                   2.25.210040065247686543256106716383694557268.1, in its extendedKeyUsage, as
                   `otrp-keys certify` writes it; by default one without extendedKeyUsage will do
@@ -724,7 +727,7 @@ impl OpenArguments {
                     add("verified", false.into());
                     add("reason", serde_json::to_value(refusal)?);
                 }
-                StateAnswer::State { state, signer_required } => {
+                StateAnswer::State { state, signer_required, .. } => {
                     add("status", "pass".into());
                     add("verified", true.into());
                     add("signerreq", signer_required.into());

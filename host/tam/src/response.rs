@@ -12,12 +12,12 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
-use crate::certificate::{self, TeeRoots, Untrusted};
+use crate::certificate::{self, DeviceIdentity, TeeRoots, Untrusted};
 use crate::dsi::{DeviceState, MalformedState, attestation_key};
 use crate::encoding::{Single, from_base64};
 use crate::foreign::{Flaw, Foreign};
 use crate::identity::Identity;
-use crate::jose::{Jwe, Jws, KeyType, NotOpened};
+use crate::jose::{Jwe, Jws, NotOpened};
 use crate::message::Exchange;
 
 /// Why a message from a device is not accepted.
@@ -35,8 +35,11 @@ pub enum Refused {
     /// The TEE's certificate does not lead to the root of an OEM that this TAM serves.
     #[error(transparent)]
     Untrusted(#[from] Untrusted),
-    /// The TEE's key is not one that this TAM can encrypt for.
-    #[error("the TEE's key is neither on the curve P-256 nor RSA of 2048 to 4096 bits")]
+    /// The TEE's key is not one that a device can have.
+    #[error(
+        "the TEE's key is neither an uncompressed point of P-256 nor RSA of 2048 to 4096 bits with \
+         an odd exponent of 65537 to 4294967295"
+    )]
     KeyType,
     /// The firmware below the TEE is not one that this TAM accepts.
     #[error("the firmware is not accepted: {0}")]
@@ -282,6 +285,8 @@ pub enum StateAnswer {
     State {
         /// The state.
         state: Box<DeviceState>,
+        /// Who signed it.
+        identity: DeviceIdentity,
         /// Whether requests must carry the TAM's certificates.
         signer_required: bool,
     },
@@ -380,11 +385,9 @@ impl Answer {
         let edsi = self.tbs.edsi.as_ref().ok_or_else(|| Refused::malformed("no edsi"))?;
         let key = identity.unwrap_state_key(edsi)?;
         let state = DeviceState::read(&edsi.open(&key)?)?;
-        roots.validate(&state.certificate, &state.authorities)?;
-        let key = state.certificate.public_key().map_err(|_| Refused::KeyType)?;
-        KeyType::of(&key).ok_or(Refused::KeyType)?;
+        let identity = roots.identify(&state.certificate, &state.authorities)?;
         self.verify(&state.certificate)?;
-        Ok(StateAnswer::State { state: Box::new(state), signer_required })
+        Ok(StateAnswer::State { state: Box::new(state), identity, signer_required })
     }
 
     /// What became of a command that went to the device of `certificate`.

@@ -27,7 +27,7 @@ use redb::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::certificate;
+use crate::certificate::{self, DeviceIdentity};
 use crate::dsi::{AttestationKey, DeviceState, Dsi};
 use crate::encoding::{base64, from_base64};
 use crate::listing;
@@ -408,28 +408,33 @@ impl DeviceRecord {
         }
     }
 
-    /// Takes over a state that was verified. Of too many identifiers the oldest is forgotten that
-    /// `matters` does not keep.
-    ///
-    /// # Errors
-    /// When OpenSSL has no memory.
-    pub fn see(
+    /// Takes over by which identifiers the device is known now. Of too many identifiers the oldest is
+    /// forgotten that `matters` does not keep.
+    pub fn identify(
         &mut self,
-        state: &DeviceState,
+        device_id: &str,
+        identity: &DeviceIdentity,
         matters: impl Fn(&str) -> bool,
-    ) -> anyhow::Result<()> {
-        let tee = &state.dsi.tee;
-        self.device_id.clone_from(&state.device_id);
-        let other = certificate::other_device_id(&state.certificate);
-        for identifier in other.into_iter().chain([state.device_id.clone()]) {
-            if !self.identifiers.contains(&identifier) {
-                self.identifiers.push(identifier);
+    ) {
+        self.device_id = String::from(device_id);
+        for identifier in identity.other_id().into_iter().chain([device_id]) {
+            if !self.identifiers.iter().any(|it| it == identifier) {
+                self.identifiers.push(String::from(identifier));
             }
         }
         while self.identifiers.len() > IDENTIFIER_LIMIT {
             let oldest = self.identifiers.iter().position(|it| !matters(it));
             self.identifiers.remove(oldest.unwrap_or_default());
         }
+    }
+
+    /// Takes over a state that was verified, of the device with the certificate by which it was
+    /// identified last.
+    ///
+    /// # Errors
+    /// When OpenSSL has no memory.
+    pub fn see(&mut self, state: &DeviceState) -> anyhow::Result<()> {
+        let tee = &state.dsi.tee;
         self.certificate = base64(&state.certificate.to_der()?);
         self.authorities.clone_from(&tee.cacert);
         self.tee.clone_from(&tee.name);
@@ -795,7 +800,7 @@ fn records_of_format_1(
         ensure!(old.format == 1, "a record of format {} among those of format 1", old.format);
         let der = from_base64(&old.certificate).context("damaged device record")?;
         let certificate = X509::from_der(&der).context("damaged device record")?;
-        let key = certificate::key_fingerprint(&certificate)?;
+        let key = certificate::encoded_key_fingerprint(&certificate)?;
         let mut failures = Failures::default();
         old.failures.iter().for_each(|failure| failures.push(failure));
         let record = DeviceRecord {

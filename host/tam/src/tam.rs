@@ -26,7 +26,6 @@ use otrp_wire::{ErrorCode, RequestName};
 use thiserror::Error;
 
 use crate::admission::NotAdmitted;
-use crate::certificate;
 use crate::check;
 use crate::configured::Configured;
 use crate::deletions::Guard;
@@ -399,29 +398,32 @@ impl Tam {
         let settings = turn.settings();
         let identity = session.identity(settings)?;
         let answer = answer.device_state(Some(exchange), identity, &settings.tee_roots)?;
-        let (state, signer_required) = match answer {
-            StateAnswer::State { state, signer_required } => (state, signer_required),
+        let (state, device, signer_required) = match answer {
+            StateAnswer::State { state, identity, signer_required } => {
+                (state, identity, signer_required)
+            }
             // Nobody signed this for sure: the request goes on waiting for a better answer.
             StateAnswer::Refused(refusal) => {
                 return Ok(self.on_refused_state(turn, &session, &refusal)?);
             }
         };
         settings.firmware.check(state.dsi.tfwdata.as_ref(), &exchange.tid)?;
-        let key = certificate::key_fingerprint(&state.certificate).context("the TEE's key")?;
-        let _work = self.work_on(&key)?;
-        let before = self.store.find(&key)?;
-        settings.admission.check(&key, &state.device_id, before.is_some())?;
+        let key = device.key();
+        let _work = self.work_on(key)?;
+        let before = self.store.find(key)?;
+        settings.admission.check(key, &state.device_id, before.is_some())?;
         let revision = before.as_ref().map_or(0, |record| record.revision);
         let mut line = format!("device {}: GetDeviceState pass", short(&state.device_id));
-        if !accept(&key, revision)? {
+        if !accept(key, revision)? {
             return Ok(self.start_over(turn, &session, line)?);
         }
-        let mut record = before.unwrap_or_else(|| DeviceRecord::new(key));
+        let mut record = before.unwrap_or_else(|| DeviceRecord::new(String::from(key)));
         if !record.device_id.is_empty() && record.device_id != state.device_id {
             let before = short(&record.device_id);
             line = format!("{line}, with another certificate than as {before}");
         }
-        record.see(&state, |identifier| settings.is_retired(identifier))?;
+        record.identify(&state.device_id, &device, |identifier| settings.is_retired(identifier));
+        record.see(&state)?;
         session.state = Some(state);
         session.undead = false;
         session.signer_required = signer_required;
@@ -545,7 +547,7 @@ impl Tam {
                 let Passed { state, .. } = *passed;
                 record.memory.record(step, version);
                 if let Some(state) = &state {
-                    record.see(state, |identifier| settings.is_retired(identifier))?;
+                    record.see(state)?;
                 }
                 session.state = state.map(Box::new);
                 self.go_on(turn, session, record, format!("{line} pass"))

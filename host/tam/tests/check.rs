@@ -7,6 +7,9 @@ use std::path::Path;
 use std::process::Command;
 
 use common::{Holder, Pki, Profile, TAM_ID, image, issue, new_key};
+use openssl::ec::{EcGroup, EcKey};
+use openssl::nid::Nid;
+use openssl::pkey::PKey;
 use otrp_tam::check;
 use otrp_tam::desired::Configuration;
 
@@ -233,4 +236,27 @@ fn check_and_serve_say_everything_and_refuse() {
     let (code, out, errors) = run(folder, &["check", "--config", "desired.toml"]);
     assert_eq!((code, errors.as_str()), (Some(0), ""));
     assert!(out.contains("1 security domains, 1 TAs"), "{out}");
+}
+
+/// What devices do not accept of a root, the TAM does not either: nobody below it would be served.
+#[test]
+fn a_root_that_devices_do_not_accept_is_warned_of() {
+    let scene = Scene::new();
+    let curve = |curve| {
+        let group = EcGroup::from_curve_name(curve).unwrap();
+        PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap()
+    };
+    for (key, expected) in [
+        (curve(Nid::SECP384R1), None),
+        (curve(Nid::SECP521R1), Some("\"a root\" has a key by which devices accept no signature")),
+        (curve(Nid::SECP256K1), Some("\"a root\" has a key by which devices accept no signature")),
+    ] {
+        let root = issue(&Profile::ca("a root"), key, None).certificate;
+        scene.write("tee-root.der", root.to_der().unwrap());
+        let warnings = scene.findings(&scene.section).warnings;
+        match expected {
+            Some(expected) => assert!(warnings[0].contains(expected), "{warnings:?}"),
+            None => assert!(warnings.is_empty(), "{warnings:?}"),
+        }
+    }
 }

@@ -140,6 +140,14 @@ impl<'a> Certificate<'a> {
         self.names_purpose(&[ANY_PURPOSE, TEE_PURPOSE])
     }
 
+    /// Whether `issuer` signed it, with an algorithm and a key that a device accepts.
+    ///
+    /// # Errors
+    /// What is wrong, as the end of a sentence that begins with the certificate.
+    pub fn check_signature(&self, issuer: &Certificate<'_>) -> Result<(), Flaw> {
+        self.verify_signature(issuer).map_err(|bad| bad.to_string())
+    }
+
     pub(crate) const fn includes(&self, now: u64) -> bool {
         self.not_before <= now && now <= self.not_after
     }

@@ -210,6 +210,13 @@ pub fn check_device_keys<'a>(chain: &[&'a [u8]]) -> Result<Certificate<'a>, Faul
     device.ok_or_else(|| of_chain("is empty"))
 }
 
+/// Whether a device accepts certificates that the key of a DER SubjectPublicKeyInfo signed: the keys
+/// of [`is_party_key`], and points of P-384.
+#[must_use]
+pub fn is_authority_key(spki: &[u8]) -> bool {
+    signature::key(spki).is_some()
+}
+
 /// Checks the certificate under which a service provider signs its applications, as a device does:
 /// against itself alone.
 ///

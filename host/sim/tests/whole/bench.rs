@@ -281,7 +281,7 @@ impl<P: Platform> Device<P> {
             panic!("a TEE does not make the agent's errors")
         };
         match answer.device_state(Some(&request.exchange), tam, &pki().tee_roots).unwrap() {
-            StateAnswer::State { state, signer_required } => {
+            StateAnswer::State { state, signer_required, .. } => {
                 assert!(!signer_required, "the TAM's certificates are stored");
                 *state
             }
