@@ -1,9 +1,9 @@
 //! The log: lines on standard error, each with the time in UTC and who is spoken with.
 //!
 //! Whoever can reach the server can make it write lines, so there is a limit: a line a second for
-//! each address, from where anybody may connect, and for each device, which has shown that it is
-//! one, as many as its longest session has and then a line a second, too. What is left out is
-//! counted in a line of its own.
+//! each address, from where anybody may connect, and for each device, by an answer that its TEE's key
+//! signed and that counts, as many as its longest session has and then a line a second, too. What is
+//! left out is counted in a line of its own.
 
 use std::collections::HashMap;
 use std::io::Write as _;
@@ -32,7 +32,8 @@ pub fn of_stranger(peer: &str, line: &str) {
     limited(Source::of_peer(peer), 1, &format!("{peer} {line}"));
 }
 
-/// A line that a device caused whose TEE has signed a state; `device` is the fingerprint of its key.
+/// A line that a device caused by an answer that its TEE's key signed and that was taken over;
+/// `device` is the key's fingerprint.
 pub fn of_device(peer: &str, device: &str, line: &str) {
     limited(Source::Device(String::from(device)), DEVICE_LINES, &format!("{peer} {line}"));
 }

@@ -158,11 +158,6 @@ impl Session {
         }
     }
 
-    /// The fingerprint of the device's key, if a device has shown that the session is its own.
-    fn device(&self) -> Option<&str> {
-        self.device.as_ref().map(|known| known.key.as_str())
-    }
-
     /// Takes over a failure; `false` if it was told before.
     fn fail(&mut self, failure: &str) -> bool {
         let is_new = self.told.insert(String::from(failure));
@@ -225,6 +220,9 @@ enum Remedy {
 struct Next {
     message: Option<Vec<u8>>,
     line: String,
+    /// The device that caused it, by the fingerprint of the key that signed the answer. `None` if
+    /// nobody signed it, or if the answer does not count: anybody may send one again.
+    device: Option<String>,
 }
 
 /// What one message is judged with.
@@ -243,7 +241,7 @@ impl Turn<'_> {
         log::of_stranger(self.peer, line);
     }
 
-    /// The same of a device that has shown that it is one; else of whoever it is.
+    /// The same of the device that signed an answer; else of whoever sent it.
     fn log_of(&self, device: Option<&str>, line: &str) {
         match device {
             Some(device) => log::of_device(self.peer, device, line),
@@ -315,36 +313,31 @@ impl Tam {
         };
         let request = (answer.tid().to_owned(), answer.rid().to_owned());
         let waiting = self.sessions().waiting(&request);
-        let (next, device, age) = match waiting {
+        let (next, age) = match waiting {
             Some(waiting) => {
                 let since = waiting.since;
-                let device = waiting.session.device().map(String::from);
                 let next = match waiting.step.clone() {
                     None => self.on_state(turn, &waiting, &answer)?,
                     Some(step) => self.on_outcome(turn, waiting, &step, &answer)?,
                 };
-                (next, device, since.elapsed())
+                (next, since.elapsed())
             }
             None => match self.echoes.recognize(answer.tid(), answer.rid()) {
-                Some(question) => {
-                    let (next, device) = self.on_first_state(turn, question, &answer)?;
-                    (next, device, question.age)
-                }
+                Some(question) => (self.on_first_state(turn, question, &answer)?, question.age),
                 None => return self.not_waited_for(turn, &answer),
             },
         };
-        turn.log_of(device.as_deref(), &format!("{} ({} ms)", next.line, age.as_millis()));
+        turn.log_of(next.device.as_deref(), &format!("{} ({} ms)", next.line, age.as_millis()));
         Ok(next.message)
     }
 
-    /// The answer to a question outside of any session, which begins one; and the device that signed
-    /// it, if one did.
+    /// The answer to a question outside of any session, which begins one.
     fn on_first_state(
         &self,
         turn: &Turn<'_>,
         question: Question,
         answer: &Answer,
-    ) -> Result<(Next, Option<String>), Rejection> {
+    ) -> Result<Next, Rejection> {
         let exchange = Exchange {
             name: RequestName::GetDeviceState,
             rid: answer.rid().to_owned(),
@@ -355,17 +348,14 @@ impl Tam {
         };
         let mut session = Session::new(exchange.tid.clone(), question.signature);
         session.changed_key = question.changed_key;
-        let mut signed_by = None;
         let accept = |key: &str, revision: u64| {
-            signed_by = Some(String::from(key));
             let current = revision <= question.sequence;
             if current {
                 self.sessions().end(key);
             }
             Ok(current)
         };
-        let next = self.on_state_of(turn, &exchange, session, answer, accept)?;
-        Ok((next, signed_by))
+        self.on_state_of(turn, &exchange, session, answer, accept)
     }
 
     fn on_state(
@@ -441,7 +431,7 @@ impl Tam {
         let line = format!("an unidentified TEE refuses GetDeviceState: {refusal}");
         let Some(other) = other_key(turn.settings(), session, refusal) else {
             let line = format!("{line}{}", explain(turn.settings(), session, refusal));
-            return Ok(Next { message: None, line });
+            return Ok(Next { message: None, line, device: None });
         };
         let mut session = session.clone();
         session.change_key(other);
@@ -584,9 +574,10 @@ impl Tam {
             return Ok(self.start_over(turn, &session, line)?);
         };
         session.failures_changed = false;
+        let device = Some(record.key.clone());
         if !is_listed {
             let line = format!("{line}; it is not on the list of devices any more");
-            return Ok(Next { message: None, line });
+            return Ok(Next { message: None, line, device });
         }
         let asks = session.state.is_none();
         let undead = session.undead;
@@ -595,19 +586,19 @@ impl Tam {
         if let Some((request, version, step)) = found {
             let line = format!("{line}; next {step}");
             let message = self.wait(request, Some(step), version, session)?;
-            return Ok(Next { message: Some(message), line });
+            return Ok(Next { message: Some(message), line, device });
         }
         if asks || undead {
             let next = self.ask_for_state(turn, session)?;
             let why = if asks { "" } else { ", so that no refused request counts later" };
-            return Ok(Next { line: format!("{line}; {}{why}", next.line), ..next });
+            return Ok(Next { line: format!("{line}; {}{why}", next.line), device, ..next });
         }
         let end = match (failed, retired) {
             (true, _) => "the rest failed",
             (false, false) => "as desired",
             (false, true) => "retired",
         };
-        Ok(Next { message: None, line: format!("{line}; {end}") })
+        Ok(Next { message: None, line: format!("{line}; {end}"), device })
     }
 
     /// The first step that is due and was not made in this session, and its request. What cannot be
@@ -647,7 +638,7 @@ impl Tam {
         for failure in &failures {
             if session.fail(failure) {
                 let line = format!("device {}: {failure}", short(&record.device_id));
-                turn.log_of(session.device(), &line);
+                turn.log_of(Some(&record.key), &line);
             }
         }
         session.state = Some(state);
@@ -677,7 +668,8 @@ impl Tam {
             question = question.rid(rid);
             question.build()?.message
         };
-        Ok(Next { message: Some(message), line: String::from("next GetDeviceState") })
+        let line = String::from("next GetDeviceState");
+        Ok(Next { message: Some(message), line, device: None })
     }
 
     /// Remembers a request to a device until its answer comes.

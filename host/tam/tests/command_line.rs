@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use common::client::converge;
+use common::client::{connect, converge, post};
 use common::{Pki, Profile, issue, new_key, new_rsa_key};
 use serde_json::Value;
 
@@ -526,15 +526,7 @@ fn few_descriptors_do_not_stop_the_service() {
 #[test]
 fn the_log_tells_a_lack_of_trust_from_the_rest() {
     let (pki, folder) = scene();
-    let arguments = ["serve", "--config", "desired.toml", "--listen", "127.0.0.1:0"];
-    let mut server = tam(folder.path(), &arguments)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let address = line.trim().strip_prefix("listening on http://").unwrap().parse().unwrap();
+    let (mut server, address) = logging(folder.path());
     let mut device = pki.device();
     // An address has a line a second; of those that are left out the last one is said later.
     let wait = || std::thread::sleep(std::time::Duration::from_millis(2200));
@@ -547,9 +539,9 @@ fn the_log_tells_a_lack_of_trust_from_the_rest() {
     let root = issue(&Profile::ca("another TEE root"), new_key(), None);
     let authority = issue(&Profile::ca("another TEE CA"), new_key(), Some(&root));
     let tee = issue(&Profile::leaf("another TEE"), new_key(), Some(&authority));
-    let request = common::client::connect(address).body;
+    let request = connect(address).body;
     let answer = common::Device::new(tee, &authority).process(&request);
-    let refused = common::client::post(address, &answer);
+    let refused = post(address, &answer);
     assert_eq!(refused.status, 400);
     wait();
     server.kill().unwrap();
@@ -649,4 +641,66 @@ fn standard_input_is_opened() {
     let output = child.wait_with_output().unwrap();
     let opened: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(opened["agent-error"], "ERR_AGENT_TEE_BUSY");
+}
+
+/// A server whose log is read at the end.
+fn logging(folder: &Path) -> (std::process::Child, std::net::SocketAddr) {
+    let arguments = ["serve", "--config", "desired.toml", "--listen", "127.0.0.1:0"];
+    let mut server =
+        tam(folder, &arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let address = line.trim().strip_prefix("listening on http://").unwrap().parse().unwrap();
+    (server, address)
+}
+
+/// Whoever has read a message on its way can answer it as often as they like, and knows no key.
+#[test]
+fn what_no_device_signed_or_what_does_not_count_is_one_line_a_second() {
+    const REPEATED: usize = 200;
+    type Message = fn(std::net::SocketAddr, &mut common::Device) -> Vec<u8>;
+    let rows: [(&str, Message); 4] = [
+        ("a refusal by another key within a session", |address, device| {
+            device.faults.no_dsi = true;
+            let create = post(address, &device.process(&connect(address).body)).body;
+            let question = post(address, &device.process(&create)).body;
+            device.faults.sign_with = Some(new_key());
+            device.faults.refuse = vec![("GetDeviceState", "ERR_TAM_NOT_TRUSTED")];
+            device.process(&question)
+        }),
+        ("a refusal outside of a session", |address, device| {
+            device.faults.sign_with = Some(new_key());
+            device.faults.refuse = vec![("GetDeviceState", "ERR_TAM_NOT_TRUSTED")];
+            device.process(&connect(address).body)
+        }),
+        ("an answer of a device that came before", |address, device| {
+            let answer = device.process(&connect(address).body);
+            assert_eq!(post(address, &answer).status, 200);
+            answer
+        }),
+        ("the outcome of a step by another key", |address, device| {
+            let create = post(address, &device.process(&connect(address).body)).body;
+            device.faults.sign_with = Some(new_key());
+            device.process(&create)
+        }),
+    ];
+    for (what, message) in rows {
+        let (pki, folder) = scene();
+        let mut text = std::fs::read_to_string(folder.path().join("desired.toml")).unwrap();
+        text += "[[sd]]\nname = 'sd'\nspid = 'sp'\ncertificates = ['sp.der']\n";
+        std::fs::write(folder.path().join("desired.toml"), text).unwrap();
+        let (mut server, address) = logging(folder.path());
+        let message = message(address, &mut pki.device());
+        let start = std::time::Instant::now();
+        for _ in 0..REPEATED {
+            assert_ne!(post(address, &message).status, 500, "{what}");
+        }
+        let seconds = usize::try_from(start.elapsed().as_secs()).unwrap();
+        server.kill().unwrap();
+        let log = String::from_utf8(server.wait_with_output().unwrap().stderr).unwrap();
+        // Those of the device before, one of the address at once, and twice as many as are allotted,
+        // because what was left out is counted.
+        let lines = log.lines().count();
+        assert!(lines <= 8 + 2 * seconds, "{what}: {lines} lines in {seconds} s: {log}");
+    }
 }
