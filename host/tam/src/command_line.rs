@@ -110,9 +110,12 @@ Certificates and keys are in PEM or DER, signed images and OCSP responses as the
                   the key
   allow_deletion  the name of a desired state, as the log and `check --state` say it, that may
                   delete more than a tenth of the applications which the server knows to be
-                  installed, counted on each device that is not retired, and more than one. Without
-                  it such a change is not carried out, nor does the server start with it: half a
-                  file is a valid file
+                  installed, counted on each device, and more than one: without it such a state is
+                  not carried out, nor does the server start with it, because half a file is a
+                  valid file. What is installed and not desired any more, and all that a device in
+                  `retired` has, counts until the device has deleted it or this member has
+                  confirmed it; a server that knows no device counts what was desired last, which
+                  is in the file beside --state that ends in .desired, as installed on one
 
 [tam.alternative], the same TAM's key of the other type, EC or RSA, for TEEs that do not verify the
 first one's signatures: key, chain, ocsp

@@ -72,7 +72,7 @@ impl Configured {
             bail!("{}", errors.join("\n"));
         }
         if let Some(guard) = &mut guard {
-            guard.accept(&good.desired)?;
+            guard.accept(&good)?;
         }
         let seen = Seen { good, files: Files::of(files), mistakes: Vec::new(), guard };
         Ok(Self { path: path.into(), seen: Mutex::new(seen) })
@@ -103,7 +103,7 @@ impl Configured {
                 }
                 if errors.is_empty() {
                     if let Some(guard) = &mut seen.guard
-                        && let Err(error) = guard.accept(&configuration.desired)
+                        && let Err(error) = guard.accept(&configuration)
                     {
                         let why = sentence(&error);
                         log::of_server(&format!("the next start may ask about deletions: {why}"));

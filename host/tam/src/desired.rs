@@ -52,7 +52,7 @@
 //! Reading finds what is missing, malformed or contradicts itself; [`crate::check`] what a device
 //! would refuse.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
@@ -410,6 +410,12 @@ impl TamSettings {
     #[must_use]
     pub fn retires(&self, record: &DeviceRecord) -> bool {
         self.is_retired(&record.key) || record.identifiers.iter().any(|it| self.is_retired(it))
+    }
+
+    /// The names of the devices that shall have nothing of this TAM any more, as they are compared.
+    #[must_use]
+    pub fn retired(&self) -> BTreeSet<&str> {
+        self.retired.iter().map(String::as_str).collect()
     }
 
     /// The name of the desired state that may delete much, as [`crate::deletions`] says it.

@@ -486,8 +486,8 @@ pub fn damage() -> Option<String> {
 fn unusable(path: &Path, how: &str) -> String {
     let path = path.display();
     format!(
-        "the state file {path} {how}. Restore it from a copy, or move it away and \
-         start again: nothing on any device is lost with it, but the TAM then knows no device until \
+        "the state file {path} {how}. Restore it from a copy, or move it away, without \
+         {path}.desired, and start again: nothing on any device is lost with it, but the TAM then knows no device until \
          it connects, sends each its applications and signers once more, and does not take back \
          signers and personalization data that were taken out of the configuration meanwhile"
     )

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Mutex;
 
-use common::client::{Server, converge, serve};
+use common::client::{Server, connect, converge, serve};
 use common::{Device, image};
 use otrp_tam::tam::Tam;
 
@@ -173,14 +173,163 @@ fn a_tenth_of_what_is_installed_may_go() {
     assert_eq!(check(&server), (true, String::new()));
     converge(server.address, &mut devices[0]);
     assert_eq!(installed(&devices[0]), "abcdefghi");
-    // What a retired device has is to go, and counts for nothing.
+    // What a retired device has is to go, and counts until that is confirmed.
     let retired = format!("retired = ['{}']\n", devices[1].device_id());
-    let text = format!("{}{retired}{}", server.tam_section, desired("abcdefgh"));
-    std::fs::write(server.path("desired.toml"), text).unwrap();
+    let write = |members: &str, applications: &str| {
+        let text = format!("{}{members}{}", server.tam_section, desired(applications));
+        std::fs::write(server.path("desired.toml"), text).unwrap();
+    };
+    write(&retired, "abcdefghi");
+    let (_, sentence) = check(&server);
+    assert!(sentence.contains("deletes 10 of the 19 applications"), "{sentence}");
+    assert_eq!(converge(server.address, &mut devices[1]).len(), 2, "the deletion of before");
+    let (_, sentence) = check(&server);
+    assert!(sentence.contains("deletes 9 of the 18 applications"), "{sentence}");
+    write(&format!("{retired}{}\n", confirmation(&sentence)), "abcdefghi");
+    assert_eq!(check(&server), (true, String::new()));
+    converge(server.address, &mut devices[0]);
+    assert_eq!(installed(&devices[1]), "abcdefghi", "it has not connected");
+    write(&retired, "abcdefgh");
     assert_eq!(check(&server), (true, String::new()), "one of nine");
-    let text = format!("{}{retired}{}", server.tam_section, desired("abcdefg"));
-    std::fs::write(server.path("desired.toml"), text).unwrap();
+    write(&retired, "abcdefg");
     assert!(check(&server).1.contains("deletes 2 of the 9 applications"));
+    converge(server.address, &mut devices[1]);
+    assert_eq!(installed(&devices[1]), "");
+}
+
+#[test]
+fn small_changes_count_together_until_the_devices_have_followed() {
+    let _one = ONE.lock();
+    let server = start();
+    let mut devices: Vec<_> = (0..2).map(|_| server.pki.device()).collect();
+    server.configure(&desired("abcdefghij"));
+    for device in &mut devices {
+        converge(server.address, device);
+    }
+    server.configure(&desired("abcdefghi"));
+    assert_eq!(check(&server), (true, String::new()));
+    assert_eq!(connect(server.address).status, 200);
+    // Whatever is written meanwhile: the server reads it when somebody connects, and nobody follows.
+    for (applications, deleted) in [("abcdefgh", 4), ("abcdefg", 6), ("a", 18)] {
+        server.configure(&desired(applications));
+        assert_eq!(connect(server.address).status, 200);
+        let (_, sentence) = check(&server);
+        let expected = format!("deletes {deleted} of the 20 applications");
+        assert!(sentence.contains(&expected), "{sentence}");
+    }
+    for device in &mut devices {
+        converge(server.address, device);
+        assert_eq!(installed(device), "abcdefghi", "what was accepted");
+    }
+    server.configure(&desired("abcdefgh"));
+    assert!(check(&server).1.contains("deletes 2 of the 18 applications"));
+}
+
+#[test]
+fn a_retirement_of_all_devices_is_confirmed() {
+    let _one = ONE.lock();
+    let server = start();
+    server.configure(&desired("abc"));
+    let mut devices: Vec<_> = (0..3).map(|_| server.pki.device()).collect();
+    for device in &mut devices {
+        converge(server.address, device);
+    }
+    let keys: Vec<_> = devices.iter().map(Device::key_fingerprint).collect();
+    let write = |keys: &[String], confirmation: &str| {
+        let members = format!("retired = {keys:?}\n{confirmation}\n");
+        let text = format!("{}{members}{}", server.tam_section, desired("abc"));
+        std::fs::write(server.path("desired.toml"), text).unwrap();
+    };
+    write(&keys, "");
+    let (_, sentence) = check(&server);
+    assert!(sentence.contains("deletes 9 of the 9 applications"), "{sentence}");
+    for device in &mut devices {
+        converge(server.address, device);
+        assert_eq!(installed(device), "abc");
+    }
+    // The name of one list is not that of another.
+    write(&keys[..1], "");
+    let (_, one) = check(&server);
+    assert!(one.contains("deletes 3 of the 9 applications"), "{one}");
+    write(&keys, &confirmation(&one));
+    assert!(check(&server).1.contains("deletes 9 of the 9 applications"));
+    write(&keys[..1], &confirmation(&one));
+    assert_eq!(check(&server), (true, String::new()));
+    converge(server.address, &mut devices[0]);
+    assert_eq!(installed(&devices[0]), "");
+    // A device that is off the list is asked about when it is on it again.
+    server.configure(&desired("abc"));
+    converge(server.address, &mut devices[0]);
+    assert_eq!(installed(&devices[0]), "abc");
+    write(&keys[..1], "");
+    assert!(check(&server).1.contains("deletes 3 of the 9 applications"));
+}
+
+#[test]
+fn a_lost_state_file_does_not_allow_deletions() {
+    let _one = ONE.lock();
+    let server = start();
+    server.configure(&desired("abCd"));
+    let mut device = server.pki.device();
+    converge(server.address, &mut device);
+    let config = server.path("desired.toml");
+    let state = server.path("new.redb");
+    std::fs::copy(server.path("tam.redb.desired"), server.path("new.redb.desired")).unwrap();
+    let refused = |expected: &str| {
+        let Err(error) = Tam::new(&config, &state) else { panic!("it starts: {expected}") };
+        assert!(format!("{error:#}").contains(expected), "{error:#}");
+        format!("{error:#}")
+    };
+    let one_session = |device: &mut Device| {
+        let tam = Tam::new(&config, &state).unwrap();
+        let mut request = Some(tam.connect("test").unwrap());
+        while let Some(message) = request {
+            request = tam.process(&device.process(&message), "test").unwrap();
+        }
+    };
+    // However often it is tried: the state file is there then, and empty.
+    server.configure(&desired("a"));
+    for _ in 0..2 {
+        let sentence = refused("deletes 3 of the 4 applications");
+        assert!(sentence.contains("its state file is new"), "{sentence}");
+    }
+    // What was desired last starts, and does not become forgotten with the first device.
+    server.configure(&desired("abCd"));
+    one_session(&mut device);
+    assert_eq!(installed(&device), "Cabd");
+    server.configure(&desired("a"));
+    let sentence = refused("deletes 6 of the 8 applications");
+    let text = format!("{}{}\n{}", server.tam_section, confirmation(&sentence), desired("a"));
+    std::fs::write(&config, text).unwrap();
+    one_session(&mut device);
+    assert_eq!(installed(&device), "a");
+    // That settles it: one of one, and no other is forgotten.
+    server.configure(&desired(""));
+    refused("deletes 2 of the 2 applications");
+}
+
+/// A file of the version before, which had the applications alone: nothing of it is asked again.
+#[test]
+fn what_an_earlier_version_accepted_stays_accepted() {
+    let _one = ONE.lock();
+    let server = start();
+    server.configure(&desired("abcd"));
+    let mut devices: Vec<_> = (0..2).map(|_| server.pki.device()).collect();
+    for device in &mut devices {
+        converge(server.address, device);
+    }
+    let state = copy_of_state(&server, "old.redb");
+    let accepted = r#"{"applications":[["sp","sd","a",false],["sp","sd","b",false]]}"#;
+    std::fs::write(server.path("old.redb.desired"), accepted).unwrap();
+    let list = format!("retired = ['{}']\n", devices[0].key_fingerprint());
+    let start = |applications: &str| {
+        let text = format!("{}{list}{}", server.tam_section, desired(applications));
+        std::fs::write(server.path("desired.toml"), text).unwrap();
+        Tam::new(&server.path("desired.toml"), &state).map(drop)
+    };
+    start("ab").unwrap();
+    let error = format!("{:#}", start("").unwrap_err());
+    assert!(error.contains("deletes 2 of the 4 applications"), "{error}");
 }
 
 /// Data can be taken away only together with what the application stored.
