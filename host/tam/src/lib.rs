@@ -41,6 +41,7 @@ pub mod ocsp;
 pub mod plan;
 pub mod response;
 pub mod sessions;
+mod state_file;
 pub mod store;
 pub mod ta_information;
 pub mod tam;

@@ -10,9 +10,8 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions, Permissions, TryLockError};
+use std::fs::File;
 use std::io::{ErrorKind, Read as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,6 +32,7 @@ use crate::encoding::{base64, from_base64};
 use crate::listing;
 use crate::log;
 use crate::plan::{DomainName, Step};
+use crate::state_file;
 
 /// Device records in JSON, by the fingerprint of the TEE's key. In format 1 the table had another
 /// type, so a program that knows only format 1 refuses the file.
@@ -468,7 +468,7 @@ impl Failures {
 }
 
 /// How long to wait for another process to finish with the database.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 thread_local! {
     /// The database in which this thread is at work.
@@ -527,7 +527,7 @@ fn is_damage(cause: &(dyn std::error::Error + 'static)) -> bool {
 struct Unusable(&'static str);
 
 /// What a file is that cannot be a database, by its beginning.
-fn check_beginning(file: &mut File) -> anyhow::Result<()> {
+pub(crate) fn check_beginning(file: &mut File) -> anyhow::Result<()> {
     let mut beginning = Vec::new();
     file.take(4096).read_to_end(&mut beginning)?;
     if beginning.starts_with(MAGIC) {
@@ -561,7 +561,7 @@ impl Store {
     /// If the file is none, is damaged, cannot be made, or another server has it.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         guarded(path, || {
-            let file = own_file(path)?;
+            let file = state_file::own(path)?;
             let database = Builder::new().set_cache_size(CACHE_BYTES).create_file(file)?;
             let transaction = database.begin_write()?;
             convert(&transaction)?;
@@ -643,56 +643,6 @@ impl Store {
     pub fn devices(&self) -> anyhow::Result<Vec<DeviceRecord>> {
         guarded(&self.path, || list(&self.database.begin_read()?))
     }
-}
-
-/// The file at `path`, for this process alone.
-fn own_file(path: &Path) -> anyhow::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true);
-    let (mut file, is_new) = match options.open(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            let made = options.create_new(true).mode(0o600).open(path);
-            (made.context("it cannot be made")?, true)
-        }
-        opened => (opened.context("it cannot be opened")?, false),
-    };
-    let start = Instant::now();
-    loop {
-        match file.try_lock() {
-            Ok(()) => break,
-            Err(TryLockError::WouldBlock) if listing::is_served(path) => {
-                bail!("another server uses it, and a server needs one of its own (--state)")
-            }
-            // Somebody who lists devices has it for a moment.
-            Err(TryLockError::WouldBlock) if start.elapsed() < PATIENCE => {
-                sleep(Duration::from_millis(20));
-            }
-            Err(TryLockError::WouldBlock) => bail!(
-                "another process has held it for {} seconds, and a server needs one of its own \
-                 (--state)",
-                PATIENCE.as_secs()
-            ),
-            Err(TryLockError::Error(error)) => return Err(error).context("it cannot be locked"),
-        }
-    }
-    if !is_new {
-        check_beginning(&mut file)?;
-        let mode = file.metadata()?.permissions().mode() & 0o777;
-        if mode & 0o077 != 0 {
-            let name = path.display();
-            let line = match file.set_permissions(Permissions::from_mode(0o600)) {
-                Ok(()) => {
-                    format!("others could open the state file {name}, mode {mode:o}: now 600")
-                }
-                Err(error) => format!(
-                    "warning: others can open the state file {name}, mode {mode:o}, and that cannot \
-                     be changed: {error}"
-                ),
-            };
-            log::of_server(&line);
-        }
-    }
-    Ok(file)
 }
 
 fn number(numbers: &impl ReadableTable<&'static str, u64>, name: &str) -> anyhow::Result<u64> {
@@ -908,7 +858,8 @@ fn open_to_read(path: &Path) -> Result<ReadOnlyDatabase, DatabaseError> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::fs::Permissions;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
 
     use super::*;
 
