@@ -59,7 +59,9 @@ The server does not start where `check` finds an error. It reads the configurati
 its files changes; if that is wrong, the log says so once and the configuration of before stays in
 use. OCSP responses are read for each device; where a device would refuse them, the server answers
 500. GET /health answers 200. At SIGTERM and SIGINT it ends within seconds. No two servers may use
-one --state, which is a file for the server's user alone. What a device answered is on the disk
+one --state, which is a file for the server's user alone: others cannot open it any more once the
+server starts, and one of them who has it locked does not stop the server, which then puts a copy
+in its place and says so in the log. What a device answered is on the disk
 before the next request is sent; sessions end with the server, and devices connect again.";
 
 /// Everything that a configuration can hold.

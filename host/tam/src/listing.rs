@@ -115,10 +115,13 @@ impl Drop for Listing {
     }
 }
 
-/// Whether a server of this state file answers.
+/// Whether a server of this state file answers, or would if this user were another one.
 #[must_use]
 pub fn is_served(state: &Path) -> bool {
-    connect(state).is_ok()
+    match connect(state) {
+        Ok(_) => true,
+        Err(error) => error.kind() == ErrorKind::PermissionDenied,
+    }
 }
 
 fn connect(state: &Path) -> io::Result<UnixStream> {

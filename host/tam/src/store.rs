@@ -11,7 +11,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{ErrorKind, Read as _};
+use std::io::{ErrorKind, Read as _, Seek as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -529,6 +529,7 @@ struct Unusable(&'static str);
 /// What a file is that cannot be a database, by its beginning.
 pub(crate) fn check_beginning(file: &mut File) -> anyhow::Result<()> {
     let mut beginning = Vec::new();
+    file.rewind()?;
     file.take(4096).read_to_end(&mut beginning)?;
     if beginning.starts_with(MAGIC) {
         return Ok(());
