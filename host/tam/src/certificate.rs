@@ -92,11 +92,13 @@ pub fn encoded_key_fingerprint(certificate: &X509Ref) -> Result<String, ErrorSta
 
 /// Who a device is, by a certificate that leads to a root. Only [`TeeRoots::identify`] makes one.
 ///
-/// ```compile_fail
+/// ```
 /// use otrp_tam::certificate::DeviceIdentity;
-/// fn rename(identity: DeviceIdentity, key: String) -> DeviceIdentity {
-///     DeviceIdentity { key, ..identity }
-/// }
+/// fn pass(identity: DeviceIdentity) -> DeviceIdentity { identity }
+/// ```
+/// ```compile_fail,E0451
+/// use otrp_tam::certificate::DeviceIdentity;
+/// fn pass(identity: DeviceIdentity) -> DeviceIdentity { DeviceIdentity { ..identity } }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceIdentity {
