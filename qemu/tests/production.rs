@@ -74,7 +74,7 @@ fn with_a_recording_compiler() -> tempfile::TempDir {
         let output = shell.output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     };
-    run("cd \"$FROM\" && tar c Cargo.toml Cargo.lock host ta qemu | tar x -C \"$TO\"
+    run("cd \"$FROM\" && tar c Cargo.toml Cargo.lock host keys ta qemu | tar x -C \"$TO\"
         cd \"$TO\" && mkdir -p .cache/stamp bin
         echo devkit >.cache/stamp/optee-devkit && echo '#' >.cache/rust.env
         for keys in dev own; do
@@ -90,6 +90,7 @@ fn with_a_recording_compiler() -> tempfile::TempDir {
     stand_in(
         "qemu/scripts/cargo.sh",
         "#!/bin/bash
+         [ $1 = build ] || exit 0
          while [ $# -gt 0 ]; do
              case $1 in --target-dir) target=$2 ;; --bin) program=$2 ;; esac
              shift
