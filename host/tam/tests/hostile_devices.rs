@@ -6,10 +6,7 @@ mod common;
 use std::os::unix::fs::MetadataExt as _;
 
 use common::client::{Server, connect, converge, post};
-use common::{Device, Holder, Profile, issue, new_key};
-use openssl::bn::BigNum;
-use openssl::ecdsa::EcdsaSig;
-use openssl::x509::X509;
+use common::{Device, P256_ORDER, Profile, issue, new_key, other_form};
 use otrp_tam::sessions::SESSION_LIMIT;
 use otrp_tam::tam::{Rejection, Tam};
 use otrp_wire::limits::{CERTIFICATE_LIMIT, CHAIN_LIMIT, NAME_LIMIT, SD_LIMIT, TA_LIMIT};
@@ -32,28 +29,6 @@ fn retire(server: &Server, names: &[String]) {
     let list = format!("retired = {names:?}\n");
     let text = format!("{}{list}{}", server.tam_section, with_data());
     std::fs::write(server.path("desired.toml"), text).unwrap();
-}
-
-/// The certificate with its ECDSA signature in the other form, (r, n - s): as valid, and made by
-/// whoever has the certificate.
-fn other_form(holder: &Holder, issuer: &Holder) -> Holder {
-    let der = holder.certificate.to_der().unwrap();
-    let signature = holder.certificate.signature().as_slice();
-    let old = EcdsaSig::from_der(signature).unwrap();
-    // The order of P-256 (SEC 2, section 2.4.2).
-    let order = "FFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551";
-    let order = BigNum::from_hex_str(order).unwrap();
-    let s = &order - old.s();
-    let new = EcdsaSig::from_private_components(old.r().to_owned().unwrap(), s).unwrap();
-    let new = new.to_der().unwrap();
-    // SEQUENCE { tbsCertificate, algorithm, BIT STRING }, the lengths of the first in two octets.
-    let signed = &der[4..der.len() - signature.len() - 3];
-    let bits = [&[3, u8::try_from(new.len() + 1).unwrap(), 0][..], &new].concat();
-    let length = u16::try_from(signed.len() + bits.len()).unwrap().to_be_bytes();
-    let der = [&[0x30, 0x82], &length[..], signed, &bits].concat();
-    let certificate = X509::from_der(&der).unwrap();
-    assert!(certificate.verify(&issuer.key).unwrap());
-    Holder { certificate, key: holder.key.clone() }
 }
 
 #[test]
@@ -79,10 +54,11 @@ fn a_retired_device_stays_retired_under_any_certificate() {
         let first = device.tee.clone();
         let renewed = server.pki.certify(first.key.clone());
         retire(&server, &[name(&device)]);
-        device.tee = other_form(&first, &server.pki.tee_ca);
+        device.tee = other_form(&first, &server.pki.tee_ca, P256_ORDER);
         assert_ne!(device.device_id(), server.records()[0].device_id);
         assert_eq!(converge(server.address, &mut device), EMPTIED, "{what}: the other form");
-        for certificate in [&renewed, &other_form(&renewed, &server.pki.tee_ca), &first] {
+        for certificate in [&renewed, &other_form(&renewed, &server.pki.tee_ca, P256_ORDER), &first]
+        {
             device.tee = certificate.clone();
             assert_eq!(converge(server.address, &mut device), ["GetDeviceState"], "{what}");
         }
@@ -104,7 +80,7 @@ fn the_other_form_of_a_listed_certificate_is_retired_too() {
     for _ in 0..8 {
         let mut device = server.pki.device();
         retire(&server, &[device.device_id()]);
-        device.tee = other_form(&device.tee, &server.pki.tee_ca);
+        device.tee = other_form(&device.tee, &server.pki.tee_ca, P256_ORDER);
         assert_eq!(converge(server.address, &mut device), ["GetDeviceState"]);
     }
 }
@@ -136,7 +112,7 @@ fn an_identifier_that_is_met_later_retires_its_key_for_good() {
     retire(&server, &[device.device_id()]);
     let listed = device.tee.clone();
     assert_eq!(converge(server.address, &mut device), ["GetDeviceState"]);
-    let other = other_form(&listed, &server.pki.tee_ca);
+    let other = other_form(&listed, &server.pki.tee_ca, P256_ORDER);
     for certificate in [other, server.pki.certify(listed.key.clone())] {
         device.tee = certificate;
         assert_eq!(converge(server.address, &mut device), ["GetDeviceState"]);
@@ -356,20 +332,7 @@ fn a_state_has_at_most_what_a_device_can_have() {
 #[test]
 fn refusals_do_not_let_the_database_grow() {
     let server = start("");
-    let mut device = server.pki.device();
-    forge(&mut device, |dsi| {
-        let sd: Vec<_> = (0..SD_LIMIT)
-            .map(|sd| json!({ "name": format!("{sd:064}"), "spid": "s".repeat(64), "talist": [] }))
-            .collect();
-        dsi["tee"]["sdlist"] = json!({ "cnt": sd.len().to_string(), "sd": sd });
-    });
-    let long = "x".repeat(150_000);
-    device.faults.tbs = Some(Box::new(move |tbs: &mut Value| {
-        let members = tbs.as_object_mut().unwrap().values_mut().next().unwrap();
-        if members.get("reason").is_some() {
-            members["reason"]["error-message"] = long.clone().into();
-        }
-    }));
+    let mut device = server.pki.device().verbose();
     let blocks = || std::fs::metadata(server.path("tam.redb")).unwrap().blocks() * 512;
     let mut sizes = Vec::new();
     for _ in 0..6 {

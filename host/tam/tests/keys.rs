@@ -6,14 +6,12 @@ mod common;
 use std::process::Command;
 
 use common::client::{Server, connect, converge, post};
-use common::{Holder, Profile, issue, new_key, new_rsa_key};
+use common::{Holder, P384_ORDER, Profile, issue, new_key, new_rsa_key, other_form};
 use openssl::bn::BigNum;
 use openssl::ec::{EcGroup, EcKey};
-use openssl::ecdsa::EcdsaSig;
 use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
 use openssl::rsa::Rsa;
-use openssl::x509::X509;
 
 const DOMAIN: &str = "[[sd]]\nname = 'sd'\nspid = 'sp'\ncertificates = ['sp.der']\n";
 
@@ -129,10 +127,6 @@ fn an_authoritys_point_has_the_form_that_devices_accept() {
     }
 }
 
-/// The order of P-384 (SEC 2, section 2.5.1).
-const P384_ORDER: &str = "FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFC7634D81F4372DDF\
-                          581A0DB248B0A77AECEC196ACCC52973";
-
 /// A device that this TAM never met, retired by its identifier, whose owner wrote its certificate
 /// anew with the signature (r, n - s).
 #[test]
@@ -144,18 +138,6 @@ fn the_other_form_of_a_signature_has_the_order_of_the_issuers_curve() {
     let retired = format!("retired = ['{}']\n", device.device_id());
     let text = format!("{}{retired}{DOMAIN}", server.tam_section);
     std::fs::write(server.path("desired.toml"), text).unwrap();
-    let der = device.tee.certificate.to_der().unwrap();
-    let signature = device.tee.certificate.signature().as_slice();
-    let old = EcdsaSig::from_der(signature).unwrap();
-    let order = BigNum::from_hex_str(P384_ORDER).unwrap();
-    let s = &order - old.s();
-    let new = EcdsaSig::from_private_components(old.r().to_owned().unwrap(), s).unwrap();
-    let new = new.to_der().unwrap();
-    let signed = &der[4..der.len() - signature.len() - 3];
-    let bits = [&[3, u8::try_from(new.len() + 1).unwrap(), 0][..], &new].concat();
-    let length = u16::try_from(signed.len() + bits.len()).unwrap().to_be_bytes();
-    let der = [&[0x30, 0x82], &length[..], signed, &bits].concat();
-    device.tee.certificate = X509::from_der(&der).unwrap();
-    assert!(device.tee.certificate.verify(&server.pki.tee_ca.key).unwrap());
+    device.tee = other_form(&device.tee, &server.pki.tee_ca, P384_ORDER);
     assert_eq!(converge(server.address, &mut device), ["GetDeviceState"]);
 }

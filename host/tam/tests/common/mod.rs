@@ -26,6 +26,7 @@ use openssl::symm::{Cipher, decrypt, decrypt_aead};
 use openssl::x509::extension::{BasicConstraints, KeyUsage, SubjectAlternativeName};
 use openssl::x509::{X509, X509NameBuilder, X509Ref};
 use otrp_tam::Identity;
+use otrp_wire::limits::SD_LIMIT;
 use serde_json::{Map, Value, json};
 
 pub const TAM_ID: &str = "https://tam.test/otrp";
@@ -112,6 +113,30 @@ pub fn issue(profile: &Profile<'_>, key: PKey<Private>, issuer: Option<&Holder>)
     let signer = issuer.map_or(&key, |issuer| &issuer.key);
     builder.sign(signer, MessageDigest::sha256()).unwrap();
     Holder { certificate: builder.build(), key }
+}
+
+/// The order of P-256, and of P-384 (SEC 2, sections 2.4.2 and 2.5.1).
+pub const P256_ORDER: &str = "FFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551";
+pub const P384_ORDER: &str = "FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFC7634D81F4372DDF\
+                              581A0DB248B0A77AECEC196ACCC52973";
+
+/// The certificate with its ECDSA signature in the other form, (r, n - s): as valid, and made by
+/// whoever has the certificate. `order` is that of the issuer's curve.
+pub fn other_form(holder: &Holder, issuer: &Holder, order: &str) -> Holder {
+    let der = holder.certificate.to_der().unwrap();
+    let signature = holder.certificate.signature().as_slice();
+    let old = EcdsaSig::from_der(signature).unwrap();
+    let s = &BigNum::from_hex_str(order).unwrap() - old.s();
+    let new = EcdsaSig::from_private_components(old.r().to_owned().unwrap(), s).unwrap();
+    let new = new.to_der().unwrap();
+    // SEQUENCE { tbsCertificate, algorithm, BIT STRING }, the lengths of the first in two octets.
+    let signed = &der[4..der.len() - signature.len() - 3];
+    let bits = [&[3, u8::try_from(new.len() + 1).unwrap(), 0][..], &new].concat();
+    let length = u16::try_from(signed.len() + bits.len()).unwrap().to_be_bytes();
+    let der = [&[0x30, 0x82], &length[..], signed, &bits].concat();
+    let certificate = X509::from_der(&der).unwrap();
+    assert!(certificate.verify(&issuer.key).unwrap());
+    Holder { certificate, key: holder.key.clone() }
 }
 
 pub struct Pki {
@@ -353,6 +378,26 @@ impl Device {
             generation: 0,
             hash: String::new(),
         }
+    }
+
+    /// The same device, whose owner has it show as many domains as there can be, and refuse what it is
+    /// asked with as much text as it can send.
+    pub fn verbose(mut self) -> Self {
+        self.faults.plaintext = Some(Box::new(|value: &mut Value| {
+            if let Some(dsi) = value.get_mut("dsi") {
+                let sd = |number| json!({ "name": format!("{number:064}"), "spid": "s".repeat(64), "talist": [] });
+                let sds: Vec<_> = (0..SD_LIMIT).map(sd).collect();
+                dsi["tee"]["sdlist"] = json!({ "cnt": sds.len().to_string(), "sd": sds });
+            }
+        }));
+        let long = "x".repeat(150_000);
+        self.faults.tbs = Some(Box::new(move |tbs: &mut Value| {
+            let members = tbs.as_object_mut().unwrap().values_mut().next().unwrap();
+            if members.get("reason").is_some() {
+                members["reason"]["error-message"] = long.clone().into();
+            }
+        }));
+        self
     }
 
     pub fn device_id(&self) -> String {
