@@ -96,8 +96,8 @@ Certificates and keys are in PEM or DER, signed images and OCSP responses as the
                   Answers by others are refused. Of the answers RSA1_5 is refused only if other
                   RSA algorithms are listed: a device with elliptic keys answers the commands of a
                   TAM with an RSA key by RSA1_5
-  ta_encryption   how images and personalization data are encrypted: \"AESCBC\" (the default), or
-                  \"A256GCM\", which authenticates them too
+  ta_encryption   how images and personalization data are encrypted: \"A256GCM\" (the default), or
+                  \"AESCBC\", which does not authenticate them
   firmware_roots  serve only devices whose firmware signs under these roots; by default all
   devices         the list of the devices that are served, in CSV as `otrp-keys inventory` writes it:
                   a device is on it by its key (column key_sha256), or in a list without that
@@ -131,7 +131,10 @@ does not list is deleted:
 [[sd.ta]], a trusted application in the domain above it:
   id              its name in OTrP, 1 to 64 bytes
   file            the signed image, as `otrp-keys sign-ta` or OP-TEE's sign_encrypt.py makes it
-  personalization a file that only this TA is given, at most 16 KiB; by default none
+  personalization a file that only this TA is given, at most 16 KiB; by default none. Every device
+                  below `tee_roots` gets it, so whoever extracts the key of one device, or
+                  has one certified, reads it: put nothing in it that must not be known if a
+                  single device is broken
 ";
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 refused or failed, 2 a wrong command line.";

@@ -11,6 +11,8 @@ use std::process::{Command, Output, Stdio};
 
 use common::client::{connect, converge, post};
 use common::{Pki, Profile, issue, new_key, new_rsa_key};
+use otrp_tam::jose::ContentEncryption;
+use otrp_tam::message::TaEncryption;
 use serde_json::Value;
 
 fn tam(folder: &Path, arguments: &[&str]) -> Command {
@@ -428,6 +430,14 @@ fn every_member_of_the_configuration_is_described() {
             text.lines().any(|line| line.trim_start().starts_with(&format!("{member} ")));
         assert!(described, "{member}");
     }
+    // Nor is another default named than there is.
+    let default = |member: &str| {
+        let (_, text) = text.split_once(&format!("\n  {member} ")).unwrap();
+        let (before, _) = text.split_once(" (the default").unwrap();
+        before.rsplit('"').nth(1).unwrap().to_owned()
+    };
+    assert_eq!(default("content_encryption"), ContentEncryption::default().name());
+    assert_eq!(default("ta_encryption"), TaEncryption::default().name());
     // The members that there are, by what the reader says of one that there is not.
     std::fs::write(folder.path().join("odd.toml"), "[tam]\ncolour = 'red'\n").unwrap();
     let output = run(folder.path(), "check --config odd.toml");
