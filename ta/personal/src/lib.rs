@@ -27,7 +27,8 @@
 //! That there are none is an answer and that they cannot be had is an error. An application that
 //! its data restrict must not take the one for the other: `?` is right, `unwrap_or_default` is not.
 //!
-//! If the data are secret, wipe the buffer after use.
+//! If the data are secret, wipe the buffer after use. A TAM may send the same data to all devices:
+//! then whoever breaks one device knows them.
 #![no_std]
 #![forbid(unsafe_code)]
 
