@@ -123,7 +123,7 @@ resolve() {
     [ ${#gone[@]} -gt 0 ] || return 0
     if [ -n "${OTRP_LOCKED:-}" ]; then
         printf '%s\n' "${gone[@]}" | awk '{ print "  " $2, $3 }' | sort -u >&2
-        fail "the mirror does not have what ${LOCK_FILE#"$ROOT/"} pins (above), and a product takes nothing else: renew the lock with \`make lock\` and look at the difference, or name a mirror that still has it, as DEBIAN_MIRROR=https://snapshot.debian.org/archive/debian/$(sed -n 's/^# as of \([0-9]*\)-\([0-9]*\)-\([0-9]*\).*/\1\2\3T000000Z/p' "$LOCK_FILE")"
+        fail "the mirror does not have what ${LOCK_FILE#"$ROOT/"} pins (above), and a product takes nothing else: renew the lock with \`make lock\` and look at the difference, or name a mirror that still has it (DEBIAN_MIRROR=URL), as an archive of Debian's past states has those of $(sed -n 's/^# as of //p' "$LOCK_FILE")"
     fi
     # A source has two lines.
     mapfile -t gone < <(printf '%s\n' "${gone[@]}" | awk '!seen[$1 $2]++')

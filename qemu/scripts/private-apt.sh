@@ -90,6 +90,7 @@ fetch_into() {
     shift
     FETCH_LOG=${APT_CONFIG%/*}/fetch.log
     (cd "$files" && apt-get -qq "$@") >"$FETCH_LOG" 2>&1 || return
+    ! grep -q unsandboxed "$FETCH_LOG" || fail "apt downloads as root, outside of its sandbox: $(head -n 1 "$FETCH_LOG")"
     mkdir -p "$dir"
     find "$files" -type f -exec mv -t "$dir" {} +
     # They were the other user's.
