@@ -37,7 +37,7 @@ test: audit test-host test-device
 ## test-host: the tests that need no emulator
 test-host: setup
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
-		$(CARGO) nextest run --locked --workspace $(DEVICE_CRATES:%=--exclude %) --no-tests pass && \
+		$(CARGO) nextest run --locked --no-fail-fast --workspace $(DEVICE_CRATES:%=--exclude %) --no-tests pass && \
 		$(CARGO) test --quiet --locked --doc --workspace $(DEVICE_CRATES:%=--exclude %); \
 	else \
 		$(CARGO) test --quiet --locked --no-fail-fast --workspace $(DEVICE_CRATES:%=--exclude %); \

@@ -258,7 +258,7 @@ mod tests {
         let refused = Arguments::try_parse_from(outside).err().unwrap().to_string();
         assert!(refused.contains("no slash in it"), "{refused}");
         for board in ["../x", "/etc", "", ".", "a/b", "a,b", "a\nb", "a b"] {
-            let outside = ["otrp-qemu", "--board", board, "script"];
+            let outside = ["otrp-qemu", "--board", board, "bench"];
             let refused = Arguments::try_parse_from(outside).err().unwrap().to_string();
             assert!(refused.contains("name of a file in qemu/boards"), "{refused}");
         }
