@@ -1,6 +1,7 @@
 #!/bin/bash
 # Tests OP-TEE's secure storage, as patched for the image, on the host: over a normal world that fails, lies, loses
-# power and puts files back, in each call of each change. Then takes each patch out again, and expects it to fail.
+# power and puts files back, in each call of each change. Then takes each patch of the storage out again, and
+# expects it to fail.
 #   test-storage.sh [PATCH...]    with patches, only takes those out
 #
 # qemu/optee/host/README.md says what it claims.
@@ -118,6 +119,6 @@ mkdir -p "$WORK"
 if [ $# = 0 ]; then
     test_flash
     in_turn test_platform "${PLATFORMS[@]}"
-    set -- "$QEMU_DIR"/optee/*.patch
+    set -- "$QEMU_DIR"/optee/fs_*.patch
 fi
 in_turn take_out "$@"
