@@ -248,8 +248,9 @@ impl<'s> Target<'s> {
     /// # Errors
     /// `ERR_TA_INVALID` if the UUID is another application's or not the one that this name stands
     /// for, if it was another's before it was deleted, if the image keeps it free, if the version
-    /// is below the highest that was ever installed under it, or if it needs a library that its owner
-    /// has not installed: another owner's would run in it; `ERR_TEE_RESOURCE_FULL`.
+    /// is below the highest that was ever installed under it, or if it needs a library that neither its
+    /// owner has installed nor the image reserves: another owner's would run in it;
+    /// `ERR_TEE_RESOURCE_FULL`.
     pub fn with_image(
         self,
         state: &State,
@@ -277,12 +278,15 @@ impl<'s> Target<'s> {
         if image.version() < lowest {
             return Err(ErrorCode::TaInvalid.into());
         }
-        let is_own = |library: Option<UuidBytes>| {
-            let installed = library.and_then(|uuid| state.ta_under(&uuid));
-            let domain = installed.and_then(|ta| state.sd(ta.sd));
-            domain.is_some_and(|sd| sd.tam == self.sd.tam && sd.sp == self.sd.sp)
+        let may_need = |library: Option<UuidBytes>| {
+            let Some(library) = library else { return false };
+            let Some(installed) = state.ta_under(&library) else {
+                // Nobody can install one there.
+                return state.is_reserved(&library);
+            };
+            state.sd(installed.sd).is_some_and(|sd| sd.tam == self.sd.tam && sd.sp == self.sd.sp)
         };
-        if !image.libraries().all(is_own) {
+        if !image.libraries().all(may_need) {
             return Err(ErrorCode::TaInvalid.into());
         }
         let stored = StoredTa {

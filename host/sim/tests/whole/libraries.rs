@@ -1,12 +1,14 @@
 //! Libraries that an application is loaded with: nobody else's code runs in it.
 
 use otrp_check::fixture;
+use otrp_engine::Trust;
 use otrp_keys::certificate::Identity as Signer;
 use otrp_keys::image;
 use otrp_tam::Identity;
 use otrp_tam::message::{Application, Builder, Command, Target};
 
 use crate::bench::{Device, der, pki, signed, uuid};
+use crate::tams::under;
 
 const INVALID: &str = "ERR_TA_INVALID";
 /// The library of the first provider, and that of another one of the same TAM.
@@ -120,4 +122,21 @@ fn nobody_puts_a_library_where_anothers_was() {
     assert_eq!(refused.unwrap_err(), INVALID);
     attempt(&mut device, tam, Command::InstallTa(of("one", "library", &library))).unwrap();
     attempt(&mut device, tam, Command::UpdateTa(of("one", "ta", &newer))).unwrap();
+}
+
+/// Those of the maker's image are everybody's, where the image keeps their UUIDs for itself.
+#[test]
+fn an_application_may_need_what_the_image_reserves() {
+    let before = device();
+    let reserved = vec![uuid(0x15), OTHER_LIBRARY].leak();
+    let mut device = under(&before.world.snapshot(), Trust { reserved, ..pki().trust });
+    let (tam, other_tam) = (&pki().tam, &pki().other_tam);
+    let image = needing(APPLICATION, 1, &[&text(uuid(0x15))]);
+    attempt(&mut device, tam, Command::InstallTa(of("one", "ta", &image))).unwrap();
+    let image = needing(uuid(0x16), 1, &[&text(uuid(0x15))]);
+    attempt(&mut device, other_tam, Command::InstallTa(of("one", "ta", &image))).unwrap();
+    // One that a provider had there before is still the provider's alone.
+    let image = needing(uuid(0x17), 1, &[&text(OTHER_LIBRARY)]);
+    let refused = attempt(&mut device, tam, Command::InstallTa(of("one", "third", &image)));
+    assert_eq!(refused.unwrap_err(), INVALID);
 }

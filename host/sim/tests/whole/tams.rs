@@ -33,7 +33,7 @@ fn create(certificate: &[u8]) -> Command<'_> {
 }
 
 /// A device that stores this, under an image that trusts so.
-fn under(snapshot: &Snapshot, trust: Trust) -> Device {
+pub fn under(snapshot: &Snapshot, trust: Trust) -> Device {
     let world = World::new(now());
     world.restore(snapshot);
     world.reserved.borrow_mut().push(RESERVED_UUID);
