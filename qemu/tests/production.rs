@@ -197,6 +197,40 @@ fn a_product_has_what_the_lock_says_and_a_development_image_what_there_is() {
     assert!(made, "{message}");
 }
 
+#[test]
+#[ignore = "needs the images: make test-device"]
+fn a_core_with_other_contents_than_it_was_given_is_refused() {
+    let cache = root().join(".cache");
+    let ta = |name: &str| cache.join("ta").join(name);
+    let broker = ta("lab/9e043ec0-1043-415e-853d-690a6d341054.stripped.elf");
+    let conformance = ta("lab/7fc3b03e-d5b8-45c5-94cb-5b36ec23a5da.stripped.elf");
+    let sample = ta("samples/signer-v1.stripped.elf");
+    let key = cache.join("keys/dev/ta-signing.pub.pem");
+    let folder = tempfile::tempdir().unwrap();
+    let other_key = folder.path().join("other.pub.pem");
+    let other = otrp_keys::certificate::generate_rsa(2048).unwrap();
+    fs::write(&other_key, other.public_key_to_pem().unwrap()).unwrap();
+    for (key, applications, complaint) in [
+        (&key, vec![&broker, &conformance], None),
+        (&key, vec![&conformance, &broker], None),
+        (&other_key, vec![&broker, &conformance], Some("the core's TA signing key is not that of")),
+        (&key, vec![&broker], Some("the core has 1 early TAs that it was not given")),
+        (&key, vec![&broker, &conformance, &sample], Some("is not in the core")),
+        (&key, vec![&broker, &conformance, &broker], Some("is not in the core")),
+    ] {
+        let output = Command::new("/usr/bin/python3")
+            .arg(root().join("qemu/scripts/check_core.py"))
+            .arg(cache.join("optee/lab/core"))
+            .arg(key)
+            .args(&applications)
+            .output()
+            .unwrap();
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.success(), complaint.is_none(), "{applications:?}: {errors}");
+        assert!(errors.contains(complaint.unwrap_or_default()), "{applications:?}: {errors}");
+    }
+}
+
 /// What differs between two folders would be seen in `make reproducible`, after minutes.
 #[test]
 #[ignore = "needs the images: make test-device"]

@@ -6,13 +6,15 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command as Process;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use otrp_check::fixture;
 use otrp_keys::{Uuid, file, image};
 use otrp_qemu::deployment::SIGNER_UUID;
 use otrp_qemu::device::Device;
 use otrp_qemu::guest::Guest;
-use otrp_qemu::image::Builds;
+use otrp_qemu::image::{Builds, Image};
 use otrp_qemu::machine::Machine;
 use otrp_qemu::operator::{Operator, provision};
 use otrp_tam::message::{Application, Command};
@@ -20,6 +22,8 @@ use otrp_tam::message::{Application, Command};
 const SP: &str = "com.example";
 const SD: &str = "com.example.domain";
 const LARGE_UUID: &str = "11111111-2222-3333-4444-777777777777";
+/// A boot takes 20 to 40 s, on a busy machine a multiple of it.
+const TIMEOUT: Duration = Duration::from_secs(400);
 /// Where the card's boot partition begins, for mtools.
 const BOOT_PARTITION: u64 = 2048 * 512;
 
@@ -235,4 +239,61 @@ fn the_root_file_system_has_the_programs_and_no_application() {
             "120777 /usr/lib/ld-linux-aarch64.so.1",
         ]
     );
+}
+
+/// The emulated board's image with a product's file systems, as `build-guest.sh` packs them.
+fn product(folder: &Path) -> Image {
+    let built = cache().join("boards/rpi3");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/build-guest.sh");
+    let mut packing = Process::new(script);
+    packing.arg("product").arg(built.join("programs/otrp-agent"));
+    packing.env("BOARD", "rpi3").env("OTRP_MAKER", "of-the-card-tests");
+    output(&mut packing);
+    let packed = built.join("makers/of-the-card-tests/guest");
+    for file in fs::read_dir(builds().image("development").unwrap().directory()).unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), folder.join(file.file_name())).unwrap();
+    }
+    for (from, to) in [("product.cpio", "initrd.cpio"), ("product.img", "root.img")] {
+        fs::copy(packed.join(from), folder.join(to)).unwrap();
+    }
+    Image::open(folder).unwrap()
+}
+
+/// What a started product shows until it shows `awaited`.
+fn shown(image: &Image, device: Device, awaited: &str) -> (String, Device) {
+    let start = Instant::now();
+    let mut product = Machine::new(device, image.clone()).start("").unwrap();
+    loop {
+        let screen = product.log("screen.log").unwrap();
+        if screen.contains(awaited) {
+            return (screen, product.kill().unwrap());
+        }
+        let is_waiting = product.is_running().unwrap() && start.elapsed() < TIMEOUT;
+        assert!(is_waiting, "{awaited:?} is not in {screen}");
+        sleep(Duration::from_millis(200));
+    }
+}
+
+#[test]
+#[ignore = "needs the images: make test-device"]
+fn a_product_starts_its_own_root_file_system_and_no_other() {
+    const STARTED: &str = "start: product image: no shell, no commands";
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    fs::create_dir(path("image")).unwrap();
+    let image = product(&path("image"));
+    let device = Device::open_or_create(path("device")).unwrap();
+    let (screen, device) = shown(&image, device, STARTED);
+    assert!(!screen.contains("init: the file system"), "{screen}");
+
+    // The same label, and somebody else's contents: one octet of a program is another one.
+    let root = image.file("root.img");
+    let mut other = fs::read(&root).unwrap();
+    let elf = other.windows(4).position(|octets| octets == b"\x7fELF").unwrap();
+    other[elf + 4096] ^= 1;
+    fs::write(&root, other).unwrap();
+    let refused = "init: the file system LABEL=otrp-root is not this image's";
+    let (screen, _) = shown(&image, device, refused);
+    assert!(!screen.contains(STARTED), "{screen}");
 }
