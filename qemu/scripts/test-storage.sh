@@ -1,7 +1,7 @@
 #!/bin/bash
 # Tests OP-TEE's secure storage, as patched for the image, on the host: over a normal world that fails, lies, loses
-# power and puts files back, in each call of each change. Then takes each patch of the storage out again, and
-# expects it to fail.
+# power and puts files back, in each call of each change. Counts the calls that an operation costs. Then takes each
+# patch of the storage out again, and expects it to fail.
 #   test-storage.sh [PATCH...]    with patches, only takes those out
 #
 # qemu/optee/host/README.md says what it claims.
@@ -37,7 +37,7 @@ platform_flags() {
     esac
 }
 
-# compile TREE PLATFORM FOLDER: the storage code of an OP-TEE tree with the test, as FOLDER/test.
+# compile TREE PLATFORM FOLDER: the storage code of an OP-TEE tree with the tests, as FOLDER/calls and FOLDER/test.
 compile() {
     local tree=$1 folder=$3 core=$1/core flags file
     read -ra flags <<<"$(platform_flags "$2")"
@@ -46,17 +46,17 @@ compile() {
     for file in "$HOST"/{ree_fs,tadb}_unit.c "$core"/tee/{fs_htree,fs_dirfile,tee_fs_rpc}.c "$core/kernel/nv_counter.c"; do
         gcc "${flags[@]}" "${SANITIZERS[@]}" -include "$HOST/core.h" -c "$file" -o "$folder/$(basename "$file" .c).o"
     done
-    for file in "$HOST"/{platform,storage_test}.c; do
-        gcc "${flags[@]}" "${SANITIZERS[@]}" "${WARNINGS[@]}" -c "$file" -o "$folder/$(basename "$file" .c).o"
-    done
+    gcc "${flags[@]}" "${SANITIZERS[@]}" "${WARNINGS[@]}" -c "$HOST/platform.c" -o "$folder/platform.o"
     gcc "${flags[@]}" "${WARNINGS[@]}" -c "$HOST/world.c" -o "$folder/world.o"
-    gcc "${SANITIZERS[@]}" "$folder"/*.o -o "$folder/test"
+    for file in calls storage; do
+        gcc "${flags[@]}" "${SANITIZERS[@]}" "${WARNINGS[@]}" "$HOST/${file}_test.c" "$folder"/*.o -o "$folder/$file"
+    done
 }
 
 # try TREE PLATFORM FOLDER [first]
 try() {
     compile "$1" "$2" "$3" >"$3.log" 2>&1 || { cat "$3.log" >&2; fail "the test does not compile for $2"; }
-    "${RUN[@]}" "$3/test" "${@:4}" >"$3.log" 2>&1
+    "${RUN[@]}" "$3/calls" >"$3.calls" 2>"$3.log" && "${RUN[@]}" "$3/storage" "${@:4}" >>"$3.log" 2>&1
 }
 
 test_platform() {
@@ -119,6 +119,7 @@ mkdir -p "$WORK"
 if [ $# = 0 ]; then
     test_flash
     in_turn test_platform "${PLATFORMS[@]}"
+    cat "$WORK/hash.calls" >&2
     set -- "$QEMU_DIR"/optee/fs_*.patch
 fi
 in_turn take_out "$@"

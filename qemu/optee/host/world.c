@@ -17,7 +17,7 @@
 #include <tee/tee_fs_key_manager.h>
 #include <utee_defines.h>
 
-#define FILE_COUNT	24
+#define FILE_COUNT	128
 #define OPEN_COUNT	16
 #define NAME_SIZE	16
 
@@ -46,6 +46,7 @@ static struct {
 	struct content *unlinked;
 } opened[OPEN_COUNT];
 unsigned int missing_ta_files;
+struct calls calls_made;
 
 static unsigned int calls;
 static unsigned int fault_call;
@@ -379,6 +380,9 @@ uint32_t thread_rpc_cmd(uint32_t cmd, size_t count, struct thread_param *p)
 	TEE_Result res = TEE_ERROR_GENERIC;
 
 	assert(cmd == OPTEE_RPC_CMD_FS);
+	calls_made.all++;
+	calls_made.reads += p[0].u.value.a == OPTEE_RPC_FS_READ;
+	calls_made.writes += p[0].u.value.a == OPTEE_RPC_FS_WRITE;
 	if (fault != FAILS)
 		res = supplicant(p, count, fault == LIES);
 	else if (p[0].u.value.a == OPTEE_RPC_FS_CLOSE)
@@ -418,6 +422,8 @@ struct chunk {
 };
 
 static struct chunk heap = { &heap, &heap, 0, 0 };
+size_t core_heap_largest = SIZE_MAX;
+unsigned int core_heap_leaks;
 
 static void *add_chunk(struct chunk *c, size_t size)
 {
@@ -433,13 +439,30 @@ static void *add_chunk(struct chunk *c, size_t size)
 
 void *core_malloc(size_t size)
 {
+	if (size > core_heap_largest)
+		return NULL;
+
 	return add_chunk(malloc(sizeof(struct chunk) + size), size);
 }
 
 void *core_calloc(size_t count, size_t size)
 {
+	if (count * size > core_heap_largest)
+		return NULL;
+
 	return add_chunk(calloc(1, sizeof(struct chunk) + count * size),
 			 count * size);
+}
+
+static bool has_plaintext(const uint8_t *octets, size_t size)
+{
+	size_t run = 0;
+	size_t n = 0;
+
+	for (n = 0; n < size && run < 32; n++)
+		run = octets[n] == PLAINTEXT ? run + 1 : 0;
+
+	return run == 32;
 }
 
 void core_free(void *ptr)
@@ -449,6 +472,7 @@ void core_free(void *ptr)
 	if (!ptr)
 		return;
 	c = (struct chunk *)ptr - 1;
+	core_heap_leaks += has_plaintext(ptr, c->size);
 	c->previous->next = c->next;
 	c->next->previous = c->previous;
 	free(c);

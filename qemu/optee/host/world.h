@@ -50,6 +50,15 @@ bool disk_has(const char *name);
 /* How often a TA's file was missing that the core asked for */
 extern unsigned int missing_ta_files;
 
+/* What the core asked tee-supplicant for since somebody set it to zero */
+struct calls {
+	unsigned int all;
+	unsigned int reads;
+	unsigned int writes;	/* each is on the disk before it returns */
+};
+
+extern struct calls calls_made;
+
 /* The call to come with this number, from 0, has this fault */
 void fault_arm(unsigned int call, enum fault fault);
 /* Returns whether there was such a call; @happened: with such a fault */
@@ -66,6 +75,11 @@ extern jmp_buf power_cut_jump;
 void core_restart(void);
 /* Octets of the core's heap that are in use */
 size_t core_heap_used(void);
+/* The heap has no space for larger chunks than this */
+extern size_t core_heap_largest;
+/* How many chunks were freed that held a run of this octet */
+#define PLAINTEXT	0xa5
+extern unsigned int core_heap_leaks;
 
 void ree_fs_restart(void);
 void tadb_restart(void);

@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * How many calls to tee-supplicant an operation on an object costs, and that
+ * what the core remembers to make fewer of them is what storage holds.
+ */
+#include "world.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <tee/tee_fs.h>
+#include <tee/tee_pobj.h>
+#include <tee_api_defines.h>
+
+#define BLOCK_SIZE	4096
+#define MAX_SIZE	(6 * BLOCK_SIZE)
+#define STEPS		3000
+
+/* An object of one block: what a TA's object starts with, and its data */
+#define HEAD_SIZE	28
+#define DATA_SIZE	300
+#define OBJECT_SIZE	(HEAD_SIZE + DATA_SIZE)
+
+/* The directory has 34 entries in a block */
+static const unsigned int directory_sizes[] = { 1, 10, 30, 100 };
+
+enum operation { OPEN, MISS, READ, WRITE, APPEND, REPLACE, CREATE, REMOVE };
+
+static const char *const operation_names[] = {
+	[OPEN] = "open and close",
+	[MISS] = "open one that is not there",
+	[READ] = "read",
+	[WRITE] = "write all of it",
+	[APPEND] = "append to it",
+	[REPLACE] = "replace",
+	[CREATE] = "create",
+	[REMOVE] = "remove",
+};
+
+#define SIZE_COUNT	ARRAY_SIZE(directory_sizes)
+#define OPERATION_COUNT	ARRAY_SIZE(operation_names)
+
+static struct calls costs[OPERATION_COUNT][SIZE_COUNT];
+static unsigned int violations;
+
+static void violation(const char *what)
+{
+	if (violations++ < 8)
+		fprintf(stderr, "%s\n", what);
+}
+
+static void must(TEE_Result res)
+{
+	if (res) {
+		fprintf(stderr, "an operation failed: %#x\n", res);
+		exit(1);
+	}
+}
+
+static struct tee_pobj name_of(unsigned int number)
+{
+	static char name[12];
+
+	snprintf(name, sizeof(name), "%u", number);
+
+	return (struct tee_pobj){ .uuid = { .timeLow = 0x0b1ec7 },
+				  .obj_id = name, .obj_id_len = strlen(name) };
+}
+
+static const uint8_t *plaintext(void)
+{
+	static uint8_t octets[OBJECT_SIZE + DATA_SIZE];
+
+	memset(octets, PLAINTEXT, sizeof(octets));
+
+	return octets;
+}
+
+static struct tee_file_handle *open_object(unsigned int number)
+{
+	struct tee_pobj po = name_of(number);
+	struct tee_file_handle *fh = NULL;
+
+	must(ree_fs_ops.open(&po, NULL, &fh));
+
+	return fh;
+}
+
+static struct tee_file_handle *create_object(unsigned int number)
+{
+	struct tee_pobj po = name_of(number);
+	struct tee_file_handle *fh = NULL;
+
+	must(ree_fs_ops.create(&po, true, plaintext(), HEAD_SIZE, NULL, 0,
+			       plaintext(), NULL, DATA_SIZE, &fh));
+
+	return fh;
+}
+
+/* The contents, which must have @size octets */
+static const uint8_t *contents(struct tee_file_handle *fh, size_t size)
+{
+	static uint8_t octets[MAX_SIZE + 1];
+	size_t found = sizeof(octets);
+
+	must(ree_fs_ops.read(fh, 0, octets, NULL, &found));
+	if (found != size) {
+		violation("an object has another size");
+		memset(octets, 0, sizeof(octets));
+	}
+
+	return octets;
+}
+
+static void carry_out(enum operation operation, unsigned int last)
+{
+	struct tee_file_handle *fh = NULL;
+	struct tee_pobj po = { };
+
+	switch (operation) {
+	case OPEN:
+		fh = open_object(last);
+		break;
+	case MISS:
+		po = name_of(last + 1);
+		if (ree_fs_ops.open(&po, NULL, &fh) != TEE_ERROR_ITEM_NOT_FOUND)
+			violation("an object is there that must not be");
+		break;
+	case READ:
+		fh = open_object(last);
+		if (memcmp(contents(fh, OBJECT_SIZE), plaintext(), OBJECT_SIZE))
+			violation("an object has other contents");
+		break;
+	case WRITE:
+		fh = open_object(last);
+		must(ree_fs_ops.write(fh, 0, plaintext(), NULL, OBJECT_SIZE));
+		break;
+	case APPEND:
+		fh = open_object(last);
+		must(ree_fs_ops.write(fh, OBJECT_SIZE, plaintext(), NULL,
+				      DATA_SIZE));
+		break;
+	case REPLACE:
+		fh = create_object(last);
+		break;
+	case CREATE:
+		fh = create_object(last + 1);
+		break;
+	case REMOVE:
+		po = name_of(last + 1);
+		must(ree_fs_ops.remove(&po));
+		break;
+	}
+	ree_fs_ops.close(&fh);
+}
+
+static void count_calls(const struct disk *nothing)
+{
+	struct tee_file_handle *fh = NULL;
+	enum operation operation = OPEN;
+	unsigned int number = 0;
+	size_t n = 0;
+
+	for (n = 0; n < SIZE_COUNT; n++) {
+		disk_put_back(nothing);
+		secure_memory = (struct secure_memory){ };
+		for (number = 1; number <= directory_sizes[n]; number++) {
+			fh = create_object(number);
+			ree_fs_ops.close(&fh);
+		}
+		for (operation = OPEN; operation <= REMOVE; operation++) {
+			calls_made = (struct calls){ };
+			carry_out(operation, directory_sizes[n]);
+			costs[operation][n] = calls_made;
+		}
+	}
+}
+
+static void print_costs(void)
+{
+	size_t operation = 0;
+	size_t n = 0;
+
+	printf("calls (of these reads, writes) per object in a directory of\n"
+	       "%-28s", "");
+	for (n = 0; n < SIZE_COUNT; n++)
+		printf("%13u", directory_sizes[n]);
+	printf("\n");
+	for (operation = 0; operation < OPERATION_COUNT; operation++) {
+		printf("%-28s", operation_names[operation]);
+		for (n = 0; n < SIZE_COUNT; n++)
+			printf("%5u (%3u,%2u)", costs[operation][n].all,
+			       costs[operation][n].reads,
+			       costs[operation][n].writes);
+		printf("\n");
+	}
+}
+
+static unsigned int below(unsigned int limit)
+{
+	static uint32_t state = 1;
+
+	state = state * 1664525 + 1013904223;
+
+	return (state >> 8) % limit;
+}
+
+struct object {
+	struct tee_file_handle *fh;
+	size_t size;
+	uint8_t octets[MAX_SIZE];
+};
+
+static bool is_as(struct object *o, const struct object *expected)
+{
+	size_t size = MAX_SIZE;
+	static uint8_t octets[MAX_SIZE];
+
+	return !ree_fs_ops.read(o->fh, 0, octets, NULL, &size) &&
+	       size == expected->size &&
+	       !memcmp(octets, expected->octets, size);
+}
+
+/* Some octets are written, or the object is cut off; @o is what it must become */
+static TEE_Result change(struct object *o)
+{
+	uint8_t octets[2 * BLOCK_SIZE + 1] = { };
+	size_t pos = below(o->size + 2) * below(2);
+	size_t size = 1 + below(sizeof(octets));
+
+	if (!below(4)) {
+		size = below(MAX_SIZE + 1);
+		if (size > o->size)
+			memset(o->octets + o->size, 0, size - o->size);
+		o->size = size;
+		return ree_fs_ops.truncate(o->fh, size);
+	}
+	if (!below(3))
+		pos = pos / BLOCK_SIZE * BLOCK_SIZE;
+	if (size > MAX_SIZE - pos)
+		size = MAX_SIZE - pos;
+	if (!size)
+		return TEE_SUCCESS;
+	memset(octets, below(256), size);
+	if (pos > o->size)
+		memset(o->octets + o->size, 0, pos - o->size);
+	memcpy(o->octets + pos, octets, size);
+	if (pos + size > o->size)
+		o->size = pos + size;
+
+	return ree_fs_ops.write(o->fh, pos, octets, NULL, size);
+}
+
+/*
+ * Random changes of objects that are open at the same time. Where a call fails
+ * the object is as before or as after, and the handle shows nothing else.
+ */
+static void change_at_random(void)
+{
+	static struct object objects[3];
+	static struct object before;
+	bool happened = false;
+	bool stays = false;
+	unsigned int step = 0;
+	size_t n = 0;
+
+	for (n = 0; n < ARRAY_SIZE(objects); n++) {
+		objects[n].fh = create_object(n);
+		objects[n].size = OBJECT_SIZE;
+		memcpy(objects[n].octets, plaintext(), OBJECT_SIZE);
+	}
+	for (step = 0; step < STEPS; step++) {
+		struct object *o = objects + below(ARRAY_SIZE(objects));
+		TEE_Result res = TEE_SUCCESS;
+
+		before = *o;
+		if (!below(4))
+			fault_arm(below(30), FAILS + below(2));
+		res = change(o);
+		fault_disarm(&happened);
+		disk_free(disk_at_fault());
+		stays = !res;
+		if (stays && !is_as(o, o))
+			violation("a change is not what is read");
+		if (!below(8) || res) {
+			ree_fs_ops.close(&o->fh);
+			o->fh = open_object(o - objects);
+			if (!is_as(o, o)) {
+				if (stays || !is_as(o, &before))
+					violation("a change is not what is stored");
+				before.fh = o->fh;
+				*o = before;
+			}
+		}
+	}
+	for (n = 0; n < ARRAY_SIZE(objects); n++)
+		ree_fs_ops.close(&objects[n].fh);
+}
+
+int main(void)
+{
+	struct disk *nothing = disk_copy();
+
+	count_calls(nothing);
+	change_at_random();
+	if (core_heap_used())
+		violation("the core keeps memory that is nobody's");
+	if (core_heap_leaks)
+		violation("contents are left in memory that is freed");
+	print_costs();
+
+	/* Memory that the core does not get costs speed and no more */
+	core_heap_largest = BLOCK_SIZE - 1;
+	count_calls(nothing);
+	change_at_random();
+	disk_free(nothing);
+	core_restart();
+
+	return violations ? 1 : 0;
+}
