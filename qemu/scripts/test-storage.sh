@@ -42,8 +42,9 @@ compile() {
     local tree=$1 folder=$3 core=$1/core flags file
     read -ra flags <<<"$(platform_flags "$2")"
     flags+=("${FLAGS[@]}" -I"$core/include" -I"$core/tee" -I"$tree/lib/libutils/ext/include" -I"$tree/lib/libutee/include")
+    mapfile -t -O ${#flags[@]} flags < <(sed -n 's/^\(CFG_REE_FS_CACHED_BLOCKS\) ?= /-D\1=/p' "$tree/mk/config.mk")
     mkdir -p "$folder"
-    for file in "$HOST"/{ree_fs,tadb}_unit.c "$core"/tee/{fs_htree,fs_dirfile,tee_fs_rpc}.c "$core/kernel/nv_counter.c"; do
+    for file in "$HOST"/{fs_htree,ree_fs,tadb}_unit.c "$core"/tee/{fs_dirfile,tee_fs_rpc}.c "$core/kernel/nv_counter.c"; do
         gcc "${flags[@]}" "${SANITIZERS[@]}" -include "$HOST/core.h" -c "$file" -o "$folder/$(basename "$file" .c).o"
     done
     gcc "${flags[@]}" "${SANITIZERS[@]}" "${WARNINGS[@]}" -c "$HOST/platform.c" -o "$folder/platform.o"
@@ -76,9 +77,10 @@ take_out() {
     local name tree platform status
     name=$(basename "$1" .patch)
     tree=$WORK/without-$name
-    mkdir -p "$tree"/{core/kernel,lib/libutee,lib/libutils/ext}
+    mkdir -p "$tree"/{core/kernel,lib/libutee,lib/libutils/ext,mk}
     cp -r "$SOURCE"/core/{include,tee} "$tree/core/"
     cp "$SOURCE/core/kernel/nv_counter.c" "$tree/core/kernel/"
+    cp "$SOURCE/mk/config.mk" "$tree/mk/"
     cp -r "$SOURCE/lib/libutee/include" "$tree/lib/libutee/"
     cp -r "$SOURCE/lib/libutils/ext/include" "$tree/lib/libutils/ext/"
     patch -s -f -R -p1 -d "$tree" -i "$(realpath "$1")" || fail "$name cannot be taken out"

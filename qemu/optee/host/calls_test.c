@@ -16,6 +16,9 @@
 #define MAX_SIZE	(6 * BLOCK_SIZE)
 #define STEPS		3000
 
+/* For 2 blocks, and the hash trees of all objects of the test */
+#define HEAP_SIZE	(4 * BLOCK_SIZE)
+
 /* An object of one block: what a TA's object starts with, and its data */
 #define HEAD_SIZE	28
 #define DATA_SIZE	300
@@ -196,6 +199,19 @@ static void print_costs(void)
 	}
 }
 
+static void check_costs(void)
+{
+	size_t operation = 0;
+
+	/* Each of four looks at all entries reads the three blocks they fill */
+	for (operation = 0; operation < OPERATION_COUNT; operation++)
+		if (costs[operation][SIZE_COUNT - 1].reads >
+		    costs[operation][0].reads + 4 * 3)
+			violation("a look at an entry reads a block");
+	if (costs[WRITE]->reads > costs[OPEN]->reads)
+		violation("a block is read that is overwritten");
+}
+
 static unsigned int below(unsigned int limit)
 {
 	static uint32_t state = 1;
@@ -279,6 +295,8 @@ static void change_at_random(void)
 		res = change(o);
 		fault_disarm(&happened);
 		disk_free(disk_at_fault());
+		if (core_heap_used() > HEAP_SIZE)
+			violation("the core keeps too many blocks");
 		stays = !res;
 		if (stays && !is_as(o, o))
 			violation("a change is not what is read");
@@ -307,6 +325,7 @@ int main(void)
 		violation("the core keeps memory that is nobody's");
 	if (core_heap_leaks)
 		violation("contents are left in memory that is freed");
+	check_costs();
 	print_costs();
 
 	/* Memory that the core does not get costs speed and no more */

@@ -549,6 +549,7 @@ void core_restart(void)
 	for (n = 0; n < OPEN_COUNT; n++)
 		if (opened[n].used)
 			close_file(n);
+	fs_htree_restart();
 	ree_fs_restart();
 	tadb_restart();
 	platform_restart();
@@ -789,6 +790,11 @@ TEE_Result tee_fs_fek_crypt(const TEE_UUID *uuid, TEE_OperationMode mode,
 		out_key[n] = in_key[n] ^ 0x5a;
 
 	return TEE_SUCCESS;
+}
+
+void memzero_explicit(void *s, size_t count)
+{
+	memset(s, 0, count);
 }
 
 int consttime_memcmp(const void *p1, const void *p2, size_t nb)

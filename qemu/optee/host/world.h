@@ -81,6 +81,7 @@ extern size_t core_heap_largest;
 #define PLAINTEXT	0xa5
 extern unsigned int core_heap_leaks;
 
+void fs_htree_restart(void);
 void ree_fs_restart(void);
 void tadb_restart(void);
 void platform_restart(void);
