@@ -14,6 +14,7 @@
 
 #define BLOCK_SIZE	4096
 #define MAX_SIZE	(6 * BLOCK_SIZE)
+#define LARGE_SIZE	(40 * BLOCK_SIZE)
 #define STEPS		3000
 
 /* For 2 blocks, and the hash trees of all objects of the test */
@@ -157,6 +158,28 @@ static void carry_out(enum operation operation, unsigned int last)
 	ree_fs_ops.close(&fh);
 }
 
+/* Its hash tree does not end in the blocks that are read ahead */
+static void check_large_object(void)
+{
+	static uint8_t octets[LARGE_SIZE];
+	static uint8_t found[LARGE_SIZE];
+	struct tee_pobj po = name_of(0);
+	struct tee_file_handle *fh = NULL;
+	size_t size = sizeof(found);
+	size_t n = 0;
+
+	for (n = 0; n < sizeof(octets); n++)
+		octets[n] = n / BLOCK_SIZE + n;
+	must(ree_fs_ops.create(&po, true, NULL, 0, NULL, 0, octets, NULL,
+			       sizeof(octets), &fh));
+	ree_fs_ops.close(&fh);
+	fh = open_object(0);
+	must(ree_fs_ops.read(fh, 0, found, NULL, &size));
+	if (size != sizeof(found) || memcmp(found, octets, size))
+		violation("a large object has other contents");
+	ree_fs_ops.close(&fh);
+}
+
 static void count_calls(const struct disk *nothing)
 {
 	struct tee_file_handle *fh = NULL;
@@ -208,6 +231,9 @@ static void check_costs(void)
 		if (costs[operation][SIZE_COUNT - 1].reads >
 		    costs[operation][0].reads + 4 * 3)
 			violation("a look at an entry reads a block");
+	/* Of each file heads and nodes, and a block of the directory */
+	if (costs[OPEN]->reads > 3)
+		violation("each node is read with a call of its own");
 	if (costs[WRITE]->reads > costs[OPEN]->reads)
 		violation("a block is read that is overwritten");
 }
@@ -320,6 +346,7 @@ int main(void)
 	struct disk *nothing = disk_copy();
 
 	count_calls(nothing);
+	check_large_object();
 	change_at_random();
 	if (core_heap_used())
 		violation("the core keeps memory that is nobody's");
@@ -331,6 +358,7 @@ int main(void)
 	/* Memory that the core does not get costs speed and no more */
 	core_heap_largest = BLOCK_SIZE - 1;
 	count_calls(nothing);
+	check_large_object();
 	change_at_random();
 	disk_free(nothing);
 	core_restart();
