@@ -236,6 +236,9 @@ static void check_costs(void)
 		violation("each node is read with a call of its own");
 	if (costs[WRITE]->reads > costs[OPEN]->reads)
 		violation("a block is read that is overwritten");
+	/* Block, node and head of the object, and of the directory */
+	if (costs[CREATE]->writes > 6 || costs[REPLACE]->writes > 6)
+		violation("a new object is written more than once");
 }
 
 static unsigned int below(unsigned int limit)
