@@ -202,6 +202,31 @@ static void count_calls(const struct disk *nothing)
 	}
 }
 
+/* Opens one of the objects that count_calls() made last, while reads fail */
+static void check_missing(void)
+{
+	struct tee_pobj po = { };
+	struct tee_file_handle *fh = NULL;
+	unsigned int call = 0;
+	bool reached = true;
+	bool happened = false;
+	TEE_Result res = TEE_SUCCESS;
+
+	read_failure = TEE_ERROR_ITEM_NOT_FOUND;
+	for (call = 0; reached; call++) {
+		po = name_of(directory_sizes[SIZE_COUNT - 1]);
+		fault_arm(call, FAILS);
+		res = ree_fs_ops.open(&po, NULL, &fh);
+		if (!res)
+			ree_fs_ops.close(&fh);
+		else if (res == TEE_ERROR_ITEM_NOT_FOUND)
+			violation("an object whose entry cannot be read looks absent");
+		reached = fault_disarm(&happened);
+		disk_free(disk_at_fault());
+	}
+	read_failure = TEE_ERROR_GENERIC;
+}
+
 static void print_costs(void)
 {
 	size_t operation = 0;
@@ -349,6 +374,7 @@ int main(void)
 	struct disk *nothing = disk_copy();
 
 	count_calls(nothing);
+	check_missing();
 	check_large_object();
 	change_at_random();
 	if (core_heap_used())

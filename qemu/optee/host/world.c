@@ -54,6 +54,7 @@ static enum fault fault_kind;
 static bool fault_reached;
 static bool fault_happened;
 static struct disk *fault_disk;
+TEE_Result read_failure = TEE_ERROR_GENERIC;
 jmp_buf power_cut_jump;
 
 static struct content *content_new(size_t capacity)
@@ -387,6 +388,8 @@ uint32_t thread_rpc_cmd(uint32_t cmd, size_t count, struct thread_param *p)
 		res = supplicant(p, count, fault == LIES);
 	else if (p[0].u.value.a == OPTEE_RPC_FS_CLOSE)
 		close_file(p[0].u.value.b);
+	else if (p[0].u.value.a == OPTEE_RPC_FS_READ)
+		res = read_failure;
 	fault_end(fault);
 	if (fault == DONE_BUT_FAILS) {
 		if (!res && (p[0].u.value.a == OPTEE_RPC_FS_OPEN ||

@@ -61,6 +61,8 @@ extern struct calls calls_made;
 
 /* The call to come with this number, from 0, has this fault */
 void fault_arm(unsigned int call, enum fault fault);
+/* What a read that fails is reported with */
+extern TEE_Result read_failure;
 /* Returns whether there was such a call; @happened: with such a fault */
 bool fault_disarm(bool *happened);
 /*
