@@ -291,7 +291,7 @@ static bool is_as(struct object *o, const struct object *expected)
 	       !memcmp(octets, expected->octets, size);
 }
 
-/* Some octets are written, or the object is cut off; @o is what it must become */
+/* Writes to it, or cuts it off or extends it; @o is what it must become */
 static TEE_Result change(struct object *o)
 {
 	uint8_t octets[2 * BLOCK_SIZE + 1] = { };
