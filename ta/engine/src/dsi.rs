@@ -76,8 +76,8 @@ impl<'s> View<'s> {
                 },
                 teeaiklist: Array(move || {
                     state.aiks_of(tam).map(|aik| ListedAik {
-                        der: attestation_key(&aik.public),
-                        key_type: attestation_key_type(aik.public.key_type()),
+                        der: attestation_key(&aik.key.public),
+                        key_type: attestation_key_type(aik.key.public.key_type()),
                         spid: aik.sp.as_str(),
                     })
                 }),

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::chain::ChainBuffer;
 use crate::command::{self, Context, Done};
-use crate::device::{Device, ImportError};
+use crate::device::{self, ImportError};
 use crate::dsi::{TEE_VERSION, View};
 use crate::error::{Error, Unanswerable};
 use crate::information::{self, QueryError};
@@ -17,7 +17,7 @@ use crate::jose::key_management::{KeyAlgorithm, Recipient, Shown};
 use crate::jose::signature::SignatureAlgorithm;
 use crate::message::{Lock, Opened, Received, Request, SealingKey, Transaction};
 use crate::personalization::{self, PersonalizationError};
-use crate::platform::{Clock, Kind, Name, Platform, PortError, Ports, Storage, UuidBytes};
+use crate::platform::{Blob, Clock, Platform, PortError, Ports, Store, UuidBytes};
 use crate::policy;
 use crate::registry::Registry;
 use crate::reply::{Addressed, Outcome, refuse_stranger};
@@ -31,7 +31,6 @@ const INVALID: Error = Error::Refused(ErrorCode::RequestInvalid);
 pub struct Engine<P: Platform> {
     ports: Ports<P>,
     trust: Trust,
-    device: Device,
     registry: Registry,
     /// The certificates of the TAM whose request is being processed.
     chain: ChainBuffer,
@@ -65,7 +64,6 @@ impl<P: Platform> Engine<P> {
         Self {
             ports,
             trust,
-            device: Device::new(),
             registry: Registry::new(trust),
             chain: ChainBuffer::new(),
         }
@@ -96,7 +94,6 @@ impl<P: Platform> Engine<P> {
         if out.len() < REPLY_LIMIT {
             return Err(Unanswerable::ShortBuffer);
         }
-        self.open_device(out)?;
         // Without a registry the TEE still can say so.
         let opened = self.registry.open(&mut self.ports, out);
         let mut transaction = None;
@@ -127,7 +124,7 @@ impl<P: Platform> Engine<P> {
         scratch: &mut [u8],
     ) -> Result<Answer, Error> {
         let (name, clock) = (received.name(), self.clock());
-        let Self { ports, trust, device, registry, chain } = self;
+        let Self { ports, trust, registry, chain } = self;
         let verified = received.authenticate(trust, registry.state(), ports, clock, chain)?;
         let (known, tam, read) = verified.read();
         let (request, standing) = if name == RequestName::GetDeviceState {
@@ -141,17 +138,17 @@ impl<P: Platform> Engine<P> {
             *transaction = Some(known.of(&standing));
             (read?, standing)
         };
-        let signer = device.key_pair()?;
-        if !request.accepts_signature(SignatureAlgorithm::made_by(signer.public).name()) {
+        let signer = registry.state().tee_key()?;
+        if !request.accepts_signature(SignatureAlgorithm::made_by(&signer.public).name()) {
             return Err(Error::NoCommonSignature);
         }
-        let identity = device.identity(trust)?;
+        device::identity(registry.state(), trust)?;
         let tam = match standing {
             Standing::Stapled(tam) => {
                 let listed = |algorithm: KeyAlgorithm| request.lists(algorithm.name());
                 let shown = Shown { used: None, listed, rsa1_5: trust.rsa1_5 };
                 let recipient = Recipient::new(tam.tam().key(), shown)?;
-                let mut context = StateQuery { ports, registry, identity, clock, scratch };
+                let mut context = StateQuery { ports, registry, trust, clock, scratch };
                 let (tam, generation) = context.run(&tam)?;
                 return Ok(Answer::State { tam, recipient, generation });
             }
@@ -162,10 +159,9 @@ impl<P: Platform> Engine<P> {
         let (mut opened, owner) = open_request(request, trust, registry, ports, &tam, lock)?;
         // A command has no list.
         let used = Some(opened.key_algorithm());
-        let shown = Shown { used, listed: |_| false, rsa1_5: lock.rsa1_5 };
+        let shown = Shown { used, listed: |_| false, rsa1_5: trust.rsa1_5 };
         let recipient = Recipient::new(tam.key(), shown)?;
-        let mut context =
-            Context { ports, registry, identity, owner, rsa1_5: lock.rsa1_5, scratch };
+        let mut context = Context { ports, registry, trust, owner, scratch };
         let result = command::run(name, &mut context, &mut opened);
         let (tam, content_key) = (owner.number(), opened.into_key());
         Ok(Answer::Command { tam, recipient, content_key, result })
@@ -178,19 +174,19 @@ impl<P: Platform> Engine<P> {
         answer: Result<Answer, Error>,
         out: &'o mut [u8],
     ) -> Result<&'o [u8], Unanswerable> {
-        let Self { ports, trust, device, registry, .. } = self;
+        let Self { ports, trust, registry, .. } = self;
+        let state = registry.state();
         let Some(transaction) = transaction else {
             // Without a signer there is nothing but an error.
             let error = answer.err().unwrap_or(Error::Internal);
             return Ok(refuse_stranger(&mut ports.rng, name, error, out)?);
         };
-        let addressed = Addressed { name, signer: device.key_pair()?, transaction };
+        let addressed = Addressed { name, signer: state.tee_key()?, transaction };
         let answer = match answer {
             Ok(answer) => answer,
             Err(error) => return Ok(addressed.refuse(ports, error, out)?),
         };
-        let identity = device.identity(trust)?;
-        let state = registry.state();
+        let identity = device::identity(state, trust)?;
         Ok(match answer {
             Answer::State { tam, recipient, generation } => {
                 let view = View { state, identity, tam, generation };
@@ -212,14 +208,8 @@ impl<P: Platform> Engine<P> {
         })
     }
 
-    /// Loads the TEE's key, or makes it at the first use.
-    fn open_device(&mut self, scratch: &mut [u8]) -> Result<(), Error> {
-        self.device.open(&mut self.ports, &mut self.registry, scratch)
-    }
-
     /// Makes memory follow storage, at the first use and after failures.
     fn open(&mut self, scratch: &mut [u8]) -> Result<(), Error> {
-        self.open_device(scratch)?;
         self.registry.open(&mut self.ports, scratch)
     }
 
@@ -260,7 +250,7 @@ impl<P: Platform> Engine<P> {
         if out.len() < REPLY_LIMIT {
             return Err(PersonalizationError::ShortBuffer);
         }
-        self.registry.open(&mut self.ports, out)?;
+        self.open(out)?;
         personalization::load(&mut self.ports, self.registry.state(), client, out)
     }
 
@@ -269,8 +259,9 @@ impl<P: Platform> Engine<P> {
     /// # Errors
     /// A port's error; [`Error::Internal`] if `out` is shorter than [`REPLY_LIMIT`].
     pub fn certification_request<'o>(&mut self, out: &'o mut [u8]) -> Result<&'o [u8], Error> {
-        self.open_device(out)?;
-        let length = self.device.certification_request(&mut self.ports, &self.trust, out)?;
+        self.open(out)?;
+        let Self { ports, trust, registry, .. } = self;
+        let length = device::certification_request(registry.state(), ports, trust, out)?;
         out.get(..length).ok_or(Error::Internal)
     }
 
@@ -289,12 +280,11 @@ impl<P: Platform> Engine<P> {
     ) -> Result<(), ImportError> {
         self.open(scratch)?;
         let now = self.clock();
-        let Self { ports, trust, device, registry, .. } = self;
-        let Some(chain) = device.check::<P>(trust, now, der)? else { return Ok(()) };
-        // First, so that a power cut in between costs the TAMs a question and nothing else.
-        registry.change().void_dsis();
-        registry.commit(ports, scratch)?;
-        device.set_chain(ports, chain)
+        let Self { ports, trust, registry, .. } = self;
+        let chain = device::check::<P>(registry.state(), trust, now, der)?;
+        let Some(chain) = chain else { return Ok(()) };
+        registry.change().certify(&chain)?;
+        Ok(registry.commit(ports, scratch)?)
     }
 
     /// Makes what a later request needs and what takes long to make. To be called when nobody waits;
@@ -318,7 +308,7 @@ impl<P: Platform> Engine<P> {
         writer.json(&Status {
             name: self.trust.tee_name,
             version: TEE_VERSION,
-            provisioned: self.device.is_provisioned(),
+            provisioned: !self.registry.state().tee_chain().is_empty(),
             development: self.trust.development,
             message_limit: MESSAGE_LIMIT,
             reply_limit: REPLY_LIMIT,
@@ -354,7 +344,7 @@ fn open_request<'m, P: Platform>(
 struct StateQuery<'e, P: Platform> {
     ports: &'e mut Ports<P>,
     registry: &'e mut Registry,
-    identity: crate::device::Identity<'e>,
+    trust: &'e Trust,
     clock: u64,
     scratch: &'e mut [u8],
 }
@@ -379,14 +369,12 @@ impl<P: Platform> StateQuery<'_, P> {
         let (chain, room) = self.scratch.split_at_mut_checked(length).ok_or(Error::Internal)?;
         let digest = tam.path().digest();
         let state = self.registry.state();
-        let next = state.next_number();
         // A record that is lost or damaged is written anew, so that the answer can say that the
         // certificates are there. So is one with another form of a signature: a `kid` names the form
         // that the TAM has, and the normal world may have shown another one before.
         let new = match state.tam(tam.identity()) {
             Some(known) if known.chain_digest == digest => {
-                let name = Name { kind: Kind::TamChain, number: known.chain };
-                match self.ports.storage.load(name, room) {
+                match self.ports.store.read(Blob::TamChain(known.number), room) {
                     Ok(stored) => stored != Some(&*chain),
                     Err(PortError::Corrupt) => true,
                     Err(error) => return Err(error.into()),
@@ -395,14 +383,14 @@ impl<P: Platform> StateQuery<'_, P> {
             _ => true,
         };
         self.registry.distrust();
-        if new {
-            let name = Name { kind: Kind::TamChain, number: next };
-            self.ports.storage.replace(name, chain)?;
-        }
         let number = self.registry.change().meet(stapled, new.then_some(digest), self.clock)?;
+        if new {
+            self.ports.store.put(Blob::TamChain(number), chain)?;
+        }
         let state = self.registry.state();
         let generation = state.next_generation();
-        let view = View { state, identity: self.identity, tam: number, generation };
+        let identity = device::identity(state, self.trust)?;
+        let view = View { state, identity, tam: number, generation };
         let hash = view.hash(self.scratch)?;
         self.registry.change().give_dsi(number, Some(hash))?;
         self.registry.commit(self.ports, self.scratch)?;

@@ -27,9 +27,8 @@ impl Error {
             Self::NoCommonSignature => ErrorCode::UnsupportedCryptoAlg,
             Self::Port(PortError::Full) => ErrorCode::TeeResourceFull,
             Self::Port(PortError::Denied) => ErrorCode::TaInvalid,
-            Self::Port(PortError::Corrupt | PortError::Failed) | Self::Internal => {
-                ErrorCode::TeeFail
-            }
+            Self::Port(PortError::Corrupt | PortError::Busy | PortError::Failed)
+            | Self::Internal => ErrorCode::TeeFail,
         }
     }
 }

@@ -84,11 +84,11 @@ pub fn answer<'o, P: Platform>(
     let mut header_room = [0; 448];
     let mut header = Writer::new(&mut header_room);
     header.text(r#""header":{"signer":"#).map_err(Error::from)?;
-    reply::jwk(&mut header, &aik.public)?;
+    reply::jwk(&mut header, &aik.key.public)?;
     header.text("},").map_err(Error::from)?;
     let header = core::str::from_utf8(header.finish()).map_err(|_| Error::Internal)?;
     let writer = Writer::resume(out, length).ok_or(Error::Internal)?;
-    Ok(reply::sign(ports, aik.key_pair(), "TAInformation", header, writer)?)
+    Ok(reply::sign(ports, &aik.key, "TAInformation", header, writer)?)
 }
 
 /// Writes the payload to the start of the buffer; returns its length.
@@ -103,12 +103,12 @@ fn write<P: Platform>(
     let (room, back) = back.split_at_mut_checked(CHAIN_BYTES_LIMIT).ok_or(Error::Internal)?;
     // Where the TAM's certificates are lost, until it asks for the state again, what else is known of
     // the application is told.
-    let chain = load_chain(&mut ports.storage, tam.chain, room)?.unwrap_or_default();
+    let chain = load_chain(&mut ports.store, tam.number, room)?.unwrap_or_default();
     let (tam_certificate, authorities) = match chain.split_first() {
         Some((leaf, authorities)) => (*leaf, authorities),
         None => (&[][..], &[][..]),
     };
-    let certificates = SpCertificates::load(&mut ports.storage, sd, back)?;
+    let certificates = SpCertificates::load(&mut ports.store, sd, back)?;
     let signer = certificates.signer(&ta.signer).ok_or(Error::Internal)?;
     let document = Document {
         information: Information {

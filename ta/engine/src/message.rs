@@ -22,13 +22,15 @@ use crate::jose::signature::{SignatureAlgorithm, signing_digest};
 use crate::jose::{self};
 use crate::pki::{self, TrustedTam};
 use crate::platform::{
-    KeyPair, Kind, Modulus, Name, OwnPublicKey, Platform, Point, PortError, Ports, Storage,
+    Blob, KeyName, KeyPair, Modulus, OwnPublicKey, Platform, Point, PortError, Ports, PrivateKey,
+    Store,
 };
 use crate::policy::{Current, Owner};
 use crate::registry::{State, Tam};
 use crate::revocation::Standing;
 use crate::rsa::LONGEST_MODULUS;
 use crate::rsa::encryption::{self, Encryption};
+use crate::secret::Scalar;
 use crate::trust::Trust;
 
 /// The base64url text of the longest JOSE header.
@@ -200,7 +202,7 @@ impl<'m> Received<'m> {
                 Some(span) => Some(decode_array(span.of(message), Form::Url)?),
                 None => None,
             };
-            load_signer::<P>(&signed, key_id, state, &mut ports.storage, chain)?
+            load_signer::<P>(&signed, key_id, state, &mut ports.store, chain)?
         } else {
             chain.clear();
             for certificate in &envelope.signer.certificates {
@@ -268,12 +270,12 @@ fn load_signer<P: Platform>(
     signed: &Signed,
     key_id: Option<[u8; 32]>,
     state: &State,
-    storage: &mut P::Storage,
+    store: &mut P::Store,
     chain: &mut ChainBuffer,
 ) -> Result<bool, Error> {
     let mut load = |tam: &Tam, chain: &mut ChainBuffer| {
-        let name = Name { kind: Kind::TamChain, number: tam.chain };
-        match chain.fill(|room| storage.load(name, room).map(|der| der.map(<[u8]>::len))) {
+        let blob = Blob::TamChain(tam.number);
+        match chain.fill(|room| store.read(blob, room).map(|der| der.map(<[u8]>::len))) {
             // The next GetDeviceState with certificates repairs it, and until then the others are served.
             Err(PortError::Corrupt) => Ok(false),
             // A stranger must not see by a failure of storage that there is something to load.
@@ -470,15 +472,15 @@ impl Opened<'_> {
 #[derive(Clone, Copy, Debug)]
 pub struct Lock<'k> {
     /// The key pair.
-    pub pair: KeyPair<'k>,
+    pub pair: &'k KeyPair,
     /// Whether RSAES-PKCS1-v1_5 is accepted.
     pub rsa1_5: bool,
 }
 
 /// How a key pair is used for one message.
 enum Use<'k> {
-    EcdhEs(KeyWrap),
-    Rsa(Encryption, &'k Modulus),
+    EcdhEs(KeyWrap, &'k Scalar),
+    Rsa(Encryption, &'k Modulus, KeyName),
 }
 
 impl<'k> Lock<'k> {
@@ -487,14 +489,16 @@ impl<'k> Lock<'k> {
     /// # Errors
     /// `ERR_UNSUPPORTED_CRYPTO_ALG` if it is not.
     fn with(self, algorithm: KeyAlgorithm) -> Result<Use<'k>, Error> {
-        match (algorithm, self.pair.public) {
-            (KeyAlgorithm::Rsa(Encryption::Pkcs1), _) if !self.rsa1_5 => Err(UNSUPPORTED),
-            (KeyAlgorithm::EcdhEs(wrap), OwnPublicKey::P256(_)) => Ok(Use::EcdhEs(wrap)),
-            (KeyAlgorithm::Rsa(encryption), OwnPublicKey::Rsa2048(modulus)) => {
-                Ok(Use::Rsa(encryption, modulus))
-            }
-            (KeyAlgorithm::EcdhEs(_), OwnPublicKey::Rsa2048(_))
-            | (KeyAlgorithm::Rsa(_), OwnPublicKey::P256(_)) => Err(UNSUPPORTED),
+        let KeyPair { public, private } = self.pair;
+        match (algorithm, public, private) {
+            (KeyAlgorithm::Rsa(Encryption::Pkcs1), ..) if !self.rsa1_5 => Err(UNSUPPORTED),
+            (KeyAlgorithm::EcdhEs(wrap), _, PrivateKey::P256(key)) => Ok(Use::EcdhEs(wrap, key)),
+            (
+                KeyAlgorithm::Rsa(encryption),
+                OwnPublicKey::Rsa2048(modulus),
+                PrivateKey::Rsa2048(name),
+            ) => Ok(Use::Rsa(encryption, modulus, *name)),
+            (KeyAlgorithm::EcdhEs(_) | KeyAlgorithm::Rsa(_), ..) => Err(UNSUPPORTED),
         }
     }
 }
@@ -549,18 +553,17 @@ pub fn open_jwe<P: Platform>(
     let wrapped =
         decode(jwe.encrypted_key.of(buffer), Form::Url, &mut room).map_err(|_| refused)?;
     let Ports { keys, rng, .. } = ports;
-    let name = lock.pair.name;
     let key = match used {
-        Use::EcdhEs(wrap) => {
+        Use::EcdhEs(wrap, key) => {
             let mut rooms = [[0; PARTY_LIMIT]; 2];
             let ephemeral = header.ephemeral().ok_or(refused)?;
             let (party_u, party_v) = header.parties(&mut rooms).ok_or(refused)?;
             let agreement = Agreement { ephemeral: &ephemeral, party_u, party_v };
-            unwrap_content_key(keys, name, wrap, &agreement, wrapped, encryption)
+            unwrap_content_key(keys, key, wrap, &agreement, wrapped, encryption)
         }
         // What belongs to a key agreement has no business here.
         Use::Rsa(..) if header.has_agreement() => return Err(refused),
-        Use::Rsa(padding, modulus) => {
+        Use::Rsa(padding, modulus, name) => {
             decrypt_content_key(keys, rng, name, modulus, padding, wrapped, encryption)
         }
     }
@@ -590,13 +593,13 @@ pub fn open_bare<P: Platform>(
     message: &mut [u8],
     refused: Error,
 ) -> Result<(), Error> {
-    let Use::Rsa(padding, modulus) = lock.with(KeyAlgorithm::Rsa(Encryption::Pkcs1))? else {
+    let Use::Rsa(padding, modulus, name) = lock.with(KeyAlgorithm::Rsa(Encryption::Pkcs1))? else {
         return Err(UNSUPPORTED);
     };
     let mut room = [0; size_of::<Modulus>()];
     let ciphertext = decode(text, Form::Any, &mut room).map_err(|_| refused)?;
     let Ports { keys, rng, .. } = ports;
-    encryption::decrypt(keys, rng, lock.pair.name, modulus, padding, ciphertext, message)
+    encryption::decrypt(keys, rng, name, modulus, padding, ciphertext, message)
         .map_err(|error| refusal(error, refused))
 }
 

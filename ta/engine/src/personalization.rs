@@ -1,7 +1,7 @@
 //! Personalization data on its way to the trusted application that it was sent for.
 
 use crate::error::Error;
-use crate::platform::{Kind, Name, Platform, PortError, Ports, Storage, UuidBytes};
+use crate::platform::{Blob, Platform, PortError, Ports, Store, UuidBytes};
 use crate::registry::State;
 
 /// Why an application gets no personalization data.
@@ -35,8 +35,9 @@ pub fn load<'o, P: Platform>(
     out: &'o mut [u8],
 ) -> Result<&'o [u8], PersonalizationError> {
     let ta = state.ta_under(client).ok_or(PersonalizationError::NotInstalled)?;
-    let number = ta.personalization.ok_or(PersonalizationError::NoData)?;
-    let name = Name { kind: Kind::Personalization, number };
-    let data = ports.storage.load(name, out).map_err(Error::Port)?;
+    if !ta.has_data {
+        return Err(PersonalizationError::NoData);
+    }
+    let data = ports.store.read(Blob::Personalization(ta.uuid), out).map_err(Error::Port)?;
     Ok(data.ok_or(Error::Port(PortError::Corrupt))?)
 }

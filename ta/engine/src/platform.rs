@@ -3,15 +3,13 @@
 //! The contract of each method is its documentation; `otrp-sim` and the conformance trusted
 //! application run the same generic tests against every implementation.
 
-use crate::secret::Seed;
+use crate::secret::{Scalar, Seed};
 
 /// A type that names one implementation of every port.
 pub trait Platform {
-    /// Persistent records.
-    type Storage: Storage;
-    /// The TEE core's database of installed trusted applications.
-    type TaStore: TaStore;
-    /// Long-term key pairs.
+    /// What survives a power cut.
+    type Store: Store;
+    /// Operations with private keys.
     type Keys: Keys;
     /// The normal world's clock.
     type Clock: Clock;
@@ -24,11 +22,9 @@ pub trait Platform {
 /// One implementation of every port, as public fields so that they borrow separately.
 #[derive(Debug)]
 pub struct Ports<P: Platform> {
-    /// Persistent records.
-    pub storage: P::Storage,
-    /// Installed trusted applications.
-    pub ta_store: P::TaStore,
-    /// Long-term key pairs.
+    /// What survives a power cut.
+    pub store: P::Store,
+    /// Operations with private keys.
     pub keys: P::Keys,
     /// The normal world's clock.
     pub clock: P::Clock,
@@ -39,131 +35,146 @@ pub struct Ports<P: Platform> {
 /// Why a port could not do what it was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PortError {
-    /// Storage, memory or the TA database is full; nothing changed.
+    /// Storage or memory is full; nothing changed.
     Full,
     /// What is stored is damaged, or is larger than the caller's bound.
     Corrupt,
     /// The TEE keeps this to itself: the UUID is one of its own applications; nothing changed.
     Denied,
+    /// The UUID's last application still runs, or what it stored cannot be removed now; nothing
+    /// changed.
+    Busy,
     /// Anything else; whether the operation took effect is unknown.
     Failed,
-}
-
-/// The name of a stored object: a kind and a number, both chosen by the engine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Name {
-    /// What the object is.
-    pub kind: Kind,
-    /// Which one of its kind; 0 for the only one.
-    pub number: u32,
-}
-
-/// The kinds of stored objects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
-    /// The registry: every security domain and trusted application.
-    Registry,
-    /// The TEE's certificate chain.
-    TeeChain,
-    /// The certificates of one security domain's service provider.
-    SpCertificates,
-    /// The certificate chain of one TAM.
-    TamChain,
-    /// The personalization data of one trusted application.
-    Personalization,
-    /// The TEE's key pair.
-    TeeKey,
-    /// An SP's anonymous attestation key pair.
-    Aik,
-    /// The key pair in reserve.
-    SpareKey,
-}
-
-impl Kind {
-    /// Every kind, in the order of their letters' first use.
-    pub const ALL: [Self; 8] = [
-        Self::Registry,
-        Self::TeeChain,
-        Self::SpCertificates,
-        Self::TamChain,
-        Self::Personalization,
-        Self::TeeKey,
-        Self::Aik,
-        Self::SpareKey,
-    ];
-
-    /// The letter that stands for this kind in an object's identifier; stable on disk.
-    #[must_use]
-    pub const fn letter(self) -> u8 {
-        match self {
-            Self::Registry => b'r',
-            Self::TeeChain => b'c',
-            Self::SpCertificates => b's',
-            Self::TamChain => b't',
-            Self::Personalization => b'p',
-            Self::TeeKey => b'k',
-            Self::Aik => b'a',
-            Self::SpareKey => b'n',
-        }
-    }
-}
-
-impl Name {
-    /// The object's identifier in storage: `otrp.`, the kind's letter, eight hexadecimal digits.
-    #[must_use]
-    pub fn identifier(self) -> [u8; 14] {
-        let [a, b, c, d] = self.number.to_be_bytes();
-        let mut text = *b"otrp.x00000000";
-        let (_, tail) = text.split_at_mut(5);
-        if let [kind, digits @ ..] = tail {
-            *kind = self.kind.letter();
-            for (pair, byte) in digits.chunks_exact_mut(2).zip([a, b, c, d]) {
-                if let [high, low] = pair {
-                    *high = hexadecimal(byte >> 4);
-                    *low = hexadecimal(byte & 15);
-                }
-            }
-        }
-        text
-    }
-}
-
-/// The lower-case digit of a value below 16.
-const fn hexadecimal(nibble: u8) -> u8 {
-    match nibble {
-        0..=9 => b'0'.saturating_add(nibble),
-        _ => b'a'.saturating_add(nibble.saturating_sub(10)),
-    }
-}
-
-/// Confidential, authenticated, persistent records, each replaced as a whole.
-pub trait Storage {
-    /// Reads a record to the start of `buffer`; `None` if there is none.
-    ///
-    /// # Errors
-    /// `Corrupt` if the record is damaged or longer than `buffer`.
-    fn load<'b>(&mut self, name: Name, buffer: &'b mut [u8])
-    -> Result<Option<&'b [u8]>, PortError>;
-
-    /// Writes a record, creating it where there is none.
-    ///
-    /// Atomic: after an error or a power cut at any instant the record is the old or the new one.
-    ///
-    /// # Errors
-    /// `Full` leaves the old record.
-    fn replace(&mut self, name: Name, record: &[u8]) -> Result<(), PortError>;
-
-    /// Removes a record; an absent one is success. Atomic and idempotent.
-    ///
-    /// # Errors
-    /// `Failed`; the record may be there or not.
-    fn remove(&mut self, name: Name) -> Result<(), PortError>;
 }
 
 /// A trusted application's identifier: the 16 octets of RFC 4122, in network order.
 pub type UuidBytes = [u8; 16];
 
-/// What the TA database knows of an installed trusted application.
+/// The names of blobs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Blob {
+    /// The ELF of the trusted application that loads under a UUID.
+    Image(UuidBytes),
+    /// The personalization data of the application under a UUID.
+    Personalization(UuidBytes),
+    /// The service provider's certificates in the security domain of this number.
+    SpCertificates(u32),
+    /// The certificate chain of the TAM of this number.
+    TamChain(u32),
+    /// The TEE's certificate chain.
+    TeeChain,
+}
+
+impl Blob {
+    /// Length of [`Blob::identifier`].
+    pub const IDENTIFIER: usize = 17;
+
+    /// The name as the store has it: the kind, 0 for an image, then 16 octets. Stable on disk.
+    #[must_use]
+    pub fn identifier(self) -> [u8; Self::IDENTIFIER] {
+        let (kind, id) = match self {
+            Self::Image(uuid) => (0, uuid),
+            Self::Personalization(uuid) => (1, uuid),
+            Self::SpCertificates(number) => (2, u128::from(number).to_be_bytes()),
+            Self::TamChain(number) => (3, u128::from(number).to_be_bytes()),
+            Self::TeeChain => (4, [0; 16]),
+        };
+        let mut identifier = [kind; Self::IDENTIFIER];
+        let (_, place) = identifier.split_at_mut(1);
+        place.copy_from_slice(&id);
+        identifier
+    }
+}
+
+/// Who an application belongs to. It loads code of its own owner only.
+pub type ImageOwner = [u8; 32];
+
+/// What the store keeps of a blob besides its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Properties {
+    /// Size in bytes; an image has at least one.
+    pub size: u32,
+    /// Version in the signed header of an image; 0 of anything else.
+    pub version: u32,
+    /// Whose image it is; zeros of anything else.
+    pub owner: ImageOwner,
+}
+
+/// One record, and blobs that never change: confidential, authenticated, persistent.
+///
+/// What was sealed is *pending* until [`Store::commit`] makes it a part of what is stored, together
+/// with a new record and without what is removed: all at once, and nothing else changes anything.
+/// [`Store::load`], [`Store::abort`], a commit whatever its outcome, and a restart drop what is
+/// pending.
+pub trait Store {
+    /// Whether the core's loader runs 64-bit applications: no 32-bit build of OP-TEE does.
+    const ELF64: bool;
+
+    /// Reads the record to the start of `buffer`; `None` if nothing was committed yet. Drops what is
+    /// pending.
+    ///
+    /// # Errors
+    /// `Corrupt` if what is stored is damaged, missing or from before, or longer than `buffer`.
+    fn load<'b>(&mut self, buffer: &'b mut [u8]) -> Result<Option<&'b [u8]>, PortError>;
+
+    /// Begins a blob; an open one is dropped first.
+    ///
+    /// # Errors
+    /// For an image `Denied` where the UUID belongs to a TA of the TEE's image, and `Busy` while the
+    /// UUID's removed application still runs.
+    fn begin(&mut self, blob: Blob, properties: &Properties) -> Result<(), PortError>;
+
+    /// Appends bytes to the open blob.
+    ///
+    /// # Errors
+    /// Any error drops it.
+    fn write(&mut self, bytes: &[u8]) -> Result<(), PortError>;
+
+    /// Makes the open blob a pending one. There is room for [`PENDING_LIMIT`].
+    ///
+    /// # Errors
+    /// Any error drops it: `Failed` if it is shorter than announced.
+    fn seal(&mut self) -> Result<(), PortError>;
+
+    /// Drops what is open and pending; nothing is success.
+    fn abort(&mut self);
+
+    /// Replaces the record, adds what is pending and removes the blobs of these names; absent ones are
+    /// passed over, and a pending one replaces that of its name.
+    ///
+    /// Atomic and durable: after an error or a power cut at any instant all is as before, or all is
+    /// done. The running instances of an application whose image was replaced or removed take no new
+    /// sessions from then on; with an image that is removed goes what its application stored.
+    ///
+    /// # Errors
+    /// After `Full`, `Denied` and `Busy` all is as before; after any other [`Store::load`] tells. `Failed`
+    /// also if what is stored is not what this port loaded or committed last.
+    fn commit(&mut self, record: &[u8], removed: &[Blob]) -> Result<(), PortError>;
+
+    /// Reads a blob that was committed to the start of `buffer`; `None` if there is none.
+    ///
+    /// # Errors
+    /// `Corrupt` if it is damaged or longer than `buffer`, which is undefined then.
+    fn read<'b>(&mut self, blob: Blob, buffer: &'b mut [u8])
+    -> Result<Option<&'b [u8]>, PortError>;
+
+    /// Makes `bytes` a pending blob, not an image.
+    ///
+    /// # Errors
+    /// Those of [`Store::begin`], [`Store::write`] and [`Store::seal`].
+    fn put(&mut self, blob: Blob, bytes: &[u8]) -> Result<(), PortError> {
+        let size = bytes.len().try_into().map_err(|_| PortError::Full)?;
+        self.begin(blob, &Properties { size, version: 0, owner: [0; 32] })?;
+        self.write(bytes)?;
+        self.seal()
+    }
+}
+
+/// Most pending blobs: an installation has an image, personalization data and certificates.
+pub const PENDING_LIMIT: usize = 4;
+
+/// What the registry knows of an installed image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoredTa {
     /// Version in the signed header of the image.
@@ -172,51 +183,6 @@ pub struct StoredTa {
     pub size: u32,
     /// SHA-256 of the ELF.
     pub digest: [u8; 32],
-}
-
-/// The TEE core's database of trusted applications that load by UUID.
-///
-/// One write transaction at a time. A dropped, aborted or cut transaction leaves no trace.
-pub trait TaStore {
-    /// Whether the core's loader runs 64-bit applications: no 32-bit build of OP-TEE does.
-    const ELF64: bool;
-
-    /// Begins to install or to replace `uuid`; aborts an open transaction first.
-    ///
-    /// # Errors
-    /// `Full` where there is no room; `Denied` where the UUID belongs to a TA of the TEE's image.
-    fn begin(&mut self, uuid: &UuidBytes, ta: &StoredTa) -> Result<(), PortError>;
-
-    /// Appends bytes of the ELF.
-    ///
-    /// # Errors
-    /// Any error ends the transaction without effect.
-    fn write(&mut self, bytes: &[u8]) -> Result<(), PortError>;
-
-    /// Makes what was written the trusted application that loads under the UUID.
-    ///
-    /// Atomic: the old entry or the new one. Refused unless size and digest are those announced.
-    ///
-    /// # Errors
-    /// After `Failed` ask [`TaStore::query`] which one it is.
-    fn commit(&mut self) -> Result<(), PortError>;
-
-    /// Drops an open transaction; none is success.
-    fn abort(&mut self);
-
-    /// Removes a trusted application; an absent one is success. Atomic and idempotent.
-    ///
-    /// It is also removed when its UUID has since been taken by a TA of the TEE's image.
-    ///
-    /// # Errors
-    /// `Failed`; it may be there or not.
-    fn remove(&mut self, uuid: &UuidBytes) -> Result<(), PortError>;
-
-    /// What is installed under `uuid`; the entry is authenticated as a whole.
-    ///
-    /// # Errors
-    /// `Corrupt` if the entry was altered; `Failed` if the database cannot tell.
-    fn query(&mut self, uuid: &UuidBytes) -> Result<Option<StoredTa>, PortError>;
 }
 
 /// An uncompressed P-256 point: 4, x, y (SEC 1, section 2.3.3).
@@ -258,16 +224,68 @@ impl OwnPublicKey {
     }
 }
 
-/// A key pair of this TEE, as the engine uses it.
-#[derive(Clone, Copy, Debug)]
-pub struct KeyPair<'k> {
-    /// Its name at the port.
-    pub name: Name,
-    /// Its public half.
-    pub public: &'k OwnPublicKey,
+/// The name of an RSA key pair that the TEE core keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum KeyName {
+    /// The TEE's.
+    Tee,
+    /// The attestation key pair of this number.
+    Aik(u32),
+    /// The one in reserve.
+    Spare,
 }
 
-/// Key pairs that stay behind their names ([`Kind::TeeKey`], [`Kind::Aik`], [`Kind::SpareKey`]).
+impl KeyName {
+    /// The identifier of its object: `otrp.`, a letter, eight hexadecimal digits. Stable on disk.
+    #[must_use]
+    pub fn identifier(self) -> [u8; 14] {
+        let (letter, number) = match self {
+            Self::Tee => (b'k', 0),
+            Self::Aik(number) => (b'a', number),
+            Self::Spare => (b'n', 0),
+        };
+        let mut text = *b"otrp.x00000000";
+        let (_, tail) = text.split_at_mut(5);
+        if let [kind, digits @ ..] = tail {
+            *kind = letter;
+            for (pair, byte) in digits.chunks_exact_mut(2).zip(number.to_be_bytes()) {
+                if let [high, low] = pair {
+                    *high = hexadecimal(byte >> 4);
+                    *low = hexadecimal(byte & 15);
+                }
+            }
+        }
+        text
+    }
+}
+
+/// The lower-case digit of a value below 16.
+const fn hexadecimal(nibble: u8) -> u8 {
+    match nibble {
+        0..=9 => b'0'.saturating_add(nibble),
+        _ => b'a'.saturating_add(nibble.saturating_sub(10)),
+    }
+}
+
+/// The private half of a key pair of this TEE.
+#[derive(Debug)]
+pub enum PrivateKey {
+    /// On the curve P-256: the record holds it.
+    P256(Scalar),
+    /// The TEE core holds it, and never gives it out.
+    Rsa2048(KeyName),
+}
+
+/// A key pair of this TEE.
+#[derive(Debug)]
+pub struct KeyPair {
+    /// Its public half.
+    pub public: OwnPublicKey,
+    /// Its private half.
+    pub private: PrivateKey,
+}
+
+/// Operations with the private keys of this TEE.
 ///
 /// Which kind [`Keys::generate`] makes is the platform's choice, made when it is built; pairs of
 /// the other kind that are there already stay usable.
@@ -275,54 +293,54 @@ pub trait Keys {
     /// The kind of key pair that [`Keys::generate`] makes.
     fn makes(&self) -> KeyType;
 
-    /// Makes a key pair under `name`, replacing one that is there, and returns its public key.
-    ///
-    /// Atomic: after an error or a power cut there is the old key pair or the new one.
+    /// Makes a key pair. An RSA key pair is stored under `name`, in place of one that is there, and
+    /// that is atomic: after an error or a power cut there is the old one or the new one. A P-256 key
+    /// pair is not stored.
     ///
     /// # Errors
     /// `Full` leaves things as they were.
-    fn generate(&mut self, name: Name) -> Result<OwnPublicKey, PortError>;
-
-    /// The public key of `name`; `None` if there is no such key pair.
-    ///
-    /// # Errors
-    /// `Corrupt` if it is damaged.
-    fn public(&mut self, name: Name) -> Result<Option<OwnPublicKey>, PortError>;
+    fn generate(&mut self, name: KeyName) -> Result<KeyPair, PortError>;
 
     /// Signs a SHA-256 digest: ECDSA, r and s as 32 octets each (RFC 7518, section 3.4).
     ///
     /// # Errors
-    /// `Failed` if there is no such P-256 key pair.
-    fn sign(&mut self, name: Name, digest: &[u8; 32]) -> Result<[u8; 64], PortError>;
+    /// `Failed` if `key` is no scalar of the curve.
+    fn sign(&mut self, key: &Scalar, digest: &[u8; 32]) -> Result<[u8; 64], PortError>;
 
     /// The x coordinate that ECDH with `peer` gives (SP 800-56A, section 5.7.1.2).
     ///
     /// # Errors
-    /// `Failed` if there is no such P-256 key pair or `peer` is not a point of the curve.
-    fn agree(&mut self, name: Name, peer: &Point) -> Result<Seed, PortError>;
+    /// `Failed` if `key` is no scalar or `peer` is not a point of the curve.
+    fn agree(&mut self, key: &Scalar, peer: &Point) -> Result<Seed, PortError>;
 
     /// RSA's private-key operation on `number`, big-endian, in place (RFC 8017, sections 5.1.2 and
     /// 5.2.1). Blinded, and what comes out is checked with the public key.
     ///
     /// # Errors
-    /// `Failed` if there is no such RSA key pair or `number` is not below its modulus; `number` is
-    /// then undefined.
-    fn rsa(&mut self, name: Name, number: &mut Modulus) -> Result<(), PortError>;
+    /// `Failed` if there is no such key pair or `number` is not below its modulus; `number` is then
+    /// undefined.
+    fn rsa(&mut self, name: KeyName, number: &mut Modulus) -> Result<(), PortError>;
 
-    /// Gives a key pair another name, and returns its public key; `None` if there is no such pair.
+    /// The modulus of an RSA key pair; `None` if there is no such key pair.
+    ///
+    /// # Errors
+    /// `Corrupt` if it is damaged.
+    fn modulus(&mut self, name: KeyName) -> Result<Option<Modulus>, PortError>;
+
+    /// Gives an RSA key pair another name, and returns its modulus; `None` if there is no such pair.
     ///
     /// Atomic: after an error or a power cut the key pair has one of the names.
     ///
     /// # Errors
     /// `Failed`, also where there is a key pair under the new name; `Corrupt` if the key pair is
     /// damaged.
-    fn rename(&mut self, name: Name, to: Name) -> Result<Option<OwnPublicKey>, PortError>;
+    fn rename(&mut self, name: KeyName, to: KeyName) -> Result<Option<Modulus>, PortError>;
 
-    /// Destroys a key pair; an absent one is success. Atomic and idempotent.
+    /// Destroys an RSA key pair; an absent one is success. Atomic and idempotent.
     ///
     /// # Errors
     /// `Failed`; it may be there or not.
-    fn destroy(&mut self, name: Name) -> Result<(), PortError>;
+    fn destroy(&mut self, name: KeyName) -> Result<(), PortError>;
 }
 
 /// The normal world's clock: a hint from an attacker.

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::image::Application;
 use crate::platform::{StoredTa, UuidBytes};
 use crate::registry::{
-    Holder, Intent, NewSd, Resource, Sd, SdReference, SdUpdate, State, Ta, TaReference, Tam,
+    Holder, Installation, NewSd, Resource, Sd, SdReference, SdUpdate, State, Ta, TaReference, Tam,
 };
 use crate::revocation::UnrevokedTam;
 
@@ -301,10 +301,7 @@ impl<'s> Target<'s> {
             uuid,
             stored,
             signer,
-            personalization: self
-                .installed
-                .filter(|_| same_signer)
-                .and_then(|ta| ta.personalization),
+            has_data: same_signer && self.installed.is_some_and(|ta| ta.has_data),
         }))
     }
 
@@ -322,22 +319,20 @@ impl<'s> Target<'s> {
 }
 
 impl Authorized<Ta> {
-    /// The installation of this entry, with the objects that were written under the next number.
-    #[must_use]
-    pub fn into_intent(
+    /// The installation of this entry; with `new_data` its personalization data are pending.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if its domain is not known, which its authorization excludes.
+    pub fn into_installation(
         self,
-        next: u32,
-        new_personalization: bool,
-        new_certificates: bool,
-    ) -> Authorized<Intent> {
+        state: &State,
+        new_data: bool,
+    ) -> Result<Authorized<Installation>, Error> {
         let Self(mut ta) = self;
-        if new_personalization {
-            ta.personalization = Some(next);
-        }
-        Authorized(Intent {
-            ta,
-            certificates: new_certificates.then_some(next),
-            numbered: new_personalization || new_certificates,
-        })
+        ta.has_data |= new_data;
+        let sd = state.sd(ta.sd).ok_or(Error::Internal)?;
+        let tam = state.tam_numbered(sd.tam).ok_or(Error::Internal)?;
+        let owner = Holder::new(&tam.id, &sd.sp).image_owner();
+        Ok(Authorized(Installation { ta, owner }))
     }
 }

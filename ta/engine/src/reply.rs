@@ -30,7 +30,7 @@ pub struct Addressed<'t> {
     /// The request's name.
     pub name: RequestName,
     /// The TEE's key pair, which signs the answer.
-    pub signer: KeyPair<'t>,
+    pub signer: &'t KeyPair,
     /// The request's identifiers.
     pub transaction: &'t Transaction,
 }
@@ -185,7 +185,7 @@ impl Addressed<'_> {
     }
 
     fn list_algorithms(&self, writer: &mut Writer<'_>, error: Error) -> Result<(), Error> {
-        list_algorithms(writer, error, SignatureAlgorithm::made_by(self.signer.public))
+        list_algorithms(writer, error, SignatureAlgorithm::made_by(&self.signer.public))
     }
 }
 
@@ -306,13 +306,13 @@ fn jwk_p256(writer: &mut Writer<'_>, key: &Point) -> Result<(), Error> {
 /// a member that stands outside the signature, or empty.
 pub fn sign<'o, P: Platform>(
     ports: &mut Ports<P>,
-    signer: KeyPair<'_>,
+    signer: &KeyPair,
     name: &str,
     header: &str,
     writer: Writer<'o>,
 ) -> Result<&'o [u8], Error> {
     let by_signer = |digest: &[u8; 32]| Ok(sign_digest(&mut ports.keys, signer, digest)?);
-    sign_with(SignatureAlgorithm::made_by(signer.public), by_signer, name, header, writer)
+    sign_with(SignatureAlgorithm::made_by(&signer.public), by_signer, name, header, writer)
 }
 
 fn sign_with<'o>(

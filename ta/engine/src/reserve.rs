@@ -4,10 +4,7 @@
 //! its name when it is needed. The registry does not know it: after a power cut in the middle it
 //! is in reserve still, or under the number that the registry uses next and clears at its opening.
 
-use crate::platform::{KeyType, Keys, Kind, Name, OwnPublicKey, PortError};
-
-/// The key pair in reserve.
-const SPARE: Name = Name { kind: Kind::SpareKey, number: 0 };
+use crate::platform::{KeyName, KeyPair, KeyType, Keys, OwnPublicKey, PortError, PrivateKey};
 
 /// Makes the key pair in reserve, where the platform's take long to make and there is none.
 ///
@@ -17,10 +14,10 @@ pub fn fill<K: Keys>(keys: &mut K) -> Result<(), PortError> {
     if keys.makes() == KeyType::P256 {
         return Ok(());
     }
-    match keys.public(SPARE) {
+    match keys.modulus(KeyName::Spare) {
         Ok(Some(_)) => Ok(()),
         // Nobody knows the public half of a damaged one, so nobody misses it.
-        Ok(None) | Err(PortError::Corrupt) => keys.generate(SPARE).map(drop),
+        Ok(None) | Err(PortError::Corrupt) => keys.generate(KeyName::Spare).map(drop),
         Err(error) => Err(error),
     }
 }
@@ -29,10 +26,13 @@ pub fn fill<K: Keys>(keys: &mut K) -> Result<(), PortError> {
 ///
 /// # Errors
 /// The port's.
-pub fn draw<K: Keys>(keys: &mut K, name: Name) -> Result<OwnPublicKey, PortError> {
+pub fn draw<K: Keys>(keys: &mut K, name: KeyName) -> Result<KeyPair, PortError> {
     if keys.makes() != KeyType::P256 {
-        match keys.rename(SPARE, name) {
-            Ok(Some(public)) => return Ok(public),
+        match keys.rename(KeyName::Spare, name) {
+            Ok(Some(modulus)) => {
+                let public = OwnPublicKey::Rsa2048(modulus);
+                return Ok(KeyPair { public, private: PrivateKey::Rsa2048(name) });
+            }
             Ok(None) | Err(PortError::Corrupt) => {}
             Err(error) => return Err(error),
         }

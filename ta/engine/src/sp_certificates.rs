@@ -15,7 +15,7 @@ use otrp_wire::limits::{
 use crate::error::Error;
 use crate::message::sha256;
 use crate::pki;
-use crate::platform::{Kind, Name, PortError, Storage};
+use crate::platform::{Blob, PortError, Store};
 use crate::registry::Sd;
 
 /// Stands between the accepted certificates and the retired ones.
@@ -46,10 +46,10 @@ impl<'b> SpCertificates<'b> {
     ///
     /// # Errors
     /// [`Error::Port`]; `Corrupt` if the record is damaged.
-    pub fn load<S: Storage>(storage: &mut S, sd: &Sd, buffer: &'b mut [u8]) -> Result<Self, Error> {
-        let name = Name { kind: Kind::SpCertificates, number: sd.certificates };
+    pub fn load<S: Store>(store: &mut S, sd: &Sd, buffer: &'b mut [u8]) -> Result<Self, Error> {
         // Every domain has its record, if only an empty one.
-        let record = storage.load(name, buffer)?.ok_or(PortError::Corrupt)?;
+        let record =
+            store.read(Blob::SpCertificates(sd.number), buffer)?.ok_or(PortError::Corrupt)?;
         let accepted = extent(record);
         let (_, behind) = record.split_at_checked(accepted).ok_or(Error::Internal)?;
         let retired = match behind {

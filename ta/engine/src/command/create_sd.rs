@@ -3,7 +3,7 @@
 use super::{Context, Done, INVALID, sp_certificate};
 use crate::error::Error;
 use crate::message::Opened;
-use crate::platform::{Kind, Name, Platform, Storage};
+use crate::platform::{Blob, Platform, Store};
 
 /// Creates a security domain, and an attestation key for a new service provider.
 pub(super) fn run<P: Platform>(
@@ -15,7 +15,7 @@ pub(super) fn run<P: Platform>(
     let name = content.sd_name.clone().ok_or(INVALID)?;
     let certificate = content.sp_certificate.ok_or(INVALID)?;
     let certificate = sp_certificate::<P>(opened, certificate)?;
-    if !opened.is_for_device(&context.identity.device_id) {
+    if !opened.is_for_device(&context.identity()?.device_id) {
         return Err(INVALID);
     }
     let state = context.registry.state();
@@ -24,10 +24,10 @@ pub(super) fn run<P: Platform>(
     let number = state.next_number();
 
     context.registry.distrust();
-    let record = Name { kind: Kind::SpCertificates, number };
-    context.ports.storage.replace(record, opened.bytes(certificate))?;
-    let aik = if has_aik { None } else { Some(context.new_aik(number)?) };
-    context.registry.change().create_sd(new, aik)?;
+    context.ports.store.put(Blob::SpCertificates(number), opened.bytes(certificate))?;
+    let key = if has_aik { None } else { Some(context.new_aik(number)?) };
+    let aik = key.as_ref().map(|key| key.public);
+    context.registry.change().create_sd(new, key)?;
     let done = context.commit(opened)?;
     Ok(Done { sd_name: Some(name), aik, ..done })
 }

@@ -22,9 +22,9 @@ use crate::image::{Application, Image};
 use crate::jose::content::{DataAlgorithm, DataKey};
 use crate::message::{Lock, Opened, open_bare, open_jwe, sha256};
 use crate::pki::{Certificate, PublicKey};
-use crate::platform::{Kind, Name, Platform, Ports, Storage, TaStore};
+use crate::platform::{Blob, Platform, Ports, Properties, Store};
 use crate::policy::{Authorized, Target};
-use crate::registry::{Sd, State, Ta};
+use crate::registry::{Installation, Sd, State, Ta};
 use crate::sp_certificates::SpCertificates;
 
 /// Everything that is wrong with an image, its encryption or its signature.
@@ -59,13 +59,12 @@ fn run<P: Platform>(
     let sd = context.owner.sd_for_image(state, sp, name)?.clone();
     target(state, &sd, id.clone())?;
     let aik = state.aik(sd.tam, &sd.sp).ok_or(Error::Internal)?;
-    let number = state.next_number();
 
     let certificate = match opened.content().sp_certificate {
         Some(member) => Some(sp_certificate::<P>(opened, member)?),
         None => None,
     };
-    let mut certificates = SpCertificates::load(&mut context.ports.storage, &sd, context.scratch)?;
+    let mut certificates = SpCertificates::load(&mut context.ports.store, &sd, context.scratch)?;
     let new_certificates = match certificate {
         Some(der) => certificates.add(opened.bytes(der))?,
         None => false,
@@ -76,7 +75,7 @@ fn run<P: Platform>(
     let (parts, payload) = opened.encrypted_ta()?;
     let algorithm = DataAlgorithm::from_name(parts.algorithm.text(payload))
         .ok_or(Error::Refused(ErrorCode::UnsupportedCryptoAlg))?;
-    let lock = Lock { pair: aik.key_pair(), rsa1_5: context.rsa1_5 };
+    let lock = Lock { pair: &aik.key, rsa1_5: context.trust.rsa1_5 };
     let purpose = Purpose { sd: &sd, id: &id };
     let plain = decrypt(parts, payload, algorithm, purpose, context.ports, lock)?;
 
@@ -89,26 +88,25 @@ fn run<P: Platform>(
         })?;
     let record = if new_certificates { Some(certificates.into_record()?) } else { None };
 
+    let new = entry.into_installation(state, plain.personalization.is_some())?;
+    let Installation { ta, owner } = new.get();
+    let (uuid, stored) = (ta.uuid, ta.stored);
+    let properties = Properties { size: stored.size, version: stored.version, owner: *owner };
+
     context.registry.distrust();
+    let store = &mut context.ports.store;
     if let Some(record) = record {
-        let name = Name { kind: Kind::SpCertificates, number };
-        context.ports.storage.replace(name, record)?;
+        store.put(Blob::SpCertificates(sd.number), record)?;
     }
     if let Some(span) = plain.personalization {
-        let name = Name { kind: Kind::Personalization, number };
-        context.ports.storage.replace(name, opened.payload(span))?;
+        store.put(Blob::Personalization(uuid), opened.payload(span))?;
     }
-    let intent = entry.into_intent(number, plain.personalization.is_some(), new_certificates);
     if let Some(image) = image {
-        // Nothing before the commit has an effect, so whatever the database refuses comes before
-        // the registry announces anything.
-        let ta = &intent.get().ta;
-        context.ports.ta_store.begin(&ta.uuid, &ta.stored)?;
-        context.ports.ta_store.write(image.elf())?;
-        context.registry.announce(context.ports, intent.get(), context.scratch)?;
-        context.ports.ta_store.commit()?;
+        store.begin(Blob::Image(uuid), &properties)?;
+        store.write(image.elf())?;
+        store.seal()?;
     }
-    context.registry.change().install(intent)?;
+    context.registry.change().install(new)?;
     context.commit(opened)
 }
 
@@ -283,7 +281,7 @@ fn verify<'i, 'c, P: Platform>(
     let image = Image::parse(bytes).map_err(|_| REFUSED)?;
     for der in certificates.accepted() {
         if let Some(signed) = image.signed_by::<P::Rsa>(&key_of(der)?) {
-            let application = signed.application(P::TaStore::ELF64).ok_or(REFUSED)?;
+            let application = signed.application(P::Store::ELF64).ok_or(REFUSED)?;
             return Ok((application, der));
         }
     }

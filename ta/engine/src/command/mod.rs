@@ -8,15 +8,16 @@ mod update_sd;
 use otrp_wire::id::SdName;
 use otrp_wire::{ErrorCode, RequestName, Span};
 
-use crate::device::Identity;
+use crate::device::{self, Identity};
 use crate::dsi::View;
 use crate::error::Error;
 use crate::message::Opened;
 use crate::pki;
-use crate::platform::{Kind, Name, OwnPublicKey, Platform, Ports};
+use crate::platform::{KeyName, KeyPair, OwnPublicKey, Platform, Ports};
 use crate::policy::Owner;
 use crate::registry::Registry;
 use crate::reserve;
+use crate::trust::Trust;
 
 /// What a command works on and with.
 pub struct Context<'e, P: Platform> {
@@ -24,12 +25,10 @@ pub struct Context<'e, P: Platform> {
     pub ports: &'e mut Ports<P>,
     /// The state.
     pub registry: &'e mut Registry,
-    /// The TEE.
-    pub identity: Identity<'e>,
+    /// The image.
+    pub trust: &'e Trust,
     /// The sender.
     pub owner: Owner,
-    /// Whether RSAES-PKCS1-v1_5 is accepted.
-    pub rsa1_5: bool,
     /// Working space of [`otrp_wire::limits::REPLY_LIMIT`] bytes.
     pub scratch: &'e mut [u8],
 }
@@ -76,7 +75,7 @@ impl<P: Platform> Context<'_, P> {
         let state = self.registry.state();
         let generation = state.next_generation();
         let hash = if opened.next_dsi {
-            let view = View { state, identity: self.identity, tam, generation };
+            let view = View { state, identity: device::identity(state, self.trust)?, tam, generation };
             Some(view.hash(self.scratch)?)
         } else {
             None
@@ -86,9 +85,14 @@ impl<P: Platform> Context<'_, P> {
         Ok(Done { generation: opened.next_dsi.then_some(generation), ..Done::default() })
     }
 
-    /// Makes an attestation key pair under `number`.
-    fn new_aik(&mut self, number: u32) -> Result<OwnPublicKey, Error> {
-        Ok(reserve::draw(&mut self.ports.keys, Name { kind: Kind::Aik, number })?)
+    /// The TEE.
+    fn identity(&self) -> Result<Identity<'_>, Error> {
+        device::identity(self.registry.state(), self.trust)
+    }
+
+    /// Makes an attestation key pair of this number.
+    fn new_aik(&mut self, number: u32) -> Result<KeyPair, Error> {
+        Ok(reserve::draw(&mut self.ports.keys, KeyName::Aik(number))?)
     }
 }
 

@@ -5,7 +5,7 @@ use otrp_wire::base64::{Form, decode_array};
 use super::{Context, Done, INVALID, sp_certificate};
 use crate::error::Error;
 use crate::message::Opened;
-use crate::platform::{Kind, Name, Platform, Storage};
+use crate::platform::{Blob, Platform, Store};
 use crate::registry::SdUpdate;
 use crate::sp_certificates::SpCertificates;
 
@@ -27,12 +27,12 @@ pub(super) fn run<P: Platform>(
     let renew = changes.renew_aik || state.aik(sd.tam, &sp).is_none();
     let number = state.next_number();
     let certificates = !added.is_empty() || !removed.is_empty();
-    let update = SdUpdate { sd: sd.number, sp, name, certificates };
+    let update = SdUpdate { sd: sd.number, sp, name };
     let update = context.owner.sd_update(state, update)?;
 
     let record = if certificates {
         let mut certificates =
-            SpCertificates::load(&mut context.ports.storage, &sd, context.scratch)?;
+            SpCertificates::load(&mut context.ports.store, &sd, context.scratch)?;
         for member in &added {
             let der = sp_certificate::<P>(opened, *member)?;
             certificates.add(opened.bytes(der))?;
@@ -48,11 +48,11 @@ pub(super) fn run<P: Platform>(
 
     context.registry.distrust();
     if let Some(record) = record {
-        let name = Name { kind: Kind::SpCertificates, number };
-        context.ports.storage.replace(name, record)?;
+        context.ports.store.put(Blob::SpCertificates(sd.number), record)?;
     }
-    let aik = if renew { Some(context.new_aik(number)?) } else { None };
-    context.registry.change().update_sd(update, aik)?;
+    let key = if renew { Some(context.new_aik(number)?) } else { None };
+    let aik = key.as_ref().map(|key| key.public);
+    context.registry.change().update_sd(update, key)?;
     let done = context.commit(opened)?;
     Ok(Done { aik, ..done })
 }

@@ -13,10 +13,11 @@ use zeroize::{Zeroize, Zeroizing};
 use super::Error;
 use super::content::{ContentAlgorithm, ContentKey, LONGEST_KEY};
 use crate::pki::PublicKey;
-use crate::platform::{Keys, Modulus, Name, Point, PortError, Rng, RsaPublic};
+use crate::platform::{KeyName, Keys, Modulus, Point, PortError, Rng, RsaPublic};
 use crate::point::p256_key;
 use crate::rsa::LONGEST_MODULUS;
 use crate::rsa::encryption::{self, Encryption};
+use crate::secret::Scalar;
 
 /// Octets in the longest wrapped content key: one encrypted with an RSA-4096 key.
 pub const LONGEST_WRAPPED_KEY: usize = LONGEST_MODULUS;
@@ -170,14 +171,14 @@ pub struct Wrapped {
     pub key: heapless::Vec<u8, LONGEST_WRAPPED_KEY>,
 }
 
-/// Recovers a content key that was wrapped for the P-256 key pair `name`.
+/// Recovers a content key that was wrapped for the P-256 key pair with the private half `key`.
 ///
 /// # Errors
 /// [`Error::Crypto`] if the ephemeral key is not a point of P-256, or `wrapped` is not a key for
 /// `content` wrapped for this recipient. [`Error::Port`] if the key pair cannot be used.
 pub fn unwrap_content_key<K: Keys>(
     keys: &mut K,
-    name: Name,
+    key: &Scalar,
     algorithm: KeyWrap,
     agreement: &Agreement<'_>,
     wrapped: &[u8],
@@ -186,7 +187,7 @@ pub fn unwrap_content_key<K: Keys>(
     // Checked here although the port checks it too: an off-curve point, which could reveal the
     // private key bit by bit, is the message's fault and never reaches the private key.
     p256_key(agreement.ephemeral).ok_or(Error::Crypto)?;
-    let secret = keys.agree(name, agreement.ephemeral)?;
+    let secret = keys.agree(key, agreement.ephemeral)?;
     unwrap_with(secret.bytes(), algorithm, agreement, wrapped, content)
 }
 
@@ -198,7 +199,7 @@ pub fn unwrap_content_key<K: Keys>(
 pub fn decrypt_content_key<K: Keys, R: Rng>(
     keys: &mut K,
     rng: &mut R,
-    name: Name,
+    name: KeyName,
     modulus: &Modulus,
     algorithm: Encryption,
     wrapped: &[u8],

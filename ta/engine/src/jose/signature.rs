@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use super::Error;
 use super::key_management::ephemeral_key;
 use crate::pki::Scheme;
-use crate::platform::{KeyPair, Keys, Modulus, OwnPublicKey, Point, PortError, Rng};
+use crate::platform::{KeyPair, Keys, Modulus, OwnPublicKey, Point, PortError, PrivateKey, Rng};
 use crate::point::p256_key;
 use crate::rsa::signature::encode_pkcs1;
 
@@ -95,16 +95,16 @@ impl Signature {
 /// The port's.
 pub fn sign<K: Keys>(
     keys: &mut K,
-    pair: KeyPair<'_>,
+    pair: &KeyPair,
     digest: &[u8; 32],
 ) -> Result<Signature, PortError> {
-    match pair.public {
-        OwnPublicKey::P256(_) => keys.sign(pair.name, digest).map(Signature::Es256),
-        OwnPublicKey::Rsa2048(_) => {
+    match &pair.private {
+        PrivateKey::P256(key) => keys.sign(key, digest).map(Signature::Es256),
+        PrivateKey::Rsa2048(name) => {
             let mut number = [0; size_of::<Modulus>()];
             // The modulus has room for the encoding.
             encode_pkcs1(&mut number, digest).ok_or(PortError::Failed)?;
-            keys.rsa(pair.name, &mut number)?;
+            keys.rsa(*name, &mut number)?;
             Ok(Signature::Rs256(number))
         }
     }

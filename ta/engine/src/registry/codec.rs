@@ -1,46 +1,49 @@
 //! The registry's record on disk.
 //!
-//! Version 2, stable: big-endian integers; a text is its length in one byte and its bytes; a list
+//! Version 3, stable: big-endian integers; a text is its length in one byte and its bytes; a list
 //! is its length in two bytes and its elements; an optional value is a byte 0 or 1 and the value;
-//! a public key is an uncompressed point, which begins with 4, or a byte 1 and an RSA modulus.
-//! A record is read completely or not at all: trailing bytes, a list that is too long and a
+//! a key pair is an uncompressed point, which begins with 4, and its scalar, or a byte 1 and an RSA
+//! modulus. A record is read completely or not at all: trailing bytes, a list that is too long and a
 //! version that is not known are errors.
 //!
-//! Version 1 is read too. It has neither secret, epoch, times nor the anchors of TAMs, and names
-//! of TAMs in the case of their certificates.
+//! Versions 1 and 2 were objects of secure storage, which this broker does not look for.
 
 use otrp_wire::id::{SdName, SpId, TaId, TamId};
 use otrp_wire::limits::{
     ANCHOR_LIMIT, AUTHORITY_LIMIT, NAME_LIMIT, SD_LIMIT, TA_LIMIT, TAM_ID_LIMIT, TAM_LIMIT,
-    UUID_LIMIT,
+    TEE_CHAIN_BYTES_LIMIT, UUID_LIMIT,
 };
+use zeroize::Zeroize;
 
 use super::state::{
-    Aik, AnchorTime, Authority, Floor, Holder, Intent, NameHash, Sd, State, TRASH_LIMIT, Ta, Tam,
-    Trash, name_hash,
+    Aik, AnchorTime, Authority, Floor, Holder, RETIRED_KEY_LIMIT, Sd, State, Ta, Tam,
 };
-use crate::platform::{Kind, Modulus, Name, OwnPublicKey, StoredTa};
+use crate::platform::{KeyName, KeyPair, Modulus, OwnPublicKey, Point, PrivateKey, StoredTa};
+use crate::secret::Scalar;
 
 /// The version of the format.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 const TEXT: usize = 1 + NAME_LIMIT;
-const LONGEST_TAM: usize = 4 + 4 + 1 + TAM_ID_LIMIT + 32 + 32 + 32 + 8 + 33;
+const LONGEST_TAM: usize = 4 + 1 + TAM_ID_LIMIT + 32 + 32 + 32 + 8 + 33;
 const ANCHOR_TIME: usize = 32 + 8;
 const AUTHORITY: usize = 32 + 8;
-const LONGEST_SD: usize = 4 + 4 + TEXT + TEXT + 4;
-const LONGEST_AIK: usize = 4 + 4 + TEXT + 1 + size_of::<Modulus>();
-const LONGEST_TA: usize = 4 + TEXT + 16 + 4 + 4 + 32 + 32 + 5;
+const LONGEST_SD: usize = 4 + 4 + TEXT + TEXT;
+const LONGEST_KEY: usize = 1 + size_of::<Modulus>();
+const _: () = assert!(LONGEST_KEY > size_of::<Point>() + size_of::<Scalar>(), "the longest key is another");
+const LONGEST_AIK: usize = 4 + 4 + TEXT + LONGEST_KEY;
+const LONGEST_TA: usize = 4 + TEXT + 16 + 4 + 4 + 32 + 32 + 1;
 const LONGEST_FLOOR: usize = 16 + 4 + 16 + 16;
-const LONGEST_TRASH: usize = 1 + 16;
 /// The most floors beside the most applications, each of which is longer than a floor.
 const FLOORS_BESIDE_TAS: usize = UUID_LIMIT - TA_LIMIT;
 const _: () = assert!(LONGEST_TA > LONGEST_FLOOR, "the longest record is another");
 
-const FIXED: usize = 1 + 4 + 8 + 8 + 32 + 4;
+const FIXED: usize = 1 + 4 + 8 + 32 + 4;
 
 /// The longest record in bytes.
 pub const LONGEST_RECORD: usize = FIXED
+    + LONGEST_KEY
+    + (2 + TEE_CHAIN_BYTES_LIMIT)
     + (2 + ANCHOR_LIMIT * ANCHOR_TIME)
     + (2 + TAM_LIMIT * LONGEST_TAM)
     + (2 + AUTHORITY_LIMIT * AUTHORITY)
@@ -48,24 +51,20 @@ pub const LONGEST_RECORD: usize = FIXED
     + (2 + SD_LIMIT * LONGEST_AIK)
     + (2 + TA_LIMIT * LONGEST_TA)
     + (2 + FLOORS_BESIDE_TAS * LONGEST_FLOOR)
-    + (2 + TRASH_LIMIT * LONGEST_TRASH)
-    + (1 + LONGEST_TA + 5 + 1);
+    + (2 + RETIRED_KEY_LIMIT * 4);
 
 /// The record is damaged, or does not fit its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Damaged;
 
-/// Writes the record to the start of `buffer`.
-pub(super) fn encode<'b>(
-    state: &State,
-    intent: Option<&Intent>,
-    buffer: &'b mut [u8],
-) -> Result<&'b [u8], Damaged> {
+/// Writes the record to the start of `buffer`. It holds private keys: the caller wipes it.
+pub(super) fn encode<'b>(state: &State, buffer: &'b mut [u8]) -> Result<&'b mut [u8], Damaged> {
     let mut out = Output { buffer, length: 0 };
     out.byte(VERSION)?;
+    encode_key(&mut out, state.tee_key.as_ref().ok_or(Damaged)?)?;
+    out.list(&state.tee_chain, |out, byte| out.byte(*byte))?;
     out.bytes(&state.next_number.to_be_bytes())?;
     encode_long(&mut out, state.next_generation)?;
-    encode_long(&mut out, state.time_floor)?;
     out.bytes(&state.secret)?;
     encode_number(&mut out, &state.floor_epoch)?;
     out.list(&state.times, encode_anchor_time)?;
@@ -75,68 +74,35 @@ pub(super) fn encode<'b>(
     out.list(&state.aiks, encode_aik)?;
     out.list(&state.tas, encode_ta)?;
     out.list(&state.floors, encode_floor)?;
-    out.list(&state.trash, encode_trash)?;
-    out.option(intent, |out, intent| {
-        encode_ta(out, &intent.ta)?;
-        out.option(intent.certificates.as_ref(), encode_number)?;
-        out.byte(u8::from(intent.numbered))
-    })?;
+    out.list(&state.retired_keys, encode_number)?;
     let Output { buffer, length } = out;
-    buffer.get(..length).ok_or(Damaged)
+    buffer.get_mut(..length).ok_or(Damaged)
 }
 
 /// Reads a record into `state`, which must be clear. On an error `state` is a mixture.
-pub(super) fn decode(record: &[u8], state: &mut State) -> Result<Option<Intent>, Damaged> {
+pub(super) fn decode(record: &[u8], state: &mut State) -> Result<(), Damaged> {
     let mut input = Input { rest: record };
-    let is_current = match input.byte()? {
-        VERSION => true,
-        1 => false,
-        _ => return Err(Damaged),
-    };
-    state.next_number = input.number()?;
-    state.next_generation = input.long()?;
-    state.time_floor = input.long()?;
-    if is_current {
-        state.secret = input.array()?;
-        state.floor_epoch = input.number()?;
-        input.list(&mut state.times, decode_anchor_time)?;
-    }
-    let mut renamed = heapless::Vec::<_, TAM_LIMIT>::new();
-    input.list(&mut state.tams, |input| {
-        let (tam, name) = decode_tam(input, is_current)?;
-        if name != tam.id.as_str() {
-            let names = (name_hash(name), name_hash(tam.id.as_str()));
-            renamed.push(names).map_err(|_| Damaged)?;
-        }
-        Ok(tam)
-    })?;
-    if is_current && !renamed.is_empty() {
+    if input.byte()? != VERSION {
         return Err(Damaged);
     }
+    state.tee_key = Some(decode_key(&mut input, KeyName::Tee)?);
+    input.list(&mut state.tee_chain, Input::byte)?;
+    state.next_number = input.number()?;
+    state.next_generation = input.long()?;
+    state.secret = input.array()?;
+    state.floor_epoch = input.number()?;
+    input.list(&mut state.times, decode_anchor_time)?;
+    input.list(&mut state.tams, decode_tam)?;
     input.list(&mut state.authorities, decode_authority)?;
     input.list(&mut state.sds, decode_sd)?;
     input.list(&mut state.aiks, decode_aik)?;
     input.list(&mut state.tas, decode_ta)?;
-    input.list(&mut state.floors, |input| {
-        let mut floor = decode_floor(input)?;
-        floor.holder.tam = current_name(&renamed, floor.holder.tam);
-        Ok(floor)
-    })?;
+    input.list(&mut state.floors, decode_floor)?;
     if state.tas.len().saturating_add(state.floors.len()) > UUID_LIMIT {
         return Err(Damaged);
     }
-    input.list(&mut state.trash, decode_trash)?;
-    let intent = input.option(|input| {
-        let ta = decode_ta(input)?;
-        let certificates = input.option(Input::number)?;
-        Ok(Intent { ta, certificates, numbered: input.flag()? })
-    })?;
-    if input.rest.is_empty() { Ok(intent) } else { Err(Damaged) }
-}
-
-/// The hash of a TAM's name in the spelling that it is compared in.
-fn current_name(renamed: &[(NameHash, NameHash)], name: NameHash) -> NameHash {
-    renamed.iter().find(|(old, _)| *old == name).map_or(name, |(_, new)| *new)
+    input.list(&mut state.retired_keys, Input::number)?;
+    if input.rest.is_empty() { Ok(()) } else { Err(Damaged) }
 }
 
 fn encode_number(out: &mut Output<'_>, number: &u32) -> Result<(), Damaged> {
@@ -149,7 +115,6 @@ fn encode_long(out: &mut Output<'_>, number: u64) -> Result<(), Damaged> {
 
 fn encode_tam(out: &mut Output<'_>, tam: &Tam) -> Result<(), Damaged> {
     encode_number(out, &tam.number)?;
-    encode_number(out, &tam.chain)?;
     out.text(tam.id.as_str())?;
     out.bytes(&tam.leaf)?;
     out.bytes(&tam.anchor)?;
@@ -158,21 +123,23 @@ fn encode_tam(out: &mut Output<'_>, tam: &Tam) -> Result<(), Damaged> {
     out.option(tam.dsi_hash.as_ref(), |out, hash| out.bytes(hash))
 }
 
-/// A TAM, and its name as it stands in the record.
-fn decode_tam<'r>(input: &mut Input<'r>, is_current: bool) -> Result<(Tam, &'r str), Damaged> {
-    let (number, chain) = (input.number()?, input.number()?);
+fn decode_tam(input: &mut Input<'_>) -> Result<Tam, Damaged> {
+    let number = input.number()?;
     let name = input.text()?;
-    let tam = Tam {
+    let id = TamId::new(name).ok_or(Damaged)?;
+    // There is one spelling of it.
+    if id.as_str() != name {
+        return Err(Damaged);
+    }
+    Ok(Tam {
         number,
-        chain,
-        id: TamId::new(name).ok_or(Damaged)?,
+        id,
         leaf: input.array()?,
-        anchor: if is_current { input.array()? } else { [0; 32] },
+        anchor: input.array()?,
         chain_digest: input.array()?,
         good_until: input.long()?,
         dsi_hash: input.option(Input::array)?,
-    };
-    Ok((tam, name))
+    })
 }
 
 fn encode_anchor_time(out: &mut Output<'_>, known: &AnchorTime) -> Result<(), Damaged> {
@@ -197,8 +164,7 @@ fn encode_sd(out: &mut Output<'_>, sd: &Sd) -> Result<(), Damaged> {
     encode_number(out, &sd.number)?;
     encode_number(out, &sd.tam)?;
     out.text(sd.sp.as_str())?;
-    out.text(sd.name.as_str())?;
-    encode_number(out, &sd.certificates)
+    out.text(sd.name.as_str())
 }
 
 fn decode_sd(input: &mut Input<'_>) -> Result<Sd, Damaged> {
@@ -207,7 +173,6 @@ fn decode_sd(input: &mut Input<'_>) -> Result<Sd, Damaged> {
         tam: input.number()?,
         sp: SpId::new(input.text()?).ok_or(Damaged)?,
         name: SdName::new(input.text()?).ok_or(Damaged)?,
-        certificates: input.number()?,
     })
 }
 
@@ -215,15 +180,16 @@ fn encode_aik(out: &mut Output<'_>, aik: &Aik) -> Result<(), Damaged> {
     encode_number(out, &aik.number)?;
     encode_number(out, &aik.tam)?;
     out.text(aik.sp.as_str())?;
-    encode_public(out, &aik.public)
+    encode_key(out, &aik.key)
 }
 
 fn decode_aik(input: &mut Input<'_>) -> Result<Aik, Damaged> {
+    let number = input.number()?;
     Ok(Aik {
-        number: input.number()?,
+        number,
         tam: input.number()?,
         sp: SpId::new(input.text()?).ok_or(Damaged)?,
-        public: decode_public(input)?,
+        key: decode_key(input, KeyName::Aik(number))?,
     })
 }
 
@@ -232,26 +198,36 @@ const POINT: u8 = 4;
 /// Stands before an RSA modulus, where a point would begin.
 const RSA: u8 = 1;
 
-fn encode_public(out: &mut Output<'_>, key: &OwnPublicKey) -> Result<(), Damaged> {
-    match key {
-        OwnPublicKey::P256(point @ [POINT, ..]) => out.bytes(point),
-        OwnPublicKey::P256(_) => Err(Damaged),
-        OwnPublicKey::Rsa2048(modulus) => {
+fn encode_key(out: &mut Output<'_>, key: &KeyPair) -> Result<(), Damaged> {
+    match (&key.public, &key.private) {
+        (OwnPublicKey::P256(point @ [POINT, ..]), PrivateKey::P256(scalar)) => {
+            out.bytes(point)?;
+            out.bytes(scalar.bytes())
+        }
+        (OwnPublicKey::Rsa2048(modulus), PrivateKey::Rsa2048(_)) => {
             out.byte(RSA)?;
             out.bytes(modulus)
         }
+        _ => Err(Damaged),
     }
 }
 
-fn decode_public(input: &mut Input<'_>) -> Result<OwnPublicKey, Damaged> {
+/// A key pair; one that the TEE core keeps has this name there.
+fn decode_key(input: &mut Input<'_>, name: KeyName) -> Result<KeyPair, Damaged> {
     match input.byte()? {
         POINT => {
             let mut point = [POINT; 65];
             let (_, coordinates) = point.split_at_mut(1);
             coordinates.copy_from_slice(input.bytes(coordinates.len())?);
-            Ok(OwnPublicKey::P256(point))
+            let mut bytes: [u8; 32] = input.array()?;
+            let private = PrivateKey::P256(Scalar::new(bytes));
+            bytes.zeroize();
+            Ok(KeyPair { public: OwnPublicKey::P256(point), private })
         }
-        RSA => Ok(OwnPublicKey::Rsa2048(input.array()?)),
+        RSA => {
+            let public = OwnPublicKey::Rsa2048(input.array()?);
+            Ok(KeyPair { public, private: PrivateKey::Rsa2048(name) })
+        }
         _ => Err(Damaged),
     }
 }
@@ -264,7 +240,7 @@ fn encode_ta(out: &mut Output<'_>, ta: &Ta) -> Result<(), Damaged> {
     encode_number(out, &ta.stored.size)?;
     out.bytes(&ta.stored.digest)?;
     out.bytes(&ta.signer)?;
-    out.option(ta.personalization.as_ref(), encode_number)
+    out.byte(u8::from(ta.has_data))
 }
 
 fn decode_ta(input: &mut Input<'_>) -> Result<Ta, Damaged> {
@@ -278,7 +254,7 @@ fn decode_ta(input: &mut Input<'_>) -> Result<Ta, Damaged> {
             digest: input.array()?,
         },
         signer: input.array()?,
-        personalization: input.option(Input::number)?,
+        has_data: input.flag()?,
     })
 }
 
@@ -294,35 +270,6 @@ fn decode_floor(input: &mut Input<'_>) -> Result<Floor, Damaged> {
         uuid: input.array()?,
         version: input.number()?,
         holder: Holder { tam: input.array()?, sp: input.array()? },
-    })
-}
-
-fn encode_trash(out: &mut Output<'_>, trash: &Trash) -> Result<(), Damaged> {
-    match trash {
-        Trash::Record(name) | Trash::Key(name) => {
-            out.byte(name.kind.letter())?;
-            encode_number(out, &name.number)
-        }
-        Trash::Ta(uuid) => {
-            out.byte(TA_LETTER)?;
-            out.bytes(uuid)
-        }
-    }
-}
-
-/// Stands for a trusted application among the letters of the kinds.
-const TA_LETTER: u8 = b'u';
-
-fn decode_trash(input: &mut Input<'_>) -> Result<Trash, Damaged> {
-    let letter = input.byte()?;
-    if letter == TA_LETTER {
-        return Ok(Trash::Ta(input.array()?));
-    }
-    let kind = Kind::ALL.into_iter().find(|kind| kind.letter() == letter).ok_or(Damaged)?;
-    let name = Name { kind, number: input.number()? };
-    Ok(match kind {
-        Kind::TeeKey | Kind::Aik | Kind::SpareKey => Trash::Key(name),
-        _ => Trash::Record(name),
     })
 }
 
@@ -443,42 +390,26 @@ mod tests {
 
     use super::*;
 
-    /// A record of version 1, written by hand; it must stay readable for ever.
-    fn golden_of_version_1(name: &str, holder: &str) -> Vec<u8> {
-        let times = [("01", 1), ("0000000a", 1), ("0000000000000102", 1), ("0000000065000000", 1)];
-        written(&times, name, &[], holder)
-    }
-
-    /// A record of version 2, written by hand; it must stay readable for ever.
+    /// A record of version 3, written by hand; it must stay readable for ever.
     fn golden() -> Vec<u8> {
-        let times = [
-            ("02", 1),               // version
+        let parts = [
+            ("03", 1),               // version
+            ("04", 65),              // the TEE's key: point
+            ("5d", 32),              // scalar
+            ("0003", 1),             // its certificates
+            ("cc", 3),               //
             ("0000000a", 1),         // next number
             ("0000000000000102", 1), // next generation
-            ("0000000065000000", 1), // time under every anchor
             ("5e", 32),              // secret
             ("00000003", 1),         // epoch
             ("0001", 1),             // times
             ("a5", 32),              // anchor
             ("0000000065007000", 1), // time
-        ];
-        written(&times, "06753a2f74616d", &[("a5", 32)], &"d1".repeat(16))
-    }
-
-    /// A record whose beginning, TAM's name and anchor, and holder of a UUID are these.
-    fn written(
-        times: &[(&str, usize)],
-        name: &str,
-        anchor: &[(&str, usize)],
-        holder: &str,
-    ) -> Vec<u8> {
-        let tam = [
             ("0001", 1),             // TAMs
-            ("0000000100000009", 1), // number, chain
-            (name, 1),               // "u:/tam"
+            ("00000001", 1),         // number
+            ("06753a2f74616d", 1),   // "u:/tam"
             ("a1", 32),              // leaf
-        ];
-        let rest = [
+            ("a5", 32),              // anchor
             ("a2", 32),              // chain
             ("0000000065008000", 1), // good until
             ("01", 1),               // with a device state
@@ -490,11 +421,11 @@ mod tests {
             ("0000000200000001", 1), // number, TAM
             ("027370", 1),           // "sp"
             ("027364", 1),           // "sd"
-            ("00000003", 1),         // certificates
             ("0001", 1),             // attestation keys
             ("0000000200000001", 1), // number, TAM
             ("027370", 1),           // "sp"
             ("04", 65),              // point
+            ("5f", 32),              // scalar
             ("0001", 1),             // trusted applications
             ("00000002", 1),         // security domain
             ("027461", 1),           // "ta"
@@ -502,31 +433,27 @@ mod tests {
             ("0000000700001000", 1), // version, size
             ("c1", 32),              // ELF
             ("c2", 32),              // signer
-            ("0100000004", 1),       // personalization
+            ("01", 1),               // with personalization data
             ("0001", 1),             // version floors
             ("b4", 16),              // UUID
             ("00000007", 1),         // version
-            (holder, 1),             // TAM
+            ("d1", 16),              // TAM
             ("d2", 16),              // service provider
-            ("0003", 1),             // trash
-            ("7000000005", 1),       // "p", number
-            ("6100000006", 1),       // "a", number
-            ("75", 1),               // "u"
-            ("b2", 16),              // UUID
-            ("01", 1),               // an intent
-            ("00000002027461", 1),   // security domain, "ta"
-            ("b3", 16),              // UUID
-            ("0000000100000002", 1), // version, size
-            ("c3", 64),              // ELF, signer
+            ("0001", 1),             // retired keys
+            ("00000006", 1),         // number
         ];
-        let mut record = String::new();
-        for (hexadecimal, times) in times.iter().chain(&tam).chain(anchor).chain(&rest) {
-            record.push_str(&hexadecimal.repeat(*times));
-        }
-        record.push_str("00"); // no personalization
-        record.push_str("0100000008"); // certificates
-        record.push_str("01"); // numbered
+        let record: String =
+            parts.iter().map(|(hexadecimal, times)| hexadecimal.repeat(*times)).collect();
         hex::decode(record).unwrap()
+    }
+
+    fn pair(scalar: u8) -> KeyPair {
+        let private = PrivateKey::P256(Scalar::new([scalar; 32]));
+        KeyPair { public: OwnPublicKey::P256([4; 65]), private }
+    }
+
+    fn rsa(name: KeyName) -> KeyPair {
+        KeyPair { public: OwnPublicKey::Rsa2048([0xd1; 256]), private: PrivateKey::Rsa2048(name) }
     }
 
     fn ta(uuid: u8) -> Ta {
@@ -536,23 +463,23 @@ mod tests {
             uuid: [uuid; 16],
             stored: StoredTa { version: 7, size: 0x1000, digest: [0xc1; 32] },
             signer: [0xc2; 32],
-            personalization: Some(4),
+            has_data: true,
         }
     }
 
-    fn golden_state() -> (State, Intent) {
+    fn golden_state() -> State {
         let sp = SpId::new("sp").unwrap();
         let mut state = State::new();
+        state.tee_key = Some(pair(0x5d));
+        state.tee_chain.extend_from_slice(&[0xcc; 3]).unwrap();
         state.next_number = 10;
         state.next_generation = 0x102;
-        state.time_floor = 0x6500_0000;
         state.secret = [0x5e; 32];
         state.floor_epoch = 3;
         let time = AnchorTime { anchor: [0xa5; 32], time: 0x6500_7000 };
         state.times.push(time).unwrap();
         let tam = Tam {
             number: 1,
-            chain: 9,
             id: TamId::new("u:/tam").unwrap(),
             leaf: [0xa1; 32],
             anchor: [0xa5; 32],
@@ -564,88 +491,66 @@ mod tests {
         let authority = Authority { fingerprint: [0xa4; 32], good_until: 0x6500_9000 };
         state.authorities.push(authority).unwrap();
         let name = SdName::new("sd").unwrap();
-        let sd = Sd { number: 2, tam: 1, sp: sp.clone(), name, certificates: 3 };
-        state.sds.push(sd).unwrap();
-        let public = OwnPublicKey::P256([4; 65]);
-        state.aiks.push(Aik { number: 2, tam: 1, sp, public }).unwrap();
+        state.sds.push(Sd { number: 2, tam: 1, sp: sp.clone(), name }).unwrap();
+        state.aiks.push(Aik { number: 2, tam: 1, sp, key: pair(0x5f) }).unwrap();
         state.tas.push(ta(0xb1)).unwrap();
         let holder = Holder { tam: [0xd1; 16], sp: [0xd2; 16] };
         state.floors.push(Floor { uuid: [0xb4; 16], version: 7, holder }).unwrap();
-        for trash in [
-            Trash::Record(Name { kind: Kind::Personalization, number: 5 }),
-            Trash::Key(Name { kind: Kind::Aik, number: 6 }),
-            Trash::Ta([0xb2; 16]),
-        ] {
-            state.trash.push(trash).unwrap();
-        }
-        let stored = StoredTa { version: 1, size: 2, digest: [0xc3; 32] };
-        let ta = Ta { stored, signer: [0xc3; 32], personalization: None, ..ta(0xb3) };
-        (state, Intent { ta, certificates: Some(8), numbered: true })
+        state.retired_keys.push(6).unwrap();
+        state
     }
 
-    fn read(record: &[u8]) -> Result<(State, Option<Intent>), Damaged> {
+    fn read(record: &[u8]) -> Result<State, Damaged> {
         let mut state = State::new();
-        let intent = decode(record, &mut state)?;
-        Ok((state, intent))
+        decode(record, &mut state)?;
+        Ok(state)
+    }
+
+    /// What `Debug` does not show, the scalars, is seen where a state is written.
+    fn write(state: &State) -> Vec<u8> {
+        let mut buffer = vec![0; LONGEST_RECORD];
+        encode(state, &mut buffer).unwrap().to_vec()
     }
 
     #[test]
     fn a_record_is_that_written_by_hand() {
-        let (state, intent) = golden_state();
-        let mut buffer = [0; 1024];
-        let record = encode(&state, Some(&intent), &mut buffer).unwrap();
-        assert_eq!(hex::encode(record), hex::encode(golden()));
-        let (read_state, read_intent) = read(&golden()).unwrap();
-        assert_eq!(read_intent, Some(intent));
+        let state = golden_state();
+        assert_eq!(hex::encode(write(&state)), hex::encode(golden()));
+        let read_state = read(&golden()).unwrap();
         assert_eq!(format!("{read_state:?}"), format!("{state:?}"));
+        assert_eq!(write(&read_state), golden());
     }
 
     #[test]
-    fn a_record_of_version_1_is_read() {
-        let (mut expected, intent) = golden_state();
-        expected.secret = [0; 32];
-        expected.floor_epoch = 0;
-        expected.times.clear();
-        expected.tams[0].anchor = [0; 32];
-        let record = golden_of_version_1("06753a2f74616d", &"d1".repeat(16));
-        let (state, read_intent) = read(&record).unwrap();
-        assert_eq!(read_intent, Some(intent));
-        assert_eq!(format!("{state:?}"), format!("{expected:?}"));
-        for length in 0..record.len() {
-            assert!(read(&record[..length]).is_err(), "{length}");
-        }
-        // Names come in the case of their certificates, and UUIDs are held by them: "U://Tam", and
-        // the first halves of what sha256sum makes of it and of "u://tam".
-        let [mixed, lower] =
-            ["8c882fa47e3433d26a66899f8f1e161f", "a6e41d420a680a9701a5117c363d87e6"];
-        let (state, _) = read(&golden_of_version_1("07553a2f2f54616d", mixed)).unwrap();
-        assert_eq!(state.tams[0].id.as_str(), "u://tam");
-        assert_eq!(hex::encode(state.floors[0].holder.tam), lower);
-        // A record of version 2 has none but the one spelling.
+    fn names_of_tams_have_one_spelling() {
         let record = hex::encode(golden()).replace("06753a2f74616d", "06553a2f74616d");
         assert!(read(&hex::decode(record).unwrap()).is_err());
     }
 
     #[test]
     fn an_rsa_key_is_written_behind_a_one() {
-        let (mut state, intent) = golden_state();
-        state.aiks[0].public = OwnPublicKey::Rsa2048([0xd1; 256]);
-        let mut buffer = [0; 1024];
-        let record = encode(&state, Some(&intent), &mut buffer).unwrap();
-        let (point, rsa) = ("04".repeat(65), String::from("01") + &"d1".repeat(256));
-        assert_eq!(hex::encode(record), hex::encode(golden()).replace(&point, &rsa));
-        assert_eq!(format!("{:?}", read(record).unwrap().0), format!("{state:?}"));
+        let mut state = golden_state();
+        state.aiks[0].key = rsa(KeyName::Aik(2));
+        let (pair, rsa) =
+            ("04".repeat(65) + &"5f".repeat(32), String::from("01") + &"d1".repeat(256));
+        assert_eq!(hex::encode(write(&state)), hex::encode(golden()).replace(&pair, &rsa));
+        assert_eq!(format!("{:?}", read(&write(&state)).unwrap()), format!("{state:?}"));
     }
 
     #[test]
     fn the_record_of_a_fresh_device_is_short() {
-        let mut buffer = [0; 128];
-        let record = encode(&State::new(), None, &mut buffer).unwrap();
-        // The numbers begin at 1; then no time, no secret, no epoch, eight empty lists and no intent.
-        let zeros = "00".repeat(8 + 32 + 4 + 8 * 2 + 1);
-        let expected = String::from("02000000010000000000000001") + &zeros;
-        assert_eq!(hex::encode(record), expected);
-        assert_eq!(read(record).unwrap().1, None);
+        let mut state = State::new();
+        let mut buffer = [0; 256];
+        assert_eq!(encode(&state, &mut buffer), Err(Damaged), "without a key there is no record");
+        state.tee_key = Some(pair(0x5d));
+        // The numbers begin at 1; there are no certificates, no secret, no epoch, eight empty lists.
+        let expected = String::from("03")
+            + &"04".repeat(65)
+            + &"5d".repeat(32)
+            + "0000"
+            + "000000010000000000000001"
+            + &"00".repeat(32 + 4 + 8 * 2);
+        assert_eq!(hex::encode(write(&state)), expected);
     }
 
     #[test]
@@ -657,22 +562,20 @@ mod tests {
         for more in [&[0][..], &golden] {
             assert!(read(&[&golden, more].concat()).is_err());
         }
-        let (state, intent) = golden_state();
         let mut short = vec![0; golden.len() - 1];
-        assert_eq!(encode(&state, Some(&intent), &mut short), Err(Damaged));
+        assert_eq!(encode(&golden_state(), &mut short), Err(Damaged));
     }
 
     #[test]
     fn a_byte_changed_is_damage_or_another_record() {
         // Whatever is read can be written again, and is the same then.
         let golden = golden();
-        let mut buffer = vec![0; golden.len()];
         for position in 0..golden.len() {
             for change in [1, 0x20, 0x80, 0xff] {
                 let mut changed = golden.clone();
                 changed[position] ^= change;
-                if let Ok((state, intent)) = read(&changed) {
-                    assert_eq!(encode(&state, intent.as_ref(), &mut buffer).unwrap(), changed);
+                if let Ok(state) = read(&changed) {
+                    assert_eq!(write(&state), changed);
                 }
             }
         }
@@ -687,13 +590,14 @@ mod tests {
         let sp = position("027370");
         let rows = [
             ("version 0", 0, vec![0]),
-            ("version 3", 0, vec![3]),
+            ("version 2", 0, vec![2]),
+            ("version 4", 0, vec![4]),
             ("an option that is neither there nor absent", position(&"a3".repeat(32)) - 1, vec![2]),
             ("an empty name", sp, vec![0]),
             ("a name that is not UTF-8", sp, vec![2, 0xff, 0xfe]),
             ("a name with a quote", sp, vec![2, b'"', b'p']),
             ("a key of an unknown kind", position(&"04".repeat(65)), vec![2]),
-            ("trash of an unknown kind", position("7000000005"), vec![b'x']),
+            ("data neither there nor absent", position(&"c2".repeat(32)) + 32, vec![2]),
         ];
         for (what, position, bytes) in rows {
             let mut changed = golden();
@@ -704,49 +608,48 @@ mod tests {
     }
 
     /// A state with everything that there is room for, with the longest names.
-    fn largest() -> (State, Intent) {
-        let (mut state, mut intent) = golden_state();
+    fn largest() -> State {
+        let mut state = golden_state();
         let text = "x".repeat(NAME_LIMIT);
         let sp = SpId::new(&text).unwrap();
         let tam =
             Tam { id: TamId::new(&"x".repeat(TAM_ID_LIMIT)).unwrap(), ..state.tams[0].clone() };
         let name = SdName::new(&text).unwrap();
         let sd = Sd { sp: sp.clone(), name, ..state.sds[0].clone() };
-        let public = OwnPublicKey::Rsa2048([0xd1; 256]);
-        let aik = Aik { sp, public, ..state.aiks[0].clone() };
         let ta = Ta { id: TaId::new(&text).unwrap(), ..ta(0xb1) };
         let floor = state.floors[0];
         state.clear();
+        state.tee_key = Some(rsa(KeyName::Tee));
+        while state.tee_chain.push(7).is_ok() {}
         while state.tams.push(tam.clone()).is_ok() {}
         while state.times.push(AnchorTime { anchor: [7; 32], time: 7 }).is_ok() {}
         let authority = Authority { fingerprint: [7; 32], good_until: 7 };
         while state.authorities.push(authority).is_ok() {}
         while state.sds.push(sd.clone()).is_ok() {}
-        while state.aiks.push(aik.clone()).is_ok() {}
+        let aik = || Aik { number: 2, tam: 1, sp: sp.clone(), key: rsa(KeyName::Aik(2)) };
+        while state.aiks.push(aik()).is_ok() {}
         while state.tas.push(ta.clone()).is_ok() {}
         for _ in 0..FLOORS_BESIDE_TAS {
             state.floors.push(floor).unwrap();
         }
-        while state.trash.push(Trash::Ta([7; 16])).is_ok() {}
-        intent.ta = ta;
-        (state, intent)
+        while state.retired_keys.push(7).is_ok() {}
+        state
     }
 
     #[test]
     fn the_longest_record_is_as_long_as_it_says() {
-        let (state, intent) = largest();
-        let mut buffer = vec![0; LONGEST_RECORD];
-        let length = encode(&state, Some(&intent), &mut buffer).unwrap().len();
-        assert_eq!(length, LONGEST_RECORD);
-        let (read_state, read_intent) = read(&buffer).unwrap();
-        assert_eq!(read_intent, Some(intent));
-        assert_eq!(format!("{read_state:?}"), format!("{state:?}"));
+        let state = largest();
+        let record = write(&state);
+        assert_eq!(record.len(), LONGEST_RECORD);
+        assert_eq!(format!("{:?}", read(&record).unwrap()), format!("{state:?}"));
     }
 
     #[test]
     fn a_list_with_one_more_is_damage() {
-        let fixed = 1 + 4 + 8 + 8 + 32 + 4;
+        let key = 1 + 256;
+        let between = 4 + 8 + 32 + 4;
         let lists = [
+            (TEE_CHAIN_BYTES_LIMIT, 1),
             (ANCHOR_LIMIT, ANCHOR_TIME),
             (TAM_LIMIT, LONGEST_TAM),
             (AUTHORITY_LIMIT, AUTHORITY),
@@ -754,12 +657,10 @@ mod tests {
             (SD_LIMIT, LONGEST_AIK),
             (TA_LIMIT, LONGEST_TA),
             (FLOORS_BESIDE_TAS, LONGEST_FLOOR),
-            (TRASH_LIMIT, LONGEST_TRASH),
+            (RETIRED_KEY_LIMIT, 4),
         ];
-        let (state, intent) = largest();
-        let mut buffer = vec![0; LONGEST_RECORD];
-        encode(&state, Some(&intent), &mut buffer).unwrap();
-        let mut start = fixed;
+        let buffer = write(&largest());
+        let mut start = 1 + key;
         for (limit, length) in lists {
             let first = start + 2;
             let count = u16::from_be_bytes([buffer[start], buffer[start + 1]]);
@@ -770,16 +671,9 @@ mod tests {
             longer.splice(first..first, element);
             assert!(read(&longer).is_err(), "{limit}");
             start = first + limit * length;
+            if limit == TEE_CHAIN_BYTES_LIMIT {
+                start += between;
+            }
         }
-    }
-
-    #[test]
-    fn a_uuid_that_is_installed_again_leaves_the_trash() {
-        let mut state = State::new();
-        state.trash.push(Trash::Ta([0xb1; 16])).unwrap();
-        state.trash.push(Trash::Ta([0xb2; 16])).unwrap();
-        let intent = Intent { ta: ta(0xb1), certificates: None, numbered: false };
-        state.install(intent).unwrap();
-        assert_eq!(state.trash(), [Trash::Ta([0xb2; 16])]);
     }
 }

@@ -2,34 +2,36 @@
 
 use heapless::Vec;
 use otrp_wire::id::{SdName, SpId, TaId, TamId};
-use otrp_wire::limits::{ANCHOR_LIMIT, AUTHORITY_LIMIT, SD_LIMIT, TA_LIMIT, TAM_LIMIT, UUID_LIMIT};
+use otrp_wire::limits::{
+    ANCHOR_LIMIT, AUTHORITY_LIMIT, SD_LIMIT, TA_LIMIT, TAM_LIMIT, TEE_CHAIN_BYTES_LIMIT, UUID_LIMIT,
+};
 use sha2::{Digest, Sha256};
 
+use crate::device::TeeChain;
 use crate::error::Error;
-use crate::platform::{KeyPair, Kind, Name, OwnPublicKey, PortError, StoredTa, UuidBytes};
+use crate::platform::{Blob, ImageOwner, KeyPair, PortError, PrivateKey, StoredTa, UuidBytes};
 use crate::policy::Authorized;
 use crate::revocation::StapledTam;
 use crate::trust::Trust;
 
 use super::shares::Resource;
 
-/// Most things that one change forgets: a full security domain with its applications, each with
-/// personalization data, its certificates and its attestation key; and a TAM's chain.
-pub const TRASH_LIMIT: usize = 2 * TA_LIMIT + 4;
+/// Most blobs that one change removes: a full security domain's applications, each with
+/// personalization data, its certificates; and a TAM's chain.
+const REMOVED_LIMIT: usize = 2 * TA_LIMIT + 2;
+/// Most RSA key pairs that are destroyed after one change: each service provider has one.
+pub const RETIRED_KEY_LIMIT: usize = SD_LIMIT;
 
 /// A TAM that this device has accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tam {
-    /// Its number, under which its certificate chain is stored too.
+    /// Its number.
     pub number: u32,
-    /// The number of its stored certificate chain.
-    pub chain: u32,
     /// Its identifier.
     pub id: TamId,
     /// SHA-256 of the leaf certificate that it used last.
     pub leaf: [u8; 32],
-    /// SHA-256 of the root's certificate that its path ended at; zeros where a record of version 1
-    /// did not say.
+    /// SHA-256 of the root's certificate that its path ended at.
     pub anchor: [u8; 32],
     /// [`VerifiedPath::digest`](crate::pki::VerifiedPath::digest) of its path.
     pub chain_digest: [u8; 32],
@@ -78,29 +80,19 @@ pub struct Sd {
     pub sp: SpId,
     /// Its name.
     pub name: SdName,
-    /// The number of the record of the service provider's certificates.
-    pub certificates: u32,
 }
 
 /// An attestation key of a service provider, as one TAM knows the provider.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Aik {
-    /// The number of the key pair.
+    /// Its number; that of an RSA key pair is its name too.
     pub number: u32,
     /// The TAM.
     pub tam: u32,
     /// The service provider.
     pub sp: SpId,
-    /// The public key.
-    pub public: OwnPublicKey,
-}
-
-impl Aik {
     /// The key pair.
-    #[must_use]
-    pub const fn key_pair(&self) -> KeyPair<'_> {
-        KeyPair { name: Name { kind: Kind::Aik, number: self.number }, public: &self.public }
-    }
+    pub key: KeyPair,
 }
 
 /// An installed trusted application.
@@ -112,12 +104,12 @@ pub struct Ta {
     pub id: TaId,
     /// Its UUID, as its service provider signed it.
     pub uuid: UuidBytes,
-    /// What the TA database holds.
+    /// The image.
     pub stored: StoredTa,
     /// SHA-256 of the certificate whose key signed the image.
     pub signer: [u8; 32],
-    /// The number of the record of its personalization data.
-    pub personalization: Option<u32>,
+    /// Whether it was sent personalization data.
+    pub has_data: bool,
 }
 
 /// What stays of a trusted application that was deleted: who may use its UUID again, and from
@@ -165,39 +157,25 @@ impl Holder {
     pub fn new(tam: &TamId, sp: &SpId) -> Self {
         Self { tam: name_hash(tam.as_str()), sp: name_hash(sp.as_str()) }
     }
-}
 
-/// What the record has forgotten and is still to be removed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trash {
-    /// A record of storage.
-    Record(Name),
-    /// A key pair.
-    Key(Name),
-    /// A trusted application.
-    Ta(UuidBytes),
-}
-
-/// An installation that the TA database is about to commit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Intent {
-    /// The entry that the registry will hold; it replaces one of the same domain and name.
-    pub ta: Ta,
-    /// The number of the domain's new record of certificates, if the request brought one.
-    pub certificates: Option<u32>,
-    /// Whether the change used up the next number.
-    pub numbered: bool,
-}
-
-impl Intent {
-    /// Whether the TA database holds what was to be installed.
-    ///
-    /// A record that an installation names is complete before its intent is written, so an
-    /// identical image that was there before is as good as one that was committed.
+    /// The holder as the owner of an image.
     #[must_use]
-    pub fn is_committed(&self, found: &StoredTa) -> bool {
-        *found == self.ta.stored
+    pub fn image_owner(&self) -> ImageOwner {
+        let mut owner = [0; size_of::<ImageOwner>()];
+        let (tam, sp) = owner.split_at_mut(self.tam.len());
+        tam.copy_from_slice(&self.tam);
+        sp.copy_from_slice(&self.sp);
+        owner
     }
+}
+
+/// An installation: the entry of an application, which replaces one of the same domain and name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Installation {
+    /// The entry.
+    pub ta: Ta,
+    /// Whose its image is.
+    pub owner: ImageOwner,
 }
 
 /// Everything that the registry's record says.
@@ -209,15 +187,20 @@ pub struct State {
     pub(super) aiks: Vec<Aik, SD_LIMIT>,
     pub(super) tas: Vec<Ta, TA_LIMIT>,
     pub(super) floors: Vec<Floor, UUID_LIMIT>,
-    pub(super) trash: Vec<Trash, TRASH_LIMIT>,
+    /// The numbers of attestation keys, RSA key pairs, that are still to be destroyed.
+    pub(super) retired_keys: Vec<u32, RETIRED_KEY_LIMIT>,
+    /// The blobs that the next commit removes. Not in the record.
+    pub(super) removed: Vec<Blob, REMOVED_LIMIT>,
+    /// The TEE's key pair, once there is a record. It never changes, and is not cleared.
+    pub(super) tee_key: Option<KeyPair>,
+    /// The TEE's certificates, DER, one behind the other.
+    pub(super) tee_chain: Vec<u8, TEE_CHAIN_BYTES_LIMIT>,
     pub(super) next_number: u32,
     pub(super) next_generation: u64,
-    /// A time under every anchor, from a record of version 1.
-    pub(super) time_floor: u64,
     pub(super) times: Vec<AnchorTime, ANCHOR_LIMIT>,
     /// The latest image that dropped all times.
     pub(super) floor_epoch: u32,
-    /// Hides the numbers of device states; zeros where a record of version 1 had none.
+    /// Hides the numbers of device states.
     pub(super) secret: [u8; 32],
     /// UUIDs that the image keeps free. Not in the record.
     pub(super) reserved: &'static [UuidBytes],
@@ -236,10 +219,12 @@ impl State {
             aiks: Vec::new(),
             tas: Vec::new(),
             floors: Vec::new(),
-            trash: Vec::new(),
+            retired_keys: Vec::new(),
+            removed: Vec::new(),
+            tee_key: None,
+            tee_chain: Vec::new(),
             next_number: 1,
             next_generation: 1,
-            time_floor: 0,
             times: Vec::new(),
             floor_epoch: 0,
             secret: [0; 32],
@@ -255,10 +240,11 @@ impl State {
         self.aiks.clear();
         self.tas.clear();
         self.floors.clear();
-        self.trash.clear();
+        self.retired_keys.clear();
+        self.removed.clear();
+        self.tee_chain.clear();
         self.next_number = 1;
         self.next_generation = 1;
-        self.time_floor = 0;
         self.times.clear();
         self.floor_epoch = 0;
         self.secret = [0; 32];
@@ -420,7 +406,21 @@ impl State {
         self.reserved.contains(uuid)
     }
 
-    /// The number under which the next change writes its objects.
+    /// The TEE's key pair.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] before the registry was opened.
+    pub fn tee_key(&self) -> Result<&KeyPair, Error> {
+        self.tee_key.as_ref().ok_or(Error::Internal)
+    }
+
+    /// The TEE's certificates, DER, one behind the other; empty before there are any.
+    #[must_use]
+    pub fn tee_chain(&self) -> &[u8] {
+        &self.tee_chain
+    }
+
+    /// The number that the next TAM, domain or attestation key gets.
     #[must_use]
     pub const fn next_number(&self) -> u32 {
         self.next_number
@@ -446,7 +446,7 @@ impl State {
     #[must_use]
     pub fn time_under(&self, anchor: &[u8; 32], clock: u64) -> u64 {
         let times = self.times.iter().filter(|known| known.anchor == *anchor);
-        times.map(|known| known.time).fold(clock.max(self.time_floor), u64::max)
+        times.map(|known| known.time).fold(clock, u64::max)
     }
 
     /// Remembers a time that was verified under an anchor.
@@ -464,7 +464,6 @@ impl State {
     pub(super) fn follow(&mut self, trust: &Trust) {
         if trust.floor_epoch > self.floor_epoch {
             self.floor_epoch = trust.floor_epoch;
-            self.time_floor = 0;
             self.times.clear();
         }
         self.times.retain(|known| trust.has_anchor(&known.anchor));
@@ -483,43 +482,26 @@ impl State {
 
     fn remove_tam(&mut self, index: usize) -> Result<(), Error> {
         let old = self.tams.remove(index);
-        self.discard_record(Kind::TamChain, old.chain)
+        self.remove_blob(Blob::TamChain(old.number))
     }
 
     fn remove_sd(&mut self, number: u32) -> Result<(), Error> {
         self.remove_tas(|ta| ta.sd == number)?;
         let index = self.sds.iter().position(|sd| sd.number == number).ok_or(Error::Internal)?;
         let sd = self.sds.remove(index);
-        self.discard_record(Kind::SpCertificates, sd.certificates)?;
+        self.remove_blob(Blob::SpCertificates(sd.number))?;
         self.release_aik(sd.tam, &sd.sp)
     }
 
-    pub(super) fn trash(&self) -> &[Trash] {
-        &self.trash
-    }
-
-    pub(super) fn clear_trash(&mut self) {
-        self.trash.clear();
-    }
-
-    fn discard(&mut self, trash: Trash) -> Result<(), Error> {
-        self.trash.push(trash).map_err(|_| Error::Internal)
-    }
-
-    fn discard_record(&mut self, kind: Kind, number: u32) -> Result<(), Error> {
-        self.discard(Trash::Record(Name { kind, number }))
+    /// What one change removes has room; see [`REMOVED_LIMIT`].
+    fn remove_blob(&mut self, blob: Blob) -> Result<(), Error> {
+        self.removed.push(blob).map_err(|_| Error::Internal)
     }
 
     /// Uses up the next number.
     fn take_number(&mut self) -> Result<(), Error> {
         self.next_number = self.next_number.checked_add(1).ok_or(FULL)?;
         Ok(())
-    }
-
-    pub(super) fn forget_dsi(&mut self, tam: u32) {
-        if let Some(tam) = self.tams.iter_mut().find(|known| known.number == tam) {
-            tam.dsi_hash = None;
-        }
     }
 
     /// Remembers a good authority; where there is no room, the one whose response ends first
@@ -538,36 +520,16 @@ impl State {
         self.authorities.push(authority).map_err(|_| Error::Internal)
     }
 
-    /// Enters what the TA database has committed.
-    pub(super) fn install(&mut self, intent: Intent) -> Result<(), Error> {
-        let Intent { ta, certificates, numbered } = intent;
-        // A UUID that was deleted and is installed again must not be removed with the trash.
-        self.trash.retain(|trash| *trash != Trash::Ta(ta.uuid));
-        if let Some(new) = certificates {
-            self.replace_certificates(ta.sd, new)?;
-        }
+    fn install(&mut self, ta: Ta) -> Result<(), Error> {
         self.floors.retain(|floor| floor.uuid != ta.uuid);
-        self.enter_ta(ta)?;
-        if numbered { self.take_number() } else { Ok(()) }
-    }
-
-    fn replace_certificates(&mut self, sd: u32, new: u32) -> Result<(), Error> {
-        let sd = self.sds.iter_mut().find(|known| known.number == sd).ok_or(Error::Internal)?;
-        let old = core::mem::replace(&mut sd.certificates, new);
-        self.discard_record(Kind::SpCertificates, old)
-    }
-
-    fn enter_ta(&mut self, ta: Ta) -> Result<(), Error> {
         let known = self.tas.iter_mut().find(|known| known.sd == ta.sd && known.id == ta.id);
         let Some(known) = known else { return self.tas.push(ta).map_err(|_| FULL) };
-        let new_personalization = ta.personalization;
+        let new_has_data = ta.has_data;
         let old = core::mem::replace(known, ta);
-        match old.personalization {
-            Some(number) if old.personalization != new_personalization => {
-                self.discard_record(Kind::Personalization, number)
-            }
-            _ => Ok(()),
+        if old.has_data && !new_has_data {
+            self.remove_blob(Blob::Personalization(old.uuid))?;
         }
+        Ok(())
     }
 
     fn remove_tas(&mut self, mut which: impl FnMut(&Ta) -> bool) -> Result<(), Error> {
@@ -582,9 +544,9 @@ impl State {
             let floor = Floor { uuid: ta.uuid, version: ta.stored.version, holder };
             // An installation leaves room for what its deletion leaves.
             self.floors.push(floor).map_err(|_| Error::Internal)?;
-            self.discard(Trash::Ta(ta.uuid))?;
-            if let Some(number) = ta.personalization {
-                self.discard_record(Kind::Personalization, number)?;
+            self.remove_blob(Blob::Image(ta.uuid))?;
+            if ta.has_data {
+                self.remove_blob(Blob::Personalization(ta.uuid))?;
             }
         }
         Ok(())
@@ -603,7 +565,10 @@ impl State {
             return Ok(());
         };
         let aik = self.aiks.remove(index);
-        self.discard(Trash::Key(aik.key_pair().name))
+        match aik.key.private {
+            PrivateKey::P256(_) => Ok(()),
+            PrivateKey::Rsa2048(_) => self.retired_keys.push(aik.number).map_err(|_| Error::Internal),
+        }
     }
 }
 
@@ -611,7 +576,7 @@ impl State {
 #[derive(Debug)]
 pub struct Change<'s>(&'s mut State);
 
-/// A security domain to create, with the objects that were written for it.
+/// A security domain to create.
 #[derive(Debug)]
 pub struct NewSd {
     /// The number of the owner.
@@ -631,13 +596,31 @@ pub struct SdUpdate {
     pub sp: SpId,
     /// The name that it gets.
     pub name: SdName,
-    /// Whether its certificates were written anew under the next number.
-    pub certificates: bool,
 }
 
 impl<'s> Change<'s> {
     pub(super) const fn new(state: &'s mut State) -> Self {
         Self(state)
+    }
+
+    /// Gives the TEE its first key pair, and a secret that hides the numbers of device states.
+    pub(super) fn begin(&mut self, key: KeyPair, secret: [u8; 32]) {
+        self.0.tee_key = Some(key);
+        self.0.secret = secret;
+    }
+
+    /// Takes certificates that [`device::check`](crate::device::check) found good, and makes the device
+    /// state that any TAM was given before an old one.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if they are too long, which their check excludes.
+    pub fn certify(&mut self, chain: &TeeChain<'_>) -> Result<(), Error> {
+        self.0.tee_chain.clear();
+        self.0.tee_chain.extend_from_slice(chain.der()).map_err(|_| Error::Internal)?;
+        for tam in &mut self.0.tams {
+            tam.dsi_hash = None;
+        }
+        Ok(())
     }
 
     /// The state as changed so far.
@@ -647,8 +630,8 @@ impl<'s> Change<'s> {
     }
 
     /// Enters a TAM that an anchor and OCSP responses vouch for, or the certificates that a known
-    /// one uses now; returns its number. With `chain_digest` its chain was written under the next
-    /// number. What the responses show is remembered, and the time under its anchor rises to what
+    /// one uses now; returns its number, under which its chain is to be stored where `chain_digest`
+    /// gives a new one. What the responses show is remembered, and the time under its anchor rises to what
     /// they say.
     ///
     /// Where there is no room a TAM without security domains gives way whose responses have ended
@@ -671,24 +654,19 @@ impl<'s> Change<'s> {
         let (tam, good_until) = (stapled.tam(), stapled.good_until());
         let next = state.next_number;
         if let Some(known) = state.tams.iter_mut().find(|known| known.id == *tam.identity()) {
-            let number = known.number;
             known.anchor = anchor;
             known.good_until = good_until;
             if let Some(chain_digest) = chain_digest {
                 known.leaf = tam.path().leaf().fingerprint();
                 known.chain_digest = chain_digest;
-                let old = core::mem::replace(&mut known.chain, next);
-                state.discard_record(Kind::TamChain, old)?;
-                state.take_number()?;
             }
-            return Ok(number);
+            return Ok(known.number);
         }
         if let Some(leaving) = state.place_for(tam.identity(), clock)? {
             state.remove_tam(leaving)?;
         }
         let entry = Tam {
             number: next,
-            chain: next,
             id: tam.identity().clone(),
             leaf: tam.path().leaf().fingerprint(),
             anchor,
@@ -717,61 +695,49 @@ impl<'s> Change<'s> {
         Ok(())
     }
 
-    /// Makes the device state that any TAM was given before an old one.
-    pub fn void_dsis(&mut self) {
-        for tam in &mut self.0.tams {
-            tam.dsi_hash = None;
-        }
-    }
-
-    /// Enters a security domain whose certificates, and key where the service provider had none,
-    /// were written under the next number.
+    /// Enters a security domain under the next number, with an attestation key where the service
+    /// provider had none.
     ///
     /// # Errors
     /// `Full`.
     pub fn create_sd(
         &mut self,
         new: Authorized<NewSd>,
-        key: Option<OwnPublicKey>,
+        key: Option<KeyPair>,
     ) -> Result<(), Error> {
         let NewSd { tam, sp, name } = new.into_inner();
         let number = self.0.next_number;
-        if let Some(public) = key {
-            let aik = Aik { number, tam, sp: sp.clone(), public };
+        if let Some(key) = key {
+            let aik = Aik { number, tam, sp: sp.clone(), key };
             self.0.aiks.push(aik).map_err(|_| FULL)?;
         }
-        let sd = Sd { number, tam, sp, name, certificates: number };
+        let sd = Sd { number, tam, sp, name };
         self.0.sds.push(sd).map_err(|_| FULL)?;
         self.0.take_number()
     }
 
     /// Changes a security domain. With `key` the service provider that it ends up with gets a new
-    /// attestation key, written under the next number, in place of the one it had.
+    /// attestation key, of the next number, in place of the one it had.
     ///
     /// # Errors
     /// `Full`.
     pub fn update_sd(
         &mut self,
         update: Authorized<SdUpdate>,
-        key: Option<OwnPublicKey>,
+        key: Option<KeyPair>,
     ) -> Result<(), Error> {
-        let SdUpdate { sd: number, sp, name, certificates } = update.into_inner();
+        let SdUpdate { sd: number, sp, name } = update.into_inner();
         let state = &mut *self.0;
         let next = state.next_number;
-        if certificates {
-            state.replace_certificates(number, next)?;
-        }
         let sd = state.sds.iter_mut().find(|sd| sd.number == number).ok_or(Error::Internal)?;
         let tam = sd.tam;
         let old_sp = core::mem::replace(&mut sd.sp, sp.clone());
         sd.name = name;
         state.release_aik(tam, &old_sp)?;
-        if let Some(public) = key {
-            state.discard_aik(tam, &sp)?;
-            let aik = Aik { number: next, tam, sp, public };
-            state.aiks.push(aik).map_err(|_| FULL)?;
-        }
-        if certificates || key.is_some() { state.take_number() } else { Ok(()) }
+        let Some(key) = key else { return Ok(()) };
+        state.discard_aik(tam, &sp)?;
+        state.aiks.push(Aik { number: next, tam, sp, key }).map_err(|_| FULL)?;
+        state.take_number()
     }
 
     /// Forgets a security domain, its trusted applications and, with the last domain of its
@@ -784,18 +750,18 @@ impl<'s> Change<'s> {
         self.0.remove_sd(number)
     }
 
-    /// Enters what the TA database has committed.
+    /// Enters an application whose image, or new personalization data, are pending.
     ///
     /// # Errors
     /// `Full`, which the authorization excludes.
-    pub fn install(&mut self, intent: Authorized<Intent>) -> Result<(), Error> {
-        self.0.install(intent.into_inner())
+    pub fn install(&mut self, new: Authorized<Installation>) -> Result<(), Error> {
+        self.0.install(new.into_inner().ta)
     }
 
     /// Forgets a trusted application, but not its version and whose UUID it is.
     ///
     /// # Errors
-    /// [`Error::Internal`] if the trash is full, which its size excludes.
+    /// [`Error::Internal`] if more is removed than one change can, which its limit excludes.
     pub fn delete_ta(&mut self, ta: Authorized<TaReference>) -> Result<(), Error> {
         let uuid = ta.into_inner().uuid;
         self.0.remove_tas(|ta| ta.uuid == uuid)

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::{is_below, mask};
 use crate::jose::Error;
-use crate::platform::{Keys, Modulus, Name, PortError, Rng, RsaPublic};
+use crate::platform::{KeyName, Keys, Modulus, PortError, Rng, RsaPublic};
 
 /// The least octets of random padding (RFC 8017, section 7.2.1).
 const PADDING_LEAST: usize = 8;
@@ -39,7 +39,7 @@ pub enum Encryption {
 pub fn decrypt<K: Keys, R: Rng>(
     keys: &mut K,
     rng: &mut R,
-    name: Name,
+    name: KeyName,
     modulus: &Modulus,
     encryption: Encryption,
     ciphertext: &[u8],
