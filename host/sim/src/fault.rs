@@ -111,9 +111,12 @@ impl Faults {
     }
 }
 
+/// A commit that adds no blob and removes some.
+pub const REMOVING_COMMIT: &str = "store.commit (removes)";
+
 impl Operation {
     fn takes_room(self) -> bool {
-        let frees = ["storage.remove", "ta_store.remove", "keys.destroy"].contains(&self.name);
+        let frees = [REMOVING_COMMIT, "keys.destroy"].contains(&self.name);
         self.changes && !frees
     }
 }

@@ -8,5 +8,5 @@ mod platform;
 mod world;
 
 pub use fault::{Cut, Fault, Faults, Moment, Operation};
-pub use platform::{SimClock, SimKeys, SimPlatform, SimRng, SimRsa, SimStorage, SimTaStore};
-pub use world::{Image, Snapshot, World};
+pub use platform::{SimClock, SimKeys, SimPlatform, SimRng, SimRsa, SimStore};
+pub use world::{Snapshot, StoredBlob, World};

@@ -1,157 +1,192 @@
 //! The ports over a [`World`].
 
+use std::collections::BTreeMap;
+
 use openssl::bn::BigNum;
 use openssl::error::ErrorStack;
 use openssl::pkey::Private;
 use openssl::rsa::{Padding, Rsa};
 use otrp_engine::platform::{
-    Clock, KeyType, Keys, Modulus, Name, OwnPublicKey, Platform, Point, PortError, Rng, RsaPublic,
-    Storage, StoredTa, TaStore, UuidBytes,
+    Blob, Clock, KeyName, KeyPair, KeyType, Keys, Modulus, OwnPublicKey, PENDING_LIMIT, Platform,
+    Point, PortError, PrivateKey, Properties, Rng, RsaPublic, Store,
 };
 use otrp_engine::rsa::is_below;
-use otrp_engine::secret::Seed;
+use otrp_engine::secret::{Scalar, Seed};
 use p256::SecretKey;
 use p256::ecdsa::SigningKey;
 use p256::ecdsa::signature::hazmat::PrehashSigner;
 use p256::elliptic_curve::sec1::ToSec1Point;
 
-use crate::world::{Image, World};
+use crate::fault::REMOVING_COMMIT;
+use crate::world::{StoredBlob, World};
 
 /// The simulated machine.
 #[derive(Debug)]
 pub struct SimPlatform;
 
 impl Platform for SimPlatform {
-    type Storage = SimStorage;
-    type TaStore = SimTaStore;
+    type Store = SimStore;
     type Keys = SimKeys;
     type Clock = SimClock;
     type Rng = SimRng;
     type Rsa = SimRsa;
 }
 
-/// Records in memory.
+/// A session with the store of a world.
 #[derive(Debug)]
-pub struct SimStorage(World);
+pub struct SimStore {
+    world: World,
+    /// What this session loaded or committed last.
+    known: Option<u64>,
+    open: Option<(Blob, Properties, Vec<u8>)>,
+    pending: BTreeMap<Blob, StoredBlob>,
+}
 
-impl SimStorage {
-    /// The records of a world.
+impl SimStore {
+    /// A session in which nothing is pending.
     #[must_use]
     pub const fn new(world: World) -> Self {
-        Self(world)
+        Self { world, known: None, open: None, pending: BTreeMap::new() }
+    }
+
+    /// Nothing is installed under a UUID while what its last application stored is there.
+    fn require_free(&self, blob: Blob) -> Result<(), PortError> {
+        let Blob::Image(uuid) = blob else { return Ok(()) };
+        self.world.sweep();
+        if self.world.stored.borrow().leaving.contains(&uuid) {
+            return Err(PortError::Busy);
+        }
+        Ok(())
+    }
+
+    fn apply(&self, record: &[u8], removed: &[Blob]) {
+        let mut stored = self.world.stored.borrow_mut();
+        stored.record = Some(record.to_vec());
+        for blob in removed.iter().filter(|blob| !self.pending.contains_key(blob)) {
+            let was_there = stored.blobs.remove(blob).is_some();
+            // What has taken a UUID since then may have data of its own under it.
+            if let Blob::Image(uuid) = *blob
+                && was_there
+                && !self.world.reserved.borrow().contains(&uuid)
+            {
+                stored.leaving.insert(uuid);
+            }
+        }
+        stored.blobs.extend(self.pending.clone());
+        drop(stored);
+        self.world.sequence.set(self.world.sequence.get() + 1);
+        self.world.sweep();
     }
 }
 
-impl Storage for SimStorage {
-    fn load<'b>(
-        &mut self,
-        name: Name,
-        buffer: &'b mut [u8],
-    ) -> Result<Option<&'b [u8]>, PortError> {
-        self.0.faults.ask("storage.load")?;
-        let records = self.0.records.borrow();
-        let Some(record) = records.get(&name) else { return Ok(None) };
-        let target = buffer.get_mut(..record.len()).ok_or(PortError::Corrupt)?;
-        target.copy_from_slice(record);
-        Ok(Some(target))
-    }
-
-    fn replace(&mut self, name: Name, record: &[u8]) -> Result<(), PortError> {
-        self.0.faults.run("storage.replace", || {
-            self.0.records.borrow_mut().insert(name, record.to_vec());
-            Ok(())
-        })
-    }
-
-    fn remove(&mut self, name: Name) -> Result<(), PortError> {
-        self.0.faults.run("storage.remove", || {
-            self.0.records.borrow_mut().remove(&name);
-            Ok(())
-        })
-    }
-}
-
-/// A TA database in memory.
-#[derive(Debug)]
-pub struct SimTaStore(World);
-
-impl SimTaStore {
-    /// A session with the TA database of a world, without a transaction.
-    #[must_use]
-    pub fn new(world: World) -> Self {
-        *world.transaction.borrow_mut() = None;
-        Self(world)
-    }
-}
-
-impl TaStore for SimTaStore {
+impl Store for SimStore {
     const ELF64: bool = true;
 
-    fn begin(&mut self, uuid: &UuidBytes, ta: &StoredTa) -> Result<(), PortError> {
+    fn load<'b>(&mut self, buffer: &'b mut [u8]) -> Result<Option<&'b [u8]>, PortError> {
         self.abort();
-        self.0.faults.run("ta_store.begin", || {
-            if self.0.reserved.borrow().contains(uuid) {
-                return Err(PortError::Denied);
+        self.known = None;
+        self.world.faults.ask("store.load")?;
+        self.world.sweep();
+        let stored = self.world.stored.borrow();
+        let found = match &stored.record {
+            None => None,
+            Some(record) => {
+                let target = buffer.get_mut(..record.len()).ok_or(PortError::Corrupt)?;
+                target.copy_from_slice(record);
+                Some(&*target)
             }
-            if ta.size == 0 {
+        };
+        self.known = Some(self.world.sequence.get());
+        Ok(found)
+    }
+
+    fn begin(&mut self, blob: Blob, properties: &Properties) -> Result<(), PortError> {
+        self.open = None;
+        let Self { world, open, pending, .. } = &mut *self;
+        world.faults.run("store.begin", || {
+            if let Blob::Image(uuid) = blob {
+                if world.reserved.borrow().contains(&uuid) {
+                    return Err(PortError::Denied);
+                }
+                if properties.size == 0 || uuid == [0; 16] {
+                    return Err(PortError::Failed);
+                }
+            }
+            if pending.len() >= PENDING_LIMIT && !pending.contains_key(&blob) {
                 return Err(PortError::Failed);
             }
-            let image = Image { stored: *ta, elf: Vec::new() };
-            *self.0.transaction.borrow_mut() = Some((*uuid, image));
+            *open = Some((blob, *properties, Vec::new()));
             Ok(())
-        })
+        })?;
+        self.require_free(blob).inspect_err(|_| self.open = None)
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), PortError> {
-        let result = self.0.faults.run("ta_store.write", || {
-            let mut transaction = self.0.transaction.borrow_mut();
-            let (_, image) = transaction.as_mut().ok_or(PortError::Failed)?;
-            image.elf.extend_from_slice(bytes);
-            let length = u32::try_from(image.elf.len()).map_err(|_| PortError::Failed)?;
-            if length > image.stored.size { Err(PortError::Failed) } else { Ok(()) }
+        let Self { world, open, .. } = &mut *self;
+        let result = world.faults.run("store.write", || {
+            let (_, properties, written) = open.as_mut().ok_or(PortError::Failed)?;
+            written.extend_from_slice(bytes);
+            let length = u32::try_from(written.len()).map_err(|_| PortError::Failed)?;
+            if length > properties.size { Err(PortError::Failed) } else { Ok(()) }
         });
         if result.is_err() {
-            self.abort();
+            self.open = None;
         }
         result
     }
 
-    fn commit(&mut self) -> Result<(), PortError> {
-        let transaction = self.0.transaction.borrow_mut().take();
-        self.0.faults.run("ta_store.commit", || {
-            let (uuid, image) = transaction.ok_or(PortError::Failed)?;
-            let whole = u32::try_from(image.elf.len()) == Ok(image.stored.size)
-                && openssl::sha::sha256(&image.elf) == image.stored.digest;
-            if !whole {
+    fn seal(&mut self) -> Result<(), PortError> {
+        let open = self.open.take();
+        let Self { world, pending, .. } = &mut *self;
+        world.faults.run("store.seal", || {
+            let (blob, properties, written) = open.ok_or(PortError::Failed)?;
+            if u32::try_from(written.len()) != Ok(properties.size) {
                 return Err(PortError::Failed);
             }
-            self.0.images.borrow_mut().insert(uuid, image);
+            pending.insert(blob, StoredBlob::new(&properties, written));
             Ok(())
         })
     }
 
     fn abort(&mut self) {
-        *self.0.transaction.borrow_mut() = None;
+        self.open = None;
+        self.pending.clear();
     }
 
-    fn remove(&mut self, uuid: &UuidBytes) -> Result<(), PortError> {
-        self.0.faults.run("ta_store.remove", || {
-            self.0.images.borrow_mut().remove(uuid);
+    fn commit(&mut self, record: &[u8], removed: &[Blob]) -> Result<(), PortError> {
+        self.open = None;
+        // What takes no more room than there was before has it also where storage is full.
+        let frees = self.pending.is_empty() && !removed.is_empty();
+        let name = if frees { REMOVING_COMMIT } else { "store.commit" };
+        let result = self.world.faults.run(name, || {
+            if self.known != Some(self.world.sequence.get()) || record.is_empty() {
+                return Err(PortError::Failed);
+            }
+            self.pending.keys().try_for_each(|blob| self.require_free(*blob))?;
+            self.apply(record, removed);
             Ok(())
-        })
+        });
+        self.known = result.is_ok().then(|| self.world.sequence.get());
+        self.abort();
+        result
     }
 
-    fn query(&mut self, uuid: &UuidBytes) -> Result<Option<StoredTa>, PortError> {
-        self.0.faults.ask("ta_store.query")?;
-        let images = self.0.images.borrow();
-        let Some(image) = images.get(uuid) else { return Ok(None) };
-        // The pseudo TA reads the entry to its end, where its tag is.
-        let intact = openssl::sha::sha256(&image.elf) == image.stored.digest;
-        if intact { Ok(Some(image.stored)) } else { Err(PortError::Corrupt) }
+    fn read<'b>(
+        &mut self,
+        blob: Blob,
+        buffer: &'b mut [u8],
+    ) -> Result<Option<&'b [u8]>, PortError> {
+        self.world.faults.ask("store.read")?;
+        let stored = self.world.stored.borrow();
+        let Some(found) = stored.blobs.get(&blob) else { return Ok(None) };
+        let bytes = found.open()?;
+        let target = buffer.get_mut(..bytes.len()).ok_or(PortError::Corrupt)?;
+        target.copy_from_slice(bytes);
+        Ok(Some(target))
     }
 }
 
-/// Key pairs in memory.
+/// RSA key pairs in memory, and arithmetic with the others.
 #[derive(Debug)]
 pub struct SimKeys(World);
 
@@ -162,53 +197,19 @@ impl SimKeys {
         Self(world)
     }
 
-    fn pair(&self, name: Name) -> Result<Option<Pair>, PortError> {
-        let records = self.0.records.borrow();
-        let Some(record) = records.get(&name) else { return Ok(None) };
-        Pair::read(record).map(Some).ok_or(PortError::Corrupt)
-    }
-
-    fn elliptic(&self, name: Name) -> Result<SecretKey, PortError> {
-        match self.pair(name)? {
-            Some(Pair::P256(key)) => Ok(key),
-            Some(Pair::Rsa2048(_)) | None => Err(PortError::Failed),
-        }
+    fn pair(&self, name: KeyName) -> Result<Option<Rsa<Private>>, PortError> {
+        let stored = self.0.stored.borrow();
+        let Some(record) = stored.rsa_keys.get(&name) else { return Ok(None) };
+        Rsa::private_key_from_der(record).map(Some).map_err(|_| PortError::Corrupt)
     }
 }
 
-/// A key pair, as it is stored: a scalar, or the DER of an RSAPrivateKey.
-enum Pair {
-    P256(SecretKey),
-    Rsa2048(Rsa<Private>),
+fn modulus_of(pair: &Rsa<Private>) -> Modulus {
+    pair.n().to_vec().try_into().expect("2048 bits")
 }
 
-impl Pair {
-    fn read(record: &[u8]) -> Option<Self> {
-        // The library takes shorter scalars as well, with zeros in front.
-        if let Ok(scalar) = <&[u8; 32]>::try_from(record) {
-            return SecretKey::from_slice(scalar).ok().map(Self::P256);
-        }
-        Rsa::private_key_from_der(record).ok().map(Self::Rsa2048)
-    }
-
-    fn record(&self) -> Vec<u8> {
-        match self {
-            Self::P256(key) => key.to_bytes().to_vec(),
-            Self::Rsa2048(key) => key.private_key_to_der().expect("an RSA key pair as DER"),
-        }
-    }
-
-    fn public(&self) -> OwnPublicKey {
-        match self {
-            Self::P256(key) => {
-                let point = key.public_key().to_sec1_point(false);
-                OwnPublicKey::P256(point.as_bytes().try_into().expect("an uncompressed point"))
-            }
-            Self::Rsa2048(key) => {
-                OwnPublicKey::Rsa2048(key.n().to_vec().try_into().expect("2048 bits"))
-            }
-        }
-    }
+fn secret(key: &Scalar) -> Result<SecretKey, PortError> {
+    SecretKey::from_slice(key.bytes()).map_err(|_| PortError::Failed)
 }
 
 impl Keys for SimKeys {
@@ -216,67 +217,74 @@ impl Keys for SimKeys {
         self.0.key_type.get()
     }
 
-    fn generate(&mut self, name: Name) -> Result<OwnPublicKey, PortError> {
+    fn generate(&mut self, name: KeyName) -> Result<KeyPair, PortError> {
+        if self.makes() == KeyType::P256 {
+            // It is nowhere but in the caller's hands.
+            self.0.faults.ask("keys.generate")?;
+            let key = self.0.make_key(name);
+            let point = key.public_key().to_sec1_point(false);
+            let point = point.as_bytes().try_into().expect("an uncompressed point");
+            let private = PrivateKey::P256(Scalar::new(key.to_bytes().into()));
+            return Ok(KeyPair { public: OwnPublicKey::P256(point), private });
+        }
         self.0.faults.run("keys.generate", || {
-            let pair = match self.makes() {
-                KeyType::P256 => Pair::P256(self.0.make_key(name.kind)),
-                KeyType::Rsa2048 => Pair::Rsa2048(Rsa::generate(2048).expect("an RSA key pair")),
-            };
-            self.0.records.borrow_mut().insert(name, pair.record());
-            Ok(pair.public())
+            let pair = Rsa::generate(2048).expect("an RSA key pair");
+            let record = pair.private_key_to_der().expect("an RSA key pair as DER");
+            self.0.stored.borrow_mut().rsa_keys.insert(name, record);
+            let public = OwnPublicKey::Rsa2048(modulus_of(&pair));
+            Ok(KeyPair { public, private: PrivateKey::Rsa2048(name) })
         })
     }
 
-    fn public(&mut self, name: Name) -> Result<Option<OwnPublicKey>, PortError> {
-        self.0.faults.ask("keys.public")?;
-        Ok(self.pair(name)?.as_ref().map(Pair::public))
-    }
-
-    fn sign(&mut self, name: Name, digest: &[u8; 32]) -> Result<[u8; 64], PortError> {
+    fn sign(&mut self, key: &Scalar, digest: &[u8; 32]) -> Result<[u8; 64], PortError> {
         self.0.faults.ask("keys.sign")?;
-        let key = SigningKey::from(self.elliptic(name)?);
+        let key = SigningKey::from(secret(key)?);
         let signature: p256::ecdsa::Signature =
             key.sign_prehash(digest).map_err(|_| PortError::Failed)?;
         Ok(signature.to_bytes().into())
     }
 
-    fn agree(&mut self, name: Name, peer: &Point) -> Result<Seed, PortError> {
+    fn agree(&mut self, key: &Scalar, peer: &Point) -> Result<Seed, PortError> {
         self.0.faults.ask("keys.agree")?;
-        let key = self.elliptic(name)?;
         let peer = p256::PublicKey::from_sec1_bytes(peer).map_err(|_| PortError::Failed)?;
-        let shared = key.diffie_hellman(&peer);
+        let shared = secret(key)?.diffie_hellman(&peer);
         let bytes: [u8; 32] =
             shared.raw_secret_bytes().as_slice().try_into().map_err(|_| PortError::Failed)?;
         Ok(Seed::new(bytes))
     }
 
-    fn rsa(&mut self, name: Name, number: &mut Modulus) -> Result<(), PortError> {
+    fn rsa(&mut self, name: KeyName, number: &mut Modulus) -> Result<(), PortError> {
         self.0.faults.ask("keys.rsa")?;
-        let Some(Pair::Rsa2048(key)) = self.pair(name)? else { return Err(PortError::Failed) };
+        let key = self.pair(name)?.ok_or(PortError::Failed)?;
         let input = *number;
         let result = key.private_decrypt(&input, number, Padding::NONE);
         result.map(drop).map_err(|_| PortError::Failed)
     }
 
-    fn rename(&mut self, name: Name, to: Name) -> Result<Option<OwnPublicKey>, PortError> {
+    fn modulus(&mut self, name: KeyName) -> Result<Option<Modulus>, PortError> {
+        self.0.faults.ask("keys.modulus")?;
+        Ok(self.pair(name)?.as_ref().map(modulus_of))
+    }
+
+    fn rename(&mut self, name: KeyName, to: KeyName) -> Result<Option<Modulus>, PortError> {
         let Some(pair) = self.pair(name)? else {
             self.0.faults.ask("keys.rename")?;
             return Ok(None);
         };
         self.0.faults.run("keys.rename", || {
-            let mut records = self.0.records.borrow_mut();
-            if records.contains_key(&to) {
+            let keys = &mut self.0.stored.borrow_mut().rsa_keys;
+            if keys.contains_key(&to) {
                 return Err(PortError::Failed);
             }
-            let record = records.remove(&name).ok_or(PortError::Failed)?;
-            records.insert(to, record);
-            Ok(Some(pair.public()))
+            let record = keys.remove(&name).ok_or(PortError::Failed)?;
+            keys.insert(to, record);
+            Ok(Some(modulus_of(&pair)))
         })
     }
 
-    fn destroy(&mut self, name: Name) -> Result<(), PortError> {
+    fn destroy(&mut self, name: KeyName) -> Result<(), PortError> {
         self.0.faults.run("keys.destroy", || {
-            self.0.records.borrow_mut().remove(&name);
+            self.0.stored.borrow_mut().rsa_keys.remove(&name);
             Ok(())
         })
     }

@@ -1,35 +1,74 @@
-//! What survives a power cut: storage and the TA database.
+//! What survives a power cut: the store, RSA key pairs, and what applications stored.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use otrp_engine::platform::{KeyType, Kind, Name, Ports, StoredTa, UuidBytes};
+use otrp_engine::platform::{Blob, KeyName, KeyType, PortError, Ports, Properties, UuidBytes};
 use otrp_engine::{Engine, Trust};
 use p256::SecretKey;
 use p256::elliptic_curve::Generate;
 
 use crate::fault::Faults;
-use crate::platform::{SimClock, SimKeys, SimPlatform, SimRng, SimStorage, SimTaStore};
+use crate::platform::{SimClock, SimKeys, SimPlatform, SimRng, SimStore};
 
-/// An installed trusted application.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Image {
-    /// What the database knows of it.
-    pub stored: StoredTa,
-    /// The ELF.
-    pub elf: Vec<u8>,
+/// A blob of the store. Nobody alters one without its being found out.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct StoredBlob {
+    /// What was announced of it.
+    pub properties: (u32, u32, [u8; 32]),
+    bytes: Vec<u8>,
+    digest: [u8; 32],
+}
+
+impl StoredBlob {
+    /// A blob of these bytes.
+    #[must_use]
+    pub fn new(properties: &Properties, bytes: Vec<u8>) -> Self {
+        let Properties { size, version, owner } = *properties;
+        let digest = openssl::sha::sha256(&bytes);
+        Self { properties: (size, version, owner), bytes, digest }
+    }
+
+    /// The bytes.
+    ///
+    /// # Errors
+    /// `Corrupt` if they were altered.
+    pub fn open(&self) -> Result<&[u8], PortError> {
+        if openssl::sha::sha256(&self.bytes) == self.digest {
+            Ok(&self.bytes)
+        } else {
+            Err(PortError::Corrupt)
+        }
+    }
+
+    /// The bytes, altered or not.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Alters the bytes, as the normal world can.
+    pub const fn bytes_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    /// The version that was announced.
+    #[must_use]
+    pub const fn version(&self) -> u32 {
+        self.properties.1
+    }
 }
 
 /// A device's persistent state and its faults. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct World {
-    /// Records and, under their own kinds, private keys.
-    pub records: Rc<RefCell<BTreeMap<Name, Vec<u8>>>>,
-    /// Installed trusted applications.
-    pub images: Rc<RefCell<BTreeMap<UuidBytes, Image>>>,
-    /// The open transaction of the TA database; it ends with the power.
-    pub transaction: Rc<RefCell<Option<(UuidBytes, Image)>>>,
+    /// What is stored.
+    pub stored: Rc<RefCell<Snapshot>>,
+    /// Rises with each commit, so that a port knows whether what it loaded is still what is stored.
+    pub(crate) sequence: Rc<Cell<u64>>,
+    /// Applications that run; they end with the power.
+    pub running: Rc<RefCell<BTreeSet<UuidBytes>>>,
     /// UUIDs that belong to the TEE's image.
     pub reserved: Rc<RefCell<Vec<UuidBytes>>>,
     /// Planned faults.
@@ -41,13 +80,31 @@ pub struct World {
     keys_made: Rc<Cell<u64>>,
 }
 
-/// Everything that a power cut leaves, for comparison.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Everything that a power cut leaves.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Snapshot {
-    /// Records and keys.
-    pub records: BTreeMap<Name, Vec<u8>>,
-    /// Installed trusted applications.
-    pub images: BTreeMap<UuidBytes, Image>,
+    /// The store's record.
+    pub record: Option<Vec<u8>>,
+    /// The store's blobs.
+    pub blobs: BTreeMap<Blob, StoredBlob>,
+    /// RSA key pairs, as the DER of an RSAPrivateKey.
+    pub rsa_keys: BTreeMap<KeyName, Vec<u8>>,
+    /// What applications stored themselves.
+    pub data: BTreeMap<UuidBytes, Vec<u8>>,
+    /// Removed applications whose data are still to be removed.
+    pub leaving: BTreeSet<UuidBytes>,
+}
+
+impl Snapshot {
+    /// The ELF of each image, by UUID.
+    #[must_use]
+    pub fn images(&self) -> BTreeMap<UuidBytes, &StoredBlob> {
+        let image = |(name, blob)| match name {
+            &Blob::Image(uuid) => Some((uuid, blob)),
+            _ => None,
+        };
+        self.blobs.iter().filter_map(image).collect()
+    }
 }
 
 impl World {
@@ -62,9 +119,9 @@ impl World {
     /// Starts the broker on this device: after a power cut, start it again.
     #[must_use]
     pub fn boot(&self, trust: Trust) -> Box<Engine<SimPlatform>> {
+        self.running.borrow_mut().clear();
         let ports = Ports {
-            storage: SimStorage::new(self.clone()),
-            ta_store: SimTaStore::new(self.clone()),
+            store: SimStore::new(self.clone()),
             keys: SimKeys::new(self.clone()),
             clock: SimClock::new(self.clone()),
             rng: SimRng::new(self.clone()),
@@ -72,20 +129,22 @@ impl World {
         Box::new(Engine::new(ports, trust))
     }
 
-    /// A new key pair. An attestation key follows from everything that is stored, the random TEE key
-    /// among it, and from how many were made before: so equal lives of one device leave equal
-    /// snapshots, and what thousands of faults leave needs to be looked at a few times only.
-    pub(crate) fn make_key(&self, kind: Kind) -> SecretKey {
-        if kind == Kind::TeeKey {
+    /// A new key pair. But for the TEE's, the first on a device, it follows from everything that is
+    /// stored and from how many were made before: so equal lives of one device leave equal snapshots,
+    /// and what thousands of faults leave needs to be looked at a few times only.
+    pub(crate) fn make_key(&self, name: KeyName) -> SecretKey {
+        if name == KeyName::Tee {
             return SecretKey::generate();
         }
         let made = self.keys_made.get() + 1;
         self.keys_made.set(made);
         let mut hash = openssl::sha::Sha256::new();
         hash.update(&made.to_be_bytes());
-        for (name, record) in self.records.borrow().iter() {
+        let stored = self.stored.borrow();
+        hash.update(stored.record.as_deref().unwrap_or_default());
+        for (name, blob) in &stored.blobs {
             hash.update(&name.identifier());
-            hash.update(record);
+            hash.update(blob.bytes());
         }
         SecretKey::from_slice(&hash.finish()).expect("a scalar, but for one hash in 2^128")
     }
@@ -93,12 +152,21 @@ impl World {
     /// What is stored now.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot { records: self.records.borrow().clone(), images: self.images.borrow().clone() }
+        self.stored.borrow().clone()
     }
 
     /// Puts back what was stored.
     pub fn restore(&self, snapshot: &Snapshot) {
-        *self.records.borrow_mut() = snapshot.records.clone();
-        *self.images.borrow_mut() = snapshot.images.clone();
+        *self.stored.borrow_mut() = snapshot.clone();
+    }
+
+    /// Removes the data of removed applications that do not run.
+    pub(crate) fn sweep(&self) {
+        let mut stored = self.stored.borrow_mut();
+        let running = self.running.borrow();
+        let (still, gone): (BTreeSet<_>, BTreeSet<_>) =
+            std::mem::take(&mut stored.leaving).into_iter().partition(|it| running.contains(it));
+        stored.leaving = still;
+        stored.data.retain(|uuid, _| !gone.contains(uuid));
     }
 }
