@@ -96,11 +96,11 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// The ELF of each image, by UUID.
+    /// The images by UUID.
     #[must_use]
-    pub fn images(&self) -> BTreeMap<UuidBytes, &StoredBlob> {
-        let image = |(name, blob)| match name {
-            &Blob::Image(uuid) => Some((uuid, blob)),
+    pub fn images(&self) -> BTreeMap<UuidBytes, StoredBlob> {
+        let image = |(name, blob): (&Blob, &StoredBlob)| match *name {
+            Blob::Image(uuid) => Some((uuid, blob.clone())),
             _ => None,
         };
         self.blobs.iter().filter_map(image).collect()
@@ -147,6 +147,12 @@ impl World {
             hash.update(blob.bytes());
         }
         SecretKey::from_slice(&hash.finish()).expect("a scalar, but for one hash in 2^128")
+    }
+
+    /// The images that are installed, by UUID.
+    #[must_use]
+    pub fn images(&self) -> BTreeMap<UuidBytes, StoredBlob> {
+        self.stored.borrow().images()
     }
 
     /// What is stored now.

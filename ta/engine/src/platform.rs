@@ -62,8 +62,6 @@ pub enum Blob {
     SpCertificates(u32),
     /// The certificate chain of the TAM of this number.
     TamChain(u32),
-    /// The TEE's certificate chain.
-    TeeChain,
 }
 
 impl Blob {
@@ -78,7 +76,6 @@ impl Blob {
             Self::Personalization(uuid) => (1, uuid),
             Self::SpCertificates(number) => (2, u128::from(number).to_be_bytes()),
             Self::TamChain(number) => (3, u128::from(number).to_be_bytes()),
-            Self::TeeChain => (4, [0; 16]),
         };
         let mut identifier = [kind; Self::IDENTIFIER];
         let (_, place) = identifier.split_at_mut(1);

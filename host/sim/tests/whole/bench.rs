@@ -12,7 +12,7 @@ use openssl::x509::X509;
 use otrp_engine::error::Unanswerable;
 use otrp_engine::limits::REPLY_LIMIT;
 use otrp_engine::personalization::PersonalizationError;
-use otrp_engine::platform::{Kind, Name, Platform, UuidBytes};
+use otrp_engine::platform::{Blob, KeyName, Platform, UuidBytes};
 use otrp_engine::{Anchor, Engine, Trust};
 use otrp_keys::certificate::Identity as Signer;
 use otrp_keys::device::Authority;
@@ -28,6 +28,8 @@ use otrp_tam::response::{Outcome, Passed, Reply, StateAnswer};
 use p256::ecdsa::signature::hazmat::PrehashVerifier as _;
 use p256::ecdsa::{RecoveryId, Signature, VerifyingKey};
 use serde_json::Value;
+
+use crate::record::Record;
 
 /// The name of the simulated TEE.
 pub const TEE_NAME: &str = "optee";
@@ -181,6 +183,74 @@ pub fn der(certificate: &X509) -> Vec<u8> {
 /// How the engine of a platform starts on a world.
 pub type Boot<P> = Rc<dyn Fn(&World) -> Box<Engine<P>>>;
 
+/// Something that a device stores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    Registry,
+    /// A scalar, or the DER of an RSAPrivateKey; as for the other kinds of keys.
+    TeeKey,
+    TeeChain,
+    Aik,
+    SpareKey,
+    SpCertificates,
+    TamChain,
+    Personalization,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Registry,
+        Self::TeeKey,
+        Self::TeeChain,
+        Self::Aik,
+        Self::SpareKey,
+        Self::SpCertificates,
+        Self::TamChain,
+        Self::Personalization,
+    ];
+
+    fn of(blob: Blob) -> Option<Self> {
+        match blob {
+            Blob::Image(_) => None,
+            Blob::Personalization(_) => Some(Self::Personalization),
+            Blob::SpCertificates(_) => Some(Self::SpCertificates),
+            Blob::TamChain(_) => Some(Self::TamChain),
+        }
+    }
+}
+
+/// Everything of a kind that is in a snapshot, in the order of numbers and UUIDs.
+pub fn stored(snapshot: &Snapshot, kind: Kind) -> Vec<Vec<u8>> {
+    let record = snapshot.record.as_deref().map(Record::read);
+    let record = record.as_ref();
+    let rsa = |wanted: fn(&KeyName) -> bool| {
+        let found = snapshot.rsa_keys.iter().filter(move |(name, _)| wanted(name));
+        found.map(|(_, key)| key.clone())
+    };
+    match kind {
+        Kind::Registry => snapshot.record.clone().into_iter().collect(),
+        Kind::TeeKey => {
+            let scalar = record.and_then(|record| record.tee_key.clone());
+            scalar.into_iter().chain(rsa(|name| *name == KeyName::Tee)).collect()
+        }
+        Kind::TeeChain => {
+            let chain = record.map(|record| record.tee_chain.clone());
+            chain.into_iter().filter(|chain| !chain.is_empty()).collect()
+        }
+        Kind::Aik => {
+            let scalars = record.into_iter().flat_map(|record| &record.aiks);
+            let scalars = scalars.filter_map(|(_, scalar)| scalar.clone());
+            scalars.chain(rsa(|name| matches!(name, KeyName::Aik(_)))).collect()
+        }
+        Kind::SpareKey => rsa(|name| *name == KeyName::Spare).collect(),
+        Kind::SpCertificates | Kind::TamChain | Kind::Personalization => {
+            let blobs = snapshot.blobs.iter().filter(|(blob, _)| Kind::of(**blob) == Some(kind));
+            blobs.map(|(_, stored)| stored.bytes().to_vec()).collect()
+        }
+    }
+}
+
 /// The engine on a world, as long as the power stays on.
 pub struct Device<P: Platform = SimPlatform> {
     pub world: World,
@@ -239,16 +309,13 @@ impl<P: Platform> Device<P> {
 
     /// The certificate that was imported; the storage's content is its own witness.
     pub fn certificate(&self) -> X509 {
-        let name = Name { kind: Kind::TeeChain, number: 0 };
         // The parser stops behind the first certificate of the chain.
-        X509::from_der(&self.world.records.borrow()[&name]).unwrap()
+        X509::from_der(&self.records(Kind::TeeChain)[0]).unwrap()
     }
 
-    /// The records of a kind, in the order of their numbers.
+    /// What is stored of a kind.
     pub fn records(&self, kind: Kind) -> Vec<Vec<u8>> {
-        let records = self.world.records.borrow();
-        let of_kind = records.iter().filter(|(name, _)| name.kind == kind);
-        of_kind.map(|(_, record)| record.clone()).collect()
+        stored(&self.world.stored.borrow(), kind)
     }
 
     /// What the application of this UUID is given when it asks for its personalization data.

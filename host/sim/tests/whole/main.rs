@@ -22,6 +22,7 @@ mod ocsp;
 mod order;
 mod personalization;
 mod power_cuts;
+mod record;
 mod refusals;
 mod renewal;
 mod replay;
