@@ -9,10 +9,12 @@
 #[path = "../tests/whole/bench.rs"]
 #[allow(dead_code, reason = "the tests of the whole use the rest")]
 mod bench;
+#[path = "../tests/whole/record.rs"]
+mod record;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bench::{Device, elf, now, pki, sha256};
+use bench::{Device, Kind, elf, now, pki, sha256};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use josekit::jwe::JweDecrypter;
 use josekit::jwe::alg::ecdh_es::EcdhEsJweAlgorithm;
@@ -27,7 +29,6 @@ use openssl::symm::{Cipher, decrypt, decrypt_aead};
 use openssl::x509::store::{X509Store, X509StoreBuilder};
 use openssl::x509::verify::X509VerifyParam;
 use openssl::x509::{X509, X509StoreContext};
-use otrp_engine::platform::{Kind, Name};
 use otrp_keys::{Uuid, image};
 use otrp_tam::message::{Application, Builder, Command, TaEncryption, Target};
 use serde_json::Value;
@@ -78,12 +79,10 @@ impl Other {
         let mut rules = X509VerifyParam::new().unwrap();
         rules.set_time(i64::try_from(now()).unwrap());
         anchors.set_param(&rules).unwrap();
-        let aik = device.world.records.borrow();
-        let aik = aik.keys().find(|name| name.kind == Kind::Aik).copied().unwrap();
         Self {
             anchors: anchors.build(),
-            tee_key: decrypter(device, Name { kind: Kind::TeeKey, number: 0 }),
-            aik: decrypter(device, aik),
+            tee_key: decrypter(&device.records(Kind::TeeKey)[0]),
+            aik: decrypter(&device.records(Kind::Aik)[0]),
             signer: pki().sp_ec.certificate.public_key().unwrap().ec_key().unwrap(),
         }
     }
@@ -147,10 +146,9 @@ impl Other {
     }
 }
 
-/// josekit's decrypter for a key pair of the simulated TEE.
-fn decrypter(device: &Device, name: Name) -> Box<dyn JweDecrypter> {
-    let scalar = device.world.records.borrow()[&name].clone();
-    let key = private_key(&scalar).private_key_to_pkcs8().unwrap();
+/// josekit's decrypter for a private key of the simulated TEE.
+fn decrypter(scalar: &[u8]) -> Box<dyn JweDecrypter> {
+    let key = private_key(scalar).private_key_to_pkcs8().unwrap();
     Box::new(EcdhEsJweAlgorithm::EcdhEsA128kw.decrypter_from_der(key).unwrap())
 }
 

@@ -85,7 +85,8 @@ pub fn certification_request<P: Platform>(
 ) -> Result<usize, Error> {
     let pair = state.tee_key()?;
     let sign = |digest: &[u8; 32]| signature::sign(&mut ports.keys, pair, digest);
-    pki::certification_request(&pair.public, trust.tee_name, sign, out).map_err(|error| match error {
+    pki::certification_request(&pair.public, trust.tee_name, sign, out).map_err(|error| match error
+    {
         pki::RequestError::Sign(error) => Error::Port(error),
         pki::RequestError::CommonName | pki::RequestError::Full => Error::Internal,
     })

@@ -61,12 +61,7 @@ impl<P: Platform> Engine<P> {
     /// An engine that opens its storage at the first use.
     #[must_use]
     pub const fn new(ports: Ports<P>, trust: Trust) -> Self {
-        Self {
-            ports,
-            trust,
-            registry: Registry::new(trust),
-            chain: ChainBuffer::new(),
-        }
+        Self { ports, trust, registry: Registry::new(trust), chain: ChainBuffer::new() }
     }
 
     /// Processes one message, which is scratch and wiped; the reply is a part of `out`.
@@ -82,6 +77,7 @@ impl<P: Platform> Engine<P> {
         out: &'o mut [u8],
     ) -> Result<&'o [u8], Unanswerable> {
         let reply = self.answer(message, out);
+        self.registry.close();
         wipe(message);
         reply
     }
@@ -208,9 +204,13 @@ impl<P: Platform> Engine<P> {
         })
     }
 
-    /// Makes memory follow storage, at the first use and after failures.
+    /// Makes memory follow storage. Whoever opens the registry closes it.
     fn open(&mut self, scratch: &mut [u8]) -> Result<(), Error> {
-        self.registry.open(&mut self.ports, scratch)
+        let opened = self.registry.open(&mut self.ports, scratch);
+        if opened.is_err() {
+            self.registry.close();
+        }
+        opened
     }
 
     /// The time: the normal world's clock, but never before the image was built. TAMs are judged by the
@@ -234,7 +234,9 @@ impl<P: Platform> Engine<P> {
             return Err(QueryError::ShortBuffer);
         }
         self.open(out)?;
-        information::answer(&mut self.ports, self.registry.state(), query, out)
+        let answer = information::answer(&mut self.ports, self.registry.state(), query, out);
+        self.registry.close();
+        answer
     }
 
     /// Gives the personalization data of the installed application `client`; they are a part of
@@ -251,7 +253,9 @@ impl<P: Platform> Engine<P> {
             return Err(PersonalizationError::ShortBuffer);
         }
         self.open(out)?;
-        personalization::load(&mut self.ports, self.registry.state(), client, out)
+        let data = personalization::load(&mut self.ports, self.registry.state(), client, out);
+        self.registry.close();
+        data
     }
 
     /// Writes a PKCS #10 request for a certificate of the TEE's key, as DER.
@@ -261,8 +265,9 @@ impl<P: Platform> Engine<P> {
     pub fn certification_request<'o>(&mut self, out: &'o mut [u8]) -> Result<&'o [u8], Error> {
         self.open(out)?;
         let Self { ports, trust, registry, .. } = self;
-        let length = device::certification_request(registry.state(), ports, trust, out)?;
-        out.get(..length).ok_or(Error::Internal)
+        let length = device::certification_request(registry.state(), ports, trust, out);
+        registry.close();
+        out.get(..length?).ok_or(Error::Internal)
     }
 
     /// Takes the TEE's certificate chain: DER certificates one behind the other, leaf first.
@@ -279,6 +284,12 @@ impl<P: Platform> Engine<P> {
         scratch: &mut [u8],
     ) -> Result<(), ImportError> {
         self.open(scratch)?;
+        let imported = self.import(der, scratch);
+        self.registry.close();
+        imported
+    }
+
+    fn import(&mut self, der: &[u8], scratch: &mut [u8]) -> Result<(), ImportError> {
         let now = self.clock();
         let Self { ports, trust, registry, .. } = self;
         let chain = device::check::<P>(registry.state(), trust, now, der)?;
@@ -303,6 +314,7 @@ impl<P: Platform> Engine<P> {
     /// A port's error, also where what other commands need is damaged; [`Error::Internal`] if `out` is shorter than [`REPLY_LIMIT`].
     pub fn status<'o>(&mut self, out: &'o mut [u8]) -> Result<&'o [u8], Error> {
         self.open(out)?;
+        self.registry.close();
         let time = self.clock();
         let mut writer = Writer::new(out);
         writer.json(&Status {

@@ -273,6 +273,15 @@ pub enum PrivateKey {
     Rsa2048(KeyName),
 }
 
+impl PrivateKey {
+    /// Wipes a scalar where it is, and puts one in its place that is none.
+    pub fn forget(&mut self) {
+        if let Self::P256(_) = self {
+            *self = Self::P256(Scalar::new([0; 32]));
+        }
+    }
+}
+
 /// A key pair of this TEE.
 #[derive(Debug)]
 pub struct KeyPair {

@@ -22,11 +22,12 @@ use otrp_engine::jose::key_management::{
     Agreement, KeyAlgorithm, KeyWrap, Recipient, unwrap_content_key, wrap_content_key,
 };
 use otrp_engine::platform::{
-    KeyType, Keys, Kind, Modulus, Name, OwnPublicKey, Point, PortError, Rng, RsaPublic,
+    KeyName, KeyPair, KeyType, Keys, Modulus, Point, PortError, Rng, RsaPublic,
 };
-use otrp_engine::secret::Seed;
+use otrp_engine::secret::{Scalar, Seed};
 
-const TEE: Name = Name { kind: Kind::TeeKey, number: 0 };
+/// Stands for the private key, which OpenSSL has.
+const OWN: Scalar = Scalar::new([7; 32]);
 
 fn group() -> EcGroup {
     EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap()
@@ -63,24 +64,24 @@ impl Keys for OpenSslKeys {
         KeyType::P256
     }
 
-    fn generate(&mut self, _: Name) -> Result<OwnPublicKey, PortError> {
+    fn generate(&mut self, _: KeyName) -> Result<KeyPair, PortError> {
         Err(PortError::Failed)
     }
 
-    fn public(&mut self, _: Name) -> Result<Option<OwnPublicKey>, PortError> {
-        Ok(Some(OwnPublicKey::P256(self.point())))
+    fn modulus(&mut self, _: KeyName) -> Result<Option<Modulus>, PortError> {
+        Ok(None)
     }
 
-    fn rsa(&mut self, _: Name, _: &mut Modulus) -> Result<(), PortError> {
+    fn rsa(&mut self, _: KeyName, _: &mut Modulus) -> Result<(), PortError> {
         Err(PortError::Failed)
     }
 
-    fn sign(&mut self, _: Name, _: &[u8; 32]) -> Result<[u8; 64], PortError> {
+    fn sign(&mut self, _: &Scalar, _: &[u8; 32]) -> Result<[u8; 64], PortError> {
         Err(PortError::Failed)
     }
 
-    fn agree(&mut self, name: Name, peer: &Point) -> Result<Seed, PortError> {
-        if name != TEE {
+    fn agree(&mut self, key: &Scalar, peer: &Point) -> Result<Seed, PortError> {
+        if key.bytes() != OWN.bytes() {
             return Err(PortError::Failed);
         }
         self.agreements += 1;
@@ -93,11 +94,11 @@ impl Keys for OpenSslKeys {
         Ok(Seed::new(deriver.derive_to_vec().unwrap().try_into().unwrap()))
     }
 
-    fn rename(&mut self, _: Name, _: Name) -> Result<Option<OwnPublicKey>, PortError> {
+    fn rename(&mut self, _: KeyName, _: KeyName) -> Result<Option<Modulus>, PortError> {
         Err(PortError::Failed)
     }
 
-    fn destroy(&mut self, _: Name) -> Result<(), PortError> {
+    fn destroy(&mut self, _: KeyName) -> Result<(), PortError> {
         Err(PortError::Failed)
     }
 }
@@ -221,7 +222,7 @@ impl Message {
             party_u: &self.party_u,
             party_v: &self.party_v,
         };
-        unwrap_content_key(keys, TEE, self.algorithm, &agreement, &self.wrapped, self.content)
+        unwrap_content_key(keys, &OWN, self.algorithm, &agreement, &self.wrapped, self.content)
     }
 
     fn decrypt(&self, keys: &mut OpenSslKeys) -> Result<Vec<u8>, Error> {
@@ -383,9 +384,9 @@ fn jose_a_port_that_fails_is_not_the_fault_of_the_message() {
     let (algorithm, content) = (KeyWrap::A256, ContentAlgorithm::A256Gcm);
     let message = Message::by_josekit(&keys, algorithm, content, None, b"p");
     let agreement = Agreement { ephemeral: &message.ephemeral, party_u: &[], party_v: &[] };
-    let absent = Name { kind: Kind::Aik, number: 7 };
+    let absent = Scalar::new([8; 32]);
     let result =
-        unwrap_content_key(&mut keys, absent, algorithm, &agreement, &message.wrapped, content);
+        unwrap_content_key(&mut keys, &absent, algorithm, &agreement, &message.wrapped, content);
     assert_eq!(result.err(), Some(Error::Port(PortError::Failed)));
 }
 

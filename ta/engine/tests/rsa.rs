@@ -26,11 +26,11 @@ use otrp_engine::jose::key_management::{
 use otrp_engine::jose::signature::{SignatureAlgorithm, sign, signing_digest};
 use otrp_engine::pki::{PublicKey, Scheme};
 use otrp_engine::platform::{
-    KeyPair, KeyType, Keys, Kind, Modulus, Name, OwnPublicKey, Point, PortError, Rng,
+    KeyName, KeyPair, KeyType, Keys, Modulus, OwnPublicKey, Point, PortError, PrivateKey, Rng,
 };
 use otrp_engine::rsa::encryption::{Encryption, decrypt};
 use otrp_engine::rsa::signature::Padding;
-use otrp_engine::secret::Seed;
+use otrp_engine::secret::{Scalar, Seed};
 use sha2::{Digest, Sha256, Sha384, Sha512};
 use support::{OpensslRsa, rsa, sign_rsa, spki};
 
@@ -191,7 +191,7 @@ fn rfc_7520_section_4_1() {
     assert!(key.verify::<OpensslRsa>(SignatureAlgorithm::Rs256.scheme(), &digest, &signature));
 }
 
-const TEE: Name = Name { kind: Kind::TeeKey, number: 0 };
+const TEE: KeyName = KeyName::Tee;
 
 /// One RSA key pair of OpenSSL's behind the port; counts how often the private key is used.
 struct RsaKeys {
@@ -215,7 +215,7 @@ impl RsaKeys {
         Self::new(builder.unwrap().build())
     }
 
-    fn modulus(&self) -> Modulus {
+    fn own_modulus(&self) -> Modulus {
         self.pair.n().to_vec().try_into().unwrap()
     }
 
@@ -225,7 +225,7 @@ impl RsaKeys {
         wrapped: &[u8],
         content: ContentAlgorithm,
     ) -> Result<ContentKey, Error> {
-        let modulus = self.modulus();
+        let modulus = self.own_modulus();
         decrypt_content_key(self, &mut OpensslRng, TEE, &modulus, encryption, wrapped, content)
     }
 
@@ -254,23 +254,23 @@ impl Keys for RsaKeys {
         KeyType::Rsa2048
     }
 
-    fn generate(&mut self, _: Name) -> Result<OwnPublicKey, PortError> {
+    fn generate(&mut self, _: KeyName) -> Result<KeyPair, PortError> {
         Err(PortError::Failed)
     }
 
-    fn public(&mut self, _: Name) -> Result<Option<OwnPublicKey>, PortError> {
-        Ok(Some(OwnPublicKey::Rsa2048(self.modulus())))
+    fn modulus(&mut self, _: KeyName) -> Result<Option<Modulus>, PortError> {
+        Ok(Some(self.own_modulus()))
     }
 
-    fn sign(&mut self, _: Name, _: &[u8; 32]) -> Result<[u8; 64], PortError> {
+    fn sign(&mut self, _: &Scalar, _: &[u8; 32]) -> Result<[u8; 64], PortError> {
         Err(PortError::Failed)
     }
 
-    fn agree(&mut self, _: Name, _: &Point) -> Result<Seed, PortError> {
+    fn agree(&mut self, _: &Scalar, _: &Point) -> Result<Seed, PortError> {
         Err(PortError::Failed)
     }
 
-    fn rsa(&mut self, name: Name, number: &mut Modulus) -> Result<(), PortError> {
+    fn rsa(&mut self, name: KeyName, number: &mut Modulus) -> Result<(), PortError> {
         if name != TEE {
             return Err(PortError::Failed);
         }
@@ -280,11 +280,11 @@ impl Keys for RsaKeys {
         Ok(())
     }
 
-    fn rename(&mut self, _: Name, _: Name) -> Result<Option<OwnPublicKey>, PortError> {
+    fn rename(&mut self, _: KeyName, _: KeyName) -> Result<Option<Modulus>, PortError> {
         Err(PortError::Failed)
     }
 
-    fn destroy(&mut self, _: Name) -> Result<(), PortError> {
+    fn destroy(&mut self, _: KeyName) -> Result<(), PortError> {
         Err(PortError::Failed)
     }
 }
@@ -402,7 +402,7 @@ fn recover(
     length: usize,
 ) -> Result<Option<Vec<u8>>, Error> {
     let mut message = vec![0; length];
-    let modulus = keys.modulus();
+    let modulus = keys.own_modulus();
     decrypt(keys, &mut Constant, TEE, &modulus, encryption, ciphertext, &mut message)?;
     Ok((message != vec![DRAWN; length]).then_some(message))
 }
@@ -512,7 +512,7 @@ fn each_defect_of_pkcs1_padding_gives_a_random_key() {
     }
     // And two random keys for the same ciphertext differ.
     let mut draw = || {
-        let modulus = keys.modulus();
+        let modulus = keys.own_modulus();
         let mut key = [0; 32];
         let (rng, ciphertext) = (&mut OpensslRng, &[0x55; 256]);
         decrypt(&mut keys, rng, TEE, &modulus, Encryption::Pkcs1, ciphertext, &mut key).unwrap();
@@ -524,7 +524,7 @@ fn each_defect_of_pkcs1_padding_gives_a_random_key() {
 #[test]
 fn what_is_no_number_below_the_modulus_never_meets_the_private_key() {
     let mut keys = RsaKeys::new(Rsa::generate(2048).unwrap());
-    let modulus = keys.modulus();
+    let modulus = keys.own_modulus();
     let cases: [&[u8]; 6] = [&[], &[1; 255], &[1; 257], &[0; 512], &[0xff; 256], &modulus];
     for encryption in [Encryption::Pkcs1, Encryption::OaepSha1, Encryption::OaepSha256] {
         for ciphertext in cases {
@@ -533,7 +533,7 @@ fn what_is_no_number_below_the_modulus_never_meets_the_private_key() {
         }
     }
     assert_eq!(keys.used, 0);
-    let absent = Name { kind: Kind::Aik, number: 7 };
+    let absent = KeyName::Aik(7);
     let result = decrypt(
         &mut keys,
         &mut Constant,
@@ -684,10 +684,11 @@ fn padding_has_no_zeros() {
 #[test]
 fn answers_are_signed_as_openssl_verifies() {
     let mut keys = RsaKeys::new(Rsa::generate(2048).unwrap());
-    let public = OwnPublicKey::Rsa2048(keys.modulus());
+    let public = OwnPublicKey::Rsa2048(keys.own_modulus());
     assert_eq!(SignatureAlgorithm::made_by(&public), SignatureAlgorithm::Rs256);
     let digest = signing_digest(b"header", b"payload");
-    let signature = sign(&mut keys, KeyPair { name: TEE, public: &public }, &digest).unwrap();
+    let pair = KeyPair { public, private: PrivateKey::Rsa2048(TEE) };
+    let signature = sign(&mut keys, &pair, &digest).unwrap();
     let key = PKey::from_rsa(keys.pair.clone()).unwrap();
     assert_eq!(signature.bytes(), sign_rsa(&key, Padding::Pkcs1, &digest));
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use arbitrary::{Result, Unstructured};
-use otrp_engine::platform::{Kind, PortError};
+use otrp_engine::platform::{Blob, PortError};
 use otrp_sim::{Cut, Fault, Moment};
 use otrp_tam::dsi::DeviceState;
 use otrp_tam::message::{self, Builder, Command, SdChanges, Target};
@@ -165,12 +165,12 @@ impl Life {
         let model = &self.model;
         assert!(agrees(model, tam, &state), "{model:?} is not {:?}", state.dsi.tee.sdlist);
         assert_eq!(self.device.versions(), versions(model), "the applications");
-        let records = self.device.world.records.borrow();
-        let count = |kind| records.keys().filter(|name| name.kind == kind).count();
-        let keys: usize = (0..=1).map(|tam| model.providers(tam).len()).sum();
-        assert_eq!(count(Kind::Aik), keys, "keys of providers");
-        assert_eq!(count(Kind::SpCertificates), model.domains.len(), "certificates");
-        assert_eq!(count(Kind::Personalization), versions(model).len(), "personalization data");
+        let blobs = &self.device.world.stored.borrow().blobs;
+        let count = |is: fn(&Blob) -> bool| blobs.keys().filter(|blob| is(blob)).count();
+        let certificates = count(|blob| matches!(blob, Blob::SpCertificates(_)));
+        assert_eq!(certificates, model.domains.len(), "certificates");
+        let data = count(|blob| matches!(blob, Blob::Personalization(_)));
+        assert_eq!(data, versions(model).len(), "personalization data");
         state
     }
 }

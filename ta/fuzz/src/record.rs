@@ -3,22 +3,17 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use otrp_engine::limits::REPLY_LIMIT;
-use otrp_engine::platform::{Kind, Name, Ports};
+use otrp_engine::platform::Ports;
 use otrp_engine::registry::Registry;
-use otrp_sim::{
-    Fault, Moment, SimClock, SimKeys, SimPlatform, SimRng, SimStorage, SimTaStore, World,
-};
+use otrp_sim::{Fault, Moment, SimClock, SimKeys, SimPlatform, SimRng, SimStore, World};
 
 use crate::process::{home, installation};
 use crate::stage::{Device, stage};
-
-const RECORD: Name = Name { kind: Kind::Registry, number: 0 };
 
 /// Opens a registry with this record, and writes it again: the same bytes, unless opening had
 /// something to finish.
 pub fn record(data: &[u8]) {
     let Some(first) = rewritten(data) else { return };
-    // One of version 1 is written as one of version 2, which is longer.
     if first.len() == data.len() {
         assert!(first == data, "written again, it is another record");
     }
@@ -28,10 +23,9 @@ pub fn record(data: &[u8]) {
 /// The record after it was opened; `None` if it is damaged.
 fn rewritten(record: &[u8]) -> Option<Vec<u8>> {
     let world = World::new(0);
-    world.records.borrow_mut().insert(RECORD, record.to_vec());
+    world.stored.borrow_mut().record = Some(record.to_vec());
     let mut ports = Ports::<SimPlatform> {
-        storage: SimStorage::new(world.clone()),
-        ta_store: SimTaStore::new(world.clone()),
+        store: SimStore::new(world.clone()),
         keys: SimKeys::new(world.clone()),
         clock: SimClock::new(world.clone()),
         rng: SimRng::new(world.clone()),
@@ -40,7 +34,7 @@ fn rewritten(record: &[u8]) -> Option<Vec<u8>> {
     let mut registry = Box::new(Registry::new(stage().trust));
     registry.open(&mut ports, &mut scratch).ok()?;
     registry.commit(&mut ports, &mut scratch).expect("what was read can be written");
-    world.records.borrow_mut().remove(&RECORD)
+    world.stored.borrow_mut().record.take()
 }
 
 /// Records as a life leaves them: at rest, and with an installation that a power cut interrupted at
@@ -52,7 +46,7 @@ pub(crate) fn interrupted() -> Vec<Vec<u8>> {
         let request = installation();
         device.world.faults.plan(operation, Moment::Before, Fault::Cut);
         let cut = catch_unwind(AssertUnwindSafe(|| device.process(&request))).is_err();
-        let record = device.world.records.borrow()[&RECORD].clone();
+        let record = device.world.snapshot().record.expect("a record");
         if !records.contains(&record) {
             records.push(record);
         }

@@ -167,8 +167,8 @@ impl Device {
 
     /// The programs that would load, by their UUIDs.
     pub(crate) fn versions(&self) -> BTreeMap<UuidBytes, u32> {
-        let images = self.world.images.borrow();
-        images.iter().map(|(uuid, image)| (*uuid, image.stored.version)).collect()
+        let images = self.world.images();
+        images.iter().map(|(uuid, image)| (*uuid, image.version())).collect()
     }
 }
 

@@ -18,8 +18,8 @@ pub const TA_LIMIT: usize = 128;
 /// OCSP responses have ended.
 pub const TAM_LIMIT: usize = 16;
 /// Most UUIDs that a device remembers: those of installed trusted applications and, with version
-/// and owner, those of deleted ones. They are never forgotten: whoever got a UUID that was
-/// another's could read what its application left in secure storage.
+/// and owner, those of deleted ones. They are never forgotten: client applications know a TA by its
+/// UUID, so another owner's, or an older version, must not take its place.
 pub const UUID_LIMIT: usize = 256;
 /// Security domains that each of [`TAM_LIMIT`] TAMs can count on, however many the others use: one, without
 /// which a TAM can do nothing. What is left of [`SD_LIMIT`] is for those that come first.

@@ -210,7 +210,8 @@ impl Kind {
         Self::Personalization,
     ];
 
-    fn of(blob: Blob) -> Option<Self> {
+    /// That of a blob; `None` if it is an image.
+    pub fn of(blob: Blob) -> Option<Self> {
         match blob {
             Blob::Image(_) => None,
             Blob::Personalization(_) => Some(Self::Personalization),

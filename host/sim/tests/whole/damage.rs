@@ -6,71 +6,80 @@ use otrp_engine::device::ImportError;
 use otrp_engine::error::{Error, Unanswerable};
 use otrp_engine::information::QueryError;
 use otrp_engine::limits::REPLY_LIMIT;
-use otrp_engine::platform::{Kind, Name, PortError};
+use otrp_engine::personalization::PersonalizationError;
+use otrp_engine::platform::{Blob, PortError};
 use otrp_sim::{Fault, Moment, Snapshot};
 use otrp_tam::message::{Builder, Command, Target};
 
-use crate::bench::{Device, Refused, pki, ta_query, uuid};
+use crate::bench::{Device, Kind, Refused, pki, ta_query, uuid};
 use crate::home::*;
 
-/// A snapshot with one record changed, or removed.
-fn with(name: Name, record: Option<Vec<u8>>) -> Snapshot {
-    let mut snapshot = home().snapshot.clone();
-    match record {
-        Some(record) => drop(snapshot.records.insert(name, record)),
-        None => drop(snapshot.records.remove(&name)),
+/// The snapshot of the device at home with another record.
+fn with(record: Option<Vec<u8>>) -> Snapshot {
+    Snapshot { record, ..home().snapshot.clone() }
+}
+
+/// What may have become of some bytes.
+fn damages(bytes: &[u8]) -> [Vec<u8>; 6] {
+    let mut flipped = bytes.to_vec();
+    flipped[0] ^= 0xff;
+    [
+        Vec::new(),
+        bytes[..bytes.len() - 1].to_vec(),
+        [bytes, &[0]].concat(),
+        flipped,
+        vec![0; bytes.len()],
+        vec![0xff; REPLY_LIMIT + 1],
+    ]
+}
+
+/// The device at home with one thing damaged or gone: the record, or a blob.
+fn damaged() -> Vec<(String, Snapshot)> {
+    let home = &home().snapshot;
+    let mut found = vec![("no record".to_owned(), with(None))];
+    for record in damages(home.record.as_ref().unwrap()) {
+        found.push((format!("a record of {} octets", record.len()), with(Some(record))));
     }
-    snapshot
+    for (blob, stored) in &home.blobs {
+        let mut gone = home.clone();
+        gone.blobs.remove(blob);
+        found.push((format!("{blob:?} is gone"), gone));
+        for bytes in damages(stored.bytes()) {
+            let mut altered = home.clone();
+            *altered.blobs.get_mut(blob).unwrap().bytes_mut() = bytes;
+            found.push((format!("{blob:?} is altered"), altered));
+        }
+    }
+    found
 }
 
 #[test]
-fn damaged_records_are_reported_and_kept() {
-    let names: Vec<Name> = home().snapshot.records.keys().copied().collect();
+fn whatever_is_damaged_nothing_panics() {
     let question = Builder::device_state(&pki().tam).build().unwrap().message;
     let mut messages = vec![question];
     messages.extend(Base::ALL.map(|base| base.builder().build().unwrap().message));
-    for name in names {
-        let record = home().snapshot.records[&name].clone();
-        let mut flipped = record.clone();
-        flipped[0] ^= 0xff;
-        let damaged = [
-            None,
-            Some(Vec::new()),
-            Some(record[..record.len() - 1].to_vec()),
-            Some([&record[..], &[0]].concat()),
-            Some(flipped),
-            Some(vec![0; record.len()]),
-            Some(vec![0xff; REPLY_LIMIT + 1]),
-        ];
-        for record in damaged {
-            let snapshot = with(name, record);
-            for message in &messages {
-                let mut device = Device::from(&snapshot);
-                // Whatever it says: it says it, and never panics.
-                let _ = device.process(message);
-                let _ = device.engine.ta_information(&mut ta_query(SP, TA), &mut device.reply);
-                let _ = device.engine.status(&mut device.reply);
-                let _ = device.engine.certification_request(&mut device.reply);
-                let kept = device.world.records.borrow().get(&name).cloned();
-                let record = snapshot.records.get(&name);
-                if matches!(name.kind, Kind::TeeKey | Kind::Registry | Kind::TeeChain)
-                    && record.is_some()
-                {
-                    assert!(kept.as_ref() == record, "{name:?} is not kept");
-                }
-            }
+    for (what, snapshot) in damaged() {
+        for message in &messages {
+            let mut device = Device::from(&snapshot);
+            let _ = device.process(message);
+            let _ = device.engine.ta_information(&mut ta_query(SP, TA), &mut device.reply);
+            let _ = device.engine.status(&mut device.reply);
+            let _ = device.engine.certification_request(&mut device.reply);
+            // A record that says nothing stays, for its maker to look at.
+            let record = device.world.snapshot().record;
+            let malformed =
+                !what.contains("no record") && snapshot.record != home().snapshot.record;
+            assert!(!malformed || record == snapshot.record, "{what}");
         }
     }
 }
 
 #[test]
-fn a_registry_that_is_damaged_or_lost_is_not_made_anew() {
-    let name = Name { kind: Kind::Registry, number: 0 };
-    let record = home().snapshot.records[&name].clone();
-    let cut = record[..record.len() - 1].to_vec();
+fn a_record_that_is_damaged_is_not_made_anew() {
+    let record = home().snapshot.record.clone().unwrap();
     let key = home().target.certificate.public_key().unwrap();
-    for record in [Some(cut), Some(Vec::new()), Some(vec![0; 100_000]), None] {
-        let damaged = with(name, record);
+    for record in damages(&record) {
+        let damaged = with(Some(record));
         let mut device = Device::from(&damaged);
         let malformed = br#"{"DeleteTARequest":{}}"#.to_vec();
         let question = Builder::device_state(&pki().tam).build().unwrap().message;
@@ -88,33 +97,27 @@ fn a_registry_that_is_damaged_or_lost_is_not_made_anew() {
         assert_eq!(asked, Err(QueryError::Failed(corrupt)));
         // Certified and of no use: who looks at the device is to see it.
         assert_eq!(device.engine.status(&mut device.reply), Err(corrupt));
+        assert_eq!(device.engine.certification_request(&mut device.reply), Err(corrupt));
         // The certificates are no secret: whoever brings them again must gain nothing.
-        let chain = device.records(Kind::TeeChain).remove(0);
+        let chain = Device::from(&home().snapshot).records(Kind::TeeChain).remove(0);
         let import = device.engine.import_certificates(&chain, &mut device.reply);
         assert_eq!(import, Err(ImportError::Port(PortError::Corrupt)));
         device.reboot();
-        assert_eq!(device.refusal(&question).code.as_deref(), Some("ERR_TEE_FAIL"));
+        let refused = Refused::read(&device.process(&question).unwrap(), &key);
+        assert_eq!(refused.code.as_deref(), Some("ERR_TEE_FAIL"));
         assert!(device.world.snapshot() == damaged);
     }
 }
 
 #[test]
-fn a_key_never_comes_with_another_registry() {
-    // The normal world may delete objects of storage that nothing protects from replay: whatever
-    // it leaves, a TAM gets `ERR_TEE_FAIL` or sees another device.
-    let registry = Name { kind: Kind::Registry, number: 0 };
-    let chain_name = Name { kind: Kind::TeeChain, number: 0 };
-    let key_name = Name { kind: Kind::TeeKey, number: 0 };
-    let chain = home().snapshot.records[&chain_name].clone();
-    let mut without = with(registry, None);
-    without.records.remove(&chain_name);
-    let mut device = Device::from(&without);
-    let import = device.engine.import_certificates(&chain, &mut device.reply);
-    assert_eq!(import, Err(ImportError::Port(PortError::Corrupt)));
-    assert!(device.world.snapshot() == without);
-
-    without.records.remove(&key_name);
-    let mut device = Device::from(&without);
+fn a_device_without_a_record_is_another_one() {
+    // The normal world may delete a store that nothing protects from replay: a TAM sees another device.
+    let chain = Device::from(&home().snapshot).records(Kind::TeeChain).remove(0);
+    let mut device = Device::from(&with(None));
+    let question = Builder::device_state(&pki().tam).build().unwrap().message;
+    let key = home().target.certificate.public_key().unwrap();
+    let refused = Refused::read(&device.process(&question).unwrap(), &key);
+    assert_eq!((refused.code.as_deref(), refused.by_tee), (Some("ERR_TEE_FAIL"), false));
     let import = device.engine.import_certificates(&chain, &mut device.reply);
     assert_eq!(import, Err(ImportError::OtherKey));
     // Its maker may make it a device again, which has nothing in common with the one before.
@@ -122,20 +125,47 @@ fn a_key_never_comes_with_another_registry() {
     let state = device.state(&pki().tam);
     assert!(state.dsi.tee.sdlist.sd.is_empty());
     assert_ne!(state.certificate, home().target.certificate);
-    assert_ne!(device.world.records.borrow()[&key_name], home().snapshot.records[&key_name]);
+    let old = Device::from(&home().snapshot).records(Kind::TeeKey);
+    assert_ne!(device.records(Kind::TeeKey), old);
+    // What was installed before is nobody's, and given to nobody.
+    assert_eq!(device.personalization(&uuid(1)), Err(PersonalizationError::NotInstalled));
 }
 
 #[test]
-fn a_certified_key_is_never_made_anew() {
-    let name = Name { kind: Kind::TeeKey, number: 0 };
-    for record in [None, Some(vec![0; 32]), Some(vec![7; 31])] {
-        let mut device = Device::from(&with(name, record.clone()));
-        let message = Base::DeleteTa.builder().build().unwrap().message;
-        let corrupt = Err(Unanswerable::Failed(PortError::Corrupt));
-        assert_eq!(device.process(&message), corrupt);
-        assert!(device.engine.certification_request(&mut device.reply).is_err());
-        assert_eq!(device.world.records.borrow().get(&name).cloned(), record);
+fn a_damaged_blob_costs_nobody_else() {
+    let (tam, other) = (&pki().tam, &pki().other_tam);
+    for (what, snapshot) in damaged() {
+        if snapshot.record != home().snapshot.record {
+            continue;
+        }
+        let mut device = Device::from(&snapshot);
+        for _ in 0..2 {
+            // Both are served, and shown what they have.
+            assert_eq!(device.state(other).dsi.tee.sdlist.sd.len(), 1, "{what}");
+            assert_eq!(device.state(tam).dsi.tee.sdlist.sd.len(), 2, "{what}");
+            device.engine.status(&mut device.reply).unwrap();
+            device.reboot();
+        }
+        // A new domain can be made, and one that has lost something deleted, with all that is in it.
+        device.carry_out(tam, Base::CreateSd.command());
+        for (tam, name) in [(tam, DOMAIN), (other, OTHER_DOMAIN)] {
+            device.carry_out(tam, Command::DeleteSd { spid: None, name, delete_tas: true });
+        }
+        assert!(device.world.images().is_empty(), "{what}");
+        assert!(device.records(Kind::Personalization).is_empty(), "{what}");
     }
+}
+
+#[test]
+fn an_altered_application_is_brought_again() {
+    let mut device = Device::from(&home().snapshot);
+    let alter = |device: &Device| {
+        let blobs = &mut device.world.stored.borrow_mut().blobs;
+        blobs.get_mut(&Blob::Image(uuid(1))).unwrap().bytes_mut()[9] ^= 1;
+    };
+    alter(&device);
+    device.carry_out(&pki().tam, Command::UpdateTa(application(TA, &home().newer_image)));
+    assert!(device.world.images()[&uuid(1)].open().is_ok());
 }
 
 /// Cuts the power at the commit of an update of `TA`, on either side of its effect.
@@ -145,7 +175,7 @@ fn cut_at_the_commit(moment: Moment) -> Device {
     let mut device = Device::from(&home().snapshot);
     device.process(&update).unwrap();
     let operations = device.world.faults.operations();
-    let commit = operations.iter().position(|it| it.name == "ta_store.commit").unwrap();
+    let commit = operations.iter().position(|it| it.name == "store.commit").unwrap();
     let mut device = Device::from(&home().snapshot);
     device.world.faults.plan(commit, moment, Fault::Cut);
     assert!(catch_unwind(AssertUnwindSafe(|| device.process(&update))).is_err());
@@ -153,22 +183,52 @@ fn cut_at_the_commit(moment: Moment) -> Device {
     device
 }
 
+/// Deletes `TA` on a device where it has stored something; what is left of that.
+fn deleted_with_data(running: bool, deletion: Command<'static>) -> Device {
+    let mut device = Device::from(&home().snapshot);
+    device.world.stored.borrow_mut().data.insert(uuid(1), b"stored".to_vec());
+    if running {
+        device.world.running.borrow_mut().insert(uuid(1));
+    }
+    device.carry_out(&pki().tam, deletion);
+    device
+}
+
 #[test]
-fn an_altered_application_beside_a_pending_change_costs_that_application() {
-    for moment in [Moment::Before, Moment::After] {
-        let mut device = cut_at_the_commit(moment);
-        device.world.images.borrow_mut().get_mut(&uuid(1)).unwrap().elf[9] ^= 1;
-        for _ in 0..2 {
+fn what_an_application_stored_goes_with_it() {
+    let with_domain = Command::DeleteSd { spid: None, name: DOMAIN, delete_tas: true };
+    for deletion in [Base::DeleteTa.command(), with_domain] {
+        let device = deleted_with_data(false, deletion);
+        assert!(device.world.stored.borrow().data.is_empty());
+    }
+    // An update is the same application.
+    let mut device = Device::from(&home().snapshot);
+    device.world.stored.borrow_mut().data.insert(uuid(1), b"stored".to_vec());
+    device.carry_out(&pki().tam, Command::UpdateTa(application(TA, &home().newer_image)));
+    assert!(device.world.stored.borrow().data.contains_key(&uuid(1)));
+}
+
+#[test]
+fn nothing_is_installed_beside_what_a_running_application_stored() {
+    let tam = &pki().tam;
+    let mut device = deleted_with_data(true, Base::DeleteTa.command());
+    let install = || Command::InstallTa(application(TA, &home().newer_image));
+    assert!(device.world.stored.borrow().data.contains_key(&uuid(1)));
+    let target = Target::from(&device.state(tam));
+    let refused = device.fail(tam, Builder::command(tam, &target, install()));
+    assert_eq!(refused, "ERR_TEE_FAIL");
+    assert!(!device.world.images().contains_key(&uuid(1)));
+    // It ends, or the power does.
+    for restart in [false, true] {
+        let mut device = deleted_with_data(true, Base::DeleteTa.command());
+        if restart {
             device.reboot();
-            assert_eq!(device.state(&pki().other_tam).dsi.tee.sdlist.sd.len(), 1);
-            assert_eq!(device.state(&pki().tam).dsi.tee.sdlist.sd.len(), 2);
-            device.engine.status(&mut device.reply).unwrap();
-            // What was altered does not load, and does not come back with its file.
-            assert!(!device.world.images.borrow().contains_key(&uuid(1)));
+        } else {
+            device.world.running.borrow_mut().clear();
         }
-        // Its TAM can bring it again.
-        device.carry_out(&pki().tam, Command::UpdateTa(application(TA, &home().newer_image)));
-        assert!(device.world.images.borrow().contains_key(&uuid(1)));
+        device.carry_out(tam, install());
+        assert!(device.world.stored.borrow().data.is_empty());
+        assert!(device.world.images().contains_key(&uuid(1)));
     }
 }
 
@@ -179,7 +239,7 @@ fn an_image_that_takes_the_uuid_of_an_application_keeps_nobody_from_service() {
     // Deleted before the image took the UUID, in the middle of it, and afterwards.
     let mut before = Device::from(&home().snapshot);
     before.carry_out(tam, delete.clone());
-    let image = home().snapshot.images[&uuid(1)].clone();
+    let image = home().snapshot.images()[&uuid(1)].clone();
     let mut afterwards = Device::from(&home().snapshot);
     afterwards.world.reserved.borrow_mut().push(uuid(1));
     afterwards.reboot();
@@ -200,7 +260,7 @@ fn an_image_that_takes_the_uuid_of_an_application_keeps_nobody_from_service() {
             }
             device.engine.status(&mut device.reply).unwrap();
         }
-        let left = device.world.images.borrow().get(&uuid(1)).cloned();
+        let left = device.world.images().get(&uuid(1)).cloned();
         let expected = (what == "in the middle").then(|| image.clone());
         assert_eq!(left, expected, "{what}");
     }

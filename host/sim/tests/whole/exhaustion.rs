@@ -3,22 +3,20 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use otrp_engine::platform::{Kind, Name};
 use otrp_tam::message::{Builder, Command, Target};
 use otrp_tam::response::{Outcome, Reply, StateAnswer};
 
-use crate::bench::{Device, pki, signed, uuid};
+use crate::bench::{Device, Kind, pki, signed, stored, uuid};
 use crate::home::*;
 use crate::model::{look, public};
 use crate::power_cuts::steps_at_home;
 
 const FULL: &str = "ERR_TEE_RESOURCE_FULL";
-const REGISTRY: Name = Name { kind: Kind::Registry, number: 0 };
 
 #[test]
 fn storage_that_is_full_from_any_operation_on() {
-    let old_keys = home().snapshot.records.iter().filter(|(name, _)| name.kind == Kind::Aik);
-    let old_keys: Vec<_> = old_keys.map(|(_, key)| public(key)).collect();
+    let old_keys = stored(&home().snapshot, Kind::Aik);
+    let old_keys: Vec<_> = old_keys.iter().map(|key| public(key)).collect();
     let tams = [&pki().tam, &pki().other_tam];
     let steps = steps_at_home().iter().filter(|step| step.after(&home().model).is_some());
     let mut tried = 0;
@@ -26,9 +24,10 @@ fn storage_that_is_full_from_any_operation_on() {
         let mut device = Device::from(&home().snapshot);
         device.process(&step.message).unwrap();
         let operations = device.world.faults.operations();
-        let commit = operations.iter().position(|operation| operation.name == "ta_store.commit");
-        let last = operations.iter().rposition(|operation| operation.name == "storage.replace");
-        for (first, operation) in operations.iter().enumerate().take(last.unwrap() + 1) {
+        let commit = operations.iter().position(|operation| operation.name == "store.commit");
+        // What only removes is done however full storage is.
+        let Some(commit) = commit else { continue };
+        for (first, operation) in operations.iter().enumerate().take(commit + 1) {
             let what = format!("{} from {first} ({})", step.what, operation.name);
             let mut device = Device::from(&home().snapshot);
             device.world.faults.fill(first);
@@ -56,21 +55,8 @@ fn storage_that_is_full_from_any_operation_on() {
             tried += 1;
             device.world.faults.clear();
             let left = device.world.snapshot();
-            // Up to the commit of an application everything is as it was, byte for byte. From then
-            // on the announcement stays in the registry's record until that is written again.
-            // An image that was installed before counts as committed as soon as it is announced.
-            let is_same = step.what == "data and the same image";
-            let committed = commit.is_some_and(|at| first > at || first == at && is_same);
-            if commit.is_none_or(|commit| first < commit) {
-                assert!(left == home().snapshot, "{what}");
-            } else if !committed {
-                let mut left = left;
-                left.records.insert(REGISTRY, home().snapshot.records[&REGISTRY].clone());
-                assert!(left == home().snapshot, "{what}");
-            }
-            // What was committed is finished as soon as there is room for the record.
-            let model =
-                if committed { step.after(&home().model).unwrap() } else { home().model.clone() };
+            assert!(left == home().snapshot, "{what}");
+            let model = &home().model;
             for _ in 0..2 {
                 let seen = look(&mut device, &tams, &old_keys).expect(&what);
                 assert!(seen == model.seen(), "{what}: {seen:?}");
@@ -103,12 +89,11 @@ fn live(cycles: usize) {
             operations.extend(device.world.faults.operations());
             target = Target::from(&passed.state.unwrap());
         }
-        let records = device.world.records.borrow();
-        let mut lengths: BTreeMap<Kind, Vec<usize>> = BTreeMap::new();
-        for (name, record) in records.iter() {
-            lengths.entry(name.kind).or_default().push(record.len());
-        }
-        let found = (lengths, device.world.images.borrow().len(), operations);
+        let lengths: BTreeMap<Kind, Vec<usize>> = Kind::ALL
+            .map(|kind| (kind, device.records(kind).iter().map(Vec::len).collect()))
+            .into_iter()
+            .collect();
+        let found = (lengths, device.world.images().len(), operations);
         if cycle == 0 {
             continue;
         }

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use otrp_engine::information::QueryError;
 use otrp_engine::personalization::PersonalizationError;
-use otrp_engine::platform::Kind;
 use otrp_keys::certificate::Identity as Signer;
 use otrp_tam::Identity;
 use otrp_tam::dsi::{DeviceState, Dsi};
@@ -13,7 +12,7 @@ use otrp_tam::message::{Application, Builder, Command, SignerHeader, TaEncryptio
 use otrp_tam::response::Passed;
 use otrp_tam::ta_information::TaInformation;
 
-use crate::bench::{Device, base64, der, elf, pki, signed, ta_query, uuid};
+use crate::bench::{Device, Kind, base64, der, elf, pki, signed, ta_query, uuid};
 
 const SP: &str = "acme-bank.example";
 const DOMAIN: &str = "payments";
@@ -170,14 +169,14 @@ fn live(form: Form) {
     let first = signed(form.signer(), uuid(1), 1);
     let passed = life.command(Command::InstallTa(application(Some(&first), data(b"one"))));
     assert_eq!((passed.sd_name, passed.attestation_key), (None, None));
-    assert_eq!(life.device.world.images.borrow()[&uuid(1)].elf, elf(uuid(1), 1, 1000));
+    assert_eq!(life.device.world.images()[&uuid(1)].bytes(), elf(uuid(1), 1, 1000));
     assert_eq!(life.personalization(), Vec::from_iter(data(b"one")));
     assert_eq!(life.delivered(), data(b"one").ok_or(PersonalizationError::NoData));
     assert_eq!(life.state.dsi.tee.sdlist.sd[0].talist[0].taid, TA);
 
     let second = signed(form.signer(), uuid(1), 2);
     life.command(Command::UpdateTa(application(Some(&second), data(b"another"))));
-    assert_eq!(life.device.world.images.borrow()[&uuid(1)].elf, elf(uuid(1), 2, 1000));
+    assert_eq!(life.device.world.images()[&uuid(1)].bytes(), elf(uuid(1), 2, 1000));
     assert_eq!(life.personalization(), Vec::from_iter(data(b"another")));
     assert_eq!(life.delivered(), data(b"another").ok_or(PersonalizationError::NoData));
 
@@ -191,7 +190,7 @@ fn live(form: Form) {
     assert_eq!(lasting(&life.state), before.1);
 
     life.command(Command::DeleteTa { spid: None, name: DOMAIN, taid: TA });
-    assert!(life.device.world.images.borrow().is_empty());
+    assert!(life.device.world.images().is_empty());
     assert!(life.personalization().is_empty());
     assert_eq!(life.delivered(), Err(PersonalizationError::NotInstalled));
     assert!(life.state.dsi.tee.sdlist.sd[0].talist.is_empty());
@@ -201,9 +200,12 @@ fn live(form: Form) {
     life.command(Command::DeleteSd { spid: None, name: DOMAIN, delete_tas: false });
     assert!(life.state.dsi.tee.sdlist.sd.is_empty());
     assert!(life.state.dsi.tee.teeaiklist.is_empty());
-    let kinds: Vec<Kind> =
-        life.device.world.records.borrow().keys().map(|name| name.kind).collect();
-    assert_eq!(kinds, [Kind::Registry, Kind::TeeChain, Kind::TamChain, Kind::TeeKey]);
+    let stored: Vec<(Kind, usize)> =
+        Kind::ALL.map(|kind| (kind, life.device.records(kind).len())).into_iter().collect();
+    let left = stored.into_iter().filter(|(_, count)| *count > 0).collect::<Vec<_>>();
+    let one = [Kind::Registry, Kind::TeeKey, Kind::TeeChain, Kind::TamChain];
+    assert_eq!(left, one.map(|kind| (kind, 1)));
+    assert_eq!(life.device.world.stored.borrow().blobs.len(), 1);
 }
 
 /// Asks for the information on the one application, and lets the TAM's code judge it.

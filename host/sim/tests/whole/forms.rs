@@ -8,7 +8,6 @@ use openssl::x509::{X509, X509Req};
 use otrp_engine::Trust;
 use otrp_engine::device::ImportError;
 use otrp_engine::limits::PARTY_LIMIT;
-use otrp_engine::platform::Kind;
 use otrp_keys::certificate::{Identity as Signer, Purpose, Template, Validity, generate_p256};
 use otrp_tam::Identity;
 use otrp_tam::message::{
@@ -17,7 +16,7 @@ use otrp_tam::message::{
 use serde_json::{Value, json};
 
 use crate::bench::{
-    Device, Refused, TEE_NAME, base64, base64url, der, elf, pki, sha256, signed, stapled,
+    Device, Kind, Refused, TEE_NAME, base64, base64url, der, elf, pki, sha256, signed, stapled,
     stapled_below_authority, uuid,
 };
 use crate::home::{Base, DOMAIN, SP, from_tam, home};
@@ -319,7 +318,7 @@ fn the_data_key_comes_in_every_serialization() {
             .edit_tbs(move |tbs| drop(tbs.insert("encrypted_ta".into(), encrypted)));
         state = device.pass(tam, request).state.unwrap();
         let seed = u8::try_from(version).unwrap();
-        assert_eq!(device.world.images.borrow()[&uuid(1)].elf, elf(uuid(1), seed, 1000));
+        assert_eq!(device.world.images()[&uuid(1)].bytes(), elf(uuid(1), seed, 1000));
         assert_eq!(device.records(Kind::Personalization), [b"personal"]);
     }
 }
@@ -381,7 +380,7 @@ fn personalization_is_updated_alone() {
         personalization: None,
     };
     device.carry_out(tam, Command::InstallTa(application.clone()));
-    let images = device.world.snapshot().images;
+    let images = device.world.snapshot().images();
     for (encryption, data) in [(TaEncryption::AesCbc, b"one"), (TaEncryption::A256Gcm, b"two")] {
         let application =
             Application { image: None, personalization: Some(data), ..application.clone() };
@@ -389,7 +388,7 @@ fn personalization_is_updated_alone() {
         let update = Builder::command(tam, &target, Command::UpdateTa(application));
         device.pass(tam, update.ta_encryption(encryption));
         assert_eq!(device.records(Kind::Personalization), [data]);
-        assert_eq!(device.world.snapshot().images, images);
+        assert_eq!(device.world.snapshot().images(), images);
     }
     // An update without any leaves what is there.
     let image = signed(&pki().sp_ec, uuid(1), 2);

@@ -20,7 +20,7 @@ use otrp_engine::limits::{
     TRANSACTION_ID_LIMIT, UUID_LIMIT, UUID_SHARE,
 };
 use otrp_engine::personalization::PersonalizationError;
-use otrp_engine::platform::{KeyType, Kind};
+use otrp_engine::platform::KeyType;
 use otrp_engine::{Anchor, Engine, Trust};
 use otrp_keys::certificate::{Identity as Signer, Purpose, Template, Validity, generate_p256};
 use otrp_keys::ocsp::{Period, Statement, Status};
@@ -33,7 +33,7 @@ use otrp_tam::message::{
 };
 use otrp_tam::ta_information::TaInformation;
 
-use crate::bench::{Device, der, elf, now, pki, signed, stapled, stapled_below_authority};
+use crate::bench::{Device, Kind, der, elf, now, pki, signed, stapled, stapled_below_authority};
 
 const FULL: &str = "ERR_TEE_RESOURCE_FULL";
 
@@ -193,7 +193,7 @@ fn all_applications_in_one_domain_are_deleted_at_once() {
     }
     assert_eq!(session.device.records(Kind::Personalization).len(), MOST_TAS);
     session.pass(Command::DeleteSd { spid: None, name: "domain", delete_tas: true });
-    assert!(session.device.world.images.borrow().is_empty());
+    assert!(session.device.world.images().is_empty());
     for kind in [Kind::Personalization, Kind::SpCertificates, Kind::Aik] {
         assert!(session.device.records(kind).is_empty(), "{kind:?}");
     }
@@ -276,7 +276,7 @@ const DELETE: Command<'static> =
 /// What is stored apart from the registry, in which each question is noted.
 fn lasting(snapshot: &Snapshot) -> Snapshot {
     let mut snapshot = snapshot.clone();
-    snapshot.records.retain(|name, _| name.kind != Kind::Registry);
+    snapshot.record = None;
     snapshot
 }
 
@@ -567,7 +567,7 @@ fn the_largest_image_is_installed() {
         assert!(device.world.snapshot() == before);
         let outcome = device.send(tam, &request(ELF_LIMIT));
         assert!(matches!(outcome, otrp_tam::response::Outcome::Pass(_)), "{outcome:?}");
-        assert!(device.world.images.borrow()[&numbered(0)].elf == elf(numbered(0), 0, ELF_LIMIT));
+        assert!(device.world.images()[&numbered(0)].bytes() == elf(numbered(0), 0, ELF_LIMIT));
         assert_eq!(device.records(Kind::Personalization), [data]);
     }
     const { assert!(ELF_LIMIT >= 2 * 1024 * 1024) };

@@ -15,14 +15,14 @@ use openssl::rsa::Rsa;
 use openssl::symm::{Cipher, encrypt};
 use openssl::x509::X509;
 use otrp_engine::Trust;
-use otrp_engine::platform::{KeyType, Kind};
+use otrp_engine::platform::KeyType;
 use otrp_keys::certificate::{Purpose, Template, Validity};
 use otrp_sim::World;
 use serde_json::{Value, json};
 
 use crate::bench::{
-    Device, TEE_NAME, base64, base64url, boot_simulator, der, elf, now, pki, responses, sha256,
-    signed, uuid,
+    Device, Kind, TEE_NAME, base64, base64url, boot_simulator, der, elf, now, pki, responses,
+    sha256, signed, uuid,
 };
 
 const TAM_ID: &str = "https://mandatory-tam.example/otrp";
@@ -255,7 +255,7 @@ impl Life {
     }
 
     fn assert_installed(&mut self, version: u8, data: &[u8]) {
-        assert_eq!(self.device.world.images.borrow()[&uuid(1)].elf, elf(uuid(1), version, 1000));
+        assert_eq!(self.device.world.images()[&uuid(1)].bytes(), elf(uuid(1), version, 1000));
         assert_eq!(self.device.personalization(&uuid(1)).as_deref(), Ok(data));
     }
 }
@@ -308,7 +308,7 @@ fn a_tam_with_the_mandatory_algorithms_alone_lives_its_life() {
     life.assert_installed(3, b"limit=5");
 
     life.command("DeleteTA", &json!({ "tamid": TAM_ID, "sdname": "vouchers", "taid": TA }), None);
-    assert!(life.device.world.images.borrow().is_empty());
+    assert!(life.device.world.images().is_empty());
     life.command("DeleteSD", &json!({ "tamid": TAM_ID, "sdname": "vouchers" }), None);
     assert_eq!(life.dsi["sdlist"]["cnt"], "0");
     assert!(life.device.records(Kind::Aik).is_empty());

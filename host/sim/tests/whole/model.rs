@@ -11,7 +11,7 @@ use openssl::bn::BigNumContext;
 use openssl::ec::{EcGroup, EcKey, EcPoint};
 use openssl::nid::Nid;
 use openssl::rsa::Rsa;
-use otrp_engine::platform::{Kind, Platform, UuidBytes};
+use otrp_engine::platform::{Platform, UuidBytes};
 use otrp_keys::image::{Algorithm, SignedImage};
 use otrp_tam::Identity;
 use otrp_tam::dsi::DeviceState;
@@ -22,7 +22,7 @@ use otrp_tam::ta_information::TaInformation;
 use p256::SecretKey;
 use p256::elliptic_curve::sec1::ToSec1Point;
 
-use crate::bench::{Device, base64, der, pki, sha256, ta_query};
+use crate::bench::{Device, Kind, base64, der, pki, sha256, ta_query};
 
 /// A TAM, its service provider, and the name of a domain.
 type DomainName = (String, String, String);
@@ -258,9 +258,6 @@ pub fn look<P: Platform>(
     old_keys: &[Vec<u8>],
 ) -> Result<Seen, String> {
     let _ = device.process(b"{}");
-    if device.world.transaction.borrow().is_some() {
-        return Err("a transaction is open".into());
-    }
     let started = device.world.snapshot();
     if device.records(Kind::SpareKey).iter().any(|spare| device.records(Kind::Aik).contains(spare))
     {
@@ -305,17 +302,18 @@ pub fn look<P: Platform>(
     if listed != stored {
         return Err("the keys that are listed are not those that are stored".into());
     }
-    for (uuid, image) in started.images {
+    if !started.leaving.is_empty() {
+        return Err("data of a removed application are left".into());
+    }
+    for (uuid, image) in started.images() {
         let data = match device.personalization(&uuid) {
             Ok(data) => Some(data),
             Err(otrp_engine::personalization::PersonalizationError::NoData) => None,
             Err(error) => return Err(format!("no data for {uuid:?}: {error:?}")),
         };
         seen.delivered.insert(uuid, data);
-        if sha256(&image.elf) != image.stored.digest {
-            return Err("an image is not whole".into());
-        }
-        seen.images.insert(uuid, (image.stored.version, image.elf));
+        let elf = image.open().map_err(|_| "an image is not whole")?;
+        seen.images.insert(uuid, (image.version(), elf.to_vec()));
     }
     seen.certificates = device.records(Kind::SpCertificates);
     seen.personalization = device.records(Kind::Personalization);

@@ -333,7 +333,7 @@ fn listed(case: Case) -> Vec<&'static str> {
     codes
 }
 
-/// The code of a request for which the first record cannot be written.
+/// The code of a request for which nothing can be written.
 fn with_storage_that(error: PortError, case: Case) -> String {
     let message = Parts::of(case).message();
     let operations = {
@@ -341,9 +341,9 @@ fn with_storage_that(error: PortError, case: Case) -> String {
         device.process(&message).unwrap();
         device.world.faults.operations()
     };
-    let replace = operations.iter().position(|operation| operation.name == "storage.replace");
+    let first = operations.iter().position(|operation| operation.changes);
     let mut device = Device::from(&home().snapshot);
-    device.world.faults.plan(replace.unwrap(), Moment::Before, Fault::Error(error));
+    device.world.faults.plan(first.unwrap(), Moment::Before, Fault::Error(error));
     let reply = device.process(&message).unwrap();
     assert!(device.world.snapshot() == home().snapshot, "{case:?} with {error:?}");
     verdict("a failure", &reply).expect("a failure").1

@@ -3,14 +3,14 @@
 use openssl::pkey::{PKey, Private};
 use otrp_engine::error::Error;
 use otrp_engine::personalization::PersonalizationError::{Failed, NoData, NotInstalled};
-use otrp_engine::platform::{Kind, PortError};
+use otrp_engine::platform::{Blob, PortError, Properties};
 use otrp_keys::certificate::{
     Identity as Signer, Purpose, Template, Validity, generate_p256, generate_rsa,
 };
-use otrp_sim::{Fault, Moment};
+use otrp_sim::{Fault, Moment, StoredBlob};
 use otrp_tam::message::{Application, Command, SdChanges};
 
-use crate::bench::{Device, der, pki, sha256, signed, uuid};
+use crate::bench::{Device, Kind, der, pki, sha256, signed, uuid};
 use crate::home::*;
 
 fn device() -> Device {
@@ -133,10 +133,17 @@ fn a_renewed_certificate_keeps_the_data() {
     let mut device = device();
     replace_signer(&mut device, &renewed, false);
     let mut found = 0;
-    for (name, record) in device.world.records.borrow_mut().iter_mut() {
+    for (name, blob) in &mut device.world.stored.borrow_mut().blobs {
+        let record = blob.bytes();
         let retired = record.windows(home().certificate.len()).any(|it| it == home().certificate);
-        if name.kind == Kind::SpCertificates && retired && record.len() > home().certificate.len() {
-            *record = der(&renewed.certificate);
+        if matches!(name, Blob::SpCertificates(_))
+            && retired
+            && record.len() > home().certificate.len()
+        {
+            let bytes = der(&renewed.certificate);
+            let size = bytes.len().try_into().unwrap();
+            let properties = Properties { size, version: 0, owner: [0; 32] };
+            *blob = StoredBlob::new(&properties, bytes);
             found += 1;
         }
     }
@@ -185,7 +192,7 @@ fn what_is_lost_is_not_what_was_never_sent() {
     assert_eq!(device.personalization(&uuid(1)), Err(corrupt));
     device.world.faults.clear();
     assert_eq!(device.personalization(&uuid(1)), Ok(b"secret".to_vec()));
-    device.world.records.borrow_mut().retain(|name, _| name.kind != Kind::Personalization);
+    device.world.stored.borrow_mut().blobs.remove(&Blob::Personalization(uuid(1)));
     assert_eq!(device.personalization(&uuid(1)), Err(corrupt));
     // Data that are sent again heal it.
     device.carry_out(&pki().tam, update(&[], Some(b"again")));

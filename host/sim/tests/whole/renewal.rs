@@ -69,7 +69,7 @@ fn tams_see_a_new_state_and_keep_their_domains() {
         }
         assert_eq!(after.0.dsi.tee.sdlist.sd.len(), 2);
         assert_eq!(after.1.dsi.tee.sdlist.sd[0].name, OTHER_DOMAIN);
-        assert_eq!(device.world.snapshot().images, home().snapshot.images);
+        assert_eq!(device.world.snapshot().images(), home().snapshot.images());
 
         // The domains go on under the new certificate.
         let target = Target::from(&after.0);
@@ -216,7 +216,7 @@ fn what_was_refused_is_dead_when_the_session_has_ended() {
         next = follow(&mut device, &next).unwrap();
     }
     device.world.faults.clear();
-    assert!(device.world.images.borrow().is_empty());
+    assert!(device.world.images().is_empty());
     let kept = device.world.snapshot();
 
     // The session goes on with a question, and ends.
@@ -231,10 +231,10 @@ fn what_was_refused_is_dead_when_the_session_has_ended() {
         }
     };
     assert_eq!(code(&mut device).as_deref(), Some("ERR_DEV_STATE_MISMATCH"));
-    assert!(device.world.images.borrow().is_empty());
+    assert!(device.world.images().is_empty());
 
     // Without that question it is carried out: this is what a TAM has to know.
     let mut device = Device::from(&kept);
     assert_eq!(code(&mut device), None);
-    assert!(device.world.images.borrow().contains_key(&uuid(1)));
+    assert!(device.world.images().contains_key(&uuid(1)));
 }

@@ -1,6 +1,5 @@
 //! Recorded traffic of a long life, sent again in every order; and TAMs that talk at once.
 
-use otrp_engine::platform::{Kind, Name};
 use otrp_sim::Snapshot;
 use otrp_tam::Identity;
 use otrp_tam::message::{Application, Builder, Command, SdChanges, Target};
@@ -11,7 +10,6 @@ use crate::home::*;
 use crate::model::{ask, look};
 
 const MISMATCH: &str = "ERR_DEV_STATE_MISMATCH";
-const REGISTRY: Name = Name { kind: Kind::Registry, number: 0 };
 
 /// A message as it went by.
 struct Recorded {
@@ -149,7 +147,7 @@ fn replay(device: &mut Device, recorded: &Recorded) {
     }
     device.process(&recorded.message).expect("an answer");
     let after = device.world.snapshot();
-    let (old, new) = (&before.records[&REGISTRY], &after.records[&REGISTRY]);
+    let (old, new) = (before.record.as_ref().unwrap(), after.record.as_ref().unwrap());
     assert_eq!(old.len(), new.len());
     let differences = old.iter().zip(new).filter(|(old, new)| old != new).count();
     assert!((1..=8 + 32).contains(&differences), "{differences} bytes");
@@ -157,7 +155,7 @@ fn replay(device: &mut Device, recorded: &Recorded) {
 }
 
 fn without_registry(mut snapshot: Snapshot) -> Snapshot {
-    snapshot.records.remove(&REGISTRY);
+    snapshot.record = None;
     snapshot
 }
 

@@ -16,15 +16,15 @@ use openssl::rsa::Rsa;
 use openssl::symm::{Cipher, encrypt};
 use openssl::x509::X509;
 use otrp_engine::Trust;
-use otrp_engine::platform::{KeyType, Kind};
+use otrp_engine::platform::KeyType;
 use otrp_keys::certificate::{Purpose, Template, Validity};
 use otrp_sim::World;
 use otrp_tam::encoding::{from_base64, from_base64url};
 use serde_json::{Value, json};
 
 use crate::bench::{
-    Device, Refused, TEE_NAME, base64, base64url, boot_simulator, der, elf, now, pki, responses,
-    sha256, signed, ta_query, uuid,
+    Device, Kind, Refused, TEE_NAME, base64, base64url, boot_simulator, der, elf, now, pki,
+    responses, sha256, signed, ta_query, uuid,
 };
 
 const TAM_ID: &str = "https://rsa-tam.example/otrp";
@@ -393,7 +393,7 @@ impl Life {
         let content = json!({ "tamid": TAM_ID, "spid": SP, "sdname": DOMAIN, "taid": TA });
         self.pass(suite, name, &content, |tbs| tbs["encrypted_ta"] = parts);
         let seed = version.to_le_bytes()[0];
-        assert_eq!(self.device.world.images.borrow()[&uuid(1)].elf, elf(uuid(1), seed, 1000));
+        assert_eq!(self.device.world.images()[&uuid(1)].bytes(), elf(uuid(1), seed, 1000));
     }
 }
 

@@ -4,20 +4,17 @@ use openssl::bn::BigNum;
 use openssl::ecdsa::EcdsaSig;
 use openssl::x509::X509;
 use otrp_engine::device::ImportError;
-use otrp_engine::platform::{Kind, Name};
 use otrp_keys::certificate::{Identity as Signer, Purpose, Template, Validity};
 use otrp_keys::file;
 use otrp_tam::message::{Builder, Command, SdChanges, SignerHeader, Target};
 
-use crate::bench::{Device, base64, der, now, pki, pki_folder, sha256};
+use crate::bench::{Device, Kind, base64, der, now, pki, pki_folder, sha256};
 use crate::home::{DOMAIN, EMPTY_DOMAIN, SP, home};
 
 /// The order of the base point (SEC 2, sections 2.4.2 and 2.5.1).
 const P256_ORDER: &str = "FFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551";
 const P384_ORDER: &str = "FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF\
                           C7634D81F4372DDF581A0DB248B0A77AECEC196ACCC52973";
-
-const TEE_CHAIN: Name = Name { kind: Kind::TeeChain, number: 0 };
 
 /// The certificate with its signature in the other form, which OpenSSL accepts as `issuer`'s.
 fn second_form(certificate: &X509, issuer: &X509) -> Vec<u8> {
@@ -85,12 +82,12 @@ fn only_the_maker_gives_a_device_a_new_identifier() {
 
     let refused = |device: &mut Device, rows: &[(&str, Vec<u8>)]| {
         let (snapshot, state) = (device.world.snapshot(), device.state(&pki().tam).device_id);
-        let kept = device.world.records.borrow()[&TEE_CHAIN].clone();
+        let kept = device.records(Kind::TeeChain);
         for (what, chain) in rows {
             assert_eq!(import(device, chain), Err(ImportError::Superseded), "{what}");
         }
         assert_eq!(device.state(&pki().tam).device_id, state);
-        assert_eq!(device.world.records.borrow()[&TEE_CHAIN], kept);
+        assert_eq!(device.records(Kind::TeeChain), kept);
         device.world.restore(&snapshot);
         device.reboot();
     };

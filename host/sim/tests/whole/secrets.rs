@@ -13,13 +13,13 @@ use std::rc::Rc;
 use openssl::pkey::{PKeyRef, Public};
 use openssl::symm::{Cipher, encrypt_aead};
 use otrp_engine::Engine;
-use otrp_engine::platform::{Kind, Platform, PortError, Ports, Rng};
-use otrp_sim::{SimClock, SimKeys, SimRng, SimRsa, SimStorage, SimTaStore, World};
+use otrp_engine::platform::{Platform, PortError, Ports, Rng};
+use otrp_sim::{SimClock, SimKeys, SimRng, SimRsa, SimStore, World};
 use otrp_tam::jose::{ContentEncryption, ContentKey, Jwe, KeyManagement};
 use otrp_tam::message::{Application, Command, SdChanges, TaEncryption};
 use serde_json::Value;
 
-use crate::bench::{Device, base64, now, pki};
+use crate::bench::{Device, Kind, base64, now, pki};
 use crate::home::*;
 
 /// How much is compared at once.
@@ -297,8 +297,7 @@ impl Rng for LeakyRng {
 struct LeakyPlatform;
 
 impl Platform for LeakyPlatform {
-    type Storage = SimStorage;
-    type TaStore = SimTaStore;
+    type Store = SimStore;
     type Keys = SimKeys;
     type Clock = SimClock;
     type Rng = LeakyRng;
@@ -310,8 +309,7 @@ fn leaky_device() -> Device<LeakyPlatform> {
     world.restore(&home().snapshot);
     let boot = |world: &World| {
         let ports = Ports {
-            storage: SimStorage::new(world.clone()),
-            ta_store: SimTaStore::new(world.clone()),
+            store: SimStore::new(world.clone()),
             keys: SimKeys::new(world.clone()),
             clock: SimClock::new(world.clone()),
             rng: LeakyRng { numbers: SimRng::new(world.clone()), kept: [0; 16] },

@@ -75,7 +75,8 @@ impl<P: Platform> Context<'_, P> {
         let state = self.registry.state();
         let generation = state.next_generation();
         let hash = if opened.next_dsi {
-            let view = View { state, identity: device::identity(state, self.trust)?, tam, generation };
+            let view =
+                View { state, identity: device::identity(state, self.trust)?, tam, generation };
             Some(view.hash(self.scratch)?)
         } else {
             None

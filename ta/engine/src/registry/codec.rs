@@ -30,7 +30,8 @@ const ANCHOR_TIME: usize = 32 + 8;
 const AUTHORITY: usize = 32 + 8;
 const LONGEST_SD: usize = 4 + 4 + TEXT + TEXT;
 const LONGEST_KEY: usize = 1 + size_of::<Modulus>();
-const _: () = assert!(LONGEST_KEY > size_of::<Point>() + size_of::<Scalar>(), "the longest key is another");
+const _: () =
+    assert!(LONGEST_KEY > size_of::<Point>() + size_of::<Scalar>(), "the longest key is another");
 const LONGEST_AIK: usize = 4 + 4 + TEXT + LONGEST_KEY;
 const LONGEST_TA: usize = 4 + TEXT + 16 + 4 + 4 + 32 + 32 + 1;
 const LONGEST_FLOOR: usize = 16 + 4 + 16 + 16;

@@ -25,8 +25,8 @@ use crate::trust::Trust;
 pub use codec::LONGEST_RECORD;
 pub use shares::Resource;
 pub use state::{
-    Aik, AnchorTime, Authority, Change, Floor, Generation, Holder, Installation, NameHash, NewSd, Sd,
-    SdReference, SdUpdate, State, Ta, TaReference, Tam,
+    Aik, AnchorTime, Authority, Change, Floor, Generation, Holder, Installation, NameHash, NewSd,
+    Sd, SdReference, SdUpdate, State, Ta, TaReference, Tam,
 };
 
 // The record is built in the buffer of the reply.
@@ -122,6 +122,13 @@ impl Registry {
     pub const fn change(&mut self) -> Change<'_> {
         self.stale = true;
         Change::new(&mut self.state)
+    }
+
+    /// Forgets the private keys until the next use, which reads the record anew: they are in memory
+    /// during a command only.
+    pub fn close(&mut self) {
+        self.state.forget_keys();
+        self.stale = true;
     }
 
     /// Marks memory as not that of storage, so that the next use reads it anew.

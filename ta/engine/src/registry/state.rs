@@ -113,7 +113,8 @@ pub struct Ta {
 }
 
 /// What stays of a trusted application that was deleted: who may use its UUID again, and from
-/// which version on. What the application left in secure storage is read by whoever has its UUID.
+/// which version on. Client applications know it by its UUID: neither another owner's nor an older
+/// version may take its place. What it stored itself goes with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Floor {
     /// The UUID.
@@ -191,7 +192,8 @@ pub struct State {
     pub(super) retired_keys: Vec<u32, RETIRED_KEY_LIMIT>,
     /// The blobs that the next commit removes. Not in the record.
     pub(super) removed: Vec<Blob, REMOVED_LIMIT>,
-    /// The TEE's key pair, once there is a record. It never changes, and is not cleared.
+    /// The TEE's key pair, while the registry is open. It never changes, and is not cleared: where the
+    /// record cannot be read any more, it signs the refusals that say so.
     pub(super) tee_key: Option<KeyPair>,
     /// The TEE's certificates, DER, one behind the other.
     pub(super) tee_chain: Vec<u8, TEE_CHAIN_BYTES_LIMIT>,
@@ -406,6 +408,12 @@ impl State {
         self.reserved.contains(uuid)
     }
 
+    /// Forgets the private keys, in their places.
+    pub(super) fn forget_keys(&mut self) {
+        self.tee_key = None;
+        self.aiks.iter_mut().for_each(|aik| aik.key.private.forget());
+    }
+
     /// The TEE's key pair.
     ///
     /// # Errors
@@ -470,8 +478,7 @@ impl State {
     }
 
     /// Takes back one thing from a TAM: a security domain with what is in it or, where it has none
-    /// left, its entry. The versions and owners of its UUIDs stay: whoever got one of them could
-    /// read what its application left in secure storage.
+    /// left, its entry. The versions and owners of its UUIDs stay.
     pub(super) fn take_back(&mut self, tam: u32) -> Result<(), Error> {
         if let Some(sd) = self.sds.iter().find(|sd| sd.tam == tam) {
             return self.remove_sd(sd.number);
@@ -564,10 +571,16 @@ impl State {
         let Some(index) = self.aiks.iter().position(|aik| aik.tam == tam && aik.sp == *sp) else {
             return Ok(());
         };
-        let aik = self.aiks.remove(index);
-        match aik.key.private {
-            PrivateKey::P256(_) => Ok(()),
-            PrivateKey::Rsa2048(_) => self.retired_keys.push(aik.number).map_err(|_| Error::Internal),
+        // Removed from its place, the last one would leave a copy of its key there.
+        self.aiks.get_mut(index..).ok_or(Error::Internal)?.rotate_left(1);
+        let aik = self.aiks.last_mut().ok_or(Error::Internal)?;
+        let is_rsa = matches!(aik.key.private, PrivateKey::Rsa2048(_));
+        aik.key.private.forget();
+        let aik = self.aiks.pop().ok_or(Error::Internal)?;
+        if is_rsa {
+            self.retired_keys.push(aik.number).map_err(|_| Error::Internal)
+        } else {
+            Ok(())
         }
     }
 }
@@ -700,11 +713,7 @@ impl<'s> Change<'s> {
     ///
     /// # Errors
     /// `Full`.
-    pub fn create_sd(
-        &mut self,
-        new: Authorized<NewSd>,
-        key: Option<KeyPair>,
-    ) -> Result<(), Error> {
+    pub fn create_sd(&mut self, new: Authorized<NewSd>, key: Option<KeyPair>) -> Result<(), Error> {
         let NewSd { tam, sp, name } = new.into_inner();
         let number = self.0.next_number;
         if let Some(key) = key {
