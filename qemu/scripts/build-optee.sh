@@ -53,7 +53,7 @@ prepare_source() {
         done
         mkdir -p "$SOURCE/core/pta/otrp"
         # shellcheck disable=SC2016  # make expands them
-        printf '\nsubdirs-$(CFG_OTRP_TA_STORE) += otrp\n' >>"$SOURCE/core/pta/sub.mk"
+        printf '\nsubdirs-$(CFG_OTRP_STORE) += otrp\n' >>"$SOURCE/core/pta/sub.mk"
         # shellcheck disable=SC2016
         printf '\nsrcs-y += %s\nsrcs-$(CFG_LAB_MEMORY) += lab_memory.c\nsrcs-$(CFG_OTRP_DEVELOPMENT) += development.c\n' "${BOARD_OPTEE_FILES[*]##*/}" >>"$platform/sub.mk"
         mark optee-source "$inputs" "$SOURCE/core/core.mk"
@@ -89,7 +89,7 @@ COMMON=(
 # Neither files of the normal world nor the stock installer can bring a TA in, and nothing is left that exists
 # for tests alone.
 PRODUCT=(
-    CFG_REE_FS_TA=n CFG_SECSTOR_TA=y CFG_SECSTOR_TA_MGMT_PTA=n CFG_OTRP_TA_STORE=y
+    CFG_REE_FS_TA=n CFG_SECSTOR_TA=n CFG_OTRP_STORE=y
     CFG_ENABLE_EMBEDDED_TESTS=n CFG_WITH_STATS=n
 )
 
@@ -99,7 +99,7 @@ flags() {
     product) ;;
     development | rsa) echo CFG_OTRP_DEVELOPMENT=y ;;
     lab)
-        printf '%s\n' CFG_OTRP_DEVELOPMENT=y CFG_SECSTOR_TA_MGMT_PTA=y CFG_OTRP_TA_STORE_TEST_CLIENT=y CFG_WITH_STATS=y \
+        printf '%s\n' CFG_OTRP_DEVELOPMENT=y CFG_OTRP_STORE_TEST_CLIENT=y CFG_WITH_STATS=y \
             CFG_TA_STATS=y CFG_LAB_MEMORY=y CFG_REE_FS_ALLOW_RESET=y
         ;;
     *) fail "unknown OP-TEE variant $VARIANT" ;;
