@@ -11,5 +11,4 @@ pub mod rng;
 pub mod rsa;
 pub mod runtime;
 pub mod stack;
-pub mod storage;
-pub mod ta_store;
+pub mod store;

@@ -13,7 +13,7 @@ use optee_utee::{
 };
 use otrp_engine::{
     Engine,
-    device::{ImportError, TEE_KEY},
+    device::ImportError,
     error::{Error as EngineError, Unanswerable},
     information::QueryError,
     limits::{MESSAGE_LIMIT, NAME_LIMIT, REPLY_LIMIT, TAM_ID_LIMIT, TEE_CHAIN_BYTES_LIMIT},
@@ -22,7 +22,7 @@ use otrp_engine::{
 };
 use otrp_ta::{
     client::Client, clock::ReeClock, inbox, keys::TeeKeys, rng::TeeRng, rsa::TeeRsa, stack,
-    storage::PrivateStorage, ta_store::PtaStore,
+    store::PtaStore,
 };
 
 use exclusive::Exclusive;
@@ -47,8 +47,7 @@ mod trust {
 struct OpTee;
 
 impl Platform for OpTee {
-    type Storage = PrivateStorage;
-    type TaStore = PtaStore;
+    type Store = PtaStore;
     type Keys = TeeKeys;
     type Clock = ReeClock;
     type Rng = TeeRng;
@@ -73,7 +72,15 @@ enum Slot {
 impl Slot {
     fn engine(&mut self) -> Result<&mut Engine<OpTee>> {
         if matches!(self, Self::Empty) {
-            *self = Self::Made(new_engine()?);
+            *self = Self::Made(Engine::new(
+                Ports {
+                    store: PtaStore::new(),
+                    keys: TeeKeys::new(trust::KEY_TYPE),
+                    clock: ReeClock,
+                    rng: TeeRng,
+                },
+                trust::TRUST,
+            ));
         }
         match self {
             Self::Made(engine) => Ok(engine),
@@ -81,20 +88,6 @@ impl Slot {
             Self::Empty => Err(ErrorKind::Generic.into()),
         }
     }
-}
-
-fn new_engine() -> Result<Engine<OpTee>> {
-    let mut ta_store = PtaStore::new();
-    // Once: what an attacker does to it later ends this instance, and the next one finds it here.
-    ta_store.check_storage().map_err(port)?;
-    let ports = Ports {
-        storage: PrivateStorage,
-        ta_store,
-        keys: TeeKeys::new(trust::KEY_TYPE),
-        clock: ReeClock,
-        rng: TeeRng,
-    };
-    Ok(Engine::new(ports, trust::TRUST))
 }
 
 const PROCESS: u32 = 0;
@@ -172,8 +165,6 @@ fn serve(command: u32, parameters: &mut ParametersAny<'_>) -> Result<()> {
 
     let mut slot = ENGINE.borrow()?;
     let engine = slot.engine()?;
-    // The one object that is there from the first command on and never changes.
-    let _held = PrivateStorage.hold(TEE_KEY);
     match (command, parameters) {
         (PROCESS, (MemrefInput(input), MemrefOutput(output), None, None)) => {
             // Found out after the state has changed, a short buffer would lose the reply.
@@ -261,6 +252,7 @@ fn port(error: PortError) -> Error {
         PortError::Full => ErrorKind::StorageNoSpace.into(),
         PortError::Corrupt => ErrorKind::CorruptObject.into(),
         PortError::Denied => ErrorKind::AccessConflict.into(),
+        PortError::Busy => ErrorKind::Busy.into(),
         PortError::Failed => ErrorKind::Generic.into(),
     }
 }
