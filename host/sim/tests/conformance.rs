@@ -4,9 +4,9 @@ use openssl::bn::{BigNum, BigNumContext};
 use openssl::ec::{EcGroup, EcKey, EcPoint};
 use openssl::ecdsa::EcdsaSig;
 use openssl::nid::Nid;
-use otrp_conformance::Report;
-use otrp_engine::platform::{KeyType, Point};
-use otrp_sim::{SimClock, SimKeys, SimRng, SimRsa, SimStorage, SimTaStore, World};
+use otrp_conformance::{Report, STORE_ROOM};
+use otrp_engine::platform::{Blob, KeyType, Point, Store as _};
+use otrp_sim::{SimClock, SimKeys, SimRng, SimRsa, SimStore, World};
 
 /// A UUID of the TEE's own.
 const RESERVED: [u8; 16] = [7; 16];
@@ -30,15 +30,28 @@ fn conforms(test: impl FnOnce(World, &mut Report<'_>)) {
 }
 
 #[test]
-fn storage() {
-    conforms(|world, report| otrp_conformance::storage(&mut SimStorage::new(world), report));
-}
-
-#[test]
-fn ta_store() {
+fn store() {
     conforms(|world, report| {
         world.reserved.borrow_mut().push(RESERVED);
-        otrp_conformance::ta_store(&mut SimTaStore::new(world), &[RESERVED], report);
+        let [mut store, mut other] = [world.clone(), world].map(SimStore::new);
+        let mut room = vec![0; STORE_ROOM];
+        otrp_conformance::store(&mut store, &mut other, &[RESERVED], &mut room, report);
+    });
+}
+
+/// A device in use has its record, and what is stored beside the tests', as before.
+#[test]
+fn store_in_use() {
+    conforms(|world, report| {
+        let mut store = SimStore::new(world.clone());
+        assert_eq!(store.load(&mut []), Ok(None));
+        store.put(Blob::TeeChain, b"certificates").unwrap();
+        store.commit(&[0x5a; 50_000], &[]).unwrap();
+        let before = world.snapshot();
+        let mut other = SimStore::new(world.clone());
+        let mut room = vec![0; STORE_ROOM];
+        otrp_conformance::store(&mut store, &mut other, &[], &mut room, report);
+        assert_eq!(world.snapshot(), before);
     });
 }
 

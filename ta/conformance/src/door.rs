@@ -1,37 +1,56 @@
-//! The pseudo TA `otrp_ta_store` called as its contract forbids: numbers, types, sizes, order.
+//! The pseudo TA `otrp_store` called as its contract forbids: numbers, types, sizes, order; and what
+//! the lab does there without the broker.
 
-use optee_utee::{Error, ErrorKind, ParamIndex, TaSession, TaSessionBuilder, TeeParams, Uuid};
+use alloc::vec::Vec;
+
+use optee_utee::{Error, ErrorKind, ParamIndex, Result, TaSession, TaSessionBuilder, TeeParams, Uuid};
 use otrp_conformance::{Report, TEST_TAS};
-use otrp_engine::platform::{StoredTa, TaStore as _};
-use otrp_ta::ta_store::{PtaStore, TA_STORE_UUID};
+use otrp_engine::platform::{Blob, ImageOwner, PortError, Properties, Store as _, UuidBytes};
+use otrp_ta::{
+    inbox,
+    store::{PtaStore, STORE_UUID},
+};
+use zeroize::Zeroizing;
 
-const BEGIN: u32 = 0;
-const WRITE: u32 = 1;
-const COMMIT: u32 = 2;
-const ABORT: u32 = 3;
-const DELETE: u32 = 4;
-const QUERY: u32 = 5;
+use crate::error_kind;
 
-/// What the core adds to an application in its file: the digest.
-const PROPERTIES: u32 = 32;
-/// SHA-256 of `abc` (FIPS 180-4, example).
-const ABC: [u8; 32] = [
-    0xba, 0x78, 0x16, 0xbf, 0x8f, 0x01, 0xcf, 0xea, 0x41, 0x41, 0x40, 0xde, 0x5d, 0xae, 0x22, 0x23,
-    0xb0, 0x03, 0x61, 0xa3, 0x96, 0x17, 0x7a, 0x9c, 0xb4, 0x10, 0xff, 0x61, 0xf2, 0x00, 0x15, 0xad,
-];
+const LOAD: u32 = 0;
+const BEGIN: u32 = 1;
+const WRITE: u32 = 2;
+const SEAL: u32 = 3;
+const ABORT: u32 = 4;
+const COMMIT: u32 = 5;
+const READ: u32 = 6;
+const QUERY: u32 = 7;
 
-/// Shows that each wrong call is refused with its code and leaves nothing installed.
+const NAME: usize = Blob::IDENTIFIER;
+/// Name and owner.
+const HEAD: usize = NAME + size_of::<ImageOwner>();
+const PENDING_MAX: usize = 4;
+const RECORD_MAX: usize = 128 * 1024;
+
+/// No engine numbers TAMs that high.
+const CHAINS: u32 = 0xffff_fff0;
+const IMAGE: Blob = Blob::Image(TEST_TAS[0]);
+
+/// Shows that each wrong call is refused with its code and changes nothing. There must be a record.
 pub fn refusals(report: &mut Report<'_>) {
-    let store = TaSessionBuilder::new(Uuid::from_bytes(TA_STORE_UUID)).build();
+    let store = TaSessionBuilder::new(Uuid::from_bytes(STORE_UUID)).build();
     report.check("the pseudo TA serves this application", store.is_ok());
     let Ok(mut store) = store else { return };
+    let kept = record(&mut PtaStore::new());
+    report.check("there is a record", kept.is_ok());
+    let Ok(record) = kept else { return };
+    let record = record.as_slice();
 
     unknown_commands(&mut store, report);
     wrong_types(&mut store, report);
+    wrong_names(&mut store, report);
     wrong_sizes(&mut store, report);
-    wrong_order(&mut store, report);
+    wrong_order(&mut store, record, report);
+    longest_record(&mut store, record, report);
 
-    let with_parameters = TaSessionBuilder::new(Uuid::from_bytes(TA_STORE_UUID))
+    let with_parameters = TaSessionBuilder::new(Uuid::from_bytes(STORE_UUID))
         .with_params(TeeParams::new().with_value_in(ParamIndex::Arg0, 0, 0))
         .build();
     report.equal(
@@ -40,7 +59,8 @@ pub fn refusals(report: &mut Report<'_>) {
         Some(ErrorKind::BadParameters),
     );
     for uuid in &TEST_TAS {
-        report.equal("nothing was installed", PtaStore::new().query(uuid), Ok(None));
+        let found = query(uuid).err().map(|error| error.kind());
+        report.equal("nothing was installed", found, Some(ErrorKind::ItemNotFound));
     }
     report.section("wrong calls of the pseudo TA");
 }
@@ -54,26 +74,47 @@ fn outcome(
     store.invoke_command(command, &mut parameters).err().map(|error: Error| error.kind())
 }
 
-/// UUID, then digest.
-fn name() -> [u8; 48] {
-    let mut name = [0; 48];
-    let (uuid, digest) = name.split_at_mut(16);
-    uuid.copy_from_slice(&TEST_TAS[0]);
-    digest.copy_from_slice(&ABC);
-    name
+/// A name, then an owner.
+fn head(blob: Blob) -> [u8; HEAD] {
+    let mut head = [0; HEAD];
+    let (name, _) = head.split_at_mut(NAME);
+    name.copy_from_slice(&blob.identifier());
+    head
 }
 
-/// Begins to install `abc`.
+fn beginning(head: &[u8], size: u32) -> TeeParams<'_> {
+    TeeParams::new()
+        .with_memref_in(ParamIndex::Arg0, head)
+        .with_value_in(ParamIndex::Arg1, size, 1)
+}
+
+/// Begins to write `abc`.
 fn begin(store: &mut TaSession, report: &mut Report<'_>) {
-    let name = name();
+    let head = head(IMAGE);
+    report.equal("a blob begins", outcome(store, BEGIN, beginning(&head, 3)), None);
+}
+
+fn write(store: &mut TaSession, bytes: &[u8]) -> Option<ErrorKind> {
+    outcome(store, WRITE, TeeParams::new().with_memref_in(ParamIndex::Arg0, bytes))
+}
+
+fn seal(store: &mut TaSession) -> Option<ErrorKind> {
+    outcome(store, SEAL, TeeParams::new())
+}
+
+fn commit(store: &mut TaSession, record: &[u8], names: &[u8]) -> Option<ErrorKind> {
     let parameters = TeeParams::new()
-        .with_value_in(ParamIndex::Arg0, 3, 1)
-        .with_memref_in(ParamIndex::Arg1, &name);
-    report.equal("a transaction begins", outcome(store, BEGIN, parameters), None);
+        .with_memref_in(ParamIndex::Arg0, record)
+        .with_memref_in(ParamIndex::Arg1, names);
+    outcome(store, COMMIT, parameters)
+}
+
+fn load(store: &mut TaSession, place: &mut [u8]) -> Option<ErrorKind> {
+    outcome(store, LOAD, TeeParams::new().with_memref_out(ParamIndex::Arg0, place))
 }
 
 fn unknown_commands(store: &mut TaSession, report: &mut Report<'_>) {
-    for command in [7, 8, 9, 0x100, 0x7fff_ffff, 0x8000_0000, u32::MAX] {
+    for command in [8, 9, 0x100, 0x7fff_ffff, 0x8000_0000, u32::MAX] {
         report.equal(
             "an unknown command is refused",
             outcome(store, command, TeeParams::new()),
@@ -84,15 +125,14 @@ fn unknown_commands(store: &mut TaSession, report: &mut Report<'_>) {
 
 /// Every command with each type of a first parameter, and with one parameter too many.
 fn wrong_types(store: &mut TaSession, report: &mut Report<'_>) {
-    for command in [BEGIN, WRITE, COMMIT, ABORT, DELETE, QUERY] {
+    for command in [LOAD, BEGIN, WRITE, SEAL, ABORT, COMMIT, READ, QUERY] {
         for kind in 0..7 {
-            // What these two have no parameters for; these two do take a buffer.
-            let right = matches!((command, kind), (COMMIT | ABORT, 0) | (WRITE | DELETE, 4));
-            if right {
+            // What these take.
+            if matches!((command, kind), (SEAL | ABORT, 0) | (WRITE, 4) | (LOAD, 5)) {
                 continue;
             }
             begin(store, report);
-            let mut buffer = name();
+            let mut buffer = head(IMAGE);
             let some = TeeParams::new();
             let parameters = match kind {
                 0 => some,
@@ -109,8 +149,8 @@ fn wrong_types(store: &mut TaSession, report: &mut Report<'_>) {
                 Some(ErrorKind::BadParameters),
             );
         }
-        let mut buffer = name();
-        let (first, second) = buffer.split_at_mut(16);
+        let mut buffer = head(IMAGE);
+        let (first, second) = buffer.split_at_mut(NAME);
         let crowded = TeeParams::new()
             .with_memref_in(ParamIndex::Arg0, first)
             .with_memref_out(ParamIndex::Arg1, second)
@@ -126,47 +166,71 @@ fn wrong_types(store: &mut TaSession, report: &mut Report<'_>) {
     report.equal("an abort needs nothing", outcome(store, ABORT, TeeParams::new()), None);
 }
 
+/// Names, and owners, that no blob has.
+fn wrong_names(store: &mut TaSession, report: &mut Report<'_>) {
+    let good = head(IMAGE);
+    let nil = head(Blob::Image([0; 16]));
+    let (mut unknown, mut highest) = (good, good);
+    unknown[0] = 0x80;
+    highest[0] = 0xff;
+    let mut owned = head(Blob::Personalization(TEST_TAS[0]));
+    owned[HEAD - 1] = 1;
+    let long = [1; 64];
+    let part = |length: usize| long.get(..length).unwrap_or_default();
+    for wrong in
+        [&nil[..], &unknown, &highest, &owned, part(0), part(1), part(17), part(48), part(50), &long]
+    {
+        report.equal(
+            "such a blob does not begin",
+            outcome(store, BEGIN, beginning(wrong, 3)),
+            Some(ErrorKind::BadParameters),
+        );
+    }
+    let [nil, unknown, highest] =
+        [&nil, &unknown, &highest].map(|head| head.get(..NAME).unwrap_or_default());
+    for wrong in [nil, unknown, highest, part(0), part(1), part(16), part(18), part(34)] {
+        let mut place = [0; 64];
+        for command in [READ, QUERY] {
+            let mut parameters = TeeParams::new()
+                .with_memref_in(ParamIndex::Arg0, wrong)
+                .with_memref_out(ParamIndex::Arg1, &mut place);
+            if command == QUERY {
+                parameters.set_value_out(ParamIndex::Arg2, 0, 0);
+            }
+            report.equal(
+                "such a name is not looked up",
+                outcome(store, command, parameters),
+                Some(ErrorKind::BadParameters),
+            );
+        }
+    }
+    for wrong in [nil, unknown, highest, part(1), part(16), part(18), part(33)] {
+        report.equal(
+            "nor removed",
+            commit(store, b"record", wrong),
+            Some(ErrorKind::BadParameters),
+        );
+    }
+}
+
 fn wrong_sizes(store: &mut TaSession, report: &mut Report<'_>) {
-    let name = name();
-    for size in [0, u32::MAX, u32::MAX.wrapping_sub(PROPERTIES).wrapping_add(1)] {
-        let parameters = TeeParams::new()
-            .with_value_in(ParamIndex::Arg0, size, 1)
-            .with_memref_in(ParamIndex::Arg1, &name);
+    let image = head(IMAGE);
+    let data = head(Blob::Personalization(TEST_TAS[0]));
+    for (head, size) in
+        [(image, 0), (image, 0x8000_0000), (image, u32::MAX), (data, 0x8000_0000), (data, u32::MAX)]
+    {
         report.equal(
             "an impossible size is refused",
-            outcome(store, BEGIN, parameters),
-            Some(ErrorKind::BadParameters),
-        );
-    }
-    let long = [0x7f; 64];
-    for length in [0, 1, 16, 47, 49, 64] {
-        let parameters = TeeParams::new()
-            .with_value_in(ParamIndex::Arg0, 3, 1)
-            .with_memref_in(ParamIndex::Arg1, long.get(..length).unwrap_or_default());
-        report.equal(
-            "a name of another length is refused",
-            outcome(store, BEGIN, parameters),
-            Some(ErrorKind::BadParameters),
-        );
-    }
-    for length in [0, 1, 15, 17, 48] {
-        let uuid = long.get(..length).unwrap_or_default();
-        report.equal(
-            "a UUID of another length is refused",
-            outcome(store, DELETE, TeeParams::new().with_memref_in(ParamIndex::Arg0, uuid)),
+            outcome(store, BEGIN, beginning(&head, size)),
             Some(ErrorKind::BadParameters),
         );
     }
     let mut digest = [0; 32];
-    for (uuid, length, expected) in [
-        (&long[..15], 32, ErrorKind::BadParameters),
-        (&[0; 16][..], 32, ErrorKind::BadParameters),
-        (&TEST_TAS[0][..], 0, ErrorKind::ShortBuffer),
-        (&TEST_TAS[0][..], 31, ErrorKind::ShortBuffer),
-        (&TEST_TAS[0][..], 32, ErrorKind::ItemNotFound),
-    ] {
+    for (length, expected) in
+        [(0, ErrorKind::ShortBuffer), (31, ErrorKind::ShortBuffer), (32, ErrorKind::ItemNotFound)]
+    {
         let parameters = TeeParams::new()
-            .with_memref_in(ParamIndex::Arg0, uuid)
+            .with_memref_in(ParamIndex::Arg0, image.get(..NAME).unwrap_or_default())
             .with_memref_out(ParamIndex::Arg1, digest.get_mut(..length).unwrap_or_default())
             .with_value_out(ParamIndex::Arg2, 0, 0);
         report.equal(
@@ -175,86 +239,143 @@ fn wrong_sizes(store: &mut TaSession, report: &mut Report<'_>) {
             Some(expected),
         );
     }
-    let mut nil = name;
-    if let Some(uuid) = nil.get_mut(..16) {
-        uuid.fill(0);
-    }
     let parameters = TeeParams::new()
-        .with_value_in(ParamIndex::Arg0, 3, 1)
-        .with_memref_in(ParamIndex::Arg1, &nil);
+        .with_memref_in(ParamIndex::Arg0, image.get(..NAME).unwrap_or_default())
+        .with_memref_out(ParamIndex::Arg1, &mut digest);
     report.equal(
-        "the nil UUID is refused",
-        outcome(store, BEGIN, parameters),
-        Some(ErrorKind::BadParameters),
+        "nor is there an image to read",
+        outcome(store, READ, parameters),
+        Some(ErrorKind::ItemNotFound),
+    );
+    report.equal(
+        "a record is longer than nothing",
+        load(store, &mut []),
+        Some(ErrorKind::ShortBuffer),
     );
 }
 
-/// Writes and commits where there is nothing to write to, and after a write that failed.
-fn wrong_order(store: &mut TaSession, report: &mut Report<'_>) {
-    let write = |bytes| TeeParams::new().with_memref_in(ParamIndex::Arg0, bytes);
-    report.equal(
-        "without a transaction nothing is written",
-        outcome(store, WRITE, write(b"abc")),
-        Some(ErrorKind::BadState),
-    );
-    report.equal(
-        "without a transaction nothing is committed",
-        outcome(store, COMMIT, TeeParams::new()),
-        Some(ErrorKind::BadState),
-    );
+/// Writes and seals where there is nothing to write to, after a write that failed, and commits
+/// without having loaded.
+fn wrong_order(store: &mut TaSession, record: &[u8], report: &mut Report<'_>) {
+    let bad_state = Some(ErrorKind::BadState);
+    report.equal("nothing is written that has not begun", write(store, b"abc"), bad_state);
+    report.equal("nor sealed", seal(store), bad_state);
+    report.equal("what is not known is not replaced", commit(store, record, &[]), bad_state);
     for (bytes, expected) in
         [(&b""[..], ErrorKind::BadParameters), (b"abcd", ErrorKind::ExcessData)]
     {
         begin(store, report);
-        report.equal(
-            "such a write is refused",
-            outcome(store, WRITE, write(bytes)),
-            Some(expected),
-        );
-        report.equal(
-            "and ends the transaction",
-            outcome(store, COMMIT, TeeParams::new()),
-            Some(ErrorKind::BadState),
-        );
+        report.equal("such a write is refused", write(store, bytes), Some(expected));
+        report.equal("and drops the blob", seal(store), bad_state);
     }
     begin(store, report);
-    report.equal("two bytes are written", outcome(store, WRITE, write(b"ab")), None);
-    report.equal(
-        "a commit before the last byte is refused",
-        outcome(store, COMMIT, TeeParams::new()),
-        Some(ErrorKind::BadState),
-    );
-    begin(store, report);
-    report.equal("other bytes are written", outcome(store, WRITE, write(b"abd")), None);
-    report.equal(
-        "a commit of other bytes than announced is refused",
-        outcome(store, COMMIT, TeeParams::new()),
-        Some(ErrorKind::Security),
-    );
+    report.equal("two octets are written", write(store, b"ab"), None);
+    report.equal("fewer than announced are not sealed", seal(store), bad_state);
+    report.equal("but dropped", write(store, b"c"), bad_state);
     // A second beginning drops the first, also where it fails itself.
-    begin(store, report);
-    report.equal("all bytes are written", outcome(store, WRITE, write(b"abc")), None);
-    let empty = TeeParams::new()
-        .with_value_in(ParamIndex::Arg0, 0, 1)
-        .with_memref_in(ParamIndex::Arg1, b"");
-    report.equal(
-        "a second beginning is refused",
-        outcome(store, BEGIN, empty),
-        Some(ErrorKind::BadParameters),
-    );
-    report.equal(
-        "and has dropped the first",
-        outcome(store, COMMIT, TeeParams::new()),
-        Some(ErrorKind::BadState),
-    );
+    for wrong in [head(Blob::Image(STORE_UUID)), head(Blob::Image([0; 16]))] {
+        begin(store, report);
+        report.equal("all octets are written", write(store, b"abc"), None);
+        report.check("a second beginning is refused", {
+            outcome(store, BEGIN, beginning(&wrong, 3)).is_some()
+        });
+        report.equal("and has dropped the first", seal(store), bad_state);
+    }
+    for number in 0..PENDING_MAX {
+        report.equal("a blob begins", begin_chain(store, number), None);
+        report.equal("and is sealed", seal(store), None);
+    }
+    report.equal("one too many is refused", begin_chain(store, PENDING_MAX), bad_state);
+    report.equal("all are dropped", outcome(store, ABORT, TeeParams::new()), None);
+    report.equal("there is room again", begin_chain(store, PENDING_MAX), None);
+    report.equal("all are dropped", outcome(store, ABORT, TeeParams::new()), None);
 }
 
-/// Opens a transaction and writes a part of it; what becomes of it is the caller's.
-pub fn begin_and_write(
-    store: &mut PtaStore,
-    part: &[u8],
-) -> Result<(), otrp_engine::platform::PortError> {
+/// Begins an empty blob of its own name.
+fn begin_chain(store: &mut TaSession, number: usize) -> Option<ErrorKind> {
+    let number = u32::try_from(number).unwrap_or_default().wrapping_add(CHAINS);
+    outcome(store, BEGIN, beginning(&head(Blob::TamChain(number)), 0))
+}
+
+/// A record of the greatest length, and a longer one.
+fn longest_record(store: &mut TaSession, record: &[u8], report: &mut Report<'_>) {
+    let Ok(mut long) = inbox::reserve(RECORD_MAX + 1) else {
+        report.check("there is memory", false);
+        return;
+    };
+    let wrong = Some(ErrorKind::BadParameters);
+    report.equal("the record is loaded", load(store, &mut long), None);
+    report.equal("no record is empty", commit(store, b"", &[]), wrong);
+    report.equal("nor longer than it may be", commit(store, &long, &[]), wrong);
+    long.fill(0x5a);
+    let longest = long.get(..RECORD_MAX).unwrap_or_default();
+    report.equal("as long as it may be it is", commit(store, longest, &[]), None);
+    long.fill(0);
+    let place = long.get_mut(..RECORD_MAX).unwrap_or_default();
+    report.equal("and is loaded again", load(store, place), None);
+    report.check("as it was", place.iter().all(|octet| *octet == 0x5a));
+    report.equal("the record from before is put back", commit(store, record, &[]), None);
+}
+
+/// Size, version and SHA-256 of an image.
+pub fn query(uuid: &UuidBytes) -> Result<(u32, u32, [u8; 32])> {
+    let name = Blob::Image(*uuid).identifier();
+    let mut digest = [0; 32];
+    let mut parameters = TeeParams::new()
+        .with_memref_in(ParamIndex::Arg0, &name)
+        .with_memref_out(ParamIndex::Arg1, &mut digest)
+        .with_value_out(ParamIndex::Arg2, 0, 0);
+    TaSessionBuilder::new(Uuid::from_bytes(STORE_UUID))
+        .build()?
+        .invoke_command(QUERY, &mut parameters)?;
+    let (size, version) = parameters[ParamIndex::Arg2].output_value().ok_or(ErrorKind::Generic)?;
+    Ok((size, version, digest))
+}
+
+/// The broker's record, which is in a device that has been asked for anything.
+pub fn record(store: &mut PtaStore) -> Result<Zeroizing<Vec<u8>>> {
+    let mut buffer = inbox::reserve(RECORD_MAX)?;
+    let length = match store.load(&mut buffer).map_err(error_kind)? {
+        Some(record) => record.len(),
+        None => return Err(ErrorKind::ItemNotFound.into()),
+    };
+    buffer.truncate(length);
+    Ok(buffer)
+}
+
+/// Commits what `change` makes pending, without what is `removed`, beside the broker's record as it
+/// is. The broker, which did not do that, then fails once.
+fn change(
+    change: impl FnOnce(&mut PtaStore) -> core::result::Result<(), PortError>,
+    removed: &[Blob],
+) -> Result<()> {
+    let mut store = PtaStore::new();
+    let record = record(&mut store)?;
+    change(&mut store).map_err(error_kind)?;
+    Ok(store.commit(&record, removed).map_err(error_kind)?)
+}
+
+/// Installs an image.
+pub fn install(uuid: &UuidBytes, owner: ImageOwner, elf: &[u8], version: u32) -> Result<()> {
+    let size = u32::try_from(elf.len()).map_err(|_| ErrorKind::Overflow)?;
+    let put = |store: &mut PtaStore| {
+        store.begin(Blob::Image(*uuid), &Properties { size, version, owner })?;
+        store.write(elf)?;
+        store.seal()
+    };
+    change(put, &[])
+}
+
+/// Removes an image.
+pub fn remove(uuid: &UuidBytes) -> Result<()> {
+    change(|_| Ok(()), &[Blob::Image(*uuid)])
+}
+
+/// Leaves a blob pending and another one open, with a part of it; what becomes of them is the
+/// caller's.
+pub fn begin_and_write(store: &mut PtaStore, part: &[u8]) -> core::result::Result<(), PortError> {
+    store.put(Blob::Personalization(TEST_TAS[0]), part)?;
     let size = u32::try_from(part.len()).unwrap_or(u32::MAX).saturating_add(1);
-    store.begin(&TEST_TAS[0], &StoredTa { version: 1, size, digest: ABC })?;
+    store.begin(IMAGE, &Properties { size, version: 1, owner: [0; 32] })?;
     store.write(part)
 }

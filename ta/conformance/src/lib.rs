@@ -8,6 +8,8 @@
 mod ports;
 mod report;
 mod rsa_vectors;
+mod store;
 
-pub use ports::{TEST_TAS, clock, keys, rng, rsa, storage, ta_store};
+pub use ports::{clock, keys, rng, rsa};
 pub use report::Report;
+pub use store::{STORE_ROOM, TEST_TAS, store};

@@ -2,7 +2,7 @@
 //! for what is not its own.
 //!
 //! It serves anybody in the normal world and may use the pseudo TA only in a core that was built
-//! with `CFG_OTRP_TA_STORE_TEST_CLIENT=y`: for the lab image alone.
+//! with `CFG_OTRP_STORE_TEST_CLIENT=y`: for the lab image alone.
 #![no_std]
 #![no_main]
 #![expect(missing_docs, reason = "optee-utee's macros make entry points without documentation")]
@@ -20,16 +20,15 @@ use optee_utee::{
     TeeParams, Time, Uuid, ta_close_session, ta_create, ta_destroy, ta_invoke_command,
     ta_open_session,
 };
-use otrp_conformance::Report;
-use otrp_engine::platform::{KeyType, PortError, StoredTa, TaStore as _, UuidBytes};
+use otrp_conformance::{Report, STORE_ROOM};
+use otrp_engine::platform::{KeyType, PortError, UuidBytes};
 use otrp_ta::{
     clock::ReeClock,
     inbox,
     keys::TeeKeys,
     rng::TeeRng,
     rsa::TeeRsa,
-    storage::PrivateStorage,
-    ta_store::{PtaStore, TA_STORE_UUID},
+    store::{PtaStore, STORE_UUID},
 };
 
 /// The TA's header and heap, generated from the settings in the build script.
@@ -45,7 +44,7 @@ mod user_ta_header {
 
 /// p0 output: the report. p1 value output: checks that held, checks that failed.
 const RUN: u32 = 0;
-/// p0 input: UUID, SHA-256 of the ELF, ELF. p1 value inout: version; milliseconds it took.
+/// p0 input: UUID, owner, ELF. p1 value inout: version; milliseconds it took.
 const RAW_INSTALL: u32 = 1;
 /// p0 input: UUID. p1 value output: milliseconds it took.
 const RAW_REMOVE: u32 = 2;
@@ -63,13 +62,19 @@ const BROKER_COMMAND: u32 = 6;
 const OPEN: u32 = 7;
 /// p0 value input: 0 to close the session, 1 to panic, in the middle of an installation.
 const INTERRUPT: u32 = 8;
+/// p0 input: the UUID of a library that this application loads as it runs, with `dlopen`.
+const LOAD_LIBRARY: u32 = 9;
+
+/// `PTA_SYSTEM_DLOPEN` of OP-TEE, which is what libdl calls, and its flags as `dlopen` wants them.
+const SYSTEM_DLOPEN: u32 = 10;
+const RTLD_NOW_GLOBAL_NODELETE: u32 = 2 | 0x100 | 0x1000;
 
 /// What of an interrupted installation is written: more than the pseudo TA keeps in memory.
 const INTERRUPTED: usize = 200 * 1024;
 /// The code of the panic that [`INTERRUPT`] is asked for ("CUT!").
 const INTERRUPTED_PANIC: u32 = 0x4355_5421;
 
-/// UUID and digest before the ELF.
+/// UUID and owner before the ELF.
 const HEAD: usize = 48;
 const ELF_LIMIT: usize = 2 * 1024 * 1024;
 
@@ -116,9 +121,9 @@ fn invoke_command(command: u32, parameters: &mut ParametersAny<'_>) -> Result<()
         (RAW_INSTALL, (MemrefInput(input), ValueInout(value), None, None)) => {
             let request = inbox::receive(input, HEAD.saturating_add(ELF_LIMIT))?;
             let (uuid, rest) = request.split_first_chunk().ok_or(ErrorKind::BadFormat)?;
-            let (digest, elf) = rest.split_first_chunk().ok_or(ErrorKind::BadFormat)?;
+            let (owner, elf) = rest.split_first_chunk().ok_or(ErrorKind::BadFormat)?;
             let started = milliseconds();
-            install(uuid, *digest, elf, value.get_a()).map_err(error_kind)?;
+            door::install(uuid, *owner, elf, value.get_a())?;
             value.set_a(elapsed(started));
             value.set_b(0);
             Ok(())
@@ -127,7 +132,7 @@ fn invoke_command(command: u32, parameters: &mut ParametersAny<'_>) -> Result<()
             let request = inbox::receive(input, size_of::<UuidBytes>())?;
             let uuid = request.as_slice().try_into().map_err(|_| ErrorKind::BadFormat)?;
             let started = milliseconds();
-            PtaStore::new().remove(uuid).map_err(error_kind)?;
+            door::remove(uuid)?;
             value.set_a(elapsed(started));
             value.set_b(0);
             Ok(())
@@ -139,13 +144,12 @@ fn invoke_command(command: u32, parameters: &mut ParametersAny<'_>) -> Result<()
             let request = inbox::receive(input, size_of::<UuidBytes>())?;
             let uuid = request.as_slice().try_into().map_err(|_| ErrorKind::BadFormat)?;
             let started = milliseconds();
-            let found = PtaStore::new().query(uuid).map_err(error_kind)?;
-            let found = found.ok_or(ErrorKind::ItemNotFound)?;
-            ta.set_a(found.size);
-            ta.set_b(found.version);
+            let (size, version, digest) = door::query(uuid)?;
+            ta.set_a(size);
+            ta.set_b(version);
             time.set_a(elapsed(started));
             time.set_b(0);
-            inbox::send(output, &found.digest)
+            inbox::send(output, &digest)
         }
         (TIMES, (MemrefOutput(output), None, None, None)) => {
             let mut text = String::new();
@@ -181,17 +185,25 @@ fn invoke_command(command: u32, parameters: &mut ParametersAny<'_>) -> Result<()
             }
             Ok(())
         }
-        (RUN..=INTERRUPT, _) => Err(ErrorKind::BadParameters.into()),
+        (LOAD_LIBRARY, (MemrefInput(input), None, None, None)) => {
+            let request = inbox::receive(input, size_of::<UuidBytes>())?;
+            let mut parameters = TeeParams::new()
+                .with_memref_in(ParamIndex::Arg0, &request)
+                .with_value_in(ParamIndex::Arg1, RTLD_NOW_GLOBAL_NODELETE, 0);
+            TaSessionBuilder::new(Uuid::from_bytes(SYSTEM_PTA_UUID))
+                .build()?
+                .invoke_command(SYSTEM_DLOPEN, &mut parameters)
+        }
+        (RUN..=LOAD_LIBRARY, _) => Err(ErrorKind::BadParameters.into()),
         _ => Err(ErrorKind::NotImplemented.into()),
     }
 }
 
 fn run(text: &mut String) -> (u32, u32) {
-    let reserved = [otrp_personal::BROKER, CONFORMANCE_UUID, TA_STORE_UUID, SYSTEM_PTA_UUID];
+    let reserved = [otrp_personal::BROKER, CONFORMANCE_UUID, STORE_UUID, SYSTEM_PTA_UUID];
     let mut report = Report::new(text);
     timed(&mut report, |report| otrp_conformance::rng(&mut TeeRng, report));
     timed(&mut report, |report| otrp_conformance::clock(&mut ReeClock, report));
-    timed(&mut report, |report| otrp_conformance::storage(&mut PrivateStorage, report));
     for makes in [KeyType::P256, KeyType::Rsa2048] {
         timed(&mut report, |report| {
             otrp_conformance::keys::<_, TeeRsa>(
@@ -203,7 +215,11 @@ fn run(text: &mut String) -> (u32, u32) {
     }
     timed(&mut report, otrp_conformance::rsa::<TeeRsa>);
     timed(&mut report, |report| {
-        otrp_conformance::ta_store(&mut PtaStore::new(), &reserved, report);
+        let Ok(mut room) = inbox::reserve(STORE_ROOM) else {
+            return report.check("there is memory", false);
+        };
+        let [mut store, mut other] = [PtaStore::new(), PtaStore::new()];
+        otrp_conformance::store(&mut store, &mut other, &reserved, &mut room, report);
     });
     timed(&mut report, door::refusals);
     report.counts()
@@ -213,19 +229,6 @@ fn timed<'w>(report: &mut Report<'w>, test: impl FnOnce(&mut Report<'w>)) {
     let started = milliseconds();
     test(report);
     report.line(format_args!("  {} ms", elapsed(started)));
-}
-
-fn install(
-    uuid: &UuidBytes,
-    digest: [u8; 32],
-    elf: &[u8],
-    version: u32,
-) -> core::result::Result<(), PortError> {
-    let size = u32::try_from(elf.len()).map_err(|_| PortError::Full)?;
-    let mut store = PtaStore::new();
-    store.begin(uuid, &StoredTa { version, size, digest })?;
-    store.write(elf)?;
-    store.commit()
 }
 
 /// Milliseconds of the TEE's clock, which starts anywhere.
@@ -244,6 +247,7 @@ fn error_kind(error: PortError) -> ErrorKind {
         PortError::Full => ErrorKind::OutOfMemory,
         PortError::Corrupt => ErrorKind::CorruptObject,
         PortError::Denied => ErrorKind::AccessConflict,
+        PortError::Busy => ErrorKind::Busy,
         PortError::Failed => ErrorKind::Generic,
     }
 }

@@ -2,17 +2,19 @@
 
 use core::fmt::Write;
 
-use otrp_engine::platform::{KeyType, Keys, Kind, Name, PortError, Storage};
-use otrp_ta::{keys::TeeKeys, storage::PrivateStorage};
+use otrp_engine::platform::{
+    Blob, KeyName, KeyType, Keys as _, PortError, PrivateKey, Store as _,
+};
+use otrp_ta::{inbox, keys::TeeKeys, store::PtaStore};
 
-use crate::{elapsed, milliseconds};
+use crate::{door, elapsed, milliseconds};
 
 /// How often each operation is done; the clock counts milliseconds.
 const TIMES: u32 = 20;
-/// Far above the numbers that the conformance tests take.
+/// Far above the numbers that an engine takes.
 const NUMBER: u32 = 0xffff_ff00;
-/// The size of a registry's record with a few entries.
-const RECORD: [u8; 1024] = [0x5a; 1024];
+/// A service provider's certificates.
+const CERTIFICATES: [u8; 1024] = [0x5a; 1024];
 /// The base point of P-256 (SEC 2, section 2.4.2): a public key like any other.
 const BASE: [u8; 65] = [
     0x04, 0x6b, 0x17, 0xd1, 0xf2, 0xe1, 0x2c, 0x42, 0x47, 0xf8, 0xbc, 0xe6, 0xe5, 0x63, 0xa4, 0x40,
@@ -24,27 +26,27 @@ const BASE: [u8; 65] = [
 
 /// Writes a line for each operation: its name, a space, microseconds.
 ///
-/// As in the broker, another object is open meanwhile.
+/// The broker's record is replaced by itself: there must be one.
 ///
 /// # Errors
 /// A port's.
 pub fn measure(text: &mut dyn Write) -> Result<(), PortError> {
-    let key = Name { kind: Kind::Aik, number: NUMBER };
-    let held = Name { kind: Kind::TeeKey, number: NUMBER };
-    let record = Name { kind: Kind::Registry, number: NUMBER };
     let mut keys = TeeKeys::new(KeyType::P256);
-    keys.generate(held)?;
-    keys.generate(key)?;
-    let guard = PrivateStorage.hold(held);
-    let mut buffer = [0; RECORD.len()];
-    time(text, "replace", || PrivateStorage.replace(record, &RECORD))?;
-    time(text, "load", || PrivateStorage.load(record, &mut buffer).map(drop))?;
-    time(text, "sign", || keys.sign(key, &[1; 32]).map(drop))?;
-    time(text, "agree", || keys.agree(key, &BASE).map(drop))?;
-    drop(guard);
-    PrivateStorage.remove(record)?;
-    keys.destroy(key)?;
-    keys.destroy(held)
+    let pair = keys.generate(KeyName::Aik(NUMBER))?;
+    let PrivateKey::P256(key) = pair.private else { return Err(PortError::Failed) };
+    let mut store = PtaStore::new();
+    let record = door::record(&mut store).map_err(|_| PortError::Failed)?;
+    let blob = Blob::SpCertificates(NUMBER);
+    store.put(blob, &CERTIFICATES)?;
+    store.commit(&record, &[])?;
+    let mut place = inbox::reserve(record.len().max(CERTIFICATES.len()))
+        .map_err(|_| PortError::Full)?;
+    time(text, "commit", || store.commit(&record, &[]))?;
+    time(text, "load", || store.load(&mut place).map(drop))?;
+    time(text, "read", || store.read(blob, &mut place).map(drop))?;
+    time(text, "sign", || keys.sign(&key, &[1; 32]).map(drop))?;
+    time(text, "agree", || keys.agree(&key, &BASE).map(drop))?;
+    store.commit(&record, &[blob])
 }
 
 fn time(

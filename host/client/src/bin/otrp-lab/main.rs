@@ -12,16 +12,10 @@ use optee_teec::{
     ConnectionMethods, Context, Error, ErrorKind, Operation, Param, ParamNone, ParamTmpRef,
     ParamType, ParamValue, Uuid,
 };
-use sha2::{Digest, Sha256};
 
 const CONFORMANCE: &str = "7fc3b03e-d5b8-45c5-94cb-5b36ec23a5da";
 
 const BROKER: &str = "9e043ec0-1043-415e-853d-690a6d341054";
-
-/// `PTA_SECSTOR_TA_MGMT_UUID` of OP-TEE, in the lab's core alone.
-const STOCK_INSTALLER: &str = "6e256cba-fc4d-4941-ad09-2ca1860342dd";
-/// `PTA_SECSTOR_TA_MGMT_BOOTSTRAP`.
-const STOCK_BOOTSTRAP: u32 = 0;
 
 /// `LAB_MEMORY_UUID` of qemu/optee/lab_memory.c, in the lab's core alone.
 const MEMORY: &str = "3a0dcf3c-8e0c-4f7b-9a0b-2d6b1c52771e";
@@ -54,14 +48,16 @@ const PERSONALIZATION: u32 = 5;
 const BROKER_COMMAND: u32 = 6;
 const OPEN: u32 = 7;
 const INTERRUPT: u32 = 8;
+const LOAD_LIBRARY: u32 = 9;
 
 /// Room for a report in which everything failed, and for what the broker answers.
 const REPORT_LIMIT: usize = 64 * 1024;
 
 const USAGE: &str = "usage: otrp-lab COMMAND
   run                         run the ports' conformance tests in the TEE
-  install UUID VERSION ELF    install a TA through the pseudo TA, without OTrP; print milliseconds
-  stock-install FILE          install a TA that the image's key signed through the stock pseudo TA
+  install UUID VERSION ELF [OWNER]
+                              install a TA through the pseudo TA, without OTrP, with so many times
+                              the octet OWNER for an owner; print milliseconds
   remove UUID                 remove it; print milliseconds
   query UUID                  print version, size, SHA-256 and milliseconds
   open UUID                   open a session and close it: is there such an application?
@@ -72,13 +68,14 @@ const USAGE: &str = "usage: otrp-lab COMMAND
                               what of its heap and of the core's is in use
   dump UUID                   write out all memory that it can write to
   open-from-ta CALLER UUID    let an application with the conformance tests' code open a session
+  dlopen-from-ta CALLER UUID  let it load a library
   interrupt close|panic       begin an installation, write a part, and end the session
   abuse [all]                 call the broker with wrong types and memory; print how often
   race FILE RUNS              let the broker process the message while another thread rewrites it
   personalization             let the application ask for its personalization data
   broker-from-ta COMMAND      let the application give the broker a command
   broker LOGIN COMMAND        give it from here, logged in with that method
-open-from-ta, interrupt and the last three print the TEE's result, 0x00000000 for success.";
+open-from-ta, dlopen-from-ta, interrupt and the last three print the TEE's result, 0x00000000 for success.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -97,19 +94,8 @@ fn main() -> ExitCode {
 fn run(arguments: &[&str]) -> Result<bool> {
     match arguments {
         ["run"] => conformance(),
-        ["install", uuid, version, elf] => {
-            let elf = std::fs::read(elf).with_context(|| format!("cannot read {elf}"))?;
-            let version = version.parse().context("the version is no number")?;
-            println!("{}", install(uuid, version, &elf)?);
-            Ok(true)
-        }
-        ["stock-install", file] => {
-            let image = std::fs::read(file).with_context(|| format!("cannot read {file}"))?;
-            let p0 = ParamTmpRef::new_input(&image);
-            let mut operation = Operation::new(0, p0, ParamNone, ParamNone, ParamNone);
-            invoke_in(STOCK_INSTALLER, STOCK_BOOTSTRAP, &mut operation)?;
-            Ok(true)
-        }
+        ["install", uuid, version, elf] => install(uuid, version, elf, "0"),
+        ["install", uuid, version, elf, owner] => install(uuid, version, elf, owner),
         ["remove", uuid] => {
             let uuid = octets(uuid)?;
             let p1 = ParamValue::new(0, 0, ParamType::ValueOutput);
@@ -137,12 +123,8 @@ fn run(arguments: &[&str]) -> Result<bool> {
         }
         ["memory", uuid] => memory(uuid),
         ["dump", uuid] => dump(uuid),
-        ["open-from-ta", caller, uuid] => {
-            let uuid = octets(uuid)?;
-            let p0 = ParamTmpRef::new_input(&uuid);
-            let mut operation = Operation::new(0, p0, ParamNone, ParamNone, ParamNone);
-            print_result(invoke_in(caller, OPEN, &mut operation))
-        }
+        ["open-from-ta", caller, uuid] => from_ta(caller, OPEN, uuid),
+        ["dlopen-from-ta", caller, uuid] => from_ta(caller, LOAD_LIBRARY, uuid),
         ["interrupt", end @ ("close" | "panic")] => {
             let p0 = ParamValue::new(u32::from(*end == "panic"), 0, ParamType::ValueInput);
             let mut operation = Operation::new(0, p0, ParamNone, ParamNone, ParamNone);
@@ -228,15 +210,26 @@ fn conformance() -> Result<bool> {
     Ok(failed == 0 && passed > 0)
 }
 
-fn install(uuid: &str, version: u32, elf: &[u8]) -> Result<u32> {
+fn install(uuid: &str, version: &str, elf: &str, owner: &str) -> Result<bool> {
+    let version = version.parse().context("the version is no number")?;
+    let owner: u8 = owner.parse().context("the owner is no octet")?;
     let mut request = octets(uuid)?.to_vec();
-    request.extend(Sha256::digest(elf));
-    request.extend(elf);
+    request.extend([owner; 32]);
+    request.extend(std::fs::read(elf).with_context(|| format!("cannot read {elf}"))?);
     let p0 = ParamTmpRef::new_input(&request);
     let p1 = ParamValue::new(version, 0, ParamType::ValueInout);
     let mut operation = Operation::new(0, p0, p1, ParamNone, ParamNone);
     invoke(RAW_INSTALL, &mut operation)?;
-    Ok(operation.parameters().1.a())
+    println!("{}", operation.parameters().1.a());
+    Ok(true)
+}
+
+/// Has the application `caller` do something with a UUID, and prints the result.
+fn from_ta(caller: &str, command: u32, uuid: &str) -> Result<bool> {
+    let uuid = octets(uuid)?;
+    let p0 = ParamTmpRef::new_input(&uuid);
+    let mut operation = Operation::new(0, p0, ParamNone, ParamNone, ParamNone);
+    print_result(invoke_in(caller, command, &mut operation))
 }
 
 fn query(uuid: &str) -> Result<bool> {
