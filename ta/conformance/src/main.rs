@@ -187,8 +187,13 @@ fn invoke_command(command: u32, parameters: &mut ParametersAny<'_>) -> Result<()
         }
         (LOAD_LIBRARY, (MemrefInput(input), None, None, None)) => {
             let request = inbox::receive(input, size_of::<UuidBytes>())?;
+            let uuid: UuidBytes =
+                request.as_slice().try_into().map_err(|_| ErrorKind::BadFormat)?;
+            // A structure here, with numbers of this machine's order.
+            let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = uuid;
+            let uuid = [d, c, b, a, f, e, h, g, i, j, k, l, m, n, o, p];
             let mut parameters = TeeParams::new()
-                .with_memref_in(ParamIndex::Arg0, &request)
+                .with_memref_in(ParamIndex::Arg0, &uuid)
                 .with_value_in(ParamIndex::Arg1, RTLD_NOW_GLOBAL_NODELETE, 0);
             TaSessionBuilder::new(Uuid::from_bytes(SYSTEM_PTA_UUID))
                 .build()?
