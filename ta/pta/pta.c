@@ -149,6 +149,7 @@ static TEE_Result cmd_begin(struct store_session *session, uint32_t types,
 	TEE_UUID uuid = { };
 	uint32_t size = 0;
 
+	store_drop_open(session);
 	if (types != exp_types || params[0].memref.size != sizeof(blob))
 		return TEE_ERROR_BAD_PARAMETERS;
 	res = copy_from_user(&blob, params[0].memref.buffer, sizeof(blob));
