@@ -59,7 +59,7 @@ impl SimStore {
         Ok(())
     }
 
-    fn apply(&self, record: &[u8], removed: &[Blob]) {
+    fn apply(&mut self, record: &[u8], removed: &[Blob]) {
         let mut stored = self.world.stored.borrow_mut();
         stored.record = Some(record.to_vec());
         for blob in removed.iter().filter(|blob| !self.pending.contains_key(blob)) {
@@ -72,7 +72,7 @@ impl SimStore {
                 stored.leaving.insert(uuid);
             }
         }
-        stored.blobs.extend(self.pending.clone());
+        stored.blobs.append(&mut self.pending);
         drop(stored);
         self.world.sequence.set(self.world.sequence.get() + 1);
         self.world.sweep();
@@ -158,7 +158,8 @@ impl Store for SimStore {
         // What takes no more room than there was before has it also where storage is full.
         let frees = self.pending.is_empty() && !removed.is_empty();
         let name = if frees { REMOVING_COMMIT } else { "store.commit" };
-        let result = self.world.faults.run(name, || {
+        let faults = self.world.faults.clone();
+        let result = faults.run(name, || {
             if self.known != Some(self.world.sequence.get()) || record.is_empty() {
                 return Err(PortError::Failed);
             }

@@ -45,7 +45,7 @@ fn store_in_use() {
     conforms(|world, report| {
         let mut store = SimStore::new(world.clone());
         assert_eq!(store.load(&mut []), Ok(None));
-        store.put(Blob::TeeChain, b"certificates").unwrap();
+        store.put(Blob::TamChain(7), b"certificates").unwrap();
         store.commit(&[0x5a; 50_000], &[]).unwrap();
         let before = world.snapshot();
         let mut other = SimStore::new(world.clone());

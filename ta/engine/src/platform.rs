@@ -274,10 +274,16 @@ pub enum PrivateKey {
 }
 
 impl PrivateKey {
-    /// Wipes a scalar where it is, and puts one in its place that is none.
-    pub fn forget(&mut self) {
-        if let Self::P256(_) = self {
-            *self = Self::P256(Scalar::new([0; 32]));
+    /// Wipes a scalar where it is.
+    pub const fn forget(&mut self) {
+        self.fill(&[0; 32]);
+    }
+
+    /// Replaces a scalar where it is. One that is moved leaves a copy on the stack, which what is built
+    /// there next carries off in the unused part of a buffer.
+    pub const fn fill(&mut self, bytes: &[u8; 32]) {
+        if let Self::P256(scalar) = self {
+            scalar.fill(bytes);
         }
     }
 }

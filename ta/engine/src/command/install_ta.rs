@@ -25,6 +25,7 @@ use crate::pki::{Certificate, PublicKey};
 use crate::platform::{Blob, Platform, Ports, Properties, Store};
 use crate::policy::{Authorized, Target};
 use crate::registry::{Installation, Sd, State, Ta};
+use crate::secret::wipe_stack;
 use crate::sp_certificates::SpCertificates;
 
 /// Everything that is wrong with an image, its encryption or its signature.
@@ -78,6 +79,7 @@ fn run<P: Platform>(
     let lock = Lock { pair: &aik.key, rsa1_5: context.trust.rsa1_5 };
     let purpose = Purpose { sd: &sd, id: &id };
     let plain = decrypt(parts, payload, algorithm, purpose, context.ports, lock)?;
+    wipe_stack();
 
     let target = target(state, &sd, id)?;
     let image = plain.image.map(|span| opened.payload(span));

@@ -17,6 +17,7 @@ use crate::platform::{KeyName, KeyPair, OwnPublicKey, Platform, Ports};
 use crate::policy::Owner;
 use crate::registry::Registry;
 use crate::reserve;
+use crate::secret::wipe_stack;
 use crate::trust::Trust;
 
 /// What a command works on and with.
@@ -56,6 +57,7 @@ pub fn run<P: Platform>(
     context: &mut Context<'_, P>,
     opened: &mut Opened<'_>,
 ) -> Result<Done, Error> {
+    wipe_stack();
     match name {
         // It has no content and is answered elsewhere.
         RequestName::GetDeviceState => Err(Error::Internal),
@@ -93,6 +95,7 @@ impl<P: Platform> Context<'_, P> {
 
     /// Makes an attestation key pair of this number.
     fn new_aik(&mut self, number: u32) -> Result<KeyPair, Error> {
+        wipe_stack();
         Ok(reserve::draw(&mut self.ports.keys, KeyName::Aik(number))?)
     }
 }

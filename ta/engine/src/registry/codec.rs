@@ -13,7 +13,6 @@ use otrp_wire::limits::{
     ANCHOR_LIMIT, AUTHORITY_LIMIT, NAME_LIMIT, SD_LIMIT, TA_LIMIT, TAM_ID_LIMIT, TAM_LIMIT,
     TEE_CHAIN_BYTES_LIMIT, UUID_LIMIT,
 };
-use zeroize::Zeroize;
 
 use super::state::{
     Aik, AnchorTime, Authority, Floor, Holder, RETIRED_KEY_LIMIT, Sd, State, Ta, Tam,
@@ -86,7 +85,8 @@ pub(super) fn decode(record: &[u8], state: &mut State) -> Result<(), Damaged> {
     if input.byte()? != VERSION {
         return Err(Damaged);
     }
-    state.tee_key = Some(decode_key(&mut input, KeyName::Tee)?);
+    let (key, scalar) = decode_key(&mut input, KeyName::Tee)?;
+    state.tee_key.insert(key).private.fill(scalar);
     input.list(&mut state.tee_chain, Input::byte)?;
     state.next_number = input.number()?;
     state.next_generation = input.long()?;
@@ -96,7 +96,11 @@ pub(super) fn decode(record: &[u8], state: &mut State) -> Result<(), Damaged> {
     input.list(&mut state.tams, decode_tam)?;
     input.list(&mut state.authorities, decode_authority)?;
     input.list(&mut state.sds, decode_sd)?;
-    input.list(&mut state.aiks, decode_aik)?;
+    for _ in 0..input.count()? {
+        let (aik, scalar) = decode_aik(&mut input)?;
+        state.aiks.push(aik).map_err(|_| Damaged)?;
+        state.aiks.last_mut().ok_or(Damaged)?.key.private.fill(scalar);
+    }
     input.list(&mut state.tas, decode_ta)?;
     input.list(&mut state.floors, decode_floor)?;
     if state.tas.len().saturating_add(state.floors.len()) > UUID_LIMIT {
@@ -184,14 +188,12 @@ fn encode_aik(out: &mut Output<'_>, aik: &Aik) -> Result<(), Damaged> {
     encode_key(out, &aik.key)
 }
 
-fn decode_aik(input: &mut Input<'_>) -> Result<Aik, Damaged> {
+/// An attestation key without its scalar, and that.
+fn decode_aik<'r>(input: &mut Input<'r>) -> Result<(Aik, &'r [u8; 32]), Damaged> {
     let number = input.number()?;
-    Ok(Aik {
-        number,
-        tam: input.number()?,
-        sp: SpId::new(input.text()?).ok_or(Damaged)?,
-        key: decode_key(input, KeyName::Aik(number))?,
-    })
+    let (tam, sp) = (input.number()?, SpId::new(input.text()?).ok_or(Damaged)?);
+    let (key, scalar) = decode_key(input, KeyName::Aik(number))?;
+    Ok((Aik { number, tam, sp, key }, scalar))
 }
 
 /// The first octet of an uncompressed point.
@@ -213,25 +215,30 @@ fn encode_key(out: &mut Output<'_>, key: &KeyPair) -> Result<(), Damaged> {
     }
 }
 
-/// A key pair; one that the TEE core keeps has this name there.
-fn decode_key(input: &mut Input<'_>, name: KeyName) -> Result<KeyPair, Damaged> {
+/// A key pair without its scalar, and that; one that the TEE core keeps has this name there.
+fn decode_key<'r>(
+    input: &mut Input<'r>,
+    name: KeyName,
+) -> Result<(KeyPair, &'r [u8; 32]), Damaged> {
     match input.byte()? {
         POINT => {
             let mut point = [POINT; 65];
             let (_, coordinates) = point.split_at_mut(1);
             coordinates.copy_from_slice(input.bytes(coordinates.len())?);
-            let mut bytes: [u8; 32] = input.array()?;
-            let private = PrivateKey::P256(Scalar::new(bytes));
-            bytes.zeroize();
-            Ok(KeyPair { public: OwnPublicKey::P256(point), private })
+            let private = PrivateKey::P256(Scalar::new(NO_SCALAR));
+            let scalar = input.bytes(size_of::<Scalar>())?.try_into().map_err(|_| Damaged)?;
+            Ok((KeyPair { public: OwnPublicKey::P256(point), private }, scalar))
         }
         RSA => {
             let public = OwnPublicKey::Rsa2048(input.array()?);
-            Ok(KeyPair { public, private: PrivateKey::Rsa2048(name) })
+            Ok((KeyPair { public, private: PrivateKey::Rsa2048(name) }, &NO_SCALAR))
         }
         _ => Err(Damaged),
     }
 }
+
+/// Stands for a scalar until it is filled in.
+const NO_SCALAR: [u8; 32] = [0; 32];
 
 fn encode_ta(out: &mut Output<'_>, ta: &Ta) -> Result<(), Damaged> {
     encode_number(out, &ta.sd)?;
@@ -364,13 +371,16 @@ impl<'r> Input<'r> {
         if self.flag()? { decode(self).map(Some) } else { Ok(None) }
     }
 
+    fn count(&mut self) -> Result<u16, Damaged> {
+        self.array().map(u16::from_be_bytes)
+    }
+
     fn list<T, const N: usize>(
         &mut self,
         list: &mut heapless::Vec<T, N>,
         mut decode: impl FnMut(&mut Self) -> Result<T, Damaged>,
     ) -> Result<(), Damaged> {
-        let count = u16::from_be_bytes(self.array()?);
-        for _ in 0..count {
+        for _ in 0..self.count()? {
             list.push(decode(self)?).map_err(|_| Damaged)?;
         }
         Ok(())

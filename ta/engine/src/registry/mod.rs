@@ -20,6 +20,7 @@ use otrp_wire::limits::{CHAIN_BYTES_LIMIT, REPLY_LIMIT};
 use crate::error::Error;
 use crate::pki;
 use crate::platform::{Blob, KeyName, KeyType, Keys, Platform, PortError, Ports, Rng, Store};
+use crate::secret::wipe_stack;
 use crate::trust::Trust;
 
 pub use codec::LONGEST_RECORD;
@@ -70,6 +71,7 @@ impl Registry {
             return Ok(());
         }
         self.state.clear();
+        wipe_stack();
         let Some(record) = ports.store.load(scratch)? else {
             return self.create(ports, scratch);
         };
@@ -119,8 +121,9 @@ impl Registry {
     }
 
     /// Begins a change: the state in memory is no longer that of storage until it is committed.
-    pub const fn change(&mut self) -> Change<'_> {
+    pub fn change(&mut self) -> Change<'_> {
         self.stale = true;
+        wipe_stack();
         Change::new(&mut self.state)
     }
 
