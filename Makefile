@@ -82,11 +82,12 @@ size: development lab
 	@$(SCRIPTS)/size.sh
 	@$(call PROGRAM,otrp-qemu) memory
 
-## bench: the engine beside josekit on this machine, then install times inside OP-TEE beside raw and stock
+## bench: the engine beside josekit on this machine, then install times inside OP-TEE beside raw, calls to the normal world
 bench: development lab rsa
 	@$(SCRIPTS)/build-host.sh otrp-tam otrp-keys otrp-qemu
 	@$(CARGO) bench --quiet --locked -p otrp-sim --bench open
 	@$(call PROGRAM,otrp-qemu) bench
+	@$(call PROGRAM,otrp-qemu) calls
 
 ## fuzz: every fuzz target for SECONDS=60 each, or those that TARGETS names (ta/fuzz)
 fuzz: setup

@@ -21,6 +21,8 @@
 
 pub mod bench;
 pub mod board;
+pub mod calls;
+pub mod counter;
 pub mod deployment;
 pub mod device;
 pub mod flow;
@@ -31,3 +33,4 @@ pub mod machine;
 pub mod operator;
 pub mod soak;
 pub mod storage;
+pub mod supplicant;

@@ -81,6 +81,23 @@ impl Operator {
         Ok(Self { identity, roots: TeeRoots::new(root)? })
     }
 
+    /// A new TAM of this identifier, with the development TAMs' authority.
+    pub fn issued(keys: &Path, uri: &str) -> Result<Self> {
+        let period = Period::hours(OCSP_HOURS);
+        let root = KeyPair {
+            key: file::read_key(&keys.join("tam-root.key.pem"))?,
+            certificate: file::read_certificates(&keys.join("tam-root.pem"))?.remove(0),
+        };
+        let tam = issued("OTrP development TAM", Purpose::Party, Some(uri), &root)?;
+        let responder = issued("OTrP development OCSP", Purpose::OcspResponder, None, &root)?;
+        let (certificate, issuer) = (&tam.certificate, &root.certificate);
+        let good = Statement { certificate, issuer, status: Status::Good, period };
+        let chain = vec![tam.certificate.clone(), root.certificate.clone()];
+        let identity = Identity::new(tam.key, chain, None)?.staple(vec![good.sign(&responder)?]);
+        let tee_root = file::read_certificates(&keys.join("tee-root.pem"))?;
+        Ok(Self { identity, roots: TeeRoots::new(tee_root)? })
+    }
+
     /// The device's state for this TAM, verified.
     pub fn state(&self, guest: &mut Guest) -> Result<DeviceState> {
         let request = Builder::device_state(&self.identity).build()?;

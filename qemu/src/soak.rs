@@ -4,7 +4,7 @@
 //! its TEE makes its key and while that is certified, then again and again while a TAM changes what
 //! is installed. After each cut the device boots on the storage that it had, and must be in the state
 //! from before or after one of the TAM's commands, with everything in agreement: what the broker
-//! tells the TAM, what the core's TA database holds, what loads and runs. Then the TAM tries again,
+//! tells the TAM, what the core's store holds, what loads and runs. Then the TAM tries again,
 //! and must succeed. A second TAM has an application there that nothing of this may touch.
 
 use std::collections::BTreeMap;
@@ -35,8 +35,8 @@ const CUTS_OF_A_LIFE: u32 = 10;
 const FIRST_CUTS: u32 = 2;
 /// What the guest's programs say when there is no such application.
 const ITEM_NOT_FOUND: i32 = 4;
-/// Files that cuts may leave behind until an installation uses them again: one of the TA database,
-/// one of the broker's own objects.
+/// Files that cuts may leave behind until a command uses their names again: an image, personalization
+/// data or certificates that were not committed.
 const LEFT_BEHIND: usize = 2;
 
 /// The second TAM's application: it is looked at and never run.
@@ -424,7 +424,7 @@ impl Soak {
         }
     }
 
-    /// What there is, by all who know: the broker, the core's TA database, the loader, the sample.
+    /// What there is, by all who know: the broker, the core's store, the loader, the sample.
     fn observe(&self, guest: &mut Guest, tam: &Operator) -> Result<Standing> {
         let state = tam.state(guest)?;
         let domains = &state.dsi.tee.sdlist.sd;
@@ -450,7 +450,7 @@ impl Soak {
                 ensure!(domain.name == DOMAIN && keys == 1, "another domain: {domain:?}");
                 let version = installed.version;
                 let elf = self.deployment.sample(version)?;
-                ensure!(installed.is(&elf), "the database holds other bytes: {installed:?}");
+                ensure!(installed.is(&elf), "the store holds other bytes: {installed:?}");
                 let runs = runs.success()?.text();
                 ensure!(runs == version.min(2).to_string(), "version {runs} runs, not {version}");
                 let told = guest.run("otrp-signer-client label")?.success()?.text();
@@ -514,7 +514,7 @@ const fn application<'a>(domain: &'a str, taid: &'a str, image: &'a [u8]) -> App
     }
 }
 
-/// What the core's TA database says of an application.
+/// What the core's store says of an application.
 #[derive(Debug)]
 struct Installed {
     version: u32,
@@ -528,13 +528,13 @@ impl Installed {
     }
 }
 
-/// Has the core read and authenticate an application of its database; `None` if it has no such one.
+/// Has the core read and authenticate an application of its store; `None` if it has no such one.
 fn query(guest: &mut Guest, uuid: &str) -> Result<Option<Installed>> {
     let output = guest.run(&format!("otrp-lab query {uuid}"))?;
     if output.status == ITEM_NOT_FOUND {
         return Ok(None);
     }
-    let text = output.success().context("the TA database is damaged")?.text();
+    let text = output.success().context("the store is damaged")?.text();
     let words: Vec<_> = text.split(' ').collect();
     let [version, size, digest, _] = words[..] else { bail!("the lab says {text:?}") };
     let digest = digest.to_owned();

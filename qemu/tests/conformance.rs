@@ -5,13 +5,14 @@
 use std::path::Path;
 use std::time::Duration;
 
+use openssl::x509::X509Req;
 use otrp_check::fixture;
 use otrp_keys::{Uuid, file, image};
 use otrp_qemu::operator::{Operator, provision};
 use otrp_qemu::{device::Device, guest::Guest, image::Image, machine::Machine, storage::Listing};
 use otrp_tam::message::{Application, Command};
 
-const TA_STORE: &str = "6b6f0f23-8b46-4e9a-921a-c14b106fec81";
+const STORE: &str = "6b6f0f23-8b46-4e9a-921a-c14b106fec81";
 const CONFORMANCE: &str = "7fc3b03e-d5b8-45c5-94cb-5b36ec23a5da";
 /// Under which the broker installs the conformance tests' program as anybody's application.
 const ANOTHER: &str = "11111111-2222-3333-4444-bbbbbbbbbbbb";
@@ -20,14 +21,24 @@ const NOTHING: &str = "11111111-2222-3333-4444-cccccccccccc";
 fn boot(variant: &str) -> (tempfile::TempDir, Guest) {
     let folder = tempfile::tempdir().unwrap();
     let device = Device::open_or_create(folder.path()).unwrap();
+    let guest = boot_device(device, variant);
+    (folder, guest)
+}
+
+fn boot_device(device: Device, variant: &str) -> Guest {
     let image = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache/image").join(variant);
-    (folder, Machine::new(device, Image::open(image).unwrap()).boot().unwrap())
+    Machine::new(device, Image::open(image).unwrap()).boot().unwrap()
 }
 
 #[test]
 #[ignore = "needs the images: make test-device"]
 fn the_ports_keep_their_contracts_in_op_tee() {
     let (_folder, mut guest) = boot("lab");
+    let request = guest.run("otrp-agent csr").unwrap().success().unwrap().stdout;
+    let key = |request: &[u8]| {
+        let key = X509Req::from_pem(request).unwrap().public_key().unwrap();
+        key.public_key_to_der().unwrap()
+    };
     // It makes four RSA key pairs, each of which may take a minute under emulation.
     let output = guest.run_with("otrp-lab run", &[], Duration::from_secs(900)).unwrap();
     let report = output.text();
@@ -35,7 +46,14 @@ fn the_ports_keep_their_contracts_in_op_tee() {
     // A report without checks would pass for one without failures.
     let held = report.lines().last().and_then(|line| line.split(' ').next());
     let held: u32 = held.and_then(|count| count.parse().ok()).unwrap_or_default();
-    assert!(held >= 50, "{report}");
+    assert!(held >= 500, "{report}");
+    println!("{report}");
+
+    // What the broker stores it has as before.
+    let device = guest.power_off().unwrap();
+    let mut guest = boot_device(device, "lab");
+    let again = guest.run("otrp-agent csr").unwrap().success().unwrap().stdout;
+    assert!(key(&request) == key(&again), "another key");
     guest.power_off().unwrap();
 }
 
@@ -43,7 +61,7 @@ fn the_ports_keep_their_contracts_in_op_tee() {
 #[ignore = "needs the images: make test-device"]
 fn the_pseudo_ta_is_closed_to_the_normal_world() {
     let (_folder, mut guest) = boot("lab");
-    let output = guest.run(&format!("otrp-lab open {TA_STORE}")).unwrap();
+    let output = guest.run(&format!("otrp-lab open {STORE}")).unwrap();
     assert_ne!(output.status, 0);
     // Denied, and not merely absent.
     let error = output.error_text().to_lowercase();
@@ -83,8 +101,8 @@ fn the_pseudo_ta_is_closed_to_other_applications() {
         let command = format!("otrp-lab open-from-ta {caller} {uuid}");
         guest.run(&command).unwrap().success().unwrap().text()
     };
-    assert_eq!(open(CONFORMANCE, TA_STORE), "0x00000000");
-    assert_eq!(open(ANOTHER, TA_STORE), "0xffff0001", "denied");
+    assert_eq!(open(CONFORMANCE, STORE), "0x00000000");
+    assert_eq!(open(ANOTHER, STORE), "0xffff0001", "denied");
     // It can open sessions: with an application that may be called by others.
     assert_eq!(open(ANOTHER, CONFORMANCE), "0x00000000");
     assert_eq!(open(ANOTHER, NOTHING), "0xffff0008", "not found");
@@ -95,7 +113,8 @@ fn the_pseudo_ta_is_closed_to_other_applications() {
 #[ignore = "needs the images: make test-device"]
 fn a_session_that_is_lost_in_the_middle_leaves_nothing() {
     let (_folder, mut guest) = boot("lab");
-    // One installation first, so that the database itself is there.
+    guest.run("otrp-agent csr").unwrap().success().unwrap();
+    // One installation first, so that there has been all that there ever is.
     guest.put("/tmp/small", b"\x7fELF").unwrap();
     let run = |guest: &mut Guest, command: &str| guest.run(command).unwrap().success().unwrap();
     run(&mut guest, &format!("otrp-lab install {NOTHING} 1 /tmp/small"));

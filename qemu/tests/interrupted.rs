@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, bail};
 use otrp_check::fixture;
 use otrp_keys::{Uuid, file, image};
 use otrp_qemu::deployment::{DOMAIN, SERVICE_PROVIDER};
@@ -17,6 +17,7 @@ use otrp_qemu::image::Image;
 use otrp_qemu::machine::Machine;
 use otrp_qemu::operator::{Operator, carry, plain_error, provision};
 use otrp_qemu::storage::Listing;
+use otrp_qemu::supplicant::{self, Fault};
 use otrp_tam::message::{Application, Builder, Command, Request, Target};
 use otrp_tam::response::Outcome;
 use tempfile::TempDir;
@@ -142,7 +143,7 @@ impl Bench {
         }
     }
 
-    /// Whether the broker tells the TAM of the application, and the core's database has it; an error
+    /// Whether the broker tells the TAM of the application, and the store has it; an error
     /// also where they disagree.
     fn state(&mut self) -> Result<(bool, Target)> {
         let Self { tam, guest, .. } = self;
@@ -154,7 +155,7 @@ impl Bench {
             4 => false,
             _ => bail!("{}", output.error_text()),
         };
-        assert_eq!(listed, stored, "the broker and the database disagree");
+        assert_eq!(listed, stored, "the broker and the store disagree");
         Ok((listed, Target::from(&state)))
     }
 
@@ -261,64 +262,21 @@ fn kill_in_commands(victim: Victim, kills: u32) {
     bench.end();
 }
 
-/// Where `lab/failing_calls.c` has its plan, a `struct plan`.
-const PLAN: &str = "/run/failing-calls";
-const PLAN_LENGTH: usize = PLAN_WORDS * size_of::<u32>() + TRACED;
-const PLAN_WORDS: usize = 4;
-const TRACED: usize = 4096;
-
-/// A call to the supplicant that fails.
-#[derive(Clone, Copy, Debug)]
-struct Fault {
-    /// Which one since the command began, from 1; 0 for none.
-    number: u32,
-    /// Whether it is done nevertheless.
-    done: bool,
-    /// Whether all later ones of the command fail, too.
-    lasting: bool,
-}
-
-impl Fault {
-    const NONE: Self = Self { number: 0, done: false, lasting: false };
-
-    /// Those to try in a command that makes calls of these kinds: all, or each fifth of those at
-    /// the end of a run of calls of one kind.
-    fn of(kinds: &[u8], all: bool) -> Vec<Self> {
-        let mut faults = Vec::new();
-        for (number, kind) in (1..).zip(kinds) {
-            let next = kinds.get(usize::try_from(number).unwrap());
-            if all || next != Some(kind) {
-                // Whether it was done makes a difference for what changes something.
-                let done: &[bool] = if b"ocrf".contains(kind) { &[false] } else { &[false, true] };
-                for (done, lasting) in done.iter().flat_map(|done| [(*done, false), (*done, true)])
-                {
-                    faults.push(Self { number, done, lasting });
-                }
+/// The faults to try in a command that makes calls of these kinds: all, or each fifth of those at the end
+/// of a run of calls of one kind.
+fn faults_of(kinds: &[u8], all: bool) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for (number, kind) in (1..).zip(kinds) {
+        let next = kinds.get(usize::try_from(number).unwrap());
+        if all || next != Some(kind) {
+            // Whether it was done makes a difference for what changes something.
+            let done: &[bool] = if b"ocrf".contains(kind) { &[false] } else { &[false, true] };
+            for (done, lasting) in done.iter().flat_map(|done| [(*done, false), (*done, true)]) {
+                faults.push(Fault { number, done, lasting });
             }
         }
-        faults.into_iter().step_by(if all { 1 } else { 5 }).collect()
     }
-
-    /// The command of the guest that plans it, and counts from here.
-    fn plan(self) -> String {
-        let words = [0, self.number, u32::from(self.done), u32::from(self.lasting)];
-        let octets = words.iter().flat_map(|word| word.to_le_bytes());
-        let octets: String = octets.map(|octet| format!("\\{octet:03o}")).collect();
-        format!("printf '{octets}' | dd of={PLAN} conv=notrunc 2>/dev/null")
-    }
-}
-
-/// Starts a supplicant that calls to can fail.
-fn start_failing_supplicant(guest: &mut Guest) {
-    let script = format!(
-        "dd if=/dev/zero of={PLAN} bs={PLAN_LENGTH} count=1 2>/dev/null
-         until grep -q failing_calls /proc/$(pidof tee-supplicant)/maps 2>/dev/null; do
-             kill -9 $(pidof tee-supplicant)
-             LD_PRELOAD=/usr/bin/failing_calls.so tee-supplicant -d -f /var/lib/tee
-             sleep 0.1
-         done"
-    );
-    guest.run(&script).unwrap().success().unwrap();
+    faults.into_iter().step_by(if all { 1 } else { 5 }).collect()
 }
 
 /// Has the agent process a command while a call fails; the kinds of the calls that it took.
@@ -328,20 +286,9 @@ fn fail_in(bench: &mut Bench, fault: Fault, request: &Request, target: &Target) 
         fault.plan()
     );
     let end = bench.process(request, target, &script);
-    let kinds = trace(&mut bench.guest).unwrap();
+    let kinds = supplicant::trace(&mut bench.guest).unwrap();
     bench.guest.run(&Fault::NONE.plan()).unwrap().success().unwrap();
     (end, kinds)
-}
-
-/// How many calls there were since the plan was made, and of what kinds.
-fn trace(guest: &mut Guest) -> Result<Vec<u8>> {
-    let plan = guest.get(PLAN)?;
-    let (seen, rest) = plan.split_first_chunk().context("the plan is too short")?;
-    let seen = usize::try_from(u32::from_le_bytes(*seen))?;
-    ensure!(seen <= TRACED, "{seen} calls");
-    let kinds = &rest[(PLAN_WORDS - 1) * size_of::<u32>()..][..seen];
-    ensure!(!kinds.contains(&b'?'), "unknown calls: {}", String::from_utf8_lossy(kinds));
-    Ok(kinds.to_vec())
 }
 
 #[test]
@@ -349,14 +296,14 @@ fn trace(guest: &mut Guest) -> Result<Vec<u8>> {
 fn a_call_to_the_supplicant_that_fails_costs_at_most_the_command() {
     let all = std::env::var_os("OTRP_SOAK").is_some();
     let mut bench = Bench::start();
-    start_failing_supplicant(&mut bench.guest);
+    supplicant::start(&mut bench.guest).unwrap();
 
     let mut faults = [false, true].map(|installed| {
         let (_, target) = bench.state().unwrap();
         let request = bench.request(installed, &target);
         let (end, kinds) = fail_in(&mut bench, Fault::NONE, &request, &target);
         assert_eq!(end, End::Passed);
-        Fault::of(&kinds, all)
+        faults_of(&kinds, all)
     });
     let tried = faults[0].len() + faults[1].len();
     println!("{} and {} faults", faults[0].len(), faults[1].len());
