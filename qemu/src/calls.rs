@@ -116,7 +116,7 @@ impl Bench {
             self.filler = Some(filler);
         }
         let mut uuid: Uuid = UUID.parse()?;
-        uuid.0[0] = number;
+        (uuid.0[0], uuid.0[15]) = (0x22, number);
         let image = self.signed(uuid, 1, &fixture::sized(uuid.0, FILLER, number))?;
         let taid = number.to_string();
         let filler = self.filler.as_ref().context("nobody fills the device")?;

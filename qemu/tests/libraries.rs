@@ -40,10 +40,9 @@ fn uuid(text: &str) -> Uuid {
     text.parse().unwrap()
 }
 
-/// Has the dev kit make `product` in `folder` of the source file that is named there.
+/// Has the dev kit make `product` of a source file in `folder`, which is there.
 fn make(folder: &Path, source: &str, flags: &str, settings: &str, product: &str) -> Vec<u8> {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/libraries");
-    fs::create_dir(folder).unwrap();
     for name in [source, "library.h", "user_ta_header_defines.h"] {
         fs::copy(sources.join(name), folder.join(name)).unwrap();
     }
@@ -68,6 +67,7 @@ fn make(folder: &Path, source: &str, flags: &str, settings: &str, product: &str)
 /// A library that returns `value`; where it is for the linker, and what is installed.
 fn library(folder: &Path, uuid: &str, value: u32) -> (PathBuf, Vec<u8>) {
     let folder = folder.join(uuid);
+    fs::create_dir(&folder).unwrap();
     let flags = format!("-DLIBRARY_VALUE={value}");
     let settings = format!("SHLIBNAME = library\nSHLIBUUID = {uuid}");
     let stripped = make(&folder, "library.c", &flags, &settings, "library.stripped.so");
@@ -78,16 +78,19 @@ fn library(folder: &Path, uuid: &str, value: u32) -> (PathBuf, Vec<u8>) {
 fn application(folder: &Path, text: &str, library: &Path) -> Vec<u8> {
     let Uuid([a, b, c, d, e, f, g, h, rest @ ..]) = uuid(text);
     let rest: Vec<_> = rest.iter().map(|octet| format!("{octet:#x}")).collect();
-    let flags = format!(
-        "'-DAPPLICATION_UUID={:#x},{:#x},{:#x},{{{}}}'",
+    let uuid = format!(
+        "#define TA_UUID {{ {:#x}, {:#x}, {:#x}, {{ {} }} }}\n",
         u32::from_be_bytes([a, b, c, d]),
         u16::from_be_bytes([e, f]),
         u16::from_be_bytes([g, h]),
-        rest.join(",")
+        rest.join(", ")
     );
+    let folder = folder.join(text);
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("uuid.h"), uuid).unwrap();
     let settings = format!("BINARY = {text}\nLDADD = {}", library.display());
     let product = format!("{text}.stripped.elf");
-    make(&folder.join(text), "application.c", &flags, &settings, &product)
+    make(&folder, "application.c", "", &settings, &product)
 }
 
 struct Bench {

@@ -2,8 +2,8 @@
 #ifndef USER_TA_HEADER_DEFINES_H
 #define USER_TA_HEADER_DEFINES_H
 
-/* The fields of the UUID are given to the compiler */
-#define TA_UUID { APPLICATION_UUID }
+/* Defines TA_UUID; made with the application */
+#include "uuid.h"
 
 #define TA_FLAGS 0
 #define TA_STACK_SIZE (4 * 1024)
