@@ -44,7 +44,7 @@ compile() {
     flags+=("${FLAGS[@]}" -I"$core/include" -I"$core/tee" -I"$tree/lib/libutils/ext/include" -I"$tree/lib/libutee/include")
     mapfile -t -O ${#flags[@]} flags < <(sed -n 's/^\(CFG_REE_FS_CACHED_BLOCKS\) ?= /-D\1=/p' "$tree/mk/config.mk")
     mkdir -p "$folder"
-    for file in "$HOST"/{fs_htree,ree_fs,tadb}_unit.c "$core"/tee/{fs_dirfile,tee_fs_rpc}.c "$core/kernel/nv_counter.c"; do
+    for file in "$HOST"/{fs_htree,ree_fs,store}_unit.c "$store"/{file,pta,loader}.c "$core"/tee/{fs_dirfile,tee_fs_rpc,uuid}.c "$core/kernel/nv_counter.c"; do
         gcc "${flags[@]}" "${SANITIZERS[@]}" -include "$HOST/core.h" -c "$file" -o "$folder/$(basename "$file" .c).o"
     done
     gcc "${flags[@]}" "${SANITIZERS[@]}" "${WARNINGS[@]}" -c "$HOST/platform.c" -o "$folder/platform.o"

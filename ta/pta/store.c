@@ -482,10 +482,9 @@ static TEE_Result remove_objects(const struct tee_file_operations *ops,
 			.obj_id_len = dirent->oidlen,
 		};
 
-		res = ops->remove(&object);
-		if (res && res != TEE_ERROR_ITEM_NOT_FOUND) {
-			ops->closedir(dir);
-			return res;
+		if (ops->remove(&object)) {
+			res = TEE_ERROR_STORAGE_NOT_AVAILABLE;
+			break;
 		}
 	}
 	ops->closedir(dir);
@@ -770,10 +769,21 @@ static TEE_Result add_node(struct node_head *head, const struct entry *entry)
 	return TEE_SUCCESS;
 }
 
+static bool has_pending_file(const struct store_session *session, uint32_t file)
+{
+	size_t n = 0;
+
+	for (n = 0; n < session->pending_count; n++)
+		if (session->pending[n]->entry.file == file)
+			return true;
+
+	return false;
+}
+
 /*
- * Entries of the pending blobs, and tombstones of other sessions' blobs whose
- * numbers will not be used again: their sessions can't commit them any more,
- * and would not remove them after a power cut.
+ * Entries of the pending blobs, and tombstones of the numbers between theirs,
+ * which will not be used again: another session's blobs, which can't be
+ * committed any more, or what a power cut or a failed removal has left.
  */
 static TEE_Result make_nodes(struct store_session *session, struct root *new,
 			     struct node_head *head)
@@ -781,6 +791,7 @@ static TEE_Result make_nodes(struct store_session *session, struct root *new,
 	struct entry tombstone = { .name.kind = TOMBSTONE | TOMBSTONE_FILE };
 	TEE_Result res = TEE_SUCCESS;
 	struct blob *blob = NULL;
+	uint32_t file = 0;
 	size_t n = 0;
 
 	for (n = 0; !res && n < session->pending_count; n++) {
@@ -788,13 +799,10 @@ static TEE_Result make_nodes(struct store_session *session, struct root *new,
 		new->next_file = MAX(new->next_file, blob->entry.file + 1);
 		res = add_node(head, &blob->entry);
 	}
-	TAILQ_FOREACH(blob, &blobs, link) {
-		if (res)
-			break;
-		if (blob->session == session ||
-		    blob->entry.file >= new->next_file)
+	for (file = root.next_file; !res && file < new->next_file; file++) {
+		if (has_pending_file(session, file))
 			continue;
-		tombstone.file = blob->entry.file;
+		tombstone.file = file;
 		res = add_node(head, &tombstone);
 	}
 

@@ -9,6 +9,7 @@
 #include <assert.h>
 #include <string.h>
 #include <tee/tee_fs.h>
+#include <tee/tee_pobj.h>
 #include <tee_api_defines.h>
 
 struct secure_memory secure_memory;
@@ -43,7 +44,7 @@ void platform_restart(void)
 #ifndef PLATFORM_BARE
 static TEE_Result set(struct secure_memory memory)
 {
-	enum fault fault = fault_begin(true);
+	enum fault fault = fault_begin(true, false);
 
 	if (fault != FAILS)
 		secure_memory = memory;
@@ -130,9 +131,10 @@ static TEE_Result rpmb_write(struct tee_file_handle *fh, size_t pos,
 			     const void *buf_core, const void *buf_user,
 			     size_t len)
 {
-	struct secure_memory memory = { .has_hash = true };
+	struct secure_memory memory = secure_memory;
 
 	assert(fh && !pos && !buf_user && len == sizeof(memory.hash));
+	memory.has_hash = true;
 	memcpy(memory.hash, buf_core, len);
 
 	return set(memory);
@@ -142,7 +144,51 @@ static TEE_Result rpmb_truncate(struct tee_file_handle *fh, size_t size)
 {
 	assert(fh && !size);
 
-	return set((struct secure_memory){ });
+	return set((struct secure_memory){
+		.rpmb_objects = secure_memory.rpmb_objects });
+}
+
+/* Objects of TAs: one each, with a name of one octet */
+struct tee_fs_dir {
+	TEE_UUID uuid;
+	struct tee_fs_dirent entry;
+};
+
+static TEE_Result rpmb_opendir(const TEE_UUID *uuid, struct tee_fs_dir **dir)
+{
+	static struct tee_fs_dir only;
+
+	if (!(secure_memory.rpmb_objects & RPMB_OBJECT(uuid)))
+		return TEE_ERROR_ITEM_NOT_FOUND;
+	only = (struct tee_fs_dir){ .uuid = *uuid, .entry.oidlen = 1 };
+	*dir = &only;
+
+	return TEE_SUCCESS;
+}
+
+static TEE_Result rpmb_readdir(struct tee_fs_dir *dir,
+			       struct tee_fs_dirent **entry)
+{
+	if (!(secure_memory.rpmb_objects & RPMB_OBJECT(&dir->uuid)))
+		return TEE_ERROR_ITEM_NOT_FOUND;
+	*entry = &dir->entry;
+
+	return TEE_SUCCESS;
+}
+
+static void rpmb_closedir(struct tee_fs_dir *dir)
+{
+	(void)dir;
+}
+
+static TEE_Result rpmb_remove(struct tee_pobj *object)
+{
+	struct secure_memory memory = secure_memory;
+
+	assert(object->obj_id_len == 1);
+	memory.rpmb_objects &= ~RPMB_OBJECT(&object->uuid);
+
+	return set(memory);
 }
 
 const struct tee_file_operations rpmb_fs_ops = {
@@ -150,5 +196,9 @@ const struct tee_file_operations rpmb_fs_ops = {
 	.read = rpmb_read,
 	.write = rpmb_write,
 	.truncate = rpmb_truncate,
+	.opendir = rpmb_opendir,
+	.readdir = rpmb_readdir,
+	.closedir = rpmb_closedir,
+	.remove = rpmb_remove,
 };
 #endif

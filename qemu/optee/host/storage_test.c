@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * OP-TEE's storage over a normal world that fails, lies and loses power.
+ * OP-TEE's storage and the OTrP store over a normal world that fails, lies and loses power.
  *
  * Each change of storage runs once for each call that it makes and each way in
  * which that call can end, then with and without a restart, with and without
@@ -8,6 +8,7 @@
  * again or another one. The model is the set of the states that storage may be
  * in: what a caller is told narrows it. What is read must be one of them.
  */
+#include "client.h"
 #include "world.h"
 
 #include <assert.h>
@@ -17,7 +18,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <tee/tadb.h>
 #include <tee/tee_fs.h>
 #include <tee/tee_pobj.h>
 #include <tee_api_defines.h>
@@ -26,6 +26,8 @@
 void __sanitizer_set_death_callback(void (*callback)(void));
 
 #define OBJECT_COUNT	3
+/* Images of TAs, and data of the broker */
+#define BLOB_COUNT	4
 #define TA_COUNT	3
 #define STATE_COUNT	32
 #define REPORT_COUNT	8
@@ -35,26 +37,34 @@ void __sanitizer_set_death_callback(void (*callback)(void));
 #define LARGE		0x40
 #define CUT_SHORT	0x80
 #define UNKNOWN		0x100
+#define NOT_OBSERVED	0x200
 
 /* Three blocks */
 #define CONTENT_SIZE	8300
 
 enum { A, B, C };
-enum { X, Y, Z };
+enum { X, Y, Z, DATA };
 
 struct state {
 	int object[OBJECT_COUNT];
-	int ta[TA_COUNT];
+	int record;
+	int blob[BLOB_COUNT];
 };
 
-enum kind { CREATE, WRITE, TRUNCATE, REMOVE, RENAME, INSTALL, DELETE };
+enum kind { CREATE, WRITE, TRUNCATE, REMOVE, RENAME, COMMIT };
+
+#define BIT_OF(blob)	(1U << (blob))
 
 struct change {
 	const char *name;
 	enum kind kind;
+	/* Object */
 	int target;
-	/* Version, or for RENAME the other object */
+	/* Version, also of the record; for RENAME the other object */
 	int value;
+	/* Blobs that a commit adds or replaces, in this version, and removes */
+	unsigned int puts;
+	unsigned int removes;
 };
 
 /* Where the disk comes from that is put back */
@@ -97,12 +107,13 @@ static bool first_only;
 static struct states possible;
 
 static struct tee_file_handle *held_object[OBJECT_COUNT];
-static struct tee_tadb_ta_read *held_ta;
+static struct ts_store_handle *held_image[TA_COUNT];
+static int held_version[TA_COUNT];
 
 static const char *fault_name(enum fault fault)
 {
 	static const char *const names[] = {
-		"no fault", "fails", "done but fails", "lies", "power cut before",
+		"no fault", "fails", "misses", "done but fails", "lies", "power cut before",
 		"power cut after",
 	};
 
@@ -140,8 +151,9 @@ static void describe_state(const struct state *s)
 	fprintf(stderr, "    ");
 	for (n = 0; n < OBJECT_COUNT; n++)
 		fprintf(stderr, "%c=%x ", 'A' + n, s->object[n]);
-	for (n = 0; n < TA_COUNT; n++)
-		fprintf(stderr, "%c=%x ", 'X' + n, s->ta[n]);
+	fprintf(stderr, "record=%x ", s->record);
+	for (n = 0; n < BLOB_COUNT; n++)
+		fprintf(stderr, "%c=%x ", "XYZD"[n], s->blob[n]);
 	fprintf(stderr, "\n");
 }
 
@@ -238,23 +250,66 @@ static bool is_error(TEE_Result res)
 	return res && res != TEE_ERROR_ITEM_NOT_FOUND;
 }
 
-static TEE_Result install(int ta, int version)
+static struct name name_of_blob(int blob)
 {
-	struct tee_tadb_property property = { .uuid = uuid_of(ta),
-					      .version = version,
-					      .bin_size = size_of(version) };
-	struct tee_tadb_ta_write *write = NULL;
-	TEE_Result res = tee_tadb_ta_create(&property, &write);
+	TEE_UUID uuid = uuid_of(blob);
 
-	if (res)
-		return res;
-	res = tee_tadb_ta_write(write, content_of(version), size_of(version));
-	if (res) {
-		tee_tadb_ta_close_and_delete(write);
-		return res;
+	return blob == DATA ? data_name(1, 1) : image_name(&uuid);
+}
+
+static uint8_t owner_of(int blob)
+{
+	return blob == DATA ? 0 : 0xaa;
+}
+
+static bool nothing_was_stored(void)
+{
+	return !secure_memory.counter && !secure_memory.has_hash;
+}
+
+static TEE_Result load_record(void *session, void *record, size_t *size)
+{
+	size_t capacity = *size;
+	TEE_Result res = client_load(session, record, size);
+
+	/*
+	 * A power cut in the first write of all: where there is no counter the
+	 * core cannot tell, and the second time it finds a new device.
+	 */
+	if (is_error(res) && nothing_was_stored()) {
+		*size = capacity;
+		res = client_load(session, record, size);
 	}
 
-	return tee_tadb_ta_close_and_commit(write);
+	return res;
+}
+
+static TEE_Result commit(const struct change *c)
+{
+	uint8_t record[CONTENT_SIZE] = { };
+	struct name names[BLOB_COUNT] = { };
+	size_t size = sizeof(record);
+	void *session = client_open();
+	TEE_Result res = load_record(session, record, &size);
+	size_t count = 0;
+	int n = 0;
+
+	if (!is_error(res))
+		res = TEE_SUCCESS;
+	for (n = 0; n < BLOB_COUNT; n++) {
+		if (!res && c->puts & BIT_OF(n))
+			res = client_put(session, name_of_blob(n), owner_of(n),
+					 content_of(c->value),
+					 size_of(c->value), c->value);
+		if (c->removes & BIT_OF(n))
+			names[count++] = name_of_blob(n);
+	}
+	if (!res)
+		res = client_commit(session, content_of(c->value),
+				    size_of(c->value), names, count);
+	client_close(session);
+
+	return res;
 }
 
 static TEE_Result change_open(const struct change *c)
@@ -283,7 +338,6 @@ static TEE_Result carry_out(const struct change *c)
 	struct tee_pobj po = name_of(c->target % OBJECT_COUNT);
 	struct tee_pobj other = { };
 	struct tee_file_handle *fh = NULL;
-	TEE_UUID uuid = uuid_of(c->target);
 	TEE_Result res = TEE_SUCCESS;
 
 	switch (c->kind) {
@@ -302,10 +356,8 @@ static TEE_Result carry_out(const struct change *c)
 	case RENAME:
 		other = name_of(c->value);
 		return ree_fs_ops.rename(&po, &other, true);
-	case INSTALL:
-		return install(c->target, c->value);
-	case DELETE:
-		return tee_tadb_ta_delete(&uuid);
+	case COMMIT:
+		return commit(c);
 	default:
 		abort();
 	}
@@ -316,10 +368,8 @@ static bool applies(const struct change *c, const struct state *s)
 {
 	switch (c->kind) {
 	case CREATE:
-	case INSTALL:
+	case COMMIT:
 		return true;
-	case DELETE:
-		return s->ta[c->target];
 	default:
 		return s->object[c->target];
 	}
@@ -327,6 +377,8 @@ static bool applies(const struct change *c, const struct state *s)
 
 static struct state after(const struct change *c, struct state s)
 {
+	int n = 0;
+
 	if (!applies(c, &s))
 		return s;
 	switch (c->kind) {
@@ -342,11 +394,14 @@ static struct state after(const struct change *c, struct state s)
 		s.object[c->value] = s.object[c->target];
 		s.object[c->target] = ABSENT;
 		break;
-	case INSTALL:
-		s.ta[c->target] = c->value;
-		break;
-	case DELETE:
-		s.ta[c->target] = ABSENT;
+	case COMMIT:
+		s.record = c->value;
+		for (n = 0; n < BLOB_COUNT; n++) {
+			if (c->puts & BIT_OF(n))
+				s.blob[n] = c->value;
+			else if (c->removes & BIT_OF(n))
+				s.blob[n] = ABSENT;
+		}
 		break;
 	}
 
@@ -386,16 +441,10 @@ static int read_object(struct tee_file_handle *fh)
 
 	if (ree_fs_ops.read(fh, 0, octets, NULL, &size))
 		return UNKNOWN;
-	if (version_of(octets, size) == UNKNOWN) {
-
-		violation("an object is torn", NULL);}
+	if (version_of(octets, size) == UNKNOWN)
+		violation("an object is torn", NULL);
 
 	return version_of(octets, size);
-}
-
-static bool nothing_was_stored(void)
-{
-	return !secure_memory.counter && !secure_memory.has_hash;
 }
 
 static int find_object(int object)
@@ -405,7 +454,7 @@ static int find_object(int object)
 	TEE_Result res = ree_fs_ops.open(&po, NULL, &fh);
 	int version = UNKNOWN;
 
-	/* As the pseudo TA does: see CHECK in ta/pta */
+	/* As load_record() */
 	if (is_error(res) && nothing_was_stored())
 		res = ree_fs_ops.open(&po, NULL, &fh);
 	if (res)
@@ -416,37 +465,74 @@ static int find_object(int object)
 	return version;
 }
 
-static int load(struct tee_tadb_ta_read *ta)
+static int find_record(void)
 {
-	const struct tee_tadb_property *property = tee_tadb_ta_get_property(ta);
+	uint8_t octets[CONTENT_SIZE] = { };
+	size_t size = sizeof(octets);
+	void *session = client_open();
+	TEE_Result res = load_record(session, octets, &size);
+	int version = UNKNOWN;
+
+	client_close(session);
+	if (res)
+		return is_error(res) ? UNKNOWN : ABSENT;
+	version = version_of(octets, size);
+	if (version == UNKNOWN)
+		violation("the record is torn", NULL);
+
+	return version;
+}
+
+static int version_of_image(struct ts_store_handle *image)
+{
 	uint8_t octets[CONTENT_SIZE] = { };
 	size_t size = sizeof(octets);
 
-	if (tee_tadb_ta_read(ta, octets, NULL, &size))
+	if (image_read(image, octets, &size))
 		return UNKNOWN;
-	if ((int)property->version != version_of(octets, size))
-		violation("a TA is torn", NULL);
+	if (version_of(octets, size) == UNKNOWN)
+		violation("an image is torn", NULL);
 
-	return property->version;
+	return version_of(octets, size);
 }
 
-static int find_ta(int ta)
+static int find_image(int ta)
 {
-	struct tee_tadb_ta_read *read = NULL;
-	unsigned int missing = missing_ta_files;
+	struct ts_store_handle *image = NULL;
 	TEE_UUID uuid = uuid_of(ta);
-	TEE_Result res = tee_tadb_ta_open(&uuid, &read);
+	TEE_Result res = image_open(&uuid, &image);
 	int version = UNKNOWN;
 
-	/* Hiding a file makes its TA look absent: that is no more than denial */
-	if (is_error(res) || missing != missing_ta_files)
-		return UNKNOWN;
 	if (res)
-		return ABSENT;
-	version = load(read);
-	tee_tadb_ta_close(read);
+		return is_error(res) ? UNKNOWN : ABSENT;
+	version = version_of_image(image);
+	image_close(image);
 
 	return version;
+}
+
+static int find_data(void)
+{
+	uint8_t octets[CONTENT_SIZE] = { };
+	size_t size = sizeof(octets);
+	void *session = client_open();
+	TEE_Result res = client_read(session, name_of_blob(DATA), octets,
+				     &size);
+	int version = UNKNOWN;
+
+	client_close(session);
+	if (res)
+		return is_error(res) ? UNKNOWN : ABSENT;
+	version = version_of(octets, size);
+	if (version == UNKNOWN)
+		violation("a blob is torn", NULL);
+
+	return version;
+}
+
+static bool may_be(int found, int version)
+{
+	return found == UNKNOWN || found == NOT_OBSERVED || found == version;
 }
 
 static bool matches(const struct state *found, const struct state *s)
@@ -454,14 +540,13 @@ static bool matches(const struct state *found, const struct state *s)
 	int n = 0;
 
 	for (n = 0; n < OBJECT_COUNT; n++)
-		if (found->object[n] != UNKNOWN &&
-		    found->object[n] != s->object[n])
+		if (!may_be(found->object[n], s->object[n]))
 			return false;
-	for (n = 0; n < TA_COUNT; n++)
-		if (found->ta[n] != UNKNOWN && found->ta[n] != s->ta[n])
+	for (n = 0; n < BLOB_COUNT; n++)
+		if (!may_be(found->blob[n], s->blob[n]))
 			return false;
 
-	return true;
+	return may_be(found->record, s->record);
 }
 
 static bool has_unknown(const struct state *found)
@@ -471,11 +556,11 @@ static bool has_unknown(const struct state *found)
 	for (n = 0; n < OBJECT_COUNT; n++)
 		if (found->object[n] == UNKNOWN)
 			return true;
-	for (n = 0; n < TA_COUNT; n++)
-		if (found->ta[n] == UNKNOWN)
+	for (n = 0; n < BLOB_COUNT; n++)
+		if (found->blob[n] == UNKNOWN)
 			return true;
 
-	return false;
+	return found->record == UNKNOWN;
 }
 
 /* @all: nothing may be unavailable */
@@ -496,16 +581,85 @@ static void narrow(struct state found, bool all)
 	}
 }
 
+/* An object of the TA, as its installation makes one */
+static bool has_object(int ta)
+{
+	TEE_UUID uuid = uuid_of(ta);
+	struct tee_pobj po = { .uuid = uuid, .obj_id = "", .obj_id_len = 1 };
+	struct tee_file_handle *fh = NULL;
+
+	if (!ree_fs_ops.open(&po, NULL, &fh)) {
+		ree_fs_ops.close(&fh);
+		return true;
+	}
+
+	return secure_memory.rpmb_objects & RPMB_OBJECT(&uuid);
+}
+
+static void store_object(int ta)
+{
+	struct tee_pobj po = { .uuid = uuid_of(ta), .obj_id = "",
+			       .obj_id_len = 1 };
+	struct tee_file_handle *fh = NULL;
+
+	if (ree_fs_ops.create(&po, true, NULL, 0, NULL, 0, "data", NULL, 4,
+			      &fh))
+		abort();
+	ree_fs_ops.close(&fh);
+#ifdef PLATFORM_RPMB
+	secure_memory.rpmb_objects |= RPMB_OBJECT(&po.uuid);
+#endif
+}
+
+/* What a normal world that is honest has of the store */
+static void check_remains(const struct state *found)
+{
+	unsigned int leftovers = 0;
+	unsigned int file = 0;
+	int blobs = 0;
+	size_t n = 0;
+	int ta = 0;
+
+	for (n = 0; n < disk_file_count(); n++) {
+		const char *name = disk_file_name(n);
+
+		if (!name || sscanf(name, "otrp.%u", &file) != 1)
+			continue;
+		blobs++;
+		if (store_leads_to(file))
+			continue;
+		leftovers++;
+		if (!store_may_overwrite(file))
+			violation("a file is left that is nobody's", found);
+	}
+	if (leftovers > PTA_OTRP_STORE_PENDING_MAX + 1)
+		violation("files that are nobody's pile up", found);
+	if (store_has_tombstones())
+		violation("a tombstone is left", found);
+	for (ta = 0; ta < TA_COUNT; ta++)
+		if (found->blob[ta] == ABSENT && has_object(ta))
+			violation("data of a removed TA is left", found);
+	if (found->blob[Y] == 1 && !has_object(Y))
+		violation("data of a TA is lost", found);
+}
+
+/* What the change is about, and one of what it is not */
 static void observe(bool all)
 {
+	bool is_commit = now.change->kind == COMMIT;
 	struct state found = { };
 	int n = 0;
 
 	for (n = 0; n < OBJECT_COUNT; n++)
-		found.object[n] = find_object(n);
+		found.object[n] = !is_commit || n == A ? find_object(n) :
+							 NOT_OBSERVED;
+	found.record = find_record();
 	for (n = 0; n < TA_COUNT; n++)
-		found.ta[n] = find_ta(n);
+		found.blob[n] = is_commit ? find_image(n) : NOT_OBSERVED;
+	found.blob[DATA] = is_commit ? find_data() : NOT_OBSERVED;
 	narrow(found, all);
+	if (all && is_commit)
+		check_remains(&found);
 }
 
 /* Through the handles that are open already */
@@ -517,18 +671,28 @@ static void observe_held(void)
 	for (n = 0; n < OBJECT_COUNT; n++)
 		found.object[n] = held_object[n] ? read_object(held_object[n]) :
 						   UNKNOWN;
-	for (n = 0; n < TA_COUNT; n++)
-		found.ta[n] = UNKNOWN;
+	found.record = UNKNOWN;
+	for (n = 0; n < BLOB_COUNT; n++)
+		found.blob[n] = UNKNOWN;
 	narrow(found, false);
 }
 
-static void hold(void)
+static void hold_image(int ta, int version)
 {
-	TEE_UUID uuid = uuid_of(Y);
-	TEE_Result res = tee_tadb_ta_open(&uuid, &held_ta);
-	int n = 0;
+	TEE_UUID uuid = uuid_of(ta);
+	TEE_Result res = image_open(&uuid, held_image + ta);
 
 	assert(!res);
+	held_version[ta] = version;
+}
+
+static void hold(const struct state *s)
+{
+	TEE_Result res = TEE_SUCCESS;
+	int n = 0;
+
+	hold_image(X, s->blob[X]);
+	hold_image(Y, s->blob[Y]);
 	for (n = A; n <= B; n++) {
 		struct tee_pobj po = name_of(n);
 
@@ -543,24 +707,47 @@ static void hold(void)
 	}
 }
 
-/* The load that had to wait goes on, its clients close their objects */
-static void release(void)
+/* Loads that had to wait go on with what they began, clients close objects */
+static void release(bool honest)
 {
+	int version = UNKNOWN;
 	int n = 0;
 
 	for (n = 0; n < OBJECT_COUNT; n++)
 		ree_fs_ops.close(held_object + n);
-	if (held_ta) {
-		load(held_ta);
-		tee_tadb_ta_close(held_ta);
-		held_ta = NULL;
+	for (n = 0; n < TA_COUNT; n++) {
+		if (!held_image[n])
+			continue;
+		version = version_of_image(held_image[n]);
+		if (version != held_version[n] &&
+		    (honest || version != UNKNOWN))
+			violation("a load got other octets", NULL);
+		image_close(held_image[n]);
+		held_image[n] = NULL;
 	}
+}
+
+static bool is_held(void)
+{
+	int n = 0;
+
+	for (n = 0; n < OBJECT_COUNT; n++)
+		if (held_object[n])
+			return true;
+
+	return held_image[X] || held_image[Y];
+}
+
+static void check_heap(void)
+{
+	if (core_heap_used() != store_cache_size())
+		violation("the core keeps memory that is nobody's", NULL);
 }
 
 static void restart(void)
 {
 	memset(held_object, 0, sizeof(held_object));
-	held_ta = NULL;
+	memset(held_image, 0, sizeof(held_image));
 	core_restart();
 }
 
@@ -579,8 +766,8 @@ static bool change(const struct change *c, unsigned int call, enum fault fault,
 		answered = true;
 	}
 	learn(c, answered, res);
-	if (answered && !held_ta && core_heap_used())
-		violation("the core keeps memory that is nobody's", NULL);
+	if (answered && !is_held())
+		check_heap();
 
 	return fault_disarm(happened);
 }
@@ -602,8 +789,15 @@ static void put_back(const struct disk *disks[], enum source source)
  */
 static bool run(const struct base *base, bool *happened)
 {
-	static const struct change another = { "", CREATE, C, 5 };
-	static const struct change last = { "", CREATE, B, LARGE | 7 };
+	static const struct change others[] = {
+		{ "", CREATE, C, 5, 0, 0 },
+		{ "", COMMIT, 0, 5, BIT_OF(Z) | BIT_OF(X), BIT_OF(DATA) },
+	};
+	static const struct change lasts[] = {
+		{ "", CREATE, B, LARGE | 7, 0, 0 },
+		{ "", COMMIT, 0, LARGE | 7, BIT_OF(DATA), BIT_OF(Z) },
+	};
+	bool is_commit = now.change->kind == COMMIT;
 	const struct disk *disks[] = { [OLDER] = base->older,
 					[BEFORE] = base->disk,
 					[AHEAD] = NULL };
@@ -612,7 +806,8 @@ static bool run(const struct base *base, bool *happened)
 	struct disk *present = NULL;
 	bool honest_before = now.fault != LIES && now.put_back[0] == STAYS;
 	bool honest = honest_before && now.put_back[1] == STAYS;
-	const struct change *second = now.again ? now.change : &another;
+	const struct change *second = now.again ? now.change :
+						  others + is_commit;
 	bool reached = false;
 	bool second_happened = false;
 
@@ -623,7 +818,7 @@ static bool run(const struct base *base, bool *happened)
 	failed = false;
 
 	if (now.held)
-		hold();
+		hold(&base->state);
 	reached = change(now.change, now.call, now.fault, happened);
 	if (!*happened)
 		return reached;
@@ -636,22 +831,27 @@ static bool run(const struct base *base, bool *happened)
 	put_back(disks, now.put_back[0]);
 	if (now.restart)
 		restart();
-	observe(honest && !held_ta);
+	observe(honest && !is_held());
 
 	reached = change(second, now.second_call, now.second_fault,
 			 &second_happened);
 	if (now.cut_again) {
 		*happened = second_happened;
 		restart();
+		if (!second_happened) {
+			runs--;
+			disk_free(at_fault);
+			disk_free(ahead);
+			return reached;
+		}
 	}
 	present = disk_copy();
 	put_back(disks, now.put_back[1]);
 	observe_held();
-	if (held_ta)
+	if (is_held())
 		observe(false);
-	release();
-	if (core_heap_used())
-		violation("the core keeps memory that is nobody's", NULL);
+	release(honest);
+	check_heap();
 	observe(honest);
 	if (now.put_back[1] != STAYS) {
 		/* What did not open has changed nothing */
@@ -659,7 +859,9 @@ static bool run(const struct base *base, bool *happened)
 		restart();
 		observe(honest_before);
 	}
-	change(&last, 0, NO_FAULT, &second_happened);
+	change(lasts + is_commit, 0, NO_FAULT, &second_happened);
+	if (honest_before && possible.count > 1)
+		violation("the next change fails", NULL);
 	restart();
 	observe(honest_before);
 	disk_free(disk_at_fault());
@@ -672,11 +874,12 @@ static bool run(const struct base *base, bool *happened)
 
 /*
  * Without a counter any older state opens; with a counter alone, also what was
- * stored and reported as not stored. Without open handles the core keeps nothing in memory, which is checked, so
- * there a restart is nothing.
+ * stored and reported as not stored. What a restart loses are open handles of
+ * objects, and the cache of the store.
  */
 static void each_order(const struct base *base)
 {
+	bool is_commit = now.change->kind == COMMIT;
 	enum source firsts = platform_keeps_hash() ? BEFORE : STAYS;
 	enum source seconds = platform_keeps_hash() ? AHEAD :
 			      platform_keeps_counter() ? BEFORE : STAYS;
@@ -685,7 +888,7 @@ static void each_order(const struct base *base)
 	enum source second = STAYS;
 	bool happened = false;
 
-	for (bits = 0; bits < (now.held ? 4 : 2); bits++) {
+	for (bits = 0; bits < (now.held != is_commit ? 4 : 2); bits++) {
 		now.again = bits & 1;
 		now.restart = bits & 2;
 		for (first = STAYS; first <= firsts; first += BEFORE) {
@@ -761,15 +964,19 @@ static void must(TEE_Result res)
 static void prepare(struct base *base)
 {
 	static const struct change changes[] = {
-		{ "", CREATE, A, LARGE | 1 }, { "", CREATE, B, 1 },
-		{ "", INSTALL, X, 1 }, { "", INSTALL, Y, 1 },
-		{ "", CREATE, A, LARGE | 2 }, { "", INSTALL, X, 2 },
+		{ "", CREATE, A, LARGE | 1, 0, 0 },
+		{ "", CREATE, B, 1, 0, 0 },
+		{ "", COMMIT, 0, 1, BIT_OF(X) | BIT_OF(Y) | BIT_OF(DATA), 0 },
+		{ "", CREATE, A, LARGE | 2, 0, 0 },
+		{ "", COMMIT, 0, 2, BIT_OF(X), 0 },
 	};
 	size_t n = 0;
 
 	memset(base, 0, sizeof(*base));
 	for (n = 0; n < ARRAY_SIZE(changes); n++) {
-		if (n == 4) {
+		if (n == 3) {
+			store_object(X);
+			store_object(Y);
 			base->older = disk_copy();
 		}
 		must(carry_out(changes + n));
@@ -777,7 +984,7 @@ static void prepare(struct base *base)
 	}
 	base->disk = disk_copy();
 	base->memory = secure_memory;
-	if (core_heap_used()) {
+	if (core_heap_used() != store_cache_size()) {
 		fprintf(stderr, "the core's heap has a leak\n");
 		exit(1);
 	}
@@ -787,7 +994,7 @@ static void prepare(struct base *base)
 static void each_cut_of_a_reset(const struct base *base,
 				const struct disk *nothing)
 {
-	static const struct change create = { "reset", CREATE, A, 3 };
+	static const struct change create = { "reset", CREATE, A, 3, 0, 0 };
 	bool happened = false;
 	bool reached = true;
 
@@ -821,19 +1028,23 @@ static void each_cut_of_a_reset(const struct base *base,
 
 int main(int argc, char *argv[])
 {
-	enum { FIRST_OBJECT, FIRST_TA = 8 };
+	enum { FIRST_OBJECT, FIRST_COMMIT = 8 };
 	static const struct change changes[] = {
-		[FIRST_OBJECT] = { "create", CREATE, C, 3 },
-		{ "replace", CREATE, A, LARGE | 3 },
-		{ "write", WRITE, A, LARGE | 3 },
-		{ "truncate", TRUNCATE, A, LARGE | CUT_SHORT | 2 },
-		{ "truncate to its size", TRUNCATE, A, LARGE | 2 },
-		{ "remove", REMOVE, A, 0 },
-		{ "rename", RENAME, A, C },
-		{ "rename over", RENAME, A, B },
-		[FIRST_TA] = { "install", INSTALL, Z, LARGE | 3 },
-		{ "update", INSTALL, X, 3 },
-		{ "delete", DELETE, X, 0 },
+		[FIRST_OBJECT] = { "create", CREATE, C, 3, 0, 0 },
+		{ "replace", CREATE, A, LARGE | 3, 0, 0 },
+		{ "write", WRITE, A, LARGE | 3, 0, 0 },
+		{ "truncate", TRUNCATE, A, LARGE | CUT_SHORT | 2, 0, 0 },
+		{ "truncate to its size", TRUNCATE, A, LARGE | 2, 0, 0 },
+		{ "remove", REMOVE, A, 0, 0, 0 },
+		{ "rename", RENAME, A, C, 0, 0 },
+		{ "rename over", RENAME, A, B, 0, 0 },
+		[FIRST_COMMIT] = { "install", COMMIT, 0, LARGE | 3, BIT_OF(Z),
+				   0 },
+		{ "update", COMMIT, 0, 3, BIT_OF(X) | BIT_OF(DATA), 0 },
+		{ "delete", COMMIT, 0, 3, 0, BIT_OF(X) | BIT_OF(DATA) },
+		{ "exchange", COMMIT, 0, 3, BIT_OF(Z) | BIT_OF(X),
+		  BIT_OF(X) | BIT_OF(Y) },
+		{ "record", COMMIT, 0, LARGE | 3, 0, 0 },
 	};
 	/* A new device has no older state */
 	struct base empty = { .disk = disk_copy(), .older = disk_copy() };
@@ -849,11 +1060,13 @@ int main(int argc, char *argv[])
 		each_cut_of_a_reset(&base, empty.disk);
 	} else {
 		for (n = 0; n < ARRAY_SIZE(changes); n++) {
+			if (argc > 2 && strcmp(argv[2], changes[n].name))
+				continue;
 			each_fault(&base, changes + n, false);
 			each_fault(&base, changes + n, true);
 		}
 		each_fault(&empty, changes + FIRST_OBJECT, false);
-		each_fault(&empty, changes + FIRST_TA, false);
+		each_fault(&empty, changes + FIRST_COMMIT, false);
 	}
 	restart();
 	disk_free(base.older);

@@ -7,6 +7,8 @@
 
 #include <assert.h>
 #include <crypto/crypto.h>
+#include <kernel/early_ta.h>
+#include <kernel/tee_ta_manager.h>
 #include <kernel/thread.h>
 #include <mempool.h>
 #include <optee_rpc_cmd.h>
@@ -14,10 +16,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <string_ext.h>
+#include <stdlib_ext.h>
 #include <tee/tee_fs_key_manager.h>
+#include <tee/uuid.h>
 #include <utee_defines.h>
 
-#define FILE_COUNT	128
+#define FILE_COUNT	400
 #define OPEN_COUNT	16
 #define NAME_SIZE	16
 
@@ -35,6 +39,8 @@ struct file {
 };
 
 struct disk {
+	/* Those after are not in use */
+	size_t count;
 	struct file files[FILE_COUNT];
 };
 
@@ -45,10 +51,11 @@ static struct {
 	int file;
 	struct content *unlinked;
 } opened[OPEN_COUNT];
-unsigned int missing_ta_files;
 struct calls calls_made;
+size_t disk_capacity;
 
 static unsigned int calls;
+static unsigned int changing_calls;
 static unsigned int fault_call;
 static enum fault fault_kind;
 static bool fault_reached;
@@ -99,13 +106,31 @@ static void content_resize(struct content **content, size_t size)
 
 static int find_file(const char *name)
 {
-	int n = 0;
+	size_t n = 0;
 
-	for (n = 0; n < FILE_COUNT; n++)
+	for (n = 0; n < now.count; n++)
 		if (now.files[n].content && !strcmp(now.files[n].name, name))
 			return n;
 
 	return -1;
+}
+
+/* A file that is there, or a new one */
+static int add_file(const char *name)
+{
+	int file = find_file(name);
+
+	if (file >= 0)
+		return file;
+	for (file = 0; now.files[file].content; file++)
+		assert(file + 1 < FILE_COUNT);
+	if (now.count <= (size_t)file)
+		now.count = file + 1;
+	now.files[file].content = content_new(0);
+	assert(strlen(name) < NAME_SIZE);
+	strcpy(now.files[file].name, name);
+
+	return file;
 }
 
 static void unlink_file(int file)
@@ -129,8 +154,9 @@ struct disk *disk_copy(void)
 	size_t n = 0;
 
 	assert(d);
-	*d = now;
-	for (n = 0; n < FILE_COUNT; n++)
+	d->count = now.count;
+	memcpy(d->files, now.files, now.count * sizeof(now.files[0]));
+	for (n = 0; n < d->count; n++)
 		if (d->files[n].content)
 			d->files[n].content->users++;
 
@@ -141,9 +167,10 @@ static void disk_clear(struct disk *d)
 {
 	size_t n = 0;
 
-	for (n = 0; n < FILE_COUNT; n++)
+	for (n = 0; n < d->count; n++)
 		content_put(d->files[n].content);
-	memset(d, 0, sizeof(*d));
+	memset(d->files, 0, d->count * sizeof(d->files[0]));
+	d->count = 0;
 }
 
 void disk_free(struct disk *d)
@@ -167,8 +194,9 @@ void disk_put_back(const struct disk *d)
 		opened[n].unlinked = content_new(0);
 	}
 	disk_clear(&now);
-	now = *d;
-	for (n = 0; n < FILE_COUNT; n++)
+	now.count = d->count;
+	memcpy(now.files, d->files, d->count * sizeof(d->files[0]));
+	for (n = 0; n < now.count; n++)
 		if (now.files[n].content)
 			now.files[n].content->users++;
 	for (n = 0; n < OPEN_COUNT; n++) {
@@ -191,14 +219,62 @@ struct disk *disk_at_fault(void)
 	return d;
 }
 
-bool disk_has(const char *name)
+const char *disk_file_name(size_t number)
 {
-	return find_file(name) >= 0;
+	return now.files[number].content ? now.files[number].name : NULL;
+}
+
+size_t disk_file_count(void)
+{
+	return now.count;
+}
+
+size_t disk_file_size(const char *name)
+{
+	int file = find_file(name);
+
+	return file < 0 ? 0 : now.files[file].content->size;
+}
+
+void disk_read_file(const char *name, uint8_t *octets, size_t size)
+{
+	assert(size <= disk_file_size(name));
+	memcpy(octets, now.files[find_file(name)].content->octets, size);
+}
+
+void disk_remove_file(const char *name)
+{
+	if (find_file(name) >= 0)
+		unlink_file(find_file(name));
+}
+
+void disk_write_file(const char *name, const uint8_t *octets, size_t size)
+{
+	int file = add_file(name);
+
+	content_resize(&now.files[file].content, 0);
+	content_resize(&now.files[file].content, size);
+	memcpy(now.files[file].content->octets, octets, size);
+}
+
+static bool is_full(size_t more)
+{
+	size_t used = more;
+	size_t n = 0;
+
+	if (!disk_capacity)
+		return false;
+	for (n = 0; n < now.count; n++)
+		if (now.files[n].content)
+			used += now.files[n].content->size;
+
+	return used > disk_capacity;
 }
 
 void fault_arm(unsigned int call, enum fault fault)
 {
 	calls = 0;
+	changing_calls = 0;
 	fault_call = call;
 	fault_kind = fault;
 	fault_reached = false;
@@ -219,13 +295,21 @@ static _Noreturn void power_cut(void)
 	longjmp(power_cut_jump, 1);
 }
 
-enum fault fault_begin(bool changes)
+enum fault fault_begin(bool changes, bool reads)
 {
-	if (fault_kind == NO_FAULT || calls++ != fault_call)
+	if (fault_kind == NO_FAULT)
+		return NO_FAULT;
+	changing_calls += changes;
+	if (calls++ != fault_call)
 		return NO_FAULT;
 	fault_reached = true;
+	/* Before any later change it is the same as after the one before it */
+	if (fault_kind == CUT_BEFORE && !(changes && changing_calls == 1))
+		return NO_FAULT;
 	if (!changes &&
 	    (fault_kind == DONE_BUT_FAILS || fault_kind == CUT_AFTER))
+		return NO_FAULT;
+	if (!reads && fault_kind == MISSES)
 		return NO_FAULT;
 	fault_happened = true;
 	if (fault_kind == CUT_BEFORE) {
@@ -271,27 +355,14 @@ static TEE_Result open_file(const char *name, uint64_t *fd)
 {
 	int file = find_file(name);
 
-	if (file < 0) {
-		if (strstr(name, ".ta"))
-			missing_ta_files++;
-		return TEE_ERROR_ITEM_NOT_FOUND;
-	}
-
-	return new_fd(file, NULL, fd);
+	return file < 0 ? TEE_ERROR_ITEM_NOT_FOUND : new_fd(file, NULL, fd);
 }
 
 static TEE_Result create_file(const char *name, uint64_t *fd)
 {
-	int file = find_file(name);
+	int file = add_file(name);
 
-	if (file < 0) {
-		for (file = 0; now.files[file].content; file++)
-			assert(file + 1 < FILE_COUNT);
-		now.files[file].content = content_new(0);
-		strcpy(now.files[file].name, name);
-	} else {
-		content_resize(&now.files[file].content, 0);
-	}
+	content_resize(&now.files[file].content, 0);
 
 	return new_fd(file, NULL, fd);
 }
@@ -345,6 +416,9 @@ static TEE_Result supplicant(struct thread_param *p, size_t count, bool lies)
 		if (lies)
 			return TEE_SUCCESS;
 		c = content_of(fd);
+		if ((*c)->size < offset + size &&
+		    is_full(offset + size - (*c)->size))
+			return TEE_ERROR_STORAGE_NO_SPACE;
 		content_own(c, offset + size);
 		if ((*c)->size < offset + size)
 			content_resize(c, offset + size);
@@ -367,6 +441,11 @@ static TEE_Result supplicant(struct thread_param *p, size_t count, bool lies)
 	}
 }
 
+static bool reads_file(uint64_t command)
+{
+	return command == OPTEE_RPC_FS_READ;
+}
+
 static bool changes_files(uint64_t command)
 {
 	return command == OPTEE_RPC_FS_CREATE ||
@@ -377,14 +456,17 @@ static bool changes_files(uint64_t command)
 
 uint32_t thread_rpc_cmd(uint32_t cmd, size_t count, struct thread_param *p)
 {
-	enum fault fault = fault_begin(changes_files(p[0].u.value.a));
+	enum fault fault = fault_begin(changes_files(p[0].u.value.a),
+				       reads_file(p[0].u.value.a));
 	TEE_Result res = TEE_ERROR_GENERIC;
 
 	assert(cmd == OPTEE_RPC_CMD_FS);
 	calls_made.all++;
 	calls_made.reads += p[0].u.value.a == OPTEE_RPC_FS_READ;
 	calls_made.writes += p[0].u.value.a == OPTEE_RPC_FS_WRITE;
-	if (fault != FAILS)
+	if (fault == MISSES)
+		res = TEE_ERROR_ITEM_NOT_FOUND;
+	else if (fault != FAILS)
 		res = supplicant(p, count, fault == LIES);
 	else if (p[0].u.value.a == OPTEE_RPC_FS_CLOSE)
 		close_file(p[0].u.value.b);
@@ -427,10 +509,21 @@ struct chunk {
 static struct chunk heap = { &heap, &heap, 0, 0 };
 size_t core_heap_largest = SIZE_MAX;
 unsigned int core_heap_leaks;
+static size_t heap_used;
+size_t core_heap_peak;
+unsigned int core_heap_failure;
+
+static bool heap_fails(void)
+{
+	return core_heap_failure && !--core_heap_failure;
+}
 
 static void *add_chunk(struct chunk *c, size_t size)
 {
 	assert(c);
+	heap_used += size;
+	if (core_heap_peak < heap_used)
+		core_heap_peak = heap_used;
 	c->size = size;
 	c->next = &heap;
 	c->previous = heap.previous;
@@ -442,7 +535,7 @@ static void *add_chunk(struct chunk *c, size_t size)
 
 void *core_malloc(size_t size)
 {
-	if (size > core_heap_largest)
+	if (heap_fails() || size > core_heap_largest)
 		return NULL;
 
 	return add_chunk(malloc(sizeof(struct chunk) + size), size);
@@ -450,7 +543,7 @@ void *core_malloc(size_t size)
 
 void *core_calloc(size_t count, size_t size)
 {
-	if (count * size > core_heap_largest)
+	if (heap_fails() || count * size > core_heap_largest)
 		return NULL;
 
 	return add_chunk(calloc(1, sizeof(struct chunk) + count * size),
@@ -476,15 +569,25 @@ void core_free(void *ptr)
 		return;
 	c = (struct chunk *)ptr - 1;
 	core_heap_leaks += has_plaintext(ptr, c->size);
+	heap_used -= c->size;
 	c->previous->next = c->next;
 	c->next->previous = c->previous;
 	free(c);
+}
+
+void free_wipe(void *ptr)
+{
+	if (ptr)
+		memset(ptr, 0x55, ((struct chunk *)ptr - 1)->size);
+	core_free(ptr);
 }
 
 void *core_realloc(void *old, size_t size)
 {
 	void *ptr = core_malloc(size);
 
+	if (!ptr)
+		return NULL;
 	if (old) {
 		size_t old_size = ((struct chunk *)old - 1)->size;
 
@@ -497,13 +600,7 @@ void *core_realloc(void *old, size_t size)
 
 size_t core_heap_used(void)
 {
-	struct chunk *c = NULL;
-	size_t used = 0;
-
-	for (c = heap.next; c != &heap; c = c->next)
-		used += c->size;
-
-	return used;
+	return heap_used;
 }
 
 /* The core takes a block at a time from its pool */
@@ -526,22 +623,6 @@ void mempool_free(void *pool, void *ptr)
 	pool_used = false;
 }
 
-struct mobj *thread_rpc_alloc_payload(size_t size)
-{
-	struct mobj *mobj = core_malloc(sizeof(*mobj));
-
-	mobj->data = core_malloc(size);
-	mobj->size = size;
-
-	return mobj;
-}
-
-void thread_rpc_free_payload(struct mobj *mobj)
-{
-	core_free(mobj->data);
-	core_free(mobj);
-}
-
 void core_restart(void)
 {
 	size_t n = 0;
@@ -554,7 +635,7 @@ void core_restart(void)
 			close_file(n);
 	fs_htree_restart();
 	ree_fs_restart();
-	tadb_restart();
+	store_restart();
 	platform_restart();
 }
 
@@ -562,6 +643,7 @@ void core_restart(void)
 struct mix {
 	uint64_t words[4];
 	uint64_t length;
+	uint64_t octets;
 };
 
 static uint64_t scramble(uint64_t x)
@@ -576,7 +658,7 @@ static uint64_t scramble(uint64_t x)
 
 static void mix_init(struct mix *m)
 {
-	*m = (struct mix){ { 1, 2, 3, 4 }, 0 };
+	*m = (struct mix){ { 1, 2, 3, 4 }, 0, 0 };
 }
 
 static uint64_t mix_word(uint64_t word, uint64_t value)
@@ -586,6 +668,7 @@ static uint64_t mix_word(uint64_t word, uint64_t value)
 	return word ^ word << 9;
 }
 
+/* The same for the same octets in other pieces, if all but the last are of 8 */
 static void mix_update(struct mix *m, const void *data, size_t len)
 {
 	const uint8_t *octets = data;
@@ -598,13 +681,13 @@ static void mix_update(struct mix *m, const void *data, size_t len)
 		memcpy(&value, octets + n, len - n < 8 ? len - n : 8);
 		m->words[lane] = mix_word(m->words[lane], value);
 	}
-	m->words[0] += len;
+	m->octets += len;
 }
 
 static void mix_final(const struct mix *m, uint8_t *digest, size_t len)
 {
 	uint64_t out[4] = { };
-	uint64_t sum = m->length;
+	uint64_t sum = m->octets;
 	size_t n = 0;
 
 	for (n = 0; n < 8; n++) {
@@ -619,7 +702,7 @@ TEE_Result crypto_hash_alloc_ctx(void **ctx, uint32_t algo)
 	(void)algo;
 	*ctx = core_malloc(sizeof(struct mix));
 
-	return TEE_SUCCESS;
+	return *ctx ? TEE_SUCCESS : TEE_ERROR_OUT_OF_MEMORY;
 }
 
 TEE_Result crypto_hash_init(void *ctx)
@@ -648,9 +731,15 @@ void crypto_hash_free_ctx(void *ctx)
 	core_free(ctx);
 }
 
+bool crypto_is_open;
+
 struct cipher {
 	struct mix tag;
 	uint64_t key;
+	/* The word that is not complete */
+	uint64_t stream;
+	uint64_t encrypted;
+	size_t used;
 };
 
 TEE_Result crypto_authenc_alloc_ctx(void **ctx, uint32_t algo)
@@ -658,7 +747,7 @@ TEE_Result crypto_authenc_alloc_ctx(void **ctx, uint32_t algo)
 	(void)algo;
 	*ctx = core_malloc(sizeof(struct cipher));
 
-	return TEE_SUCCESS;
+	return *ctx ? TEE_SUCCESS : TEE_ERROR_OUT_OF_MEMORY;
 }
 
 TEE_Result crypto_authenc_init(void *ctx, TEE_OperationMode mode,
@@ -673,6 +762,7 @@ TEE_Result crypto_authenc_init(void *ctx, TEE_OperationMode mode,
 	(void)tag_len;
 	(void)aad_len;
 	(void)payload_len;
+	memset(c, 0, sizeof(*c));
 	mix_init(&c->tag);
 	mix_update(&c->tag, key, key_len);
 	mix_update(&c->tag, nonce, nonce_len);
@@ -692,37 +782,71 @@ TEE_Result crypto_authenc_update_aad(void *ctx, TEE_OperationMode mode,
 	return TEE_SUCCESS;
 }
 
-/* A stream, and a tag over what is encrypted; all pieces but the last are full */
+static void next_word(struct cipher *c)
+{
+	c->tag.length++;
+	c->stream = crypto_is_open ? 0 :
+		    c->key + c->tag.length * 0x9e3779b97f4a7c15ULL;
+	c->encrypted = 0;
+	c->used = 0;
+}
+
+static void mix_encrypted(struct cipher *c)
+{
+	size_t lane = c->tag.length % 4;
+
+	c->tag.words[lane] = mix_word(c->tag.words[lane], c->encrypted);
+}
+
+/* A stream, and a tag over what is encrypted, whatever the pieces are */
 TEE_Result crypto_authenc_update_payload(void *ctx, TEE_OperationMode mode,
 					 const uint8_t *src, size_t len,
 					 uint8_t *dst, size_t *dst_len)
 {
 	struct cipher *c = ctx;
 	size_t n = 0;
-	size_t i = 0;
+	size_t size = 0;
 
-	for (n = 0; n < len; n += sizeof(uint64_t[4])) {
-		uint64_t in[4] = { };
-		uint64_t out[4] = { };
-		size_t size = len - n < sizeof(in) ? len - n : sizeof(in);
+	for (n = 0; n < len; n += size) {
+		uint64_t in = 0;
+		uint64_t out = 0;
 
-		if (size == sizeof(in))
-			memcpy(in, src + n, sizeof(in));
-		else
-			memcpy(in, src + n, size);
-		c->tag.length++;
-		for (i = 0; i < 4; i++)
-			out[i] = in[i] ^ (c->key + (c->tag.length << (8 * i)));
-		memcpy(dst + n, out, size);
-		memset((uint8_t *)out + size, 0, sizeof(out) - size);
-		for (i = 0; i < 4; i++)
-			c->tag.words[i] = mix_word(c->tag.words[i],
-						   mode == TEE_MODE_ENCRYPT ?
-						   out[i] : in[i]);
+		if (!c->used)
+			next_word(c);
+		size = sizeof(in) - c->used;
+		if (size > len - n)
+			size = len - n;
+		if (size == sizeof(in)) {
+			memcpy(&in, src + n, sizeof(in));
+			out = in ^ c->stream;
+			memcpy(dst + n, &out, sizeof(out));
+			c->encrypted = mode == TEE_MODE_ENCRYPT ? out : in;
+		} else {
+			memcpy((uint8_t *)&in + c->used, src + n, size);
+			out = in;
+			for (size_t i = c->used; i < c->used + size; i++)
+				((uint8_t *)&out)[i] ^=
+					((uint8_t *)&c->stream)[i];
+			memcpy(dst + n, (uint8_t *)&out + c->used, size);
+			c->encrypted |= mode == TEE_MODE_ENCRYPT ? out : in;
+		}
+		c->used += size;
+		if (c->used == sizeof(in)) {
+			mix_encrypted(c);
+			c->used = 0;
+		}
 	}
+	c->tag.octets += len;
 	*dst_len = len;
 
 	return TEE_SUCCESS;
+}
+
+static void finish_tag(struct cipher *c, uint8_t *tag, size_t tag_len)
+{
+	if (c->used)
+		mix_encrypted(c);
+	mix_final(&c->tag, tag, tag_len);
 }
 
 TEE_Result crypto_authenc_enc_final(void *ctx, const uint8_t *src, size_t len,
@@ -734,7 +858,7 @@ TEE_Result crypto_authenc_enc_final(void *ctx, const uint8_t *src, size_t len,
 	if (len)
 		crypto_authenc_update_payload(ctx, TEE_MODE_ENCRYPT, src, len,
 					      dst, dst_len);
-	mix_final(&c->tag, tag, *tag_len);
+	finish_tag(c, tag, *tag_len);
 
 	return TEE_SUCCESS;
 }
@@ -749,10 +873,10 @@ TEE_Result crypto_authenc_dec_final(void *ctx, const uint8_t *src, size_t len,
 	if (len)
 		crypto_authenc_update_payload(ctx, TEE_MODE_DECRYPT, src, len,
 					      dst, dst_len);
-	mix_final(&c->tag, found, tag_len);
+	finish_tag(c, found, tag_len);
 
-	return memcmp(found, tag, tag_len) ? TEE_ERROR_MAC_INVALID :
-					     TEE_SUCCESS;
+	return memcmp(found, tag, tag_len) && !crypto_is_open ?
+	       TEE_ERROR_MAC_INVALID : TEE_SUCCESS;
 }
 
 void crypto_authenc_final(void *ctx)
@@ -803,4 +927,60 @@ void memzero_explicit(void *s, size_t count)
 int consttime_memcmp(const void *p1, const void *p2, size_t nb)
 {
 	return memcmp(p1, p2, nb);
+}
+
+size_t strlcpy(char *dst, const char *src, size_t size)
+{
+	snprintf(dst, size, "%s", src);
+
+	return strlen(src);
+}
+
+void memzero_explicit(void *s, size_t count)
+{
+	memset(s, 0, count);
+}
+
+/* The TAs around the store */
+static struct tee_ta_ctx caller;
+static struct ts_session caller_session;
+static bool has_caller;
+TEE_UUID running_ta;
+unsigned int retired;
+struct embedded_ts host_early_ta;
+
+void call_as(const TEE_UUID *uuid, bool is_user_ta, bool is_releasing)
+{
+	has_caller = uuid;
+	if (uuid)
+		caller.ts_ctx.uuid = *uuid;
+	caller.ts_ctx.is_user_ta = is_user_ta;
+	caller.is_releasing = is_releasing;
+	caller_session.ctx = &caller.ts_ctx;
+}
+
+struct ts_session *ts_get_calling_session(void)
+{
+	return has_caller ? &caller_session : NULL;
+}
+
+struct ts_session *ts_get_current_session_may_fail(void)
+{
+	return ts_get_calling_session();
+}
+
+void tee_ta_retire(const TEE_UUID *uuid)
+{
+	(void)uuid;
+	retired++;
+}
+
+bool tee_ta_has_instance(const TEE_UUID *uuid)
+{
+	return !memcmp(uuid, &running_ta, sizeof(*uuid));
+}
+
+void octets_of_uuid(uint8_t *octets, const TEE_UUID *uuid)
+{
+	tee_uuid_to_octets(octets, uuid);
 }

@@ -17,6 +17,7 @@
 enum fault {
 	NO_FAULT,
 	FAILS,			/* not done, reported as failed */
+	MISSES,			/* not read, reported as not there */
 	DONE_BUT_FAILS,		/* done, reported as failed */
 	LIES,			/* not done, reported as done */
 	CUT_BEFORE,		/* the power fails before it is done */
@@ -27,11 +28,15 @@ enum fault {
 /* What the normal world can copy and put back */
 struct disk;
 
-/* What it cannot: counter and hash, where the platform has them */
+/*
+ * What it cannot: counter and hash, where the platform has them, and which TAs
+ * have an object in an RPMB
+ */
 struct secure_memory {
 	uint32_t counter;
 	bool has_hash;
 	uint8_t hash[32];
+	uint32_t rpmb_objects;
 };
 
 extern struct secure_memory secure_memory;
@@ -46,9 +51,15 @@ void disk_put_back(const struct disk *disk);
 void disk_free(struct disk *disk);
 /* What the files were right after the fault, a copy to free; NULL if none */
 struct disk *disk_at_fault(void);
-bool disk_has(const char *name);
-/* How often a TA's file was missing that the core asked for */
-extern unsigned int missing_ta_files;
+/* The name of a file, by its number from 0; NULL for none */
+const char *disk_file_name(size_t number);
+size_t disk_file_count(void);
+void disk_read_file(const char *name, uint8_t *octets, size_t size);
+size_t disk_file_size(const char *name);
+void disk_write_file(const char *name, const uint8_t *octets, size_t size);
+void disk_remove_file(const char *name);
+/* Octets that the files can have together; 0: any number */
+extern size_t disk_capacity;
 
 /* What the core asked tee-supplicant for since somebody set it to zero */
 struct calls {
@@ -69,7 +80,7 @@ bool fault_disarm(bool *happened);
  * Around each call; a power cut jumps to power_cut_jump. A call that changes
  * nothing has no fault that would need a change.
  */
-enum fault fault_begin(bool changes);
+enum fault fault_begin(bool changes, bool reads);
 void fault_end(enum fault fault);
 extern jmp_buf power_cut_jump;
 
@@ -82,10 +93,33 @@ extern size_t core_heap_largest;
 /* How many chunks were freed that held a run of this octet */
 #define PLAINTEXT	0xa5
 extern unsigned int core_heap_leaks;
+/* The most that was in use since this was set */
+extern size_t core_heap_peak;
+/* The allocation with this number, from 1, fails; 0: none */
+extern unsigned int core_heap_failure;
+
+/* Everything authenticates, and encryption changes nothing */
+extern bool crypto_is_open;
+
+/* The TA that calls, as ts_get_calling_session() returns it; NULL for none */
+void call_as(const TEE_UUID *uuid, bool is_user_ta, bool is_releasing);
+/* The TA with sessions, and how often instances were retired */
+extern TEE_UUID running_ta;
+extern unsigned int retired;
+/* A UUID in network order */
+void octets_of_uuid(uint8_t *octets, const TEE_UUID *uuid);
+/* The bit of rpmb_objects */
+#define RPMB_OBJECT(uuid)	(1U << ((uuid)->timeLow % 32))
+
+/* The store: what its cache takes, and what it knows of files */
+size_t store_cache_size(void);
+bool store_has_tombstones(void);
+bool store_leads_to(uint32_t file);
+bool store_may_overwrite(uint32_t file);
 
 void fs_htree_restart(void);
 void ree_fs_restart(void);
-void tadb_restart(void);
+void store_restart(void);
 void platform_restart(void);
 
 #endif

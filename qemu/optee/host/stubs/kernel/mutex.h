@@ -23,7 +23,9 @@ static inline void mutex_unlock(struct mutex *m)
 	m->held = 0;
 }
 
-#define mutex_read_lock mutex_lock
-#define mutex_read_unlock mutex_unlock
+static inline int mutex_is_locked(struct mutex *m)
+{
+	return m->held;
+}
 
 #endif

@@ -51,8 +51,6 @@ struct thread_param {
 
 void *thread_rpc_shm_cache_alloc(int user, int type, size_t size,
 				 struct mobj **mobj);
-struct mobj *thread_rpc_alloc_payload(size_t size);
-void thread_rpc_free_payload(struct mobj *mobj);
 uint32_t thread_rpc_cmd(uint32_t cmd, size_t num_params,
 			struct thread_param *params);
 

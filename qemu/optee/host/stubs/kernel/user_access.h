@@ -17,7 +17,10 @@ static inline TEE_Result copy_to_user(void *user, const void *core, size_t n)
 	return TEE_SUCCESS;
 }
 
-#define bb_alloc(size) core_malloc(size)
-#define bb_free(ptr, size) core_free(ptr)
+static inline TEE_Result clear_user(void *user, size_t n)
+{
+	memset(user, 0, n);
+	return TEE_SUCCESS;
+}
 
 #endif
