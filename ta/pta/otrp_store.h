@@ -52,7 +52,11 @@
 #define PTA_OTRP_STORE_OWNER_SIZE	32
 #define PTA_OTRP_STORE_DIGEST_SIZE	32
 #define PTA_OTRP_STORE_PENDING_MAX	4
-/* Longest record; a blob may have up to 2^31 - 1 octets */
+/*
+ * Longest record. A blob may have up to 2^31 - 1 octets, and there may be up to
+ * 1024 blobs, those included that were removed and whose files or data still
+ * are to be.
+ */
 #define PTA_OTRP_STORE_RECORD_MAX	(128 * 1024)
 
 /*
@@ -63,9 +67,11 @@
  * Also finishes what a power cut or a failure has left to do: files of blobs
  * that were removed, data of TAs that were removed.
  *
+ * On an error memref[0] holds no octet of the record.
+ *
  * Return codes:
  * TEE_SUCCESS
- * TEE_ERROR_ITEM_NOT_FOUND - Nothing was committed yet
+ * TEE_ERROR_ITEM_NOT_FOUND - Nothing was committed yet; the session knows that
  * TEE_ERROR_CORRUPT_OBJECT
  * TEE_ERROR_SHORT_BUFFER - memref[0] is too small; its size is the record's
  */
@@ -77,6 +83,8 @@
  * [in]  memref[0]	Name, then owner (all zero unless an image): 49 octets
  * [in]  value[1].a	Size of the blob in octets; of an image at least 1
  * [in]  value[1].b	Version; for the client to read back
+ *
+ * Also tries to finish what keeps the UUID busy.
  *
  * Return codes:
  * TEE_SUCCESS
@@ -96,7 +104,8 @@
  *
  * [in]  memref[0]	The next octets, at least 1
  *
- * Any failure drops the open blob.
+ * Makes a call to the normal world for each 64 KiB that were begun, so the whole
+ * blob at once is best. Any failure drops the open blob.
  *
  * Return codes:
  * TEE_SUCCESS
@@ -131,18 +140,19 @@
  *			octets. A pending blob replaces one of the same name
  *			also where that name is among these.
  *
- * Refused unless the session has loaded what is stored, in its present state,
- * with LOAD or by its own last COMMIT.
+ * Refused unless the session knows what is stored, in its present state, from
+ * LOAD or from its own last COMMIT.
  *
  * No session that is opened from here on joins an instance that exists
  * already of a TA whose image was replaced or removed: one without sessions is
- * destroyed, also where it is to be kept alive or has crashed; any other ends
- * with its last session.
+ * destroyed, also where it is to be kept alive or has crashed, as soon as the
+ * client has returned to the normal world; any other ends with its last
+ * session. Neither loads libraries any more.
  *
  * What a TA itself has stored is removed with its image, in every storage of
- * the core (unless CFG_OTRP_STORE_KEEP_DATA=y): at once, or when the TA's last
- * instance has ended and this or LOAD is called next. Until then nothing loads
- * and nothing is installed under its UUID.
+ * the core (unless CFG_OTRP_STORE_KEEP_DATA=y): at once, or when no instance of
+ * the TA has a session any more and this, LOAD or BEGIN is called next. Until
+ * then nothing loads and nothing is installed under its UUID.
  *
  * An image can also be removed when its UUID has since become that of an early
  * TA or a pseudo TA, which is what loads under it; then its data are kept,
@@ -169,7 +179,7 @@
  * Return codes:
  * TEE_SUCCESS
  * TEE_ERROR_ITEM_NOT_FOUND - There is none of this name
- * TEE_ERROR_CORRUPT_OBJECT - This blob, or all that is stored
+ * TEE_ERROR_CORRUPT_OBJECT - This blob, or all that is stored; LOAD tells which
  * TEE_ERROR_SHORT_BUFFER - memref[1] is too small; its size is the blob's
  */
 #define PTA_OTRP_STORE_READ		6

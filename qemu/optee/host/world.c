@@ -506,6 +506,8 @@ struct chunk {
 	size_t padding;
 };
 
+#define HEAP_SIZE	(4U << 20)
+
 static struct chunk heap = { &heap, &heap, 0, 0 };
 size_t core_heap_largest = SIZE_MAX;
 unsigned int core_heap_leaks;
@@ -513,9 +515,10 @@ static size_t heap_used;
 size_t core_heap_peak;
 unsigned int core_heap_failure;
 
-static bool heap_fails(void)
+static bool heap_fails(size_t size)
 {
-	return core_heap_failure && !--core_heap_failure;
+	return (core_heap_failure && !--core_heap_failure) ||
+	       size > HEAP_SIZE - heap_used;
 }
 
 static void *add_chunk(struct chunk *c, size_t size)
@@ -535,7 +538,7 @@ static void *add_chunk(struct chunk *c, size_t size)
 
 void *core_malloc(size_t size)
 {
-	if (heap_fails() || size > core_heap_largest)
+	if (heap_fails(size) || size > core_heap_largest)
 		return NULL;
 
 	return add_chunk(malloc(sizeof(struct chunk) + size), size);
@@ -543,7 +546,7 @@ void *core_malloc(size_t size)
 
 void *core_calloc(size_t count, size_t size)
 {
-	if (heap_fails() || count * size > core_heap_largest)
+	if (heap_fails(count * size) || count * size > core_heap_largest)
 		return NULL;
 
 	return add_chunk(calloc(1, sizeof(struct chunk) + count * size),
