@@ -73,7 +73,8 @@ static void image_close(struct ts_store_handle *h)
 	free_wipe(h);
 }
 
-static TEE_Result image_open(const TEE_UUID *uuid, struct ts_store_handle **handle)
+static TEE_Result image_open(const TEE_UUID *uuid,
+			     struct ts_store_handle **handle)
 {
 	const TEE_UUID *for_ta = loading_ta();
 	struct ts_store_handle *h = NULL;
@@ -155,7 +156,7 @@ static TEE_Result read_some(struct ts_store_handle *h, void *core, void *user,
 	return res;
 }
 
-/* ldelf reads to the end before it runs anything, closing a file at the latest */
+/* ldelf reads to the end before it runs anything, when it closes a file */
 static TEE_Result image_read(struct ts_store_handle *h, void *core, void *user,
 			     size_t len)
 {

@@ -104,8 +104,8 @@
  *
  * [in]  memref[0]	The next octets, at least 1
  *
- * Makes a call to the normal world for each 64 KiB that were begun, so the whole
- * blob at once is best. Any failure drops the open blob.
+ * Makes a call to the normal world for each 64 KiB that were begun, so the
+ * whole blob at once is best. Any failure drops the open blob.
  *
  * Return codes:
  * TEE_SUCCESS
