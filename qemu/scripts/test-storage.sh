@@ -25,7 +25,7 @@ if setarch "$(uname -m)" -R true 2>/dev/null; then
     RUN=(setarch "$(uname -m)" -R)
 fi
 WARNINGS=(-Wall -Wextra -Wno-clobbered -Werror)
-# What the platform has against older files: see qemu/optee/host/platform.c.
+# What the platform has against older files: see qemu/optee/host/platform.c. One of them keeps the data of removed TAs.
 PLATFORMS=(hash rpmb counter bare reset)
 
 platform_flags() {
@@ -34,7 +34,7 @@ platform_flags() {
     rpmb) echo -DPLATFORM_RPMB -DCFG_REE_FS_INTEGRITY_RPMB=1 -DCFG_RPMB_FS=1 ;;
     counter) echo -DPLATFORM_COUNTER ;;
     bare) echo -DPLATFORM_BARE ;;
-    reset) echo -DPLATFORM_HASH -DCFG_REE_FS_ALLOW_RESET=1 ;;
+    reset) echo -DPLATFORM_HASH -DCFG_REE_FS_ALLOW_RESET=1 -DCFG_OTRP_STORE_KEEP_DATA=1 ;;
     esac
 }
 
@@ -52,7 +52,7 @@ MUTATIONS=(
     'data-of-a-running-ta store.c s/if (tee_ta_has_instance(uuid))/if (false)/'
     'installed-over-data store.c s/return has_data_left(name) ? TEE_ERROR_BUSY/return false ? TEE_ERROR_BUSY/'
     'nothing-retired store.c s/^		tee_ta_retire(&uuid);$/		;/'
-    'reserved-ta-erased store.c s/	return is_reserved_uuid(&uuid);/	return false;/'
+    'data-of-a-reserved-ta store.c s/is_reserved_uuid(&uuid) || !remove_data/!remove_data/'
     'image-not-authenticated loader.c s/res = cipher_check(&h->cipher, h->entry.tag);/;/'
     'record-not-authenticated store.c s/res = cipher_check(&cipher, from->record_tag);/;/'
     'octets-left-in-a-buffer pta.c s/clear_memref(params + 1);/;/'

@@ -824,13 +824,7 @@ static void bury(struct entry *e, uint8_t what)
 
 static bool keeps_data(const struct entry *e)
 {
-	TEE_UUID uuid = { };
-
-	if (!is_image(e) || IS_ENABLED(CFG_OTRP_STORE_KEEP_DATA))
-		return true;
-	uuid_of(&uuid, &e->name);
-
-	return is_reserved_uuid(&uuid);
+	return !is_image(e) || IS_ENABLED(CFG_OTRP_STORE_KEEP_DATA);
 }
 
 /* Leaves those @names that were there, and become tombstones here */

@@ -22,6 +22,8 @@
 #define RECORD_SIZE	200
 /* As many as the broker has at most, with its longest record */
 #define ENTRY_COUNT	305
+/* As many as the store can have */
+#define ENTRY_COUNT_MAX	1024
 #define LONG_RECORD	(61 * 1024)
 
 static unsigned int rows;
@@ -379,6 +381,11 @@ static void check_query(void)
 {
 	uint8_t expected[PTA_OTRP_STORE_DIGEST_SIZE] = { };
 	uint8_t digest[PTA_OTRP_STORE_DIGEST_SIZE] = { };
+	struct name name = image(1);
+	TEE_Param params[TEE_NUM_PARAMS] = {
+		{ .memref = { &name, sizeof(name) } },
+		{ .memref = { digest, sizeof(digest) - 1 } },
+	};
 	void *s = prepare();
 	uint32_t version = 0;
 	uint32_t size = 0;
@@ -396,6 +403,66 @@ static void check_query(void)
 	CHECK(size == SIZE && version == 0xfffffffe);
 	CHECK(client_query(s, image(9), digest, &size, &version) ==
 	      TEE_ERROR_ITEM_NOT_FOUND);
+	CHECK(invoke(s, PTA_OTRP_STORE_QUERY,
+		     TEE_PARAM_TYPES(TEE_PARAM_TYPE_MEMREF_INPUT,
+				     TEE_PARAM_TYPE_MEMREF_OUTPUT,
+				     TEE_PARAM_TYPE_VALUE_OUTPUT, 0),
+		     params) == TEE_ERROR_SHORT_BUFFER);
+	CHECK(params[1].memref.size == sizeof(digest));
+	finish(s);
+}
+
+static unsigned int blob_files(void)
+{
+	unsigned int count = 0;
+	unsigned int file = 0;
+	size_t n = 0;
+
+	for (n = 0; n < disk_file_count(); n++)
+		if (disk_file_name(n) &&
+		    sscanf(disk_file_name(n), "otrp.%u", &file) == 1)
+			count++;
+
+	return count;
+}
+
+/* Nothing remains of blobs that were not committed, or were removed */
+static void check_files(void)
+{
+	void *other = NULL;
+	void *s = prepare();
+	unsigned int n = 0;
+
+	CHECK(blob_files() == 4);
+	for (n = 0; n < 3; n++) {
+		CHECK(!put(s, image(4), 0xa, 1) && !put(s, image(4), 0xa, 2));
+		CHECK(!put(s, image(5), 0xa, 1));
+		CHECK(!client_begin(s, image(6), 0xa, SIZE, 1));
+		CHECK(blob_files() == 7);
+		if (n == 0) {
+			CHECK(!client_abort(s));
+		} else if (n == 1) {
+			CHECK(!load(s, 1));
+		} else {
+			other = client_open();
+			CHECK(!load(other, 1) && !commit(other, 2));
+			CHECK(commit(s, 2) == TEE_ERROR_BAD_STATE);
+			client_close(other);
+		}
+		CHECK(blob_files() == 4);
+	}
+	CHECK(!put(s, image(4), 0xa, 1));
+	client_close(s);
+	CHECK(blob_files() == 4);
+	s = client_open();
+	CHECK(!load(s, 2));
+	CHECK(!put(s, image(1), 0xa, 2));
+	CHECK(!remove_blob(s, image(2), 3));
+	CHECK(blob_files() == 3);
+	/* An image that is opened again and again takes no new numbers */
+	for (n = 0; n < 100; n++)
+		CHECK(!client_begin(s, image(4), 0xa, SIZE, 1));
+	CHECK(blob_files() == 4);
 	finish(s);
 }
 
@@ -403,7 +470,6 @@ static void check_sessions(void)
 {
 	void *first = prepare();
 	void *second = client_open();
-	unsigned int n = 0;
 
 	CHECK(commit(second, 2) == TEE_ERROR_BAD_STATE);
 	CHECK(!load(second, 1));
@@ -426,13 +492,7 @@ static void check_sessions(void)
 	core_restart();
 	first = client_open();
 	CHECK(!load(first, 4));
-	for (n = 0; n < disk_file_count(); n++) {
-		unsigned int file = 0;
-
-		if (disk_file_name(n) &&
-		    sscanf(disk_file_name(n), "otrp.%u", &file) == 1)
-			CHECK(store_leads_to(file));
-	}
+	CHECK(blob_files() == 6);
 	/* LOAD drops what is pending */
 	CHECK(!put(first, image(7), 0xa, 5));
 	CHECK(!load(first, 4));
@@ -863,6 +923,19 @@ static void check_limits(void)
 	CHECK(!client_commit(s, content(2), LONG_RECORD, NULL, 0));
 	printf("%d entries: %zu octets of heap, at most %zu; ", ENTRY_COUNT,
 	       store_cache_size(), core_heap_peak);
+
+	for (; n < ENTRY_COUNT_MAX; n++) {
+		CHECK(!client_put(s, image(n), 0xa, content(n), 100, n));
+		if (n % 4 == 3)
+			CHECK(!commit(s, 3));
+	}
+	CHECK(!put(s, image(n), 0xa, 2));
+	CHECK(commit(s, 4) == TEE_ERROR_STORAGE_NO_SPACE);
+	CHECK(!load(s, 3));
+	CHECK(!remove_blob(s, image(0), 5));
+	CHECK(!put(s, image(n), 0xa, 2));
+	CHECK(!commit(s, 6));
+	CHECK(!load_image(n, 2));
 	finish(s);
 }
 
@@ -873,6 +946,7 @@ int main(void)
 	check_begin();
 	check_write();
 	check_query();
+	check_files();
 	check_sessions();
 	check_isolation();
 	check_data();

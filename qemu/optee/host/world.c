@@ -21,7 +21,7 @@
 #include <tee/uuid.h>
 #include <utee_defines.h>
 
-#define FILE_COUNT	400
+#define FILE_COUNT	1040
 #define OPEN_COUNT	16
 #define NAME_SIZE	16
 
