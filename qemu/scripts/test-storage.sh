@@ -59,20 +59,21 @@ MUTATIONS=(
 )
 
 # compile TREE STORE PLATFORM FOLDER: the storage code of an OP-TEE tree and a store with the tests, as FOLDER/storage_test,
-# FOLDER/store_test and FOLDER/store_fuzz. Of objects that are in the folder only the store's are made again.
+# FOLDER/calls_test, FOLDER/store_test and FOLDER/store_fuzz. Of objects that are in the folder only the store's are made again.
 compile() {
     local tree=$1 store=$2 folder=$4 core=$1/core flags options file object
     read -ra flags <<<"$(platform_flags "$3")"
     flags+=("${FLAGS[@]}" -I"$store" -I"$core/include" -I"$core/tee" -I"$tree/lib/libutils/ext/include" -I"$tree/lib/libutee/include")
+    mapfile -t -O ${#flags[@]} flags < <(sed -n 's/^\(CFG_REE_FS_CACHED_BLOCKS\) ?= /-D\1=/p' "$tree/mk/config.mk")
     mkdir -p "$folder/units" "$folder/tests"
-    for file in "$HOST"/store_unit.c "$store"/{file,pta,loader}.c "$HOST"/ree_fs_unit.c "$core"/tee/{fs_htree,fs_dirfile,tee_fs_rpc,uuid}.c \
-        "$core/kernel/nv_counter.c" "$HOST"/{world,platform,client,store_test,storage_test,store_fuzz}.c; do
+    for file in "$HOST"/store_unit.c "$store"/{file,pta,loader}.c "$HOST"/{ree_fs,fs_htree}_unit.c "$core"/tee/{fs_dirfile,tee_fs_rpc,uuid}.c \
+        "$core/kernel/nv_counter.c" "$HOST"/{world,platform,client,calls_test,store_test,storage_test,store_fuzz}.c; do
         object=$folder/units/$(basename "$file" .c).o
         options=("${SANITIZERS[@]}" "${WARNINGS[@]}")
         case $file in
         */world.c) options=("${WARNINGS[@]}") ;;
         */store_unit.c | "$store"/*) options=("${SANITIZERS[@]}" -Wall -include "$HOST/core.h") ;;
-        */ree_fs_unit.c | "$core"/*) options=("${SANITIZERS[@]}" -include "$HOST/core.h") ;;
+        */ree_fs_unit.c | */fs_htree_unit.c | "$core"/*) options=("${SANITIZERS[@]}" -include "$HOST/core.h") ;;
         */*_test.c | */store_fuzz.c) object=$folder/tests/$(basename "$file" .c).o ;;
         esac
         case $file in
@@ -90,7 +91,7 @@ compile() {
 try() {
     compile "${@:1:4}" >"$4.log" 2>&1 || { cat "$4.log" >&2; fail "the test does not compile for $3"; }
     {
-        "${RUN[@]}" "$4/store_test" && "${RUN[@]}" "$4/storage_test" "${@:5}"
+        "${RUN[@]}" "$4/calls_test" >"$4.calls" && "${RUN[@]}" "$4/store_test" && "${RUN[@]}" "$4/storage_test" "${@:5}"
     } >"$4.log" 2>&1
 }
 
@@ -117,9 +118,10 @@ take_out() {
     local name tree
     name=$(basename "$1" .patch)
     tree=$WORK/without-$name
-    mkdir -p "$tree"/{core/kernel,lib/libutee,lib/libutils/ext}
+    mkdir -p "$tree"/{core/kernel,lib/libutee,lib/libutils/ext,mk}
     cp -r "$SOURCE"/core/{include,tee} "$tree/core/"
     cp "$SOURCE/core/kernel/nv_counter.c" "$tree/core/kernel/"
+    cp "$SOURCE/mk/config.mk" "$tree/mk/"
     cp -r "$SOURCE/lib/libutee/include" "$tree/lib/libutee/"
     cp -r "$SOURCE/lib/libutils/ext/include" "$tree/lib/libutils/ext/"
     patch -s -f -R -p1 -d "$tree" -i "$(realpath "$1")" || fail "$name cannot be taken out"
@@ -179,6 +181,7 @@ mkdir -p "$WORK"
 if [ $# = 0 ]; then
     test_flash
     in_turn test_platform "${PLATFORMS[@]}"
+    cat "$WORK/hash.calls" >&2
     test_fuzz
     in_turn mutate "${MUTATIONS[@]}"
     set -- "$QEMU_DIR"/optee/fs_*.patch
