@@ -82,7 +82,7 @@ compile() {
         esac
         gcc "${flags[@]}" "${options[@]}" -c "$file" -o "$object"
     done
-    for file in store_test storage_test store_fuzz; do
+    for file in calls_test store_test storage_test store_fuzz; do
         gcc "${SANITIZERS[@]}" "$folder/tests/$file.o" "$folder"/units/*.o -o "$folder/$file"
     done
 }

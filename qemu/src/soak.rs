@@ -12,7 +12,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use openssl::sha::sha256;
 use otrp_check::fixture;
 use otrp_keys::device::Authority;
@@ -75,12 +75,10 @@ pub fn cuts_on(
     };
     let mut device = device;
     while soak.figures.cuts() < kills {
-        device = soak.life(device, report).with_context(|| {
-            format!(
-                "after {} cuts of seed {seed}\n{}",
-                soak.figures.cuts(),
-                soak.deployment.tam_log()
-            )
+        // What is wrong comes first: whoever shortens a report cuts the TAM's log.
+        device = soak.life(device, report).map_err(|error| {
+            let cuts = soak.figures.cuts();
+            anyhow!("{error:#}\nafter {cuts} cuts of seed {seed}\n{}", soak.deployment.tam_log())
         })?;
     }
     report(&format!("{} in {} s", soak.figures, start.elapsed().as_secs()));
