@@ -939,11 +939,6 @@ size_t strlcpy(char *dst, const char *src, size_t size)
 	return strlen(src);
 }
 
-void memzero_explicit(void *s, size_t count)
-{
-	memset(s, 0, count);
-}
-
 /* The TAs around the store */
 static struct tee_ta_ctx caller;
 static struct ts_session caller_session;
