@@ -44,9 +44,7 @@ pub fn run(cache: &Path, report: &mut dyn FnMut(&str)) -> Result<()> {
     let mut lab = Lab::boot(cache, "lab", |keys| Operator::read(keys, "tam"))?;
     let mut raws = Vec::new();
     report("InstallTA of an ELF, median of 5 rounds, milliseconds in the guest");
-    report(
-        "size      OTrP CBC  OTrP GCM  GCM, RSA    raw   CBC/raw  GCM/raw",
-    );
+    report("size      OTrP CBC  OTrP GCM  GCM, RSA    raw   CBC/raw  GCM/raw");
     for (size, name) in SIZES {
         let mut rounds = Vec::new();
         for round in 0..ROUNDS {

@@ -18,7 +18,9 @@ use optee_utee::{
     UsageFlag,
 };
 use otrp_engine::{
-    platform::{KeyName, KeyPair, KeyType, Keys, Modulus, OwnPublicKey, Point, PortError, PrivateKey},
+    platform::{
+        KeyName, KeyPair, KeyType, Keys, Modulus, OwnPublicKey, Point, PortError, PrivateKey,
+    },
     point::p256_key,
     rsa::is_below,
     secret::{Scalar, Seed},

@@ -3,7 +3,9 @@
 
 use alloc::vec::Vec;
 
-use optee_utee::{Error, ErrorKind, ParamIndex, Result, TaSession, TaSessionBuilder, TeeParams, Uuid};
+use optee_utee::{
+    Error, ErrorKind, ParamIndex, Result, TaSession, TaSessionBuilder, TeeParams, Uuid,
+};
 use otrp_conformance::{Report, TEST_TAS};
 use otrp_engine::platform::{Blob, ImageOwner, PortError, Properties, Store as _, UuidBytes};
 use otrp_ta::{
@@ -83,9 +85,7 @@ fn head(blob: Blob) -> [u8; HEAD] {
 }
 
 fn beginning(head: &[u8], size: u32) -> TeeParams<'_> {
-    TeeParams::new()
-        .with_memref_in(ParamIndex::Arg0, head)
-        .with_value_in(ParamIndex::Arg1, size, 1)
+    TeeParams::new().with_memref_in(ParamIndex::Arg0, head).with_value_in(ParamIndex::Arg1, size, 1)
 }
 
 /// Begins to write `abc`.
@@ -177,9 +177,18 @@ fn wrong_names(store: &mut TaSession, report: &mut Report<'_>) {
     owned[HEAD - 1] = 1;
     let long = [1; 64];
     let part = |length: usize| long.get(..length).unwrap_or_default();
-    for wrong in
-        [&nil[..], &unknown, &highest, &owned, part(0), part(1), part(17), part(48), part(50), &long]
-    {
+    for wrong in [
+        &nil[..],
+        &unknown,
+        &highest,
+        &owned,
+        part(0),
+        part(1),
+        part(17),
+        part(48),
+        part(50),
+        &long,
+    ] {
         report.equal(
             "such a blob does not begin",
             outcome(store, BEGIN, beginning(wrong, 3)),

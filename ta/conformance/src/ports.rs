@@ -152,9 +152,10 @@ fn rsa_pairs<K: Keys, R: RsaPublic>(keys: &mut K, report: &mut Report<'_>) {
     }
 
     let mut make = |name| match keys.generate(name) {
-        Ok(KeyPair { public: OwnPublicKey::Rsa2048(modulus), private: PrivateKey::Rsa2048(is) }) => {
-            (is == name).then_some(modulus)
-        }
+        Ok(KeyPair {
+            public: OwnPublicKey::Rsa2048(modulus),
+            private: PrivateKey::Rsa2048(is),
+        }) => (is == name).then_some(modulus),
         _ => None,
     };
     let (Some(first), Some(second), Some(third)) = (make(one), make(two), make(three)) else {

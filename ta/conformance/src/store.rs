@@ -129,10 +129,8 @@ impl<S: Store> Bench<'_, '_, S> {
             let record = self.piece.get(..length).unwrap_or_default();
             self.report.equal("a record grows", self.store.commit(record, &[]), Ok(()));
             let found = self.place.get_mut(..length).map(|place| self.store.load(place));
-            self.report.check(
-                "it is loaded to a buffer of its length",
-                found == Some(Ok(Some(record))),
-            );
+            self.report
+                .check("it is loaded to a buffer of its length", found == Some(Ok(Some(record))));
             let short = self.place.get_mut(1..length).map(|place| self.store.load(place));
             self.report.check(
                 "a longer record than the buffer is refused",
@@ -224,9 +222,8 @@ impl<S: Store> Bench<'_, '_, S> {
         self.report.equal("octets are written", self.store.write(b"ne"), Ok(()));
         begin(self);
         self.report.equal("octets are written", self.store.write(b"w"), Ok(()));
-        self.report.equal("a beginning drops what is open", self.store.seal(), {
-            Err(PortError::Failed)
-        });
+        self.report
+            .equal("a beginning drops what is open", self.store.seal(), { Err(PortError::Failed) });
         self.commits("nothing of all that is committed", b"nothing", &[]);
         self.holds(DATA, Some(b"old"));
 

@@ -2,9 +2,7 @@
 
 use core::fmt::Write;
 
-use otrp_engine::platform::{
-    Blob, KeyName, KeyType, Keys as _, PortError, PrivateKey, Store as _,
-};
+use otrp_engine::platform::{Blob, KeyName, KeyType, Keys as _, PortError, PrivateKey, Store as _};
 use otrp_ta::{inbox, keys::TeeKeys, store::PtaStore};
 
 use crate::{door, elapsed, milliseconds};
@@ -39,8 +37,8 @@ pub fn measure(text: &mut dyn Write) -> Result<(), PortError> {
     let blob = Blob::SpCertificates(NUMBER);
     store.put(blob, &CERTIFICATES)?;
     store.commit(&record, &[])?;
-    let mut place = inbox::reserve(record.len().max(CERTIFICATES.len()))
-        .map_err(|_| PortError::Full)?;
+    let mut place =
+        inbox::reserve(record.len().max(CERTIFICATES.len())).map_err(|_| PortError::Full)?;
     time(text, "commit", || store.commit(&record, &[]))?;
     time(text, "load", || store.load(&mut place).map(drop))?;
     time(text, "read", || store.read(blob, &mut place).map(drop))?;
