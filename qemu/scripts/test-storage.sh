@@ -128,10 +128,13 @@ take_out() {
     expect_failure "without $name" "$tree" "$STORE" "$tree"
 }
 
-# expect_failure WHAT TREE STORE FOLDER
+# expect_failure WHAT TREE STORE FOLDER: the platform that WHAT names comes first.
 expect_failure() {
-    local platform status
+    local platform status first=()
     for platform in "${PLATFORMS[@]}"; do
+        [[ $1 != *"$platform"* ]] || first=("$platform")
+    done
+    for platform in "${first[@]}" "${PLATFORMS[@]}"; do
         [ "$2" != "$SOURCE" ] || cp -r "$WORK/$platform" "$4/"
         status=0
         try "$2" "$3" "$platform" "$4/$platform" first || status=$?

@@ -1059,12 +1059,12 @@ int main(int argc, char *argv[])
 	if (IS_ENABLED(CFG_REE_FS_ALLOW_RESET)) {
 		each_cut_of_a_reset(&base, empty.disk);
 	} else {
+		each_fault(&empty, changes + FIRST_COMMIT, false);
+		each_fault(&empty, changes + FIRST_OBJECT, false);
 		for (n = 0; n < ARRAY_SIZE(changes); n++) {
 			each_fault(&base, changes + n, false);
 			each_fault(&base, changes + n, true);
 		}
-		each_fault(&empty, changes + FIRST_OBJECT, false);
-		each_fault(&empty, changes + FIRST_COMMIT, false);
 	}
 	restart();
 	disk_free(base.older);
