@@ -1028,15 +1028,8 @@ static void each_cut_of_a_reset(const struct base *base,
 
 int main(int argc, char *argv[])
 {
-	enum { FIRST_COMMIT, FIRST_OBJECT = 5 };
+	enum { FIRST_OBJECT, FIRST_COMMIT = 8 };
 	static const struct change changes[] = {
-		[FIRST_COMMIT] = { "install", COMMIT, 0, LARGE | 3, BIT_OF(Z),
-				   0 },
-		{ "update", COMMIT, 0, 3, BIT_OF(X) | BIT_OF(DATA), 0 },
-		{ "delete", COMMIT, 0, 3, 0, BIT_OF(X) | BIT_OF(DATA) },
-		{ "exchange", COMMIT, 0, 3, BIT_OF(Z) | BIT_OF(X),
-		  BIT_OF(X) | BIT_OF(Y) },
-		{ "record", COMMIT, 0, LARGE | 3, 0, 0 },
 		[FIRST_OBJECT] = { "create", CREATE, C, 3, 0, 0 },
 		{ "replace", CREATE, A, LARGE | 3, 0, 0 },
 		{ "write", WRITE, A, LARGE | 3, 0, 0 },
@@ -1045,6 +1038,13 @@ int main(int argc, char *argv[])
 		{ "remove", REMOVE, A, 0, 0, 0 },
 		{ "rename", RENAME, A, C, 0, 0 },
 		{ "rename over", RENAME, A, B, 0, 0 },
+		[FIRST_COMMIT] = { "install", COMMIT, 0, LARGE | 3, BIT_OF(Z),
+				   0 },
+		{ "update", COMMIT, 0, 3, BIT_OF(X) | BIT_OF(DATA), 0 },
+		{ "delete", COMMIT, 0, 3, 0, BIT_OF(X) | BIT_OF(DATA) },
+		{ "exchange", COMMIT, 0, 3, BIT_OF(Z) | BIT_OF(X),
+		  BIT_OF(X) | BIT_OF(Y) },
+		{ "record", COMMIT, 0, LARGE | 3, 0, 0 },
 	};
 	/* A new device has no older state */
 	struct base empty = { .disk = disk_copy(), .older = disk_copy() };
