@@ -222,8 +222,11 @@ impl<S: Store> Bench<'_, '_, S> {
         self.report.equal("octets are written", self.store.write(b"ne"), Ok(()));
         begin(self);
         self.report.equal("octets are written", self.store.write(b"w"), Ok(()));
-        self.report
-            .equal("a beginning drops what is open", self.store.seal(), { Err(PortError::Failed) });
+        self.report.equal(
+            "a beginning drops what is open",
+            self.store.seal(),
+            Err(PortError::Failed),
+        );
         self.commits("nothing of all that is committed", b"nothing", &[]);
         self.holds(DATA, Some(b"old"));
 
