@@ -257,7 +257,9 @@ fn kill_in_commands(victim: Victim, kills: u32) {
         }
     }
     println!("{victim:?}: {ended} of {kills} commands were ended; {done} of these carried out");
-    assert!(ended >= kills / 2, "most commands had ended before: {ended} of {kills}");
+    // Between its few calls a command does not notice that there is no supplicant.
+    let enough = if victim == Victim::Client { kills / 2 } else { kills / 4 };
+    assert!(ended >= enough, "most commands had ended before: {ended} of {kills}");
     bench.assert_no_damage(victim);
     bench.end();
 }

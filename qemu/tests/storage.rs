@@ -576,8 +576,10 @@ fn the_counter_survives_power_cuts_and_goes_on_when_its_log_is_full() {
     let mut guest = boot(device);
     assert_eq!(status(&mut guest), Status::Unprovisioned);
     assert!(tee_key(&mut guest).unwrap() == key);
+    // Two commits: the import, for which there is a place, and the TAM's first request.
     provision(&mut guest, &keys()).unwrap();
     assert_eq!(status(&mut guest), Status::Serving);
+    Operator::read(&keys(), "tam").unwrap().state(&mut guest).unwrap();
     let device = guest.kill().unwrap();
     let late = Snapshot::take(&device);
     assert!(counted(&late.counter, 0).unwrap() > before);
