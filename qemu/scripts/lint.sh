@@ -34,6 +34,9 @@ say "direction of dependencies"
 say "conformance table"
 "$PYTHON3" "$SCRIPTS/conformance_table.py"
 
+say "links, tables and examples of the documents"
+"$PYTHON3" "$SCRIPTS/references.py"
+
 say "doctests that must not compile"
 "$PYTHON3" "$SCRIPTS/compile_fail_twins.py"
 
