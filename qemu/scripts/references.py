@@ -5,6 +5,7 @@ boards' settings and of the environment of a build, each in both directions; the
 and the device tests that the threat model names.
 """
 
+import fnmatch
 import functools
 import pathlib
 import re
@@ -42,14 +43,19 @@ def error(path, text, line=None):
 
 
 @functools.cache
+def names():
+    """All files of the project: what git knows or would add; in an archive, what is there."""
+    command = ["git", "-C", ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    if (ROOT / ".git").exists():
+        listed = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split("\0")
+        return sorted({name for name in listed if name and (ROOT / name).is_file()})
+    found = (path.relative_to(ROOT) for path in ROOT.rglob("*") if path.is_file())
+    return sorted(str(name) for name in found if name.parts[0] not in (".cache", "target"))
+
+
+@functools.cache
 def files(*patterns):
-    listed = subprocess.run(
-        ["git", "-C", ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *patterns],
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
-    return sorted(path for name in set(listed.split("\0")) if name and (path := ROOT / name).is_file())
+    return [ROOT / name for name in names() if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
 
 
 def only(pattern):
@@ -144,7 +150,7 @@ def tables(path, header):
 
 
 def in_table(path, header):
-    return {name for _, names, _ in tables(path, header) for name in names}
+    return {name for _, listed, _ in tables(path, header) for name in listed}
 
 
 # The TAM's configuration
@@ -178,9 +184,9 @@ def check_configuration():
     source = only("*desired.rs")
     code = sections_of(source.read_text())
     documented = {}
-    for heading, names, cells in tables(CONFIGURATION, "Key"):
+    for heading, listed, cells in tables(CONFIGURATION, "Key"):
         section = heading.split("`")[1] if "`" in heading else heading
-        for name in names:
+        for name in listed:
             documented.setdefault(section, {})[name] = cells[1] == REQUIRED
     where = source.relative_to(ROOT)
     compare(CONFIGURATION, "section", set(documented), set(code), where)
@@ -221,8 +227,8 @@ def check_boards():
     boards = files("qemu/boards/*.conf")
     settings = {board: set(re.findall(r"^(BOARD_\w+)=", board.read_text(), re.MULTILINE)) for board in boards}
     compare(BOARDS, "setting", documented, set().union(*settings.values()), "a board's file")
-    for _, names, cells in tables(BOARDS, "Setting"):
-        for name in names:
+    for _, listed, cells in tables(BOARDS, "Setting"):
+        for name in listed:
             for board in boards:
                 if cells[1].startswith(REQUIRED) and name not in settings[board]:
                     error(board, f"{name} is missing, which {BOARDS.relative_to(ROOT)} requires")
