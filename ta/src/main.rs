@@ -195,7 +195,10 @@ fn serve(command: u32, parameters: &mut ParametersAny<'_>) -> Result<()> {
             let reply = engine.status(&mut reply).map_err(failed)?;
             inbox::send(output, reply)
         }
-        (PREPARE, (None, None, None, None)) => engine.prepare().map_err(failed),
+        (PREPARE, (None, None, None, None)) => {
+            let mut scratch = inbox::reserve(REPLY_LIMIT)?;
+            engine.prepare(&mut scratch).map_err(failed)
+        }
         (PROCESS..=PREPARE, _) => Err(ErrorKind::BadParameters.into()),
         _ => Err(ErrorKind::NotImplemented.into()),
     }

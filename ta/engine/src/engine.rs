@@ -17,7 +17,7 @@ use crate::jose::key_management::{KeyAlgorithm, Recipient, Shown};
 use crate::jose::signature::SignatureAlgorithm;
 use crate::message::{Lock, Opened, Received, Request, SealingKey, Transaction};
 use crate::personalization::{self, PersonalizationError};
-use crate::platform::{Blob, Clock, Platform, PortError, Ports, Store, UuidBytes};
+use crate::platform::{Blob, Clock, KeyType, Keys, Platform, PortError, Ports, Store, UuidBytes};
 use crate::policy;
 use crate::registry::Registry;
 use crate::reply::{Addressed, Outcome, refuse_stranger};
@@ -301,9 +301,17 @@ impl<P: Platform> Engine<P> {
     /// Makes what a later request needs and what takes long to make. To be called when nobody waits;
     /// does nothing where nothing takes long, or where it is made already.
     ///
+    /// `scratch` has [`REPLY_LIMIT`] bytes.
+    ///
     /// # Errors
     /// A port's error; a request then takes longer.
-    pub fn prepare(&mut self) -> Result<(), Error> {
+    pub fn prepare(&mut self, scratch: &mut [u8]) -> Result<(), Error> {
+        if self.ports.keys.makes() == KeyType::P256 {
+            return Ok(());
+        }
+        // Damage of storage is reported here; where RSA key pairs are looked for it may end the TA.
+        self.open(scratch)?;
+        self.registry.close();
         Ok(reserve::fill(&mut self.ports.keys)?)
     }
 

@@ -6,14 +6,11 @@
 
 use crate::platform::{KeyName, KeyPair, KeyType, Keys, OwnPublicKey, PortError, PrivateKey};
 
-/// Makes the key pair in reserve, where the platform's take long to make and there is none.
+/// Makes the key pair in reserve where there is none, on a platform whose key pairs take long to make.
 ///
 /// # Errors
 /// The port's.
 pub fn fill<K: Keys>(keys: &mut K) -> Result<(), PortError> {
-    if keys.makes() == KeyType::P256 {
-        return Ok(());
-    }
     match keys.modulus(KeyName::Spare) {
         Ok(Some(_)) => Ok(()),
         // Nobody knows the public half of a damaged one, so nobody misses it.

@@ -215,7 +215,7 @@ impl Case {
     pub fn with_reserve(what: &str) -> Self {
         let mut device = Device::from(&home().snapshot);
         device.world.key_type.set(KeyType::Rsa2048);
-        device.engine.prepare().unwrap();
+        device.engine.prepare(&mut device.reply).unwrap();
         Self { before: device.world.snapshot(), makes: KeyType::Rsa2048, ..Self::at_home(what) }
     }
 
@@ -223,13 +223,13 @@ impl Case {
     pub fn with_rsa_key(what: &str) -> Self {
         let mut device = Device::from(&home().snapshot);
         device.world.key_type.set(KeyType::Rsa2048);
-        device.engine.prepare().unwrap();
+        device.engine.prepare(&mut device.reply).unwrap();
         let changes = SdChanges { renew_attestation_key: true, ..SdChanges::default() };
         let renew = Command::UpdateSd { spid: SP, name: DOMAIN, changes };
         let model = home().model.after(&pki().tam, &renew).unwrap().aged();
         let passed = device.pass(&pki().tam, from_tam(renew));
         let next = steps(&Target::from(&passed.state.unwrap()), &home().other_target);
-        device.engine.prepare().unwrap();
+        device.engine.prepare(&mut device.reply).unwrap();
         let makes = KeyType::Rsa2048;
         Self { makes, ..Self::of(device.world.snapshot(), model, next, what) }
     }
@@ -691,14 +691,14 @@ fn filling_the_reserve() {
         &home().snapshot,
         |device| {
             device.world.key_type.set(KeyType::Rsa2048);
-            let _ = device.engine.prepare();
+            let _ = device.engine.prepare(&mut device.reply);
         },
         |device| {
             assert!(device.records(Kind::SpareKey).len() <= 1);
-            device.engine.prepare().unwrap();
+            device.engine.prepare(&mut device.reply).unwrap();
             let spare = device.records(Kind::SpareKey);
             assert_eq!(spare.len(), 1);
-            device.engine.prepare().unwrap();
+            device.engine.prepare(&mut device.reply).unwrap();
             assert_eq!(device.records(Kind::SpareKey), spare, "it is made once");
             if device.records(Kind::Aik).len() == 2 {
                 let create = Command::CreateSd { spid: "new.example", name: "new", certificate };
@@ -718,7 +718,7 @@ fn a_damaged_reserve_is_replaced() {
         let damaged = b"damaged".to_vec();
         device.world.stored.borrow_mut().rsa_keys.insert(KeyName::Spare, damaged);
         if prepared {
-            device.engine.prepare().unwrap();
+            device.engine.prepare(&mut device.reply).unwrap();
         }
         let certificate = &home().certificate;
         let create = Command::CreateSd { spid: "new.example", name: "new", certificate };
@@ -731,7 +731,7 @@ fn a_damaged_reserve_is_replaced() {
 #[test]
 fn keys_on_a_curve_need_no_reserve() {
     let mut device = Device::from(&home().snapshot);
-    device.engine.prepare().unwrap();
+    device.engine.prepare(&mut device.reply).unwrap();
     assert!(device.world.snapshot() == home().snapshot);
     assert!(device.world.faults.operations().is_empty());
 }

@@ -261,7 +261,7 @@ impl Life {
         world.key_type.set(keys);
         let mut device = Device::on(world, Rc::new(boot_simulator));
         device.provision();
-        device.engine.prepare().unwrap();
+        device.engine.prepare(&mut device.reply).unwrap();
         let certificate = device.certificate();
         let mut life = Self {
             device,
