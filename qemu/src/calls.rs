@@ -107,7 +107,7 @@ impl Bench {
 
     /// Installs one application more, by as many TAMs as that takes.
     fn fill(&mut self, number: u8) -> Result<()> {
-        if number % SHARE == 0 {
+        if number.is_multiple_of(SHARE) {
             let name = format!("https://tam{}.example", number / SHARE);
             let filler = Operator::issued(&self.keys, &name)?;
             let certificate = self.certificate()?;
