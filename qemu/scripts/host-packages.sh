@@ -28,6 +28,7 @@ ca-certificates         cargo's downloads
 LIST
     if [ "${1:-}" = lint ]; then
         echo "shellcheck              checks the shell scripts"
+        echo "codespell               finds misspelled words"
     elif [ "${1:-}" = card ]; then
         echo "fdisk                   partitions the image of a card"
         echo "dosfstools              makes its boot partition"

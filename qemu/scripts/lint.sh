@@ -40,5 +40,11 @@ say "links, tables and examples of the documents"
 say "doctests that must not compile"
 "$PYTHON3" "$SCRIPTS/compile_fail_twins.py"
 
+say "spelling"
+# A mirror's archive has no git: all files but what is generated, quoted or not text.
+find . -type f -not -path './.git/*' -not -path './.cache/*' -not -name '*.lock' -not -name '*.patch' -not -name '*.json' \
+    -not -path '*/vectors*' -not -path '*/fixtures/*' -not -path '*/appendix_a/*' -not -path '*/corpus/*' -not -name 'cookbook.rs' \
+    -exec codespell --quiet-level 3 --ignore-words-list crate,keypair,inout,deriver,fo,migh {} +
+
 say "shell scripts"
 shellcheck qemu/scripts/*.sh qemu/boards/*.conf qemu/guest/* .ci/run
