@@ -152,14 +152,16 @@ fn after_reboot(steps: &mut Steps<'_>, deployment: &Deployment, guest: &mut Gues
         Ok(((), compact(&lines)))
     })?;
     steps.step(
-        "InstallTA again, without data: the old data went with the old installation",
+        "InstallTA again, without data: the old data and its own key went with the old installation",
         || {
             deployment.desire(signer(2, None))?;
             let lines = deployment.converge(guest)?;
             expect_messages(&lines, &["GetDeviceState", "InstallTA"])?;
             let output = guest.run("otrp-signer-client label")?;
             ensure!(output.status == 1 && output.text().is_empty(), "there is a label: {output:?}");
-            client(guest, &format!("sign {DIGEST}"))?.context("the sample is gone")?;
+            let output = guest.run(&format!("otrp-signer-client sign {DIGEST}"))?;
+            ensure!(output.status == 1 && output.text().is_empty(), "it has a key: {output:?}");
+            signature(guest)?;
             deployment.desire(Desired::Domain)?;
             expect_messages(&deployment.converge(guest)?, &["GetDeviceState", "DeleteTA"])?;
             Ok(((), compact(&lines)))
