@@ -7,6 +7,7 @@ extern crate std;
 
 mod chain;
 mod command;
+pub mod crypto;
 pub mod device;
 mod dsi;
 mod elf;
@@ -15,20 +16,22 @@ pub mod error;
 pub mod image;
 pub mod information;
 pub mod jose;
-pub mod message;
 pub mod personalization;
 pub mod pki;
 pub mod platform;
-pub mod point;
-pub mod policy;
 pub mod registry;
 mod reply;
+pub mod request;
 mod reserve;
 pub mod revocation;
-pub mod rsa;
 pub mod secret;
 mod sp_certificates;
 pub mod trust;
+
+// The paths from before the moves.
+pub use crypto::{ecdsa as point, rsa};
+pub use registry::policy;
+pub use request as message;
 
 pub use engine::Engine;
 pub use otrp_wire::limits;

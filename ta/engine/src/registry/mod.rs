@@ -12,6 +12,7 @@
 //! is gone that it vouched for.
 
 mod codec;
+pub mod policy;
 mod shares;
 mod state;
 

@@ -1,0 +1,4 @@
+//! The cryptography that messages and certificates share.
+
+pub mod ecdsa;
+pub mod rsa;
