@@ -99,7 +99,7 @@ def wrapped(data, indent):
 
 print("//! RSA signatures and forgeries over one digest; written by make_rsa_vectors.py.")
 print("""
-use otrp_engine::rsa::signature::Padding;
+use otrp_engine::crypto::rsa::signature::Padding;
 
 /// A signature and what a check must say of it.
 pub struct Vector {

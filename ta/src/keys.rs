@@ -18,11 +18,10 @@ use optee_utee::{
     UsageFlag,
 };
 use otrp_engine::{
+    crypto::{ecdsa::p256_key, rsa::is_below},
     platform::{
         KeyName, KeyPair, KeyType, Keys, Modulus, OwnPublicKey, Point, PortError, PrivateKey,
     },
-    point::p256_key,
-    rsa::is_below,
     secret::{Scalar, Seed},
 };
 use p256::{

@@ -12,8 +12,8 @@ use optee_utee::{
     AlgorithmId, Asymmetric, AttributeId, AttributeMemref, Error, OperationMode, TransientObject,
     TransientObjectType,
 };
+use otrp_engine::crypto::rsa::{LONGEST_MODULUS, is_below};
 use otrp_engine::platform::{PortError, RsaPublic};
-use otrp_engine::rsa::{LONGEST_MODULUS, is_below};
 
 /// RSA through the GlobalPlatform API.
 #[derive(Debug)]

@@ -6,11 +6,11 @@ use openssl::bn::BigNum;
 use openssl::error::ErrorStack;
 use openssl::pkey::Private;
 use openssl::rsa::{Padding, Rsa};
+use otrp_engine::crypto::rsa::is_below;
 use otrp_engine::platform::{
     Blob, Clock, KeyName, KeyPair, KeyType, Keys, Modulus, OwnPublicKey, PENDING_LIMIT, Platform,
     Point, PortError, PrivateKey, Properties, Rng, RsaPublic, Store,
 };
-use otrp_engine::rsa::is_below;
 use otrp_engine::secret::{Scalar, Seed};
 use p256::SecretKey;
 use p256::ecdsa::SigningKey;

@@ -1,10 +1,10 @@
 //! One function a port but the store. Each leaves nothing behind.
 
+use otrp_engine::crypto::rsa::signature::{self, Padding};
 use otrp_engine::platform::{
     Clock, KeyName, KeyPair, KeyType, Keys, Modulus, OwnPublicKey, Point, PortError, PrivateKey,
     RSA_EXPONENT, Rng, RsaPublic,
 };
-use otrp_engine::rsa::signature::{self, Padding};
 use otrp_engine::secret::Scalar;
 
 use crate::{

@@ -1,6 +1,6 @@
 //! RSA signatures and forgeries over one digest; written by make_rsa_vectors.py.
 
-use otrp_engine::rsa::signature::Padding;
+use otrp_engine::crypto::rsa::signature::Padding;
 
 /// A signature and what a check must say of it.
 pub struct Vector {

@@ -1,10 +1,10 @@
 //! The TEE's own key and certificates: made in the TEE, certified by its manufacturer.
 
 use otrp_wire::limits::TEE_CHAIN_BYTES_LIMIT;
-use sha2::{Digest, Sha256};
 
+use crate::crypto;
+use crate::crypto::digest::sha256;
 use crate::error::Error;
-use crate::jose::signature;
 use crate::pki::{self, Certificate, Role};
 use crate::platform::{Platform, PortError, Ports};
 use crate::registry::State;
@@ -65,12 +65,7 @@ pub fn identity<'d>(state: &'d State, trust: &Trust) -> Result<Identity<'d>, Err
     let chain = state.tee_chain();
     let certificate = pki::split_der(chain).next().ok_or(not_provisioned)?;
     let certificate = certificate.map_err(|_| not_provisioned)?;
-    Ok(Identity {
-        name: trust.tee_name,
-        device_id: Sha256::digest(certificate).into(),
-        certificate,
-        chain,
-    })
+    Ok(Identity { name: trust.tee_name, device_id: sha256(certificate), certificate, chain })
 }
 
 /// Writes a certification request for the TEE's key; returns its length.
@@ -84,7 +79,7 @@ pub fn certification_request<P: Platform>(
     out: &mut [u8],
 ) -> Result<usize, Error> {
     let pair = state.tee_key()?;
-    let sign = |digest: &[u8; 32]| signature::sign(&mut ports.keys, pair, digest);
+    let sign = |digest: &[u8; 32]| crypto::sign(&mut ports.keys, pair, digest);
     pki::certification_request(&pair.public, trust.tee_name, sign, out).map_err(|error| match error
     {
         pki::RequestError::Sign(error) => Error::Port(error),

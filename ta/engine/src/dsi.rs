@@ -3,8 +3,8 @@
 use otrp_wire::dsi::{Aik, Array, Base64, Document, Dsi, Sd, SdList, Ta, Tee, Text};
 use otrp_wire::response::Writer;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
+use crate::crypto::digest::sha256;
 use crate::device::Identity;
 use crate::error::Error;
 use crate::pki::{EncodedKey, attestation_key};
@@ -103,6 +103,6 @@ impl<'s> View<'s> {
     pub fn hash(self, scratch: &mut [u8]) -> Result<[u8; 32], Error> {
         let mut writer = Writer::new(scratch);
         self.write(&mut writer)?;
-        Ok(Sha256::digest(writer.finish()).into())
+        Ok(sha256(writer.finish()))
     }
 }

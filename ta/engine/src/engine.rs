@@ -14,8 +14,9 @@ use crate::dsi::{TEE_VERSION, View};
 use crate::error::{Error, Unanswerable};
 use crate::information::{self, QueryError};
 use crate::jose::key_management::{KeyAlgorithm, Recipient, Shown};
+use crate::jose::open::DecryptionKey;
 use crate::jose::signature::SignatureAlgorithm;
-use crate::message::{Lock, Opened, Received, Request, SealingKey, Transaction};
+use crate::message::{Opened, Received, Request, SealingKey, Transaction};
 use crate::personalization::{self, PersonalizationError};
 use crate::platform::{Blob, Clock, KeyType, Keys, Platform, PortError, Ports, Store, UuidBytes};
 use crate::policy;
@@ -143,7 +144,7 @@ impl<P: Platform> Engine<P> {
             Standing::Stapled(tam) => {
                 let listed = |algorithm: KeyAlgorithm| request.lists(algorithm.name());
                 let shown = Shown { used: None, listed, rsa1_5: trust.rsa1_5 };
-                let recipient = Recipient::new(tam.tam().key(), shown)?;
+                let recipient = Recipient::new(tam.tam().key(), shown).map_err(Error::of_answer)?;
                 let mut context = StateQuery { ports, registry, trust, clock, scratch };
                 let (tam, generation) = context.run(&tam)?;
                 return Ok(Answer::State { tam, recipient, generation });
@@ -151,12 +152,12 @@ impl<P: Platform> Engine<P> {
             Standing::Remembered(tam) => tam,
         };
 
-        let lock = Lock { pair: signer, rsa1_5: trust.rsa1_5 };
-        let (mut opened, owner) = open_request(request, trust, registry, ports, &tam, lock)?;
+        let own = DecryptionKey { pair: signer, rsa1_5: trust.rsa1_5 };
+        let (mut opened, owner) = open_request(request, trust, registry, ports, &tam, own)?;
         // A command has no list.
         let used = Some(opened.key_algorithm());
         let shown = Shown { used, listed: |_| false, rsa1_5: trust.rsa1_5 };
-        let recipient = Recipient::new(tam.key(), shown)?;
+        let recipient = Recipient::new(tam.key(), shown).map_err(Error::of_answer)?;
         let mut context = Context { ports, registry, trust, owner, scratch };
         let result = command::run(name, &mut context, &mut opened);
         let (tam, content_key) = (owner.number(), opened.into_key());
@@ -351,13 +352,13 @@ fn open_request<'m, P: Platform>(
     registry: &Registry,
     ports: &mut Ports<P>,
     tam: &UnrevokedTam<'_>,
-    lock: Lock<'_>,
+    own: DecryptionKey<'_>,
 ) -> Result<(Opened<'m>, policy::Owner), Error> {
     if !request.is_for(trust.tee_name) {
         return Err(INVALID);
     }
     let current = policy::current(registry.state(), tam, &request.dsi_hash()?)?;
-    request.open(ports, lock, current)
+    request.open(ports, own, current)
 }
 
 /// GetDeviceState (OTrP draft, section 9.1).

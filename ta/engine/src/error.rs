@@ -3,6 +3,7 @@
 use otrp_wire::ErrorCode;
 use otrp_wire::json::Malformed;
 
+use crate::crypto;
 use crate::platform::PortError;
 
 /// Why the engine could not do something.
@@ -29,6 +30,32 @@ impl Error {
             Self::Port(PortError::Denied) => ErrorCode::TaInvalid,
             Self::Port(PortError::Corrupt | PortError::Busy | PortError::Failed)
             | Self::Internal => ErrorCode::TeeFail,
+        }
+    }
+}
+
+impl Error {
+    /// What an error of the cryptography means to a message that is refused with `refused`, in one and
+    /// the same way, for everything that is wrong with it.
+    #[must_use]
+    pub const fn of_message(error: crypto::Error, refused: ErrorCode) -> Self {
+        match error {
+            crypto::Error::Crypto => Self::Refused(refused),
+            crypto::Error::Unsupported => Self::Refused(ErrorCode::UnsupportedCryptoAlg),
+            crypto::Error::Port(error) => Self::Port(error),
+            crypto::Error::Internal => Self::Internal,
+        }
+    }
+
+    /// What an error of the cryptography means to an answer: its keys and buffers are our own, so only
+    /// a port can fail.
+    #[must_use]
+    pub const fn of_answer(error: crypto::Error) -> Self {
+        match error {
+            crypto::Error::Port(error) => Self::Port(error),
+            crypto::Error::Crypto | crypto::Error::Unsupported | crypto::Error::Internal => {
+                Self::Internal
+            }
         }
     }
 }

@@ -20,8 +20,8 @@ use core::ops::Deref;
 
 use sha2::{Digest, Sha256};
 
+use crate::crypto::{PublicKey, Scheme};
 use crate::elf;
-use crate::pki::{PublicKey, Scheme};
 use crate::platform::{RsaPublic, UuidBytes};
 
 /// Longest ELF in bytes. The largest trusted applications in the field take 1 to 2 MiB, and a

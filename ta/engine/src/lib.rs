@@ -29,7 +29,6 @@ mod sp_certificates;
 pub mod trust;
 
 // The paths from before the moves.
-pub use crypto::{ecdsa as point, rsa};
 pub use registry::policy;
 pub use request as message;
 

@@ -5,15 +5,14 @@ use otrp_wire::response::{Reason, Writer};
 use otrp_wire::{ErrorCode, RequestName, Span, VERSION};
 use serde::Serialize;
 
+use crate::crypto::ecdsa::sign_as_nobody;
+use crate::crypto::{self, Signature};
 use crate::device::Identity;
 use crate::dsi::{View, attestation_key_type};
 use crate::error::Error;
 use crate::jose::content::{ContentAlgorithm, ContentKey};
 use crate::jose::key_management::{Recipient, wrap_content_key};
-use crate::jose::signature::{
-    Signature, SignatureAlgorithm, sign as sign_digest, sign_as_nobody, signing_digest,
-};
-use crate::jose::{self};
+use crate::jose::signature::{SignatureAlgorithm, signing_digest};
 use crate::message::{SealingKey, Transaction};
 use crate::pki::attestation_key;
 use crate::platform::{KeyPair, OwnPublicKey, Platform, Point, Ports, RSA_EXPONENT, Rng};
@@ -61,18 +60,6 @@ struct Content<'a, D> {
     dsi: Option<D>,
 }
 
-impl From<jose::Error> for Error {
-    /// For answers only: their keys and buffers are our own, so only a port can fail.
-    fn from(error: jose::Error) -> Self {
-        match error {
-            jose::Error::Port(error) => Self::Port(error),
-            jose::Error::Crypto | jose::Error::Unsupported | jose::Error::Internal => {
-                Self::Internal
-            }
-        }
-    }
-}
-
 /// A refusal to whoever is not known to be a trusted TAM.
 ///
 /// Nothing of the device is in it, not even a signature by its key, for of two of these the key
@@ -92,7 +79,8 @@ pub fn refuse_stranger<'o, R: Rng>(
     reason(&mut writer, error)?;
     list_algorithms(&mut writer, error, SignatureAlgorithm::Es256)?;
     writer.text("}}")?;
-    let by_nobody = |_: &[u8; 32]| Ok(sign_as_nobody(rng)?);
+    let by_nobody =
+        |_: &[u8; 32]| sign_as_nobody(rng).map(Signature::Es256).map_err(Error::of_answer);
     sign_with(SignatureAlgorithm::Es256, by_nobody, name.response(), "", writer)
 }
 
@@ -126,7 +114,8 @@ impl Addressed<'_> {
         view: View<'_>,
         out: &'o mut [u8],
     ) -> Result<&'o [u8], Error> {
-        let key = ContentKey::generate(STATE_ENCRYPTION, &mut ports.rng)?;
+        let key =
+            ContentKey::generate(STATE_ENCRYPTION, &mut ports.rng).map_err(Error::of_answer)?;
         let mut writer = Writer::new(out);
         view.write(&mut writer)?;
         let parked = writer.park(key.algorithm().overhead())?;
@@ -255,9 +244,10 @@ fn encrypt<P: Platform>(
     let mut iv = [0; IV_LIMIT];
     let iv = iv.get_mut(..key.algorithm().iv_length()).ok_or(Error::Internal)?;
     rng.fill(iv)?;
-    let wrapped = wrap_content_key::<P::Rsa, _>(rng, recipient, key)?;
+    let wrapped = wrap_content_key::<P::Rsa, _>(rng, recipient, key).map_err(Error::of_answer)?;
     let rest = writer.buffer().get_mut(parked.start()..).ok_or(Error::Internal)?;
-    let (ciphertext, tag) = key.encrypt_in_place(iv, protected, rest, parked.len())?;
+    let (ciphertext, tag) =
+        key.encrypt_in_place(iv, protected, rest, parked.len()).map_err(Error::of_answer)?;
     let length = ciphertext.len();
     let ciphertext = Span::new(parked.start(), parked.start().saturating_add(length));
 
@@ -311,7 +301,7 @@ pub fn sign<'o, P: Platform>(
     header: &str,
     writer: Writer<'o>,
 ) -> Result<&'o [u8], Error> {
-    let by_signer = |digest: &[u8; 32]| Ok(sign_digest(&mut ports.keys, signer, digest)?);
+    let by_signer = |digest: &[u8; 32]| Ok(crypto::sign(&mut ports.keys, signer, digest)?);
     sign_with(SignatureAlgorithm::made_by(&signer.public), by_signer, name, header, writer)
 }
 

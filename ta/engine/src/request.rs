@@ -4,37 +4,26 @@
 //! and decryption happens in the one buffer that the message arrived in.
 
 use otrp_wire::base64::{Form, decode, decode_array, decode_in_place};
-use otrp_wire::copy::copy;
 use otrp_wire::envelope::{Envelope, EnvelopeError};
-use otrp_wire::jwe::{EcPublicKey, Header, Jwe};
-use otrp_wire::limits::{JOSE_HEADER_LIMIT, OCSP_LIMIT, PARTY_LIMIT, TRANSACTION_ID_LIMIT};
+use otrp_wire::jwe::Header;
+use otrp_wire::limits::{JOSE_HEADER_LIMIT, OCSP_LIMIT, TRANSACTION_ID_LIMIT};
 use otrp_wire::request::{Content, EncryptedTa, Tbs};
 use otrp_wire::{ErrorCode, RequestName, Span, VERSION};
-use sha2::{Digest, Sha256};
 
 use crate::chain::ChainBuffer;
+use crate::crypto::PublicKey;
+use crate::crypto::rsa::LONGEST_MODULUS;
 use crate::error::Error;
-use crate::jose::content::{ContentAlgorithm, ContentKey, LONGEST_IV, LONGEST_TAG};
-use crate::jose::key_management::{
-    Agreement, KeyAlgorithm, KeyWrap, LONGEST_WRAPPED_KEY, decrypt_content_key, unwrap_content_key,
-};
+use crate::jose::content::ContentKey;
+use crate::jose::key_management::KeyAlgorithm;
+use crate::jose::open::{DecryptionKey, OpenedJwe, open_jwe};
 use crate::jose::signature::{SignatureAlgorithm, signing_digest};
-use crate::jose::{self};
 use crate::pki::{self, TrustedTam};
-use crate::platform::{
-    Blob, KeyName, KeyPair, Modulus, OwnPublicKey, Platform, Point, PortError, Ports, PrivateKey,
-    Store,
-};
+use crate::platform::{Blob, Platform, PortError, Ports, Store};
 use crate::policy::{Current, Owner};
 use crate::registry::{State, Tam};
 use crate::revocation::Standing;
-use crate::rsa::LONGEST_MODULUS;
-use crate::rsa::encryption::{self, Encryption};
-use crate::secret::Scalar;
 use crate::trust::Trust;
-
-/// The base64url text of the longest JOSE header.
-const HEADER_TEXT_LIMIT: usize = JOSE_HEADER_LIMIT.div_ceil(3).saturating_mul(4);
 
 const INVALID: Error = Error::Refused(ErrorCode::RequestInvalid);
 const UNSUPPORTED: Error = Error::Refused(ErrorCode::UnsupportedCryptoAlg);
@@ -235,7 +224,7 @@ struct Signed {
 }
 
 impl Signed {
-    fn is_by<P: Platform>(&self, key: &pki::PublicKey<'_>) -> bool {
+    fn is_by<P: Platform>(&self, key: &PublicKey<'_>) -> bool {
         key.verify::<P::Rsa>(self.algorithm.scheme(), &self.digest, &self.signature)
     }
 }
@@ -389,13 +378,14 @@ impl<'m> Request<'m> {
     pub fn open<P: Platform>(
         self,
         ports: &mut Ports<P>,
-        lock: Lock<'_>,
+        own: DecryptionKey<'_>,
         signer: Current<'_>,
     ) -> Result<(Opened<'m>, Owner), Error> {
         let Self { payload, tbs, name: request } = self;
         let content = tbs.content.ok_or(INVALID)?;
-        let Unlocked { key, key_algorithm, plaintext } =
-            open_jwe(payload, &content, ports, lock, INVALID)?;
+        let OpenedJwe { key, key_algorithm, plaintext } =
+            open_jwe(payload, &content, ports, own)
+                .map_err(|error| Error::of_message(error, ErrorCode::RequestInvalid))?;
         let content = Content::read(plaintext.of_mut(payload), request)?;
         let owner = signer.claims(content.tam_id.as_ref().ok_or(INVALID)?)?;
         let next_dsi = tbs.next_dsi.unwrap_or_default();
@@ -466,211 +456,4 @@ impl Opened<'_> {
     pub fn payload(&self, span: Span) -> &[u8] {
         span.of(self.payload)
     }
-}
-
-/// A key pair of this TEE that messages are encrypted for, and what the vendor lets it be used for.
-#[derive(Clone, Copy, Debug)]
-pub struct Lock<'k> {
-    /// The key pair.
-    pub pair: &'k KeyPair,
-    /// Whether RSAES-PKCS1-v1_5 is accepted.
-    pub rsa1_5: bool,
-}
-
-/// How a key pair is used for one message.
-enum Use<'k> {
-    EcdhEs(KeyWrap, &'k Scalar),
-    Rsa(Encryption, &'k Modulus, KeyName),
-}
-
-impl<'k> Lock<'k> {
-    /// How the key pair is used with an algorithm.
-    ///
-    /// # Errors
-    /// `ERR_UNSUPPORTED_CRYPTO_ALG` if it is not.
-    fn with(self, algorithm: KeyAlgorithm) -> Result<Use<'k>, Error> {
-        let KeyPair { public, private } = self.pair;
-        match (algorithm, public, private) {
-            (KeyAlgorithm::Rsa(Encryption::Pkcs1), ..) if !self.rsa1_5 => Err(UNSUPPORTED),
-            (KeyAlgorithm::EcdhEs(wrap), _, PrivateKey::P256(key)) => Ok(Use::EcdhEs(wrap, key)),
-            (
-                KeyAlgorithm::Rsa(encryption),
-                OwnPublicKey::Rsa2048(modulus),
-                PrivateKey::Rsa2048(name),
-            ) => Ok(Use::Rsa(encryption, modulus, *name)),
-            (KeyAlgorithm::EcdhEs(_) | KeyAlgorithm::Rsa(_), ..) => Err(UNSUPPORTED),
-        }
-    }
-}
-
-/// A JWE that was decrypted.
-pub struct Unlocked {
-    /// The content key.
-    pub key: ContentKey,
-    /// How it was wrapped.
-    pub key_algorithm: KeyAlgorithm,
-    /// Where the plaintext stands.
-    pub plaintext: Span,
-}
-
-/// What an error of the cryptography means to a message that is refused as `refused`.
-const fn refusal(error: jose::Error, refused: Error) -> Error {
-    match error {
-        jose::Error::Crypto => refused,
-        jose::Error::Unsupported => UNSUPPORTED,
-        jose::Error::Port(error) => Error::Port(error),
-        jose::Error::Internal => Error::Internal,
-    }
-}
-
-/// Decrypts a JWE where it stands.
-///
-/// # Errors
-/// `refused` for everything that is wrong with it, in one and the same way;
-/// `ERR_UNSUPPORTED_CRYPTO_ALG`; a port's.
-pub fn open_jwe<P: Platform>(
-    buffer: &mut [u8],
-    jwe: &Jwe,
-    ports: &mut Ports<P>,
-    lock: Lock<'_>,
-    refused: Error,
-) -> Result<Unlocked, Error> {
-    let mut aad = [0; HEADER_TEXT_LIMIT];
-    let aad = aad.get_mut(..jwe.protected.len()).ok_or(refused)?;
-    copy(aad, jwe.protected.of(buffer)).ok_or(Error::Internal)?;
-    let mut room = [0; JOSE_HEADER_LIMIT];
-    let text = decode(aad, Form::Url, &mut room).map_err(|_| refused)?;
-    let protected = Header::read_all(text).map_err(|_| refused)?;
-    let header = Headers { text, protected, buffer, outer: &jwe.header };
-
-    let key_algorithm = header.text_of(|header| header.algorithm).ok_or(refused)?;
-    let key_algorithm =
-        KeyAlgorithm::from_name(key_algorithm.ok_or(refused)?).ok_or(UNSUPPORTED)?;
-    let encryption = header.encryption().ok_or(refused)?;
-    let encryption = ContentAlgorithm::from_name(encryption).ok_or(UNSUPPORTED)?;
-    let used = lock.with(key_algorithm)?;
-    let mut room = [0; LONGEST_WRAPPED_KEY];
-    let wrapped =
-        decode(jwe.encrypted_key.of(buffer), Form::Url, &mut room).map_err(|_| refused)?;
-    let Ports { keys, rng, .. } = ports;
-    let key = match used {
-        Use::EcdhEs(wrap, key) => {
-            let mut rooms = [[0; PARTY_LIMIT]; 2];
-            let ephemeral = header.ephemeral().ok_or(refused)?;
-            let (party_u, party_v) = header.parties(&mut rooms).ok_or(refused)?;
-            let agreement = Agreement { ephemeral: &ephemeral, party_u, party_v };
-            unwrap_content_key(keys, key, wrap, &agreement, wrapped, encryption)
-        }
-        // What belongs to a key agreement has no business here.
-        Use::Rsa(..) if header.has_agreement() => return Err(refused),
-        Use::Rsa(padding, modulus, name) => {
-            decrypt_content_key(keys, rng, name, modulus, padding, wrapped, encryption)
-        }
-    }
-    .map_err(|error| refusal(error, refused))?;
-
-    let mut room_iv = [0; LONGEST_IV];
-    let iv = decode(jwe.iv.of(buffer), Form::Url, &mut room_iv).map_err(|_| refused)?;
-    let mut room_tag = [0; LONGEST_TAG];
-    let tag = decode(jwe.tag.of(buffer), Form::Url, &mut room_tag).map_err(|_| refused)?;
-    let ciphertext = decode_in_place(buffer, jwe.ciphertext, Form::Url).map_err(|_| refused)?;
-    let plaintext = key
-        .decrypt_in_place(iv, aad, ciphertext.of_mut(buffer), tag)
-        .map_err(|error| refusal(error, refused))?
-        .len();
-    Ok(Unlocked { key, key_algorithm, plaintext: ciphertext.truncated(plaintext) })
-}
-
-/// Decrypts a bare RSAES-PKCS1-v1_5 ciphertext, in base64, of exactly the length of `message`; if
-/// it is none, `message` is random.
-///
-/// # Errors
-/// As [`open_jwe`].
-pub fn open_bare<P: Platform>(
-    text: &[u8],
-    ports: &mut Ports<P>,
-    lock: Lock<'_>,
-    message: &mut [u8],
-    refused: Error,
-) -> Result<(), Error> {
-    let Use::Rsa(padding, modulus, name) = lock.with(KeyAlgorithm::Rsa(Encryption::Pkcs1))? else {
-        return Err(UNSUPPORTED);
-    };
-    let mut room = [0; size_of::<Modulus>()];
-    let ciphertext = decode(text, Form::Any, &mut room).map_err(|_| refused)?;
-    let Ports { keys, rng, .. } = ports;
-    encryption::decrypt(keys, rng, name, modulus, padding, ciphertext, message)
-        .map_err(|error| refusal(error, refused))
-}
-
-/// The two headers of a JWE. Each parameter stands in one of them (RFC 7516, section 7.2.1).
-struct Headers<'h> {
-    /// The decoded protected header.
-    text: &'h [u8],
-    protected: Header,
-    /// The message that the other one stands in.
-    buffer: &'h [u8],
-    outer: &'h Header,
-}
-
-impl<'h> Headers<'h> {
-    /// A parameter, if it is there; `None` if it stands in both headers.
-    fn text_of(&self, parameter: impl Fn(&Header) -> Option<Span>) -> Option<Option<&'h str>> {
-        match (parameter(&self.protected), parameter(self.outer)) {
-            (Some(_), Some(_)) => None,
-            (Some(span), None) => Some(Some(span.text(self.text))),
-            (None, outside) => Some(outside.map(|span| span.text(self.buffer))),
-        }
-    }
-
-    /// `enc`, which has to be in the header that the tag covers.
-    fn encryption(&self) -> Option<&'h str> {
-        match (self.protected.encryption, self.outer.encryption) {
-            (Some(span), None) => Some(span.text(self.text)),
-            _ => None,
-        }
-    }
-
-    /// `epk`.
-    fn ephemeral(&self) -> Option<Point> {
-        match (self.protected.ephemeral, self.outer.ephemeral) {
-            (Some(key), None) => point(key, self.text),
-            (None, Some(key)) => point(key, self.buffer),
-            _ => None,
-        }
-    }
-
-    /// `apu` and `apv`, decoded; empty where they are absent.
-    fn parties<'r>(&self, rooms: &'r mut [[u8; PARTY_LIMIT]; 2]) -> Option<(&'r [u8], &'r [u8])> {
-        let [room_u, room_v] = rooms;
-        let party_u = self.text_of(|header| header.party_u)?.unwrap_or_default();
-        let party_v = self.text_of(|header| header.party_v)?.unwrap_or_default();
-        Some((
-            decode(party_u.as_bytes(), Form::Url, room_u).ok()?,
-            decode(party_v.as_bytes(), Form::Url, room_v).ok()?,
-        ))
-    }
-
-    /// Whether there is a parameter of a key agreement.
-    fn has_agreement(&self) -> bool {
-        [&self.protected, self.outer].into_iter().any(|header| {
-            header.ephemeral.is_some() || header.party_u.is_some() || header.party_v.is_some()
-        })
-    }
-}
-
-fn point(key: EcPublicKey, text: &[u8]) -> Option<Point> {
-    let x: [u8; 32] = decode_array(key.x.of(text), Form::Url).ok()?;
-    let y: [u8; 32] = decode_array(key.y.of(text), Form::Url).ok()?;
-    let mut point = [4; 65];
-    let (head, tail) = point.split_at_mut(33);
-    head.get_mut(1..)?.copy_from_slice(&x);
-    tail.copy_from_slice(&y);
-    Some(point)
-}
-
-/// SHA-256 of bytes.
-#[must_use]
-pub fn sha256(bytes: &[u8]) -> [u8; 32] {
-    Sha256::digest(bytes).into()
 }

@@ -8,9 +8,10 @@
 use otrp_wire::ErrorCode;
 use otrp_wire::limits::CHAIN_LIMIT;
 
+use crate::crypto::PublicKey;
 use crate::error::Error;
 use crate::message::Request;
-use crate::pki::{self, Certificate, PublicKey, TrustedTam, VerifiedPath};
+use crate::pki::{self, Certificate, TrustedTam, VerifiedPath};
 use crate::platform::RsaPublic;
 use crate::registry::{Authority, State};
 

@@ -12,8 +12,8 @@ use otrp_wire::limits::{
     CERTIFICATE_LIMIT, REPLY_LIMIT, RETIRED_CERTIFICATE_LIMIT, SP_CERTIFICATE_LIMIT,
 };
 
+use crate::crypto::digest::sha256;
 use crate::error::Error;
-use crate::message::sha256;
 use crate::pki;
 use crate::platform::{Blob, PortError, Store};
 use crate::registry::Sd;

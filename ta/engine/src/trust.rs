@@ -1,8 +1,8 @@
 //! What the image itself says whom and what to trust; nothing that arrives later can add to it.
 
 use otrp_wire::id::TamId;
-use sha2::{Digest, Sha256};
 
+use crate::crypto::digest::sha256;
 use crate::platform::UuidBytes;
 
 /// The compiled-in trust anchors, names and choices, covered by the image's own signature.
@@ -74,10 +74,7 @@ impl Trust {
     /// Whether one of the roots has this SHA-256.
     #[must_use]
     pub fn has_anchor(&self, fingerprint: &[u8; 32]) -> bool {
-        self.tam_anchors.iter().any(|anchor| {
-            let digest: [u8; 32] = Sha256::digest(anchor.certificate).into();
-            digest == *fingerprint
-        })
+        self.tam_anchors.iter().any(|anchor| sha256(anchor.certificate) == *fingerprint)
     }
 }
 

@@ -24,7 +24,7 @@ use openssl::pkey::PKey;
 use openssl::sign::{Signer, Verifier};
 use openssl::symm::{Cipher, decrypt};
 use openssl::x509::X509;
-use otrp_engine::jose;
+use otrp_engine::crypto;
 use otrp_engine::jose::content::{ContentAlgorithm, ContentKey, DataAlgorithm, DataKey};
 use otrp_engine::pki::{self, Certificate, Untrusted, check_sp_certificate, verify_tam};
 use otrp_engine::trust::{Anchor, Trust};
@@ -174,7 +174,7 @@ impl Encrypted {
     }
 
     /// What the broker's content decryption makes of it under `tag`.
-    fn decrypt(&self, tag: &[u8]) -> Result<String, jose::Error> {
+    fn decrypt(&self, tag: &[u8]) -> Result<String, crypto::Error> {
         let key = ContentKey::from_bytes(ContentAlgorithm::A128CbcHs256, &CONTENT_KEY)?;
         let mut buffer = self.ciphertext.clone();
         let plaintext =
@@ -226,7 +226,7 @@ fn six_contents_decrypt_under_the_key_of_rfc_7516() {
         assert_eq!(signer.sign_to_vec().unwrap(), encrypted.tag, "{name}");
         // ... which is refused; the half that RFC 7518 wants is accepted.
         assert_eq!(encrypted.tag.len(), 32);
-        assert_eq!(encrypted.decrypt(&encrypted.tag), Err(jose::Error::Crypto), "{name}");
+        assert_eq!(encrypted.decrypt(&encrypted.tag), Err(crypto::Error::Crypto), "{name}");
         let plaintext = encrypted.decrypt(&encrypted.tag[..16]).unwrap();
 
         let plaintext: Value = serde_json::from_str(&renamed(&straightened(&plaintext))).unwrap();
@@ -288,8 +288,8 @@ fn the_data_of_the_update_is_not_under_a_key_of_the_profile() {
     let mut buffer = data;
     let key = DataKey::from_bytes(&CONTENT_KEY).unwrap();
     let result = key.decrypt_in_place(DataAlgorithm::AesCbc, &IV, b"", &mut buffer);
-    assert_eq!(result.err(), Some(jose::Error::Crypto));
-    assert_eq!(DataKey::from_bytes(&CONTENT_KEY[16..]).err(), Some(jose::Error::Crypto));
+    assert_eq!(result.err(), Some(crypto::Error::Crypto));
+    assert_eq!(DataKey::from_bytes(&CONTENT_KEY[16..]).err(), Some(crypto::Error::Crypto));
 }
 
 #[test]

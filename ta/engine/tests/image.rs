@@ -9,9 +9,10 @@
 
 mod support;
 
+use otrp_engine::crypto::PublicKey;
+use otrp_engine::crypto::rsa::signature::Padding;
 use otrp_engine::image::{Algorithm, ELF_LIMIT, Image, ImageError, SignedImage};
-use otrp_engine::pki::{Certificate, PublicKey};
-use otrp_engine::rsa::signature::Padding;
+use otrp_engine::pki::Certificate;
 use sha2::{Digest, Sha256};
 use support::{OpensslRsa, p256, rsa, sign_p256, sign_rsa, spki};
 

@@ -16,7 +16,7 @@ use openssl::derive::Deriver;
 use openssl::ec::{EcGroup, EcKey, EcPoint, PointConversionForm};
 use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
-use otrp_engine::jose::Error;
+use otrp_engine::crypto::Error;
 use otrp_engine::jose::content::{ContentAlgorithm, ContentKey};
 use otrp_engine::jose::key_management::{
     Agreement, KeyAlgorithm, KeyWrap, Recipient, unwrap_content_key, wrap_content_key,

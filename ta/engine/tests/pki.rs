@@ -25,14 +25,14 @@ use openssl::pkey::{PKey, Private};
 use openssl::rsa::Rsa;
 use openssl::sha::sha256;
 use openssl::x509::{X509, X509Req};
-use otrp_engine::jose::signature::Signature;
+use otrp_engine::crypto::rsa::signature::Padding;
+use otrp_engine::crypto::{PublicKey, Scheme, Signature};
 use otrp_engine::pki::{
-    COMMON_NAME_LIMIT, Certificate, Error, PublicKey, REQUEST_LIMIT, RequestError, Role, Scheme,
-    Untrusted, Usage, attestation_key, certification_request, check_sp_certificate, split_chain,
-    split_der, verify_path, verify_tam,
+    COMMON_NAME_LIMIT, Certificate, Error, REQUEST_LIMIT, RequestError, Role, Untrusted, Usage,
+    attestation_key, certification_request, check_sp_certificate, split_chain, split_der,
+    verify_path, verify_tam,
 };
 use otrp_engine::platform::{OwnPublicKey, Point, PortError, RsaPublic};
-use otrp_engine::rsa::signature::Padding;
 use otrp_engine::trust::{Anchor, Trust};
 use otrp_wire::limits::{CERTIFICATE_LIMIT, CHAIN_BYTES_LIMIT, CHAIN_LIMIT, TAM_ID_LIMIT};
 use support::{OpensslRsa, elliptic, p256, rsa, sign_p256, sign_rsa, spki};

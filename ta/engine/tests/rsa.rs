@@ -18,18 +18,19 @@ use josekit::jwe::alg::rsaes::RsaesJweAlgorithm;
 use openssl::bn::BigNum;
 use openssl::pkey::{PKey, Private};
 use openssl::rsa::{Padding as OpensslPadding, Rsa, RsaPrivateKeyBuilder};
-use otrp_engine::jose::Error;
+use otrp_engine::crypto::Error;
+use otrp_engine::crypto::rsa::encryption::{Encryption, decrypt};
+use otrp_engine::crypto::rsa::signature::Padding;
+use otrp_engine::crypto::sign;
+use otrp_engine::crypto::{PublicKey, Scheme};
 use otrp_engine::jose::content::{ContentAlgorithm, ContentKey};
 use otrp_engine::jose::key_management::{
     KeyAlgorithm, Recipient, Shown, decrypt_content_key, wrap_content_key,
 };
-use otrp_engine::jose::signature::{SignatureAlgorithm, sign, signing_digest};
-use otrp_engine::pki::{PublicKey, Scheme};
+use otrp_engine::jose::signature::{SignatureAlgorithm, signing_digest};
 use otrp_engine::platform::{
     KeyName, KeyPair, KeyType, Keys, Modulus, OwnPublicKey, Point, PortError, PrivateKey, Rng,
 };
-use otrp_engine::rsa::encryption::{Encryption, decrypt};
-use otrp_engine::rsa::signature::Padding;
 use otrp_engine::secret::{Scalar, Seed};
 use sha2::{Digest, Sha256, Sha384, Sha512};
 use support::{OpensslRsa, rsa, sign_rsa, spki};

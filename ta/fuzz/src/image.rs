@@ -1,8 +1,9 @@
 //! Signed images of trusted applications.
 
 use openssl::sha::{Sha256, sha256};
+use otrp_engine::crypto::PublicKey;
 use otrp_engine::image::Image;
-use otrp_engine::pki::{Certificate, PublicKey};
+use otrp_engine::pki::Certificate;
 
 use crate::credulous::{Credulous, Encoding};
 use crate::pki::ANCHORS;

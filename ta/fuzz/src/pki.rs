@@ -7,8 +7,9 @@
 use std::hint::black_box;
 
 use openssl::x509::X509;
+use otrp_engine::crypto::PublicKey;
 use otrp_engine::pki::{
-    Certificate, PublicKey, Role, Usage, check_sp_certificate, split_chain, split_der, verify_path,
+    Certificate, Role, Usage, check_sp_certificate, split_chain, split_der, verify_path,
     verify_status, verify_tam,
 };
 use otrp_engine::platform::OwnPublicKey;

@@ -17,11 +17,14 @@ use otrp_wire::{ErrorCode, Span};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::{Context, Done, INVALID, sp_certificate};
+use crate::crypto::PublicKey;
+use crate::crypto::digest::sha256;
 use crate::error::Error;
 use crate::image::{Application, Image};
 use crate::jose::content::{DataAlgorithm, DataKey};
-use crate::message::{Lock, Opened, open_bare, open_jwe, sha256};
-use crate::pki::{Certificate, PublicKey};
+use crate::jose::open::{DecryptionKey, open_bare, open_jwe};
+use crate::message::Opened;
+use crate::pki::Certificate;
 use crate::platform::{Blob, Platform, Ports, Properties, Store};
 use crate::policy::{Authorized, Target};
 use crate::registry::{Installation, Sd, State, Ta};
@@ -76,9 +79,9 @@ fn run<P: Platform>(
     let (parts, payload) = opened.encrypted_ta()?;
     let algorithm = DataAlgorithm::from_name(parts.algorithm.text(payload))
         .ok_or(Error::Refused(ErrorCode::UnsupportedCryptoAlg))?;
-    let lock = Lock { pair: &aik.key, rsa1_5: context.trust.rsa1_5 };
+    let own = DecryptionKey { pair: &aik.key, rsa1_5: context.trust.rsa1_5 };
     let purpose = Purpose { sd: &sd, id: &id };
-    let plain = decrypt(parts, payload, algorithm, purpose, context.ports, lock)?;
+    let plain = decrypt(parts, payload, algorithm, purpose, context.ports, own)?;
     wipe_stack();
 
     let target = target(state, &sd, id)?;
@@ -147,7 +150,7 @@ fn decrypt<P: Platform>(
     algorithm: DataAlgorithm,
     purpose: Purpose<'_>,
     ports: &mut Ports<P>,
-    aik: Lock<'_>,
+    aik: DecryptionKey<'_>,
 ) -> Result<Plain, Error> {
     let image_iv = Iv::read(parts.iv, payload, algorithm)?;
     let personalization_iv = match (parts.personalization_iv, parts.image) {
@@ -198,11 +201,12 @@ fn data_key<P: Platform>(
     wrapped: &WrappedKey,
     payload: &mut [u8],
     ports: &mut Ports<P>,
-    aik: Lock<'_>,
+    aik: DecryptionKey<'_>,
 ) -> Result<DataKey, Error> {
+    let refusal = |error| Error::of_message(error, ErrorCode::TaInvalid);
     match wrapped {
         WrappedKey::Jwe(jwe) => {
-            let plaintext = open_jwe(payload, jwe, ports, aik, REFUSED)?.plaintext;
+            let plaintext = open_jwe(payload, jwe, ports, aik).map_err(refusal)?.plaintext;
             let bytes = plaintext.of_mut(payload);
             let key = DataKey::from_bytes(bytes).map_err(|_| REFUSED);
             bytes.zeroize();
@@ -210,7 +214,7 @@ fn data_key<P: Platform>(
         }
         WrappedKey::Bare(text) => {
             let mut bytes = Zeroizing::new([0; 32]);
-            open_bare(text.of(payload), ports, aik, bytes.as_mut_slice(), REFUSED)?;
+            open_bare(text.of(payload), ports, aik, bytes.as_mut_slice()).map_err(refusal)?;
             DataKey::from_bytes(bytes.as_slice()).map_err(|_| REFUSED)
         }
     }

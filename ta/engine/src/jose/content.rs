@@ -11,7 +11,7 @@ use sha2::{Sha256, Sha512};
 use subtle::{Choice, ConstantTimeEq, ConstantTimeGreater};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use super::Error;
+use crate::crypto::Error;
 use crate::platform::Rng;
 
 /// Octets in an AES block, and the most that PKCS #7 padding adds.

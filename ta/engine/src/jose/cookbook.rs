@@ -12,8 +12,8 @@ use std::string::String;
 use std::vec::Vec;
 use std::{format, vec};
 
-use super::Error;
 use super::content::{ContentAlgorithm, ContentKey};
+use crate::crypto::Error;
 
 /// An encrypted content; binary members in base64url.
 pub(super) struct Message {

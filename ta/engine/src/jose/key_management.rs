@@ -5,28 +5,22 @@ use aes::cipher::{
 };
 use aes::{Aes128, Aes256};
 use aes_kw::AesKw;
-use p256::SecretKey;
 use p256::elliptic_curve::sec1::ToSec1Point;
 use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, Zeroizing};
 
-use super::Error;
 use super::content::{ContentAlgorithm, ContentKey, LONGEST_KEY};
-use crate::pki::PublicKey;
-use crate::platform::{KeyName, Keys, Modulus, Point, PortError, Rng, RsaPublic};
-use crate::point::p256_key;
-use crate::rsa::LONGEST_MODULUS;
-use crate::rsa::encryption::{self, Encryption};
+use crate::crypto::ecdsa::{ephemeral_key, p256_key};
+use crate::crypto::rsa::LONGEST_MODULUS;
+use crate::crypto::rsa::encryption::{self, Encryption};
+use crate::crypto::{Error, PublicKey};
+use crate::platform::{KeyName, Keys, Modulus, Point, Rng, RsaPublic};
 use crate::secret::Scalar;
 
 /// Octets in the longest wrapped content key: one encrypted with an RSA-4096 key.
 pub const LONGEST_WRAPPED_KEY: usize = LONGEST_MODULUS;
 /// Octets that AES key wrap adds.
 const WRAP_OVERHEAD: usize = 8;
-/// Random scalars to try: one is out of range with a probability of 2^-32, so four in a row mean
-/// that the random number generator is broken.
-const EPHEMERAL_KEY_ATTEMPTS: usize = 4;
-
 /// A JWE `alg` algorithm (RFC 7518, section 4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyAlgorithm {
@@ -253,18 +247,6 @@ fn agree_and_wrap<R: Rng>(
     let secret = pair.diffie_hellman(&recipient);
     let key = wrap_with(secret.raw_secret_bytes(), algorithm, &agreement, key)?;
     Ok(Wrapped { algorithm: KeyAlgorithm::EcdhEs(algorithm), ephemeral: Some(ephemeral), key })
-}
-
-/// A fresh key pair, uniform over the scalars of P-256.
-pub(super) fn ephemeral_key<R: Rng>(rng: &mut R) -> Result<SecretKey, Error> {
-    let mut candidate = Zeroizing::new([0; 32]);
-    for _ in 0..EPHEMERAL_KEY_ATTEMPTS {
-        rng.fill(candidate.as_mut())?;
-        if let Ok(key) = SecretKey::from_slice(candidate.as_ref()) {
-            return Ok(key);
-        }
-    }
-    Err(Error::Port(PortError::Failed))
 }
 
 /// Unwraps a content key with the key that follows from the agreed `secret`.

@@ -1,8 +1,7 @@
-//! The cryptography of JOSE messages: decoded octets in, decoded octets out.
+//! The cryptography of JOSE messages.
 //!
-//! Nothing here reads JSON or base64, and nothing here decides whom to trust.
-
-use crate::platform::PortError;
+//! Decoded octets in, decoded octets out, but for [`open`], which decrypts a JWE where it stands in a
+//! message. Nothing here decides whom to trust.
 
 pub mod content;
 #[cfg(test)]
@@ -13,26 +12,5 @@ pub mod content;
 )]
 mod cookbook;
 pub mod key_management;
+pub mod open;
 pub mod signature;
-
-/// Why a cryptographic operation gave no result.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Error {
-    /// Anything wrong with keys, tags, signatures, lengths or padding that came with a message.
-    ///
-    /// Deliberately one variant: telling a failed key unwrapping from a failed tag from bad padding
-    /// helps nobody but an attacker (RFC 7516, section 11.5).
-    Crypto,
-    /// An algorithm name that none of the `from_name` functions here knows; for their callers.
-    Unsupported,
-    /// A port failed; the message may be good.
-    Port(PortError),
-    /// The caller's mistake, such as a buffer without room for the padding. No message causes it.
-    Internal,
-}
-
-impl From<PortError> for Error {
-    fn from(error: PortError) -> Self {
-        Self::Port(error)
-    }
-}

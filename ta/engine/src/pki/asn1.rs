@@ -1,6 +1,6 @@
 //! The few DER productions that certificates and requests need (X.690, section 10).
 
-use der::asn1::{AnyRef, UintRef};
+use der::asn1::AnyRef;
 use der::{Header, Reader, SliceReader, Tag, Tagged};
 
 /// Reads all of `bytes` with `read`; what it leaves is an error.
@@ -47,25 +47,6 @@ pub(super) fn algorithm<'a>(reader: &mut SliceReader<'a>) -> der::Result<&'a [u8
         reader.decode::<Option<AnyRef<'_>>>()?;
         Ok(algorithm)
     })
-}
-
-/// r and s of a DER signature (RFC 5480, appendix A), each padded to half of `N` octets.
-pub(super) fn fixed_signature<const N: usize>(signature: &[u8]) -> der::Result<[u8; N]> {
-    let integers = whole(signature, |reader| {
-        reader.sequence(|reader| {
-            der::Result::Ok([reader.decode::<UintRef<'_>>()?, reader.decode::<UintRef<'_>>()?])
-        })
-    })?;
-    let mut fixed = [0; N];
-    for (half, integer) in fixed.chunks_exact_mut(N / 2).zip(integers) {
-        let digits = integer.as_bytes();
-        half.len()
-            .checked_sub(digits.len())
-            .and_then(|zeros| half.get_mut(zeros..))
-            .ok_or(der::ErrorKind::Overflow)?
-            .copy_from_slice(digits);
-    }
-    Ok(fixed)
 }
 
 /// There was no room to write.

@@ -7,11 +7,12 @@ use der::{Reader, SliceReader, Tag, TagNumber, Tagged};
 use otrp_wire::id::TamId;
 use otrp_wire::limits::{CERTIFICATE_LIMIT, TAM_ID_LIMIT};
 use rustls_pki_types::DnsName;
-use sha2::{Digest, Sha256};
 
+use super::Error;
 use super::asn1::{algorithm, contents, element, identifier, whole};
 use super::key::verify_signed;
-use super::{Error, PublicKey};
+use crate::crypto::PublicKey;
+use crate::crypto::digest::sha256;
 use crate::platform::{OwnPublicKey, RsaPublic};
 
 /// A version 3 certificate; nothing in it is verified.
@@ -163,7 +164,7 @@ impl<'a> Certificate<'a> {
     /// SHA-256 of the whole certificate.
     #[must_use]
     pub fn fingerprint(&self) -> [u8; 32] {
-        Sha256::digest(self.der).into()
+        sha256(self.der)
     }
 
     /// SHA-256 of what is signed.
@@ -172,7 +173,7 @@ impl<'a> Certificate<'a> {
     /// but the issuer can give a certificate a second one.
     #[must_use]
     pub fn content_digest(&self) -> [u8; 32] {
-        Sha256::digest(self.tbs).into()
+        sha256(self.tbs)
     }
 
     /// What is signed, with tag and length.

@@ -1,47 +1,20 @@
-//! Public keys out of certificates, and the signatures they check.
+//! Public keys out of certificates, the algorithms of the signatures on them, and our own keys as DER.
 
 use der::asn1::{BitStringRef, UintRef};
 use der::{Reader, Tag};
 use rustls_pki_types::{
     AlgorithmIdentifier, InvalidSignature, SignatureVerificationAlgorithm, alg_id,
 };
-use sha2::{Digest, Sha256, Sha384, Sha512};
+use sha2::{Sha256, Sha384, Sha512};
 
 use super::Error;
-use super::asn1::{contents, fixed_signature, whole};
-use crate::jose::signature::es256_verify;
-use crate::platform::{OwnPublicKey, Point, RSA_EXPONENT, RsaPublic};
-use crate::point::p256_key;
+use super::asn1::{contents, whole};
+use crate::crypto::digest::{HashValue, digest};
+use crate::crypto::ecdsa::p256_key;
 #[cfg(feature = "p384")]
-use crate::point::uncompressed;
-use crate::rsa::signature::{self, Padding};
-
-/// A public key of a kind and strength that the broker accepts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PublicKey<'a> {
-    /// A point of P-256.
-    P256(Point),
-    /// An RSA key of 2048 to 4096 bits.
-    Rsa {
-        /// Odd, big-endian, without leading zeros.
-        modulus: &'a [u8],
-        /// Odd, 65537 to 2^32 - 1, big-endian, without leading zeros.
-        exponent: &'a [u8],
-    },
-}
-
-/// How a signature over a digest is made and written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scheme {
-    /// ECDSA on P-256; r and s as 32 octets each (RFC 7518, section 3.4).
-    Es256,
-    /// ECDSA on P-256; the DER of a SEQUENCE of r and s (RFC 5480, appendix A).
-    Es256Der,
-    /// RSASSA-PKCS1-v1_5 (RFC 8017, section 8.2).
-    RsaPkcs1,
-    /// RSASSA-PSS with SHA-256, MGF1 of SHA-256 and a salt of 32 octets (RFC 8017, section 8.1).
-    RsaPss,
-}
+use crate::crypto::ecdsa::{fixed_signature, uncompressed};
+use crate::crypto::{PublicKey, Scheme};
+use crate::platform::{OwnPublicKey, Point, RsaPublic};
 
 impl<'a> PublicKey<'a> {
     /// Reads a DER SubjectPublicKeyInfo (RFC 5280, section 4.1.2.7).
@@ -90,39 +63,6 @@ impl<'a> PublicKey<'a> {
             Ok(Self::Rsa { modulus, exponent })
         } else {
             Err(Error::Key)
-        }
-    }
-
-    /// Whether this is the public half of a key pair of this TEE.
-    #[must_use]
-    pub fn is(&self, own: &OwnPublicKey) -> bool {
-        match (self, own) {
-            (Self::P256(point), OwnPublicKey::P256(own)) => point == own,
-            (Self::Rsa { modulus, exponent }, OwnPublicKey::Rsa2048(own)) => {
-                modulus == own && *exponent == RSA_EXPONENT
-            }
-            (Self::P256(_), OwnPublicKey::Rsa2048(_))
-            | (Self::Rsa { .. }, OwnPublicKey::P256(_)) => false,
-        }
-    }
-
-    /// Whether `signature` is one over `digest` by this key; false where `scheme` is not one of the
-    /// key's kind. The digest is a SHA-256, in certificates also a SHA-384 or SHA-512.
-    #[must_use]
-    pub fn verify<R: RsaPublic>(&self, scheme: Scheme, digest: &[u8], signature: &[u8]) -> bool {
-        match (self, scheme) {
-            (Self::P256(point), Scheme::Es256) => es256_verify(point, digest, signature).is_ok(),
-            (Self::P256(point), Scheme::Es256Der) => fixed_signature::<64>(signature)
-                .is_ok_and(|fixed| es256_verify(point, digest, &fixed).is_ok()),
-            (Self::Rsa { modulus, exponent }, Scheme::RsaPkcs1 | Scheme::RsaPss) => {
-                let padding = match scheme {
-                    Scheme::RsaPss => Padding::Pss,
-                    _ => Padding::Pkcs1,
-                };
-                signature::verify::<R>(padding, modulus, exponent, digest, signature)
-            }
-            (Self::P256(_), Scheme::RsaPkcs1 | Scheme::RsaPss)
-            | (Self::Rsa { .. }, Scheme::Es256 | Scheme::Es256Der) => false,
         }
     }
 }
@@ -226,15 +166,6 @@ pub(super) fn verify_signed<R: RsaPublic>(
             && known.public_key_alg_id().as_ref() == kind
             && known.verify_signature(key, message, signature).is_ok()
     })
-}
-
-/// A digest by one of the hashes of certificates and OCSP responses, at most that of SHA-512.
-pub(super) type HashValue = heapless::Vec<u8, 64>;
-
-/// The digest of a message. One function for each hash, which all share.
-pub(super) fn digest<H: Digest>(message: &[u8]) -> HashValue {
-    // The longest just fits.
-    HashValue::from_slice(&H::digest(message)).unwrap_or_default()
 }
 
 /// An algorithm as webpki asks for it.

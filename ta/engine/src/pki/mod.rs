@@ -15,7 +15,7 @@ mod path;
 mod request;
 
 pub use certificate::{Certificate, Usage, Validity, check_sp_certificate, is_same};
-pub use key::{EncodedKey, PublicKey, Scheme, attestation_key, spki};
+pub use key::{EncodedKey, attestation_key, spki};
 pub use ocsp::{Good, Unproven, verify_status};
 pub use path::{Role, TrustedTam, Untrusted, VerifiedPath, verify_path, verify_tam};
 pub use request::{COMMON_NAME_LIMIT, REQUEST_LIMIT, RequestError, certification_request};

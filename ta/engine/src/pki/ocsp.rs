@@ -8,8 +8,9 @@ use sha2::{Sha256, Sha384, Sha512};
 
 use super::asn1::{contents, element, whole};
 use super::certificate::boolean_default_false;
-use super::key::{HashValue, digest, split_spki, verify_signed};
+use super::key::{split_spki, verify_signed};
 use super::{Certificate, Error, split_der};
+use crate::crypto::digest::{HashValue, digest};
 use crate::platform::RsaPublic;
 
 /// id-pkix-ocsp-basic: 1.3.6.1.5.5.7.48.1.1.

@@ -12,7 +12,8 @@ use webpki::{
 
 use super::certificate::{ANY_EXTENDED_KEY_USAGE, TEE_PURPOSE};
 use super::key::algorithms;
-use super::{Certificate, Error, PublicKey, Usage};
+use super::{Certificate, Error, Usage};
+use crate::crypto::PublicKey;
 use crate::platform::RsaPublic;
 use crate::trust::{Anchor, Trust};
 

