@@ -6,8 +6,7 @@ use crate::crypto;
 use crate::crypto::digest::sha256;
 use crate::error::Error;
 use crate::pki::{self, Certificate, Role};
-use crate::platform::{Platform, PortError, Ports};
-use crate::registry::State;
+use crate::platform::{KeyPair, OwnPublicKey, Platform, PortError, Ports};
 use crate::trust::{Anchor, Trust};
 
 /// Why certificates for the TEE are not taken.
@@ -56,13 +55,12 @@ impl<'d> Identity<'d> {
     }
 }
 
-/// The identity, once there is a certificate.
+/// The identity that the TEE's certificates give it, DER, one behind the other, once there are any.
 ///
 /// # Errors
 /// `ERR_TEE_FAIL` before (OTrP draft, section 9.1.6).
-pub fn identity<'d>(state: &'d State, trust: &Trust) -> Result<Identity<'d>, Error> {
+pub fn identity<'d>(chain: &'d [u8], trust: &Trust) -> Result<Identity<'d>, Error> {
     let not_provisioned = Error::Refused(otrp_wire::ErrorCode::TeeFail);
-    let chain = state.tee_chain();
     let certificate = pki::split_der(chain).next().ok_or(not_provisioned)?;
     let certificate = certificate.map_err(|_| not_provisioned)?;
     Ok(Identity { name: trust.tee_name, device_id: sha256(certificate), certificate, chain })
@@ -73,12 +71,11 @@ pub fn identity<'d>(state: &'d State, trust: &Trust) -> Result<Identity<'d>, Err
 /// # Errors
 /// A port's; [`Error::Internal`] if `out` is too short.
 pub fn certification_request<P: Platform>(
-    state: &State,
+    pair: &KeyPair,
     ports: &mut Ports<P>,
     trust: &Trust,
     out: &mut [u8],
 ) -> Result<usize, Error> {
-    let pair = state.tee_key()?;
     let sign = |digest: &[u8; 32]| crypto::sign(&mut ports.keys, pair, digest);
     pki::certification_request(&pair.public, trust.tee_name, sign, out).map_err(|error| match error
     {
@@ -87,8 +84,8 @@ pub fn certification_request<P: Platform>(
     })
 }
 
-/// Checks that a chain's leaf is for this TEE's key and that its root is the compiled-in one;
-/// `None` if these are the certificates that the TEE has.
+/// Checks that a chain's leaf is for `own`, this TEE's key, and that its root is the compiled-in one;
+/// `None` if these are the `present` certificates of the TEE.
 ///
 /// `did` is a hash over the leaf with its signature, and whoever has an ECDSA signature (r, s) can
 /// write it as (r, n - s) too. So the leaf must not be the present one in another form, nor one
@@ -98,7 +95,8 @@ pub fn certification_request<P: Platform>(
 /// # Errors
 /// [`ImportError`].
 pub fn check<'c, P: Platform>(
-    state: &State,
+    own: &OwnPublicKey,
+    present: &[u8],
     trust: &Trust,
     now: u64,
     der: &'c [u8],
@@ -110,15 +108,15 @@ pub fn check<'c, P: Platform>(
     let anchors = [Anchor::of(trust.tee_anchor)];
     let path = pki::verify_path::<P::Rsa>(&chain, &anchors, |_| now, Role::Tee)
         .map_err(|_| ImportError::Untrusted)?;
-    if !path.leaf().is_for(&state.tee_key()?.public) {
+    if !path.leaf().is_for(own) {
         return Err(ImportError::OtherKey);
     }
-    Ok(is_new(state, &chain, path.leaf())?.then_some(TeeChain(der)))
+    Ok(is_new(present, &chain, path.leaf())?.then_some(TeeChain(der)))
 }
 
 /// Whether a verified chain is not the one there is.
-fn is_new(state: &State, chain: &[&[u8]], leaf: &Certificate<'_>) -> Result<bool, ImportError> {
-    let known = pki::split_chain(state.tee_chain()).unwrap_or_default();
+fn is_new(present: &[u8], chain: &[&[u8]], leaf: &Certificate<'_>) -> Result<bool, ImportError> {
+    let known = pki::split_chain(present).unwrap_or_default();
     let Some(Ok(present)) = known.first().map(|der| Certificate::parse(der)) else {
         return Ok(true);
     };

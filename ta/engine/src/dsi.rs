@@ -9,7 +9,7 @@ use crate::device::Identity;
 use crate::error::Error;
 use crate::pki::{EncodedKey, attestation_key};
 use crate::platform::KeyType;
-use crate::registry::State;
+use crate::registry::{State, TamNumber};
 
 /// The version of the broker, `dsi.tee.ver`.
 pub const TEE_VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -31,7 +31,7 @@ pub struct View<'s> {
     /// The TEE.
     pub identity: Identity<'s>,
     /// The TAM that asks.
-    pub tam: u32,
+    pub tam: TamNumber,
     /// The number of this state, which makes it unlike any other that a TAM was given.
     pub generation: u64,
 }
@@ -99,9 +99,9 @@ impl<'s> View<'s> {
     /// value as it stands there, and `}`.
     ///
     /// # Errors
-    /// [`Error::Internal`] if `scratch` is too short.
-    pub fn hash(self, scratch: &mut [u8]) -> Result<[u8; 32], Error> {
-        let mut writer = Writer::new(scratch);
+    /// [`Error::Internal`] if `text_buffer` is too short.
+    pub fn hash(self, text_buffer: &mut [u8]) -> Result<[u8; 32], Error> {
+        let mut writer = Writer::new(text_buffer);
         self.write(&mut writer)?;
         Ok(sha256(writer.finish()))
     }

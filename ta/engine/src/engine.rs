@@ -1,14 +1,13 @@
 //! The broker: one entry, bytes to bytes.
 
-use otrp_wire::copy::copy;
 use otrp_wire::envelope::EnvelopeError;
-use otrp_wire::limits::{CHAIN_BYTES_LIMIT, MESSAGE_LIMIT, REPLY_LIMIT};
+use otrp_wire::limits::{MESSAGE_LIMIT, REPLY_LIMIT};
 use otrp_wire::response::Writer;
 use otrp_wire::{ErrorCode, RequestName};
 use serde::Serialize;
 
 use crate::chain::ChainBuffer;
-use crate::command::{self, Context, Done};
+use crate::command::{self, Context, Done, Given};
 use crate::device::{self, ImportError};
 use crate::dsi::{TEE_VERSION, View};
 use crate::error::{Error, Unanswerable};
@@ -16,15 +15,15 @@ use crate::information::{self, QueryError};
 use crate::jose::key_management::{KeyAlgorithm, Recipient, Shown};
 use crate::jose::open::DecryptionKey;
 use crate::jose::signature::SignatureAlgorithm;
-use crate::message::{Opened, Received, Request, SealingKey, Transaction};
 use crate::personalization::{self, PersonalizationError};
-use crate::platform::{Blob, Clock, KeyType, Keys, Platform, PortError, Ports, Store, UuidBytes};
-use crate::policy;
-use crate::registry::Registry;
+use crate::platform::{Clock, KeyType, Keys, Platform, Ports, UuidBytes};
+use crate::registry::{self, Owner, Registry, State};
 use crate::reply::{Addressed, Outcome, refuse_stranger};
+use crate::request::{Opened, Received, Request, SealingKey, Transaction};
 use crate::reserve;
-use crate::revocation::{Standing, StapledTam, UnrevokedTam};
+use crate::revocation::{self, UnrevokedTam};
 use crate::trust::Trust;
+use crate::workspace::Workspace;
 
 const INVALID: Error = Error::Refused(ErrorCode::RequestInvalid);
 
@@ -49,13 +48,17 @@ struct Status {
     time: u64,
 }
 
-/// A request that was understood as far as its kind.
+/// What a request is answered with.
 #[expect(clippy::large_enum_variant, reason = "there is one, and it lives on the stack")]
 enum Answer {
-    /// The device state of this generation, for this TAM.
-    State { tam: u32, recipient: Recipient, generation: u64 },
+    /// A refusal in the open: whose the content is, or who asks, is not known.
+    RefusedOpen(Error),
+    /// A refusal under the key of the content, which is the signer's.
+    RefusedSealed { recipient: Recipient, content_key: SealingKey, error: Error },
     /// The result of a command, under the key of its content.
-    Command { tam: u32, recipient: Recipient, content_key: SealingKey, result: Result<Done, Error> },
+    Done { recipient: Recipient, content_key: SealingKey, done: Done },
+    /// The device state, under a key of its own.
+    State { recipient: Recipient, given: Given },
 }
 
 impl<P: Platform> Engine<P> {
@@ -101,13 +104,19 @@ impl<P: Platform> Engine<P> {
         };
         let received = match received {
             Ok(received) => received,
-            Err(error) => return self.reply(name, None, Err(error), out),
+            Err(error) => return self.reply(name, None, Answer::RefusedOpen(error), out),
         };
-        let answer = self.handle(received, &mut transaction, out);
+        let answer = self
+            .handle(received, &mut transaction, Workspace::new(out))
+            .unwrap_or_else(Answer::RefusedOpen);
         // After a failure in the middle of a change find out at once which side of it we are on.
         let reopened = self.registry.open(&mut self.ports, out);
-        // Where that fails too, say what is wrong: the key that signs is not in the registry.
-        let answer = answer.and_then(|answer| reopened.map(|()| answer));
+        let answer = match (answer, reopened) {
+            (refused @ Answer::RefusedOpen(_), _) => refused,
+            // Where that fails too, say what is wrong: the key that signs is not in the registry.
+            (_, Err(error)) => Answer::RefusedOpen(error),
+            (answer, Ok(())) => answer,
+        };
         self.reply(name, transaction.as_ref(), answer, out)
     }
 
@@ -118,96 +127,105 @@ impl<P: Platform> Engine<P> {
         &mut self,
         received: Received<'_>,
         transaction: &mut Option<Transaction>,
-        scratch: &mut [u8],
+        workspace: Workspace<'_>,
     ) -> Result<Answer, Error> {
         let (name, clock) = (received.name(), self.clock());
         let Self { ports, trust, registry, chain } = self;
-        let verified = received.authenticate(trust, registry.state(), ports, clock, chain)?;
-        let (known, tam, read) = verified.read();
-        let (request, standing) = if name == RequestName::GetDeviceState {
-            let mut request = read?;
-            let state = registry.state();
-            let standing = Standing::stapled::<P::Rsa>(&mut request, tam, state, clock)?;
-            *transaction = Some(known.of(&standing));
-            (request, standing)
-        } else {
-            let standing = Standing::remembered(tam, registry.state(), clock)?;
-            *transaction = Some(known.of(&standing));
-            (read?, standing)
-        };
-        let signer = registry.state().tee_key()?;
-        if !request.accepts_signature(SignatureAlgorithm::made_by(&signer.public).name()) {
-            return Err(Error::NoCommonSignature);
-        }
-        device::identity(registry.state(), trust)?;
-        let tam = match standing {
-            Standing::Stapled(tam) => {
-                let listed = |algorithm: KeyAlgorithm| request.lists(algorithm.name());
-                let shown = Shown { used: None, listed, rsa1_5: trust.rsa1_5 };
-                let recipient = Recipient::new(tam.tam().key(), shown).map_err(Error::of_answer)?;
-                let mut context = StateQuery { ports, registry, trust, clock, scratch };
-                let (tam, generation) = context.run(&tam)?;
-                return Ok(Answer::State { tam, recipient, generation });
-            }
-            Standing::Remembered(tam) => tam,
-        };
+        let state = registry.state();
+        let verified = received.authenticate(trust, state, ports, clock, chain)?;
+        let (identifiers, tam, read) = verified.read();
+        let now = state.time_under(&tam.path().anchor_fingerprint(), clock);
 
-        let own = DecryptionKey { pair: signer, rsa1_5: trust.rsa1_5 };
-        let (mut opened, owner) = open_request(request, trust, registry, ports, &tam, own)?;
+        if name == RequestName::GetDeviceState {
+            let mut request = read?;
+            let remembered = |authority: &[u8; 32]| state.authority_good_until(authority);
+            let tam = {
+                let responses = request.ocsp_responses()?;
+                revocation::staple::<P::Rsa>(tam, &responses, remembered, now)?
+            };
+            *transaction = Some(identifiers.of(tam.tam()));
+            check_answerable(&request, state, trust)?;
+            let listed = |algorithm: KeyAlgorithm| request.lists(algorithm.name());
+            let shown = Shown { used: None, listed, rsa1_5: trust.rsa1_5 };
+            let recipient = Recipient::new(tam.tam().key(), shown).map_err(Error::of_answer)?;
+            let mut context = Context { ports, registry, trust, workspace };
+            let given = command::get_device_state::run(&mut context, &tam, clock)?;
+            return Ok(Answer::State { recipient, given });
+        }
+
+        let last = state.last_proof(tam.identity());
+        let tam = revocation::remember(tam, last, now)?;
+        *transaction = Some(identifiers.of(&tam));
+        let request = read?;
+        check_answerable(&request, state, trust)?;
+        let own = DecryptionKey { pair: state.tee_key()?, rsa1_5: trust.rsa1_5 };
+        let (mut opened, owner) = open_request(request, trust, state, ports, &tam, own)?;
         // A command has no list.
         let used = Some(opened.key_algorithm());
         let shown = Shown { used, listed: |_| false, rsa1_5: trust.rsa1_5 };
         let recipient = Recipient::new(tam.key(), shown).map_err(Error::of_answer)?;
-        let mut context = Context { ports, registry, trust, owner, scratch };
-        let result = command::run(name, &mut context, &mut opened);
-        let (tam, content_key) = (owner.number(), opened.into_key());
-        Ok(Answer::Command { tam, recipient, content_key, result })
+        let mut context = Context { ports, registry, trust, workspace };
+        let result = command::run(name, &mut context, owner, &mut opened);
+        let content_key = opened.into_key();
+        Ok(match result {
+            Ok(done) => Answer::Done { recipient, content_key, done },
+            Err(error) => Answer::RefusedSealed { recipient, content_key, error },
+        })
     }
 
     fn reply<'o>(
         &mut self,
         name: RequestName,
         transaction: Option<&Transaction>,
-        answer: Result<Answer, Error>,
+        answer: Answer,
         out: &'o mut [u8],
     ) -> Result<&'o [u8], Unanswerable> {
         let Self { ports, trust, registry, .. } = self;
         let state = registry.state();
         let Some(transaction) = transaction else {
             // Without a signer there is nothing but an error.
-            let error = answer.err().unwrap_or(Error::Internal);
+            let error = match answer {
+                Answer::RefusedOpen(error) => error,
+                Answer::RefusedSealed { .. } | Answer::Done { .. } | Answer::State { .. } => {
+                    Error::Internal
+                }
+            };
             return Ok(refuse_stranger(&mut ports.rng, name, error, out)?);
         };
         let addressed = Addressed { name, signer: state.tee_key()?, transaction };
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(error) => return Ok(addressed.refuse(ports, error, out)?),
+        let identity = || device::identity(state.tee_chain(), trust);
+        let view = |Given { tam, generation }| -> Result<View<'_>, Error> {
+            Ok(View { state, identity: identity()?, tam, generation })
         };
-        let identity = device::identity(state, trust)?;
         Ok(match answer {
-            Answer::State { tam, recipient, generation } => {
-                let view = View { state, identity, tam, generation };
-                addressed.state(ports, &recipient, view, out)?
+            Answer::RefusedOpen(error) => addressed.refuse(ports, error, out)?,
+            Answer::RefusedSealed { recipient, content_key, error } => {
+                addressed.content(ports, &recipient, &content_key, &identity()?, Err(error), out)?
             }
-            Answer::Command { tam, recipient, content_key, result } => {
-                let result = result.as_ref().map_err(|error| *error).map(|done| Outcome {
+            Answer::Done { recipient, content_key, done } => {
+                let outcome = Outcome {
                     sd_name: done.sd_name.as_ref().map(|name| name.as_str()),
                     aik: done.aik,
-                    view: done.generation.map(|generation| View {
-                        state,
-                        identity,
-                        tam,
-                        generation,
-                    }),
-                });
-                addressed.content(ports, &recipient, &content_key, &identity, result, out)?
+                    view: done.given.map(view).transpose()?,
+                };
+                addressed.content(
+                    ports,
+                    &recipient,
+                    &content_key,
+                    &identity()?,
+                    Ok(outcome),
+                    out,
+                )?
+            }
+            Answer::State { recipient, given } => {
+                addressed.state(ports, &recipient, view(given)?, out)?
             }
         })
     }
 
     /// Makes memory follow storage. Whoever opens the registry closes it.
-    fn open(&mut self, scratch: &mut [u8]) -> Result<(), Error> {
-        let opened = self.registry.open(&mut self.ports, scratch);
+    fn open(&mut self, record_buffer: &mut [u8]) -> Result<(), Error> {
+        let opened = self.registry.open(&mut self.ports, record_buffer);
         if opened.is_err() {
             self.registry.close();
         }
@@ -266,7 +284,8 @@ impl<P: Platform> Engine<P> {
     pub fn certification_request<'o>(&mut self, out: &'o mut [u8]) -> Result<&'o [u8], Error> {
         self.open(out)?;
         let Self { ports, trust, registry, .. } = self;
-        let length = device::certification_request(registry.state(), ports, trust, out);
+        let pair = registry.state().tee_key();
+        let length = pair.and_then(|pair| device::certification_request(pair, ports, trust, out));
         registry.close();
         out.get(..length?).ok_or(Error::Internal)
     }
@@ -275,43 +294,45 @@ impl<P: Platform> Engine<P> {
     ///
     /// A new chain is a new state of the device, which every TAM has to ask for.
     ///
-    /// `scratch` has [`REPLY_LIMIT`] bytes.
+    /// `record_buffer` has [`REPLY_LIMIT`] bytes.
     ///
     /// # Errors
     /// [`ImportError`]; the certificates from before stay.
     pub fn import_certificates(
         &mut self,
         der: &[u8],
-        scratch: &mut [u8],
+        record_buffer: &mut [u8],
     ) -> Result<(), ImportError> {
-        self.open(scratch)?;
-        let imported = self.import(der, scratch);
+        self.open(record_buffer)?;
+        let imported = self.import(der, record_buffer);
         self.registry.close();
         imported
     }
 
-    fn import(&mut self, der: &[u8], scratch: &mut [u8]) -> Result<(), ImportError> {
+    fn import(&mut self, der: &[u8], record_buffer: &mut [u8]) -> Result<(), ImportError> {
         let now = self.clock();
         let Self { ports, trust, registry, .. } = self;
-        let chain = device::check::<P>(registry.state(), trust, now, der)?;
+        let state = registry.state();
+        let own = &state.tee_key()?.public;
+        let chain = device::check::<P>(own, state.tee_chain(), trust, now, der)?;
         let Some(chain) = chain else { return Ok(()) };
         registry.change().certify(&chain)?;
-        Ok(registry.commit(ports, scratch)?)
+        Ok(registry.commit(ports, record_buffer)?)
     }
 
     /// Makes what a later request needs and what takes long to make. To be called when nobody waits;
     /// does nothing where nothing takes long, or where it is made already.
     ///
-    /// `scratch` has [`REPLY_LIMIT`] bytes.
+    /// `record_buffer` has [`REPLY_LIMIT`] bytes.
     ///
     /// # Errors
     /// A port's error; a request then takes longer.
-    pub fn prepare(&mut self, scratch: &mut [u8]) -> Result<(), Error> {
+    pub fn prepare(&mut self, record_buffer: &mut [u8]) -> Result<(), Error> {
         if self.ports.keys.makes() == KeyType::P256 {
             return Ok(());
         }
         // Damage of storage is reported here; where RSA key pairs are looked for it may end the TA.
-        self.open(scratch)?;
+        self.open(record_buffer)?;
         self.registry.close();
         Ok(reserve::fill(&mut self.ports.keys)?)
     }
@@ -344,79 +365,30 @@ impl<P: Platform> Engine<P> {
     }
 }
 
+/// Checks that the TAM can verify an answer, and that there is a certificate to verify it with.
+fn check_answerable(request: &Request<'_>, state: &State, trust: &Trust) -> Result<(), Error> {
+    let signer = state.tee_key()?;
+    if !request.accepts_signature(SignatureAlgorithm::made_by(&signer.public).name()) {
+        return Err(Error::NoCommonSignature);
+    }
+    device::identity(state.tee_chain(), trust).map(drop)
+}
+
 /// Checks that a request is for this TEE in its current state, and decrypts its content, which must
 /// be that of its signer.
 fn open_request<'m, P: Platform>(
     request: Request<'m>,
     trust: &Trust,
-    registry: &Registry,
+    state: &State,
     ports: &mut Ports<P>,
     tam: &UnrevokedTam<'_>,
     own: DecryptionKey<'_>,
-) -> Result<(Opened<'m>, policy::Owner), Error> {
+) -> Result<(Opened<'m>, Owner), Error> {
     if !request.is_for(trust.tee_name) {
         return Err(INVALID);
     }
-    let current = policy::current(registry.state(), tam, &request.dsi_hash()?)?;
+    let current = registry::current(state, tam, &request.dsi_hash()?)?;
     request.open(ports, own, current)
-}
-
-/// GetDeviceState (OTrP draft, section 9.1).
-struct StateQuery<'e, P: Platform> {
-    ports: &'e mut Ports<P>,
-    registry: &'e mut Registry,
-    trust: &'e Trust,
-    clock: u64,
-    scratch: &'e mut [u8],
-}
-
-impl<P: Platform> StateQuery<'_, P> {
-    /// Remembers the TAM, its certificates, their standing and the state that it is given; returns
-    /// its number and the state's generation.
-    fn run(&mut self, stapled: &StapledTam<'_>) -> Result<(u32, u64), Error> {
-        let tam = stapled.tam();
-        // The chain stands in the working space until it is stored.
-        let mut length: usize = 0;
-        for certificate in tam.path().certificates() {
-            let der = certificate.der();
-            let end = length.saturating_add(der.len());
-            if end > CHAIN_BYTES_LIMIT {
-                return Err(PortError::Full.into());
-            }
-            let place = self.scratch.get_mut(length..end).ok_or(Error::Internal)?;
-            copy(place, der).ok_or(Error::Internal)?;
-            length = end;
-        }
-        let (chain, room) = self.scratch.split_at_mut_checked(length).ok_or(Error::Internal)?;
-        let digest = tam.path().digest();
-        let state = self.registry.state();
-        // A record that is lost or damaged is written anew, so that the answer can say that the
-        // certificates are there. So is one with another form of a signature: a `kid` names the form
-        // that the TAM has, and the normal world may have shown another one before.
-        let new = match state.tam(tam.identity()) {
-            Some(known) if known.chain_digest == digest => {
-                match self.ports.store.read(Blob::TamChain(known.number), room) {
-                    Ok(stored) => stored != Some(&*chain),
-                    Err(PortError::Corrupt) => true,
-                    Err(error) => return Err(error.into()),
-                }
-            }
-            _ => true,
-        };
-        self.registry.distrust();
-        let number = self.registry.change().meet(stapled, new.then_some(digest), self.clock)?;
-        if new {
-            self.ports.store.put(Blob::TamChain(number), chain)?;
-        }
-        let state = self.registry.state();
-        let generation = state.next_generation();
-        let identity = device::identity(state, self.trust)?;
-        let view = View { state, identity, tam: number, generation };
-        let hash = view.hash(self.scratch)?;
-        self.registry.change().give_dsi(number, Some(hash))?;
-        self.registry.commit(self.ports, self.scratch)?;
-        Ok((number, generation))
-    }
 }
 
 /// Overwrites what a message held. `black_box` keeps the compiler from seeing that nobody reads

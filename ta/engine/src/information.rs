@@ -108,7 +108,7 @@ fn write<P: Platform>(
         Some((leaf, authorities)) => (*leaf, authorities),
         None => (&[][..], &[][..]),
     };
-    let certificates = SpCertificates::load(&mut ports.store, sd, back)?;
+    let certificates = SpCertificates::load(&mut ports.store, sd.number, back)?;
     let signer = certificates.signer(&ta.signer).ok_or(Error::Internal)?;
     let document = Document {
         information: Information {

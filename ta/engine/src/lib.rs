@@ -27,10 +27,7 @@ pub mod revocation;
 pub mod secret;
 mod sp_certificates;
 pub mod trust;
-
-// The paths from before the moves.
-pub use registry::policy;
-pub use request as message;
+mod workspace;
 
 pub use engine::Engine;
 pub use otrp_wire::limits;

@@ -13,9 +13,9 @@ use crate::error::Error;
 use crate::jose::content::{ContentAlgorithm, ContentKey};
 use crate::jose::key_management::{Recipient, wrap_content_key};
 use crate::jose::signature::{SignatureAlgorithm, signing_digest};
-use crate::message::{SealingKey, Transaction};
 use crate::pki::attestation_key;
 use crate::platform::{KeyPair, OwnPublicKey, Platform, Point, Ports, RSA_EXPONENT, Rng};
+use crate::request::{SealingKey, Transaction};
 
 /// What a device state is encrypted with when the request gives no key: the one that every TAM
 /// must have (OTrP draft, section 7.5.2).

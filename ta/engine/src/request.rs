@@ -19,10 +19,9 @@ use crate::jose::key_management::KeyAlgorithm;
 use crate::jose::open::{DecryptionKey, OpenedJwe, open_jwe};
 use crate::jose::signature::{SignatureAlgorithm, signing_digest};
 use crate::pki::{self, TrustedTam};
-use crate::platform::{Blob, Platform, PortError, Ports, Store};
-use crate::policy::{Current, Owner};
-use crate::registry::{State, Tam};
-use crate::revocation::Standing;
+use crate::platform::{Platform, PortError, Ports, Store};
+use crate::registry::{Current, Owner, State, Tam};
+use crate::revocation::UnrevokedTam;
 use crate::trust::Trust;
 
 const INVALID: Error = Error::Refused(ErrorCode::RequestInvalid);
@@ -40,7 +39,7 @@ pub struct Identifiers {
 impl Identifiers {
     /// Those of a request by a TAM in good standing.
     #[must_use]
-    pub fn of(self, _signer: &Standing<'_>) -> Transaction {
+    pub fn of(self, _signer: &UnrevokedTam<'_>) -> Transaction {
         Transaction(self)
     }
 }
@@ -50,16 +49,16 @@ impl Identifiers {
 /// Only [`Identifiers::of`] makes one, so whoever has one may be answered under the TEE's own key:
 ///
 /// ```
-/// use otrp_engine::message::{Identifiers, Transaction};
-/// use otrp_engine::revocation::Standing;
-/// fn transaction(identifiers: Identifiers, standing: &Standing<'_>) -> Transaction {
-///     identifiers.of(standing)
+/// use otrp_engine::request::{Identifiers, Transaction};
+/// use otrp_engine::revocation::UnrevokedTam;
+/// fn transaction(identifiers: Identifiers, signer: &UnrevokedTam<'_>) -> Transaction {
+///     identifiers.of(signer)
 /// }
 /// ```
 /// ```compile_fail,E0451
-/// use otrp_engine::message::{Identifiers, Transaction};
-/// use otrp_engine::revocation::Standing;
-/// fn transaction(identifiers: Identifiers, standing: &Standing<'_>) -> Transaction {
+/// use otrp_engine::request::{Identifiers, Transaction};
+/// use otrp_engine::revocation::UnrevokedTam;
+/// fn transaction(identifiers: Identifiers, signer: &UnrevokedTam<'_>) -> Transaction {
 ///     Transaction { ..todo!() }
 /// }
 /// ```
@@ -124,13 +123,13 @@ pub struct Opened<'m> {
 /// [`Request::open`] makes one, after the content parsed and named its owner:
 ///
 /// ```
-/// use otrp_engine::message::{Opened, SealingKey};
+/// use otrp_engine::request::{Opened, SealingKey};
 /// fn key(opened: Opened<'_>) -> SealingKey {
 ///     opened.into_key()
 /// }
 /// ```
 /// ```compile_fail,E0451
-/// use otrp_engine::message::{Opened, SealingKey};
+/// use otrp_engine::request::{Opened, SealingKey};
 /// fn key(opened: Opened<'_>) -> SealingKey {
 ///     SealingKey { ..todo!() }
 /// }
@@ -263,7 +262,7 @@ fn load_signer<P: Platform>(
     chain: &mut ChainBuffer,
 ) -> Result<bool, Error> {
     let mut load = |tam: &Tam, chain: &mut ChainBuffer| {
-        let blob = Blob::TamChain(tam.number);
+        let blob = tam.number.chain();
         match chain.fill(|room| store.read(blob, room).map(|der| der.map(<[u8]>::len))) {
             // The next GetDeviceState with certificates repairs it, and until then the others are served.
             Err(PortError::Corrupt) => Ok(false),

@@ -10,10 +10,26 @@ use otrp_wire::limits::CHAIN_LIMIT;
 
 use crate::crypto::PublicKey;
 use crate::error::Error;
-use crate::message::Request;
 use crate::pki::{self, Certificate, TrustedTam, VerifiedPath};
 use crate::platform::RsaPublic;
-use crate::registry::{Authority, State};
+
+/// A certification authority that an OCSP response showed to be good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Authority {
+    /// Its certificate's [`content_digest`](Certificate::content_digest).
+    pub fingerprint: [u8; 32],
+    /// When the response ends, in seconds since 1970.
+    pub good_until: u64,
+}
+
+/// What the last GetDeviceState of a TAM showed of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastProof {
+    /// [`VerifiedPath::digest`] of its path.
+    pub chain_digest: [u8; 32],
+    /// When the first of the OCSP responses ends, in seconds since 1970.
+    pub good_until: u64,
+}
 
 const UNTRUSTED: Error = Error::Refused(ErrorCode::TamNotTrusted);
 
@@ -96,58 +112,19 @@ impl<'c> StapledTam<'c> {
     }
 }
 
-/// How a TAM's good standing is known.
-#[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "there is one, and it lives on the stack")]
-pub enum Standing<'c> {
-    /// By the responses that GetDeviceState brings.
-    Stapled(StapledTam<'c>),
-    /// By those of the TAM's last GetDeviceState, for any other request.
-    Remembered(UnrevokedTam<'c>),
-}
-
-impl<'c> Standing<'c> {
-    /// Judges the TAM that a GetDeviceState is from by the responses in it.
-    ///
-    /// # Errors
-    /// `ERR_TAM_NOT_TRUSTED`; `ERR_REQUEST_INVALID` for responses that are not base64.
-    pub fn stapled<R: RsaPublic>(
-        request: &mut Request<'_>,
-        tam: TrustedTam<'c>,
-        state: &State,
-        clock: u64,
-    ) -> Result<Self, Error> {
-        staple::<R>(tam, &request.ocsp_responses()?, state, clock).map(Self::Stapled)
-    }
-
-    /// Judges the TAM that a command is from by what its last GetDeviceState showed.
-    ///
-    /// # Errors
-    /// `ERR_TAM_NOT_TRUSTED`.
-    pub fn remembered(tam: TrustedTam<'c>, state: &State, clock: u64) -> Result<Self, Error> {
-        remember(tam, state, clock).map(Self::Remembered)
-    }
-
-    /// The TAM.
-    #[must_use]
-    pub const fn tam(&self) -> &UnrevokedTam<'c> {
-        match self {
-            Self::Stapled(stapled) => stapled.tam(),
-            Self::Remembered(tam) => tam,
-        }
-    }
-}
-
-/// Judges `responses`: the leaf's, then one for each authority below the root, in the order of the
-/// path. The last ones may be missing where they are remembered.
-fn staple<'c, R: RsaPublic>(
+/// Judges a TAM at the time `now` by the `responses` in its GetDeviceState: the leaf's, then one for each authority below the root, in the order of the
+/// path. The last ones may be missing where `remembered` knows until when the authority whose
+/// certificate has this [`content_digest`](Certificate::content_digest) is good.
+///
+/// # Errors
+/// `ERR_TAM_NOT_TRUSTED`.
+pub fn staple<'c, R: RsaPublic>(
     tam: TrustedTam<'c>,
     responses: &[&[u8]],
-    state: &State,
-    clock: u64,
+    remembered: impl Fn(&[u8; 32]) -> Option<u64>,
+    now: u64,
 ) -> Result<StapledTam<'c>, Error> {
     let path = tam.path();
-    let now = state.time_under(&path.anchor_fingerprint(), clock);
     let verify = |response: &[u8], certificate: &Certificate<'_>, issuer: &Certificate<'_>| {
         pki::verify_status::<R>(response, certificate, issuer, now).map_err(|_| UNTRUSTED)
     };
@@ -170,10 +147,7 @@ fn staple<'c, R: RsaPublic>(
                 authorities.push(authority).map_err(|_| Error::Internal)?;
                 good.until()
             }
-            None => {
-                let remembered = state.authority_good_until(&fingerprint);
-                remembered.filter(|until| now < *until).ok_or(UNTRUSTED)?
-            }
+            None => remembered(&fingerprint).filter(|until| now < *until).ok_or(UNTRUSTED)?,
         };
         good_until = good_until.min(authority_until);
     }
@@ -183,11 +157,18 @@ fn staple<'c, R: RsaPublic>(
     Ok(StapledTam { tam: UnrevokedTam(tam), good_until, signed_at, authorities })
 }
 
-/// Finds what the TAM's last GetDeviceState showed, which must have come by the very same path.
-fn remember<'c>(tam: TrustedTam<'c>, state: &State, clock: u64) -> Result<UnrevokedTam<'c>, Error> {
-    let now = state.time_under(&tam.path().anchor_fingerprint(), clock);
-    let known = state.tam(tam.identity()).ok_or(UNTRUSTED)?;
-    if known.chain_digest == tam.path().digest() && now < known.good_until {
+/// Judges a TAM at the time `now` by what its `last` GetDeviceState showed, which must have come by
+/// the very same path.
+///
+/// # Errors
+/// `ERR_TAM_NOT_TRUSTED`.
+pub fn remember(
+    tam: TrustedTam<'_>,
+    last: Option<LastProof>,
+    now: u64,
+) -> Result<UnrevokedTam<'_>, Error> {
+    let last = last.ok_or(UNTRUSTED)?;
+    if last.chain_digest == tam.path().digest() && now < last.good_until {
         Ok(UnrevokedTam(tam))
     } else {
         Err(UNTRUSTED)

@@ -15,8 +15,8 @@ use otrp_wire::limits::{
 use crate::crypto::digest::sha256;
 use crate::error::Error;
 use crate::pki;
-use crate::platform::{Blob, PortError, Store};
-use crate::registry::Sd;
+use crate::platform::{PortError, Store};
+use crate::registry::SdNumber;
 
 /// Stands between the accepted certificates and the retired ones.
 const SEPARATOR: u8 = 0;
@@ -46,10 +46,13 @@ impl<'b> SpCertificates<'b> {
     ///
     /// # Errors
     /// [`Error::Port`]; `Corrupt` if the record is damaged.
-    pub fn load<S: Store>(store: &mut S, sd: &Sd, buffer: &'b mut [u8]) -> Result<Self, Error> {
+    pub fn load<S: Store>(
+        store: &mut S,
+        sd: SdNumber,
+        buffer: &'b mut [u8],
+    ) -> Result<Self, Error> {
         // Every domain has its record, if only an empty one.
-        let record =
-            store.read(Blob::SpCertificates(sd.number), buffer)?.ok_or(PortError::Corrupt)?;
+        let record = store.read(sd.certificates(), buffer)?.ok_or(PortError::Corrupt)?;
         let accepted = extent(record);
         let (_, behind) = record.split_at_checked(accepted).ok_or(Error::Internal)?;
         let retired = match behind {

@@ -2,12 +2,14 @@
 
 use super::{Context, Done, INVALID, sp_certificate};
 use crate::error::Error;
-use crate::message::Opened;
-use crate::platform::{Blob, Platform, Store};
+use crate::platform::Platform;
+use crate::registry::Owner;
+use crate::request::Opened;
 
 /// Creates a security domain, and an attestation key for a new service provider.
 pub(super) fn run<P: Platform>(
     context: &mut Context<'_, P>,
+    owner: Owner,
     opened: &mut Opened<'_>,
 ) -> Result<Done, Error> {
     let content = opened.content();
@@ -19,15 +21,15 @@ pub(super) fn run<P: Platform>(
         return Err(INVALID);
     }
     let state = context.registry.state();
-    let new = context.owner.new_sd(state, sp.clone(), name.clone())?;
-    let has_aik = state.aik(context.owner.number(), &sp).is_some();
-    let number = state.next_number();
+    let new = owner.new_sd(state, sp.clone(), name.clone())?;
+    let has_aik = state.aik(owner.number(), &sp).is_some();
+    let (number, key_number) = (state.next_sd(), state.next_key());
 
-    context.registry.distrust();
-    context.ports.store.put(Blob::SpCertificates(number), opened.bytes(certificate))?;
-    let key = if has_aik { None } else { Some(context.new_aik(number)?) };
+    let mut staging = context.registry.stage(&mut context.ports.store);
+    staging.put(number.certificates(), opened.bytes(certificate))?;
+    let key = if has_aik { None } else { Some(context.new_aik(key_number)?) };
     let aik = key.as_ref().map(|key| key.public);
     context.registry.change().create_sd(new, key)?;
-    let done = context.commit(opened)?;
+    let done = context.commit(owner, opened)?;
     Ok(Done { sd_name: Some(name), aik, ..done })
 }

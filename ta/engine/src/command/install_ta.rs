@@ -23,11 +23,10 @@ use crate::error::Error;
 use crate::image::{Application, Image};
 use crate::jose::content::{DataAlgorithm, DataKey};
 use crate::jose::open::{DecryptionKey, open_bare, open_jwe};
-use crate::message::Opened;
 use crate::pki::Certificate;
 use crate::platform::{Blob, Platform, Ports, Properties, Store};
-use crate::policy::{Authorized, Target};
-use crate::registry::{Installation, Sd, State, Ta};
+use crate::registry::{Authorized, Installation, Owner, Sd, State, Ta, Target};
+use crate::request::Opened;
 use crate::secret::wipe_stack;
 use crate::sp_certificates::SpCertificates;
 
@@ -37,21 +36,24 @@ const REFUSED: Error = Error::Refused(ErrorCode::TaInvalid);
 /// Installs a trusted application that the domain does not hold yet.
 pub(super) fn install<P: Platform>(
     context: &mut Context<'_, P>,
+    owner: Owner,
     opened: &mut Opened<'_>,
 ) -> Result<Done, Error> {
-    run(context, opened, |state, sd, id| Target::absent(state, sd, id))
+    run(context, owner, opened, |state, sd, id| Target::absent(state, sd, id))
 }
 
 /// Replaces the image, the personalization data, or both, of one that it holds.
 pub(super) fn update<P: Platform>(
     context: &mut Context<'_, P>,
+    owner: Owner,
     opened: &mut Opened<'_>,
 ) -> Result<Done, Error> {
-    run(context, opened, |state, sd, id| Target::present(state, sd, id))
+    run(context, owner, opened, |state, sd, id| Target::present(state, sd, id))
 }
 
 fn run<P: Platform>(
     context: &mut Context<'_, P>,
+    owner: Owner,
     opened: &mut Opened<'_>,
     target: for<'s> fn(&'s State, &'s Sd, TaId) -> Result<Target<'s>, Error>,
 ) -> Result<Done, Error> {
@@ -60,7 +62,7 @@ fn run<P: Platform>(
     let sp = content.sp_id.as_ref().ok_or(INVALID)?;
     let name = content.sd_name.as_ref().ok_or(INVALID)?;
     let state = context.registry.state();
-    let sd = context.owner.sd_for_image(state, sp, name)?.clone();
+    let sd = owner.sd_for_image(state, sp, name)?.clone();
     target(state, &sd, id.clone())?;
     let aik = state.aik(sd.tam, &sd.sp).ok_or(Error::Internal)?;
 
@@ -68,7 +70,11 @@ fn run<P: Platform>(
         Some(member) => Some(sp_certificate::<P>(opened, member)?),
         None => None,
     };
-    let mut certificates = SpCertificates::load(&mut context.ports.store, &sd, context.scratch)?;
+    let mut certificates = SpCertificates::load(
+        &mut context.ports.store,
+        sd.number,
+        context.workspace.certificates(),
+    )?;
     let new_certificates = match certificate {
         Some(der) => certificates.add(opened.bytes(der))?,
         None => false,
@@ -94,25 +100,22 @@ fn run<P: Platform>(
     let record = if new_certificates { Some(certificates.into_record()?) } else { None };
 
     let new = entry.into_installation(state, plain.personalization.is_some())?;
-    let Installation { ta, owner } = new.get();
+    let Installation { ta, owner: image_owner } = new.get();
     let (uuid, stored) = (ta.uuid, ta.stored);
-    let properties = Properties { size: stored.size, version: stored.version, owner: *owner };
+    let properties = Properties { size: stored.size, version: stored.version, owner: *image_owner };
 
-    context.registry.distrust();
-    let store = &mut context.ports.store;
+    let mut staging = context.registry.stage(&mut context.ports.store);
     if let Some(record) = record {
-        store.put(Blob::SpCertificates(sd.number), record)?;
+        staging.put(sd.number.certificates(), record)?;
     }
     if let Some(span) = plain.personalization {
-        store.put(Blob::Personalization(uuid), opened.payload(span))?;
+        staging.put(Blob::Personalization(uuid), opened.payload(span))?;
     }
     if let Some(image) = image {
-        store.begin(Blob::Image(uuid), &properties)?;
-        store.write(image.elf())?;
-        store.seal()?;
+        staging.image(uuid, &properties, image.elf())?;
     }
     context.registry.change().install(new)?;
-    context.commit(opened)
+    context.commit(owner, opened)
 }
 
 /// What encrypted data are for.

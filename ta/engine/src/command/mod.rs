@@ -2,6 +2,7 @@
 
 mod create_sd;
 mod delete;
+pub mod get_device_state;
 mod install_ta;
 mod update_sd;
 
@@ -11,14 +12,14 @@ use otrp_wire::{ErrorCode, RequestName, Span};
 use crate::device::{self, Identity};
 use crate::dsi::View;
 use crate::error::Error;
-use crate::message::Opened;
 use crate::pki;
-use crate::platform::{KeyName, KeyPair, OwnPublicKey, Platform, Ports};
-use crate::policy::Owner;
-use crate::registry::Registry;
+use crate::platform::{KeyPair, OwnPublicKey, Platform, Ports};
+use crate::registry::{KeyNumber, Owner, Registry, TamNumber};
+use crate::request::Opened;
 use crate::reserve;
 use crate::secret::wipe_stack;
 use crate::trust::Trust;
+use crate::workspace::Workspace;
 
 /// What a command works on and with.
 pub struct Context<'e, P: Platform> {
@@ -28,10 +29,17 @@ pub struct Context<'e, P: Platform> {
     pub registry: &'e mut Registry,
     /// The image.
     pub trust: &'e Trust,
-    /// The sender.
-    pub owner: Owner,
-    /// Working space of [`otrp_wire::limits::REPLY_LIMIT`] bytes.
-    pub scratch: &'e mut [u8],
+    /// The buffer of the answer, until that is written.
+    pub workspace: Workspace<'e>,
+}
+
+/// A device state that is in storage as the one that its TAM was given last.
+#[derive(Clone, Copy, Debug)]
+pub struct Given {
+    /// The TAM.
+    pub tam: TamNumber,
+    /// The number of the state.
+    pub generation: u64,
 }
 
 /// A command that was carried out; the new state is in storage.
@@ -41,13 +49,13 @@ pub struct Done {
     pub sd_name: Option<SdName>,
     /// An attestation key that was made.
     pub aik: Option<OwnPublicKey>,
-    /// The generation of the device state that the answer is to carry.
-    pub generation: Option<u64>,
+    /// The device state that the answer is to carry.
+    pub given: Option<Given>,
 }
 
 const INVALID: Error = Error::Refused(ErrorCode::RequestInvalid);
 
-/// Carries out the request `name`.
+/// Carries out the request `name` of `owner`.
 ///
 /// # Errors
 /// The code of the refusal, with nothing changed; or a port's error, after which the registry
@@ -55,48 +63,50 @@ const INVALID: Error = Error::Refused(ErrorCode::RequestInvalid);
 pub fn run<P: Platform>(
     name: RequestName,
     context: &mut Context<'_, P>,
+    owner: Owner,
     opened: &mut Opened<'_>,
 ) -> Result<Done, Error> {
     wipe_stack();
     match name {
-        // It has no content and is answered elsewhere.
+        // It has no content: get_device_state::run.
         RequestName::GetDeviceState => Err(Error::Internal),
-        RequestName::CreateSd => create_sd::run(context, opened),
-        RequestName::UpdateSd => update_sd::run(context, opened),
-        RequestName::DeleteSd => delete::sd(context, opened),
-        RequestName::InstallTa => install_ta::install(context, opened),
-        RequestName::UpdateTa => install_ta::update(context, opened),
-        RequestName::DeleteTa => delete::ta(context, opened),
+        RequestName::CreateSd => create_sd::run(context, owner, opened),
+        RequestName::UpdateSd => update_sd::run(context, owner, opened),
+        RequestName::DeleteSd => delete::sd(context, owner, opened),
+        RequestName::InstallTa => install_ta::install(context, owner, opened),
+        RequestName::UpdateTa => install_ta::update(context, owner, opened),
+        RequestName::DeleteTa => delete::ta(context, owner, opened),
     }
 }
 
 impl<P: Platform> Context<'_, P> {
-    /// Commits the change in memory and names the state that the TAM is given with the answer.
-    fn commit(&mut self, opened: &Opened<'_>) -> Result<Done, Error> {
-        let tam = self.owner.number();
-        let state = self.registry.state();
-        let generation = state.next_generation();
-        let hash = if opened.next_dsi {
-            let view =
-                View { state, identity: device::identity(state, self.trust)?, tam, generation };
-            Some(view.hash(self.scratch)?)
+    /// Commits the change in memory and the state that the TAM is given with the answer.
+    fn commit(&mut self, owner: Owner, opened: &Opened<'_>) -> Result<Done, Error> {
+        let Self { ports, registry, trust, workspace } = self;
+        let (to, tam) = (owner.known(), owner.number());
+        let given = if opened.next_dsi {
+            let generation = registry.change().give_dsi(to, |state, generation| {
+                let identity = device::identity(state.tee_chain(), trust)?;
+                View { state, identity, tam, generation }.hash(workspace.device_state())
+            })?;
+            Some(Given { tam, generation })
         } else {
+            registry.change().withhold_dsi(to)?;
             None
         };
-        self.registry.change().give_dsi(tam, hash)?;
-        self.registry.commit(self.ports, self.scratch)?;
-        Ok(Done { generation: opened.next_dsi.then_some(generation), ..Done::default() })
+        registry.commit(ports, workspace.record())?;
+        Ok(Done { given, ..Done::default() })
     }
 
     /// The TEE.
     fn identity(&self) -> Result<Identity<'_>, Error> {
-        device::identity(self.registry.state(), self.trust)
+        device::identity(self.registry.state().tee_chain(), self.trust)
     }
 
     /// Makes an attestation key pair of this number.
-    fn new_aik(&mut self, number: u32) -> Result<KeyPair, Error> {
+    fn new_aik(&mut self, number: KeyNumber) -> Result<KeyPair, Error> {
         wipe_stack();
-        Ok(reserve::draw(&mut self.ports.keys, KeyName::Aik(number))?)
+        Ok(reserve::draw(&mut self.ports.keys, number.name())?)
     }
 }
 

@@ -1,7 +1,8 @@
 //! Who owns what on the device: TAMs, security domains, attestation keys, trusted applications.
 //!
-//! The state is one record, replaced as a whole. Its changes are methods that take an
-//! [`Authorized`] command, so that nothing changes it unchecked.
+//! The state is one record, replaced as a whole. It is read as a [`State`]; [`policy`] judges on it what
+//! a TAM may do; [`Change`] changes it, each method for a value that shows that it may. In this order
+//! the modules know each other, and the registry all of them.
 //!
 //! Certificates and personalization data are blobs of the same store. A commit changes record and
 //! blobs at once, so a power cut or an error leaves all as it was or all done. Only RSA key pairs live
@@ -11,7 +12,10 @@
 //! A device without a record is a fresh one: the TEE's key is in the record, so with the record everything
 //! is gone that it vouched for.
 
+mod change;
 mod codec;
+mod found;
+mod number;
 pub mod policy;
 mod shares;
 mod state;
@@ -20,16 +24,22 @@ use otrp_wire::limits::{CHAIN_BYTES_LIMIT, REPLY_LIMIT};
 
 use crate::error::Error;
 use crate::pki;
-use crate::platform::{Blob, KeyName, KeyType, Keys, Platform, PortError, Ports, Rng, Store};
+use crate::platform::{
+    Blob, KeyName, KeyType, Keys, Platform, PortError, Ports, Properties, Rng, Store, UuidBytes,
+};
 use crate::secret::wipe_stack;
 use crate::trust::Trust;
 
+use found::{Found, FreshDevice};
+
+pub use change::Change;
 pub use codec::LONGEST_RECORD;
-pub use shares::Resource;
-pub use state::{
-    Aik, AnchorTime, Authority, Change, Floor, Generation, Holder, Installation, NameHash, NewSd,
-    Sd, SdReference, SdUpdate, State, Ta, TaReference, Tam,
+pub use number::{KeyNumber, SdNumber, TamNumber};
+pub use policy::{
+    Authorized, Current, EvictedTam, Installation, KnownTam, NewSd, Owner, SdReference, SdUpdate,
+    TaReference, Target, current,
 };
+pub use state::{Aik, AnchorTime, Generation, Holder, NameHash, RetiredUuid, Sd, State, Ta, Tam};
 
 // The record is built in the buffer of the reply.
 const _: () = assert!(LONGEST_RECORD <= REPLY_LIMIT, "raise REPLY_LIMIT with the counts");
@@ -59,33 +69,35 @@ impl Registry {
 
     /// Makes memory follow storage if it does not, and finishes what a power cut or an error
     /// interrupted; a fresh device gets its key and its record. Then follows the image: what its maker
-    /// takes back is taken back before anything is served. `scratch` holds the record meanwhile.
+    /// takes back is taken back before anything is served. `record_buffer` holds the record meanwhile.
     ///
     /// # Errors
     /// [`Error::Port`]; `Corrupt` if the record is damaged.
     pub fn open<P: Platform>(
         &mut self,
         ports: &mut Ports<P>,
-        scratch: &mut [u8],
+        record_buffer: &mut [u8],
     ) -> Result<(), Error> {
         if !self.stale {
             return Ok(());
         }
         self.state.clear();
         wipe_stack();
-        let Some(record) = ports.store.load(scratch)? else {
-            return self.create(ports, scratch);
+        let record = match Found::load(&mut ports.store, record_buffer)? {
+            Found::Record(record) => record,
+            Found::Nothing(fresh) => return self.create(fresh, ports, record_buffer),
         };
         let length = record.len();
         let decoded = codec::decode(record, &mut self.state);
-        wipe(scratch, length);
+        wipe(record_buffer, length);
         decoded.map_err(|_| PortError::Corrupt)?;
         if ports.keys.makes() == KeyType::Rsa2048 {
-            ports.keys.destroy(KeyName::Aik(self.state.next_number()))?;
+            ports.keys.destroy(self.state.next_key().name())?;
         }
         self.destroy_retired(ports)?;
-        self.state.follow(&self.trust);
-        self.evict(ports, scratch)?;
+        let trust = self.trust;
+        self.change().follow(&trust);
+        self.evict(ports, record_buffer)?;
         self.stale = false;
         Ok(())
     }
@@ -93,15 +105,16 @@ impl Registry {
     /// Makes the TEE's key, and the record of a fresh device.
     fn create<P: Platform>(
         &mut self,
+        fresh: FreshDevice,
         ports: &mut Ports<P>,
-        scratch: &mut [u8],
+        record_buffer: &mut [u8],
     ) -> Result<(), Error> {
-        self.state.floor_epoch = self.trust.floor_epoch;
+        let trust = self.trust;
         let mut secret = [0; 32];
         ports.rng.fill(&mut secret)?;
         let key = ports.keys.generate(KeyName::Tee)?;
-        self.change().begin(key, secret);
-        self.commit(ports, scratch)
+        self.change().begin(fresh, &trust, key, secret);
+        self.commit(ports, record_buffer)
     }
 
     /// Takes back what the TAMs hold that the image lists, thing by thing, each in one atomic commit.
@@ -109,13 +122,12 @@ impl Registry {
     fn evict<P: Platform>(
         &mut self,
         ports: &mut Ports<P>,
-        scratch: &mut [u8],
+        record_buffer: &mut [u8],
     ) -> Result<(), Error> {
         let trust = self.trust;
-        let listed = |tam: &&Tam| trust.evicts(&tam.id, &tam.anchor);
-        while let Some(tam) = self.state.tams.iter().find(listed).map(|tam| tam.number) {
-            self.state.take_back(tam)?;
-            self.write(&mut ports.store, scratch)?;
+        while let Some(tam) = EvictedTam::first(&self.state, &trust) {
+            self.change().take_back(&tam)?;
+            self.write(&mut ports.store, record_buffer)?;
             self.destroy_retired(ports)?;
         }
         Ok(())
@@ -135,9 +147,11 @@ impl Registry {
         self.stale = true;
     }
 
-    /// Marks memory as not that of storage, so that the next use reads it anew.
-    pub const fn distrust(&mut self) {
+    /// Begins to write blobs: they are pending in the store until a commit, or until the next use
+    /// reads the record anew, which drops them.
+    pub const fn stage<'s, S: Store>(&mut self, store: &'s mut S) -> Staging<'s, S> {
         self.stale = true;
+        Staging(store)
     }
 
     /// Commits the change in memory with the blobs that are pending, and without those that it removes.
@@ -148,20 +162,20 @@ impl Registry {
     pub fn commit<P: Platform>(
         &mut self,
         ports: &mut Ports<P>,
-        scratch: &mut [u8],
+        record_buffer: &mut [u8],
     ) -> Result<(), Error> {
-        self.write(&mut ports.store, scratch)?;
+        self.write(&mut ports.store, record_buffer)?;
         self.destroy_retired(ports)?;
         self.stale = false;
         Ok(())
     }
 
-    fn write<S: Store>(&mut self, store: &mut S, scratch: &mut [u8]) -> Result<(), Error> {
-        // The scratch holds the longest record, which is checked when it is compiled.
-        let record = codec::encode(&self.state, scratch).map_err(|_| Error::Internal)?;
+    fn write<S: Store>(&mut self, store: &mut S, record_buffer: &mut [u8]) -> Result<(), Error> {
+        // The buffer holds the longest record, which is checked when it is compiled.
+        let record = codec::encode(&self.state, record_buffer).map_err(|_| Error::Internal)?;
         let outcome = store.commit(record, &self.state.removed);
         let length = record.len();
-        wipe(scratch, length);
+        wipe(record_buffer, length);
         outcome?;
         self.state.removed.clear();
         Ok(())
@@ -171,17 +185,47 @@ impl Registry {
     /// stays until the next commit; destroying twice is harmless, for numbers are never used again.
     fn destroy_retired<P: Platform>(&mut self, ports: &mut Ports<P>) -> Result<(), Error> {
         for number in &self.state.retired_keys {
-            ports.keys.destroy(KeyName::Aik(*number))?;
+            ports.keys.destroy(number.name())?;
         }
         self.state.retired_keys.clear();
         Ok(())
     }
 }
 
+/// Writes blobs, while memory counts as not that of storage. No command writes to the store by anything
+/// else: an error in its middle would leave pending what the next commit would take along.
+#[derive(Debug)]
+pub struct Staging<'s, S: Store>(&'s mut S);
+
+impl<S: Store> Staging<'_, S> {
+    /// Makes `bytes` a pending blob, not an image.
+    ///
+    /// # Errors
+    /// Those of [`Store::put`].
+    pub fn put(&mut self, blob: Blob, bytes: &[u8]) -> Result<(), PortError> {
+        self.0.put(blob, bytes)
+    }
+
+    /// Makes an ELF the pending image under a UUID.
+    ///
+    /// # Errors
+    /// Those of [`Store::begin`], [`Store::write`] and [`Store::seal`].
+    pub fn image(
+        &mut self,
+        uuid: UuidBytes,
+        properties: &Properties,
+        elf: &[u8],
+    ) -> Result<(), PortError> {
+        self.0.begin(Blob::Image(uuid), properties)?;
+        self.0.write(elf)?;
+        self.0.seal()
+    }
+}
+
 /// Wipes a record, which holds private keys. `black_box` keeps the compiler from seeing that nobody
 /// reads the zeros.
-fn wipe(scratch: &mut [u8], length: usize) {
-    let record = scratch.get_mut(..length).unwrap_or_default();
+fn wipe(record_buffer: &mut [u8], length: usize) {
+    let record = record_buffer.get_mut(..length).unwrap_or_default();
     record.fill(0);
     core::hint::black_box(record);
 }
@@ -190,14 +234,14 @@ fn wipe(scratch: &mut [u8], length: usize) {
 /// which the TAM's next GetDeviceState repairs.
 ///
 /// # Errors
-/// [`Error::Port`]; [`Error::Internal`] if `scratch` is too short.
+/// [`Error::Port`]; [`Error::Internal`] if `chain_buffer` is too short.
 pub fn load_chain<'b, S: Store>(
     store: &mut S,
-    number: u32,
-    scratch: &'b mut [u8],
+    tam: TamNumber,
+    chain_buffer: &'b mut [u8],
 ) -> Result<Option<pki::Chain<'b>>, Error> {
-    let room = scratch.get_mut(..CHAIN_BYTES_LIMIT).ok_or(Error::Internal)?;
-    match store.read(Blob::TamChain(number), room) {
+    let room = chain_buffer.get_mut(..CHAIN_BYTES_LIMIT).ok_or(Error::Internal)?;
+    match store.read(tam.chain(), room) {
         Ok(chain) => Ok(chain.and_then(|chain| pki::split_chain(chain).ok())),
         Err(PortError::Corrupt) => Ok(None),
         Err(error) => Err(error.into()),

@@ -6,24 +6,25 @@
 use otrp_wire::ErrorCode;
 use otrp_wire::id::{SdName, SpId, TaId, TamId};
 
+use super::number::{SdNumber, TamNumber};
+use super::shares::Resource;
+use super::state::{Holder, Sd, State, Ta, Tam};
 use crate::error::Error;
 use crate::image::Application;
-use crate::platform::{StoredTa, UuidBytes};
-use crate::registry::{
-    Holder, Installation, NewSd, Resource, Sd, SdReference, SdUpdate, State, Ta, TaReference, Tam,
-};
+use crate::platform::{ImageOwner, StoredTa, UuidBytes};
 use crate::revocation::UnrevokedTam;
+use crate::trust::Trust;
 
 /// A command whose sender may give it, on a state in which it makes sense.
 ///
 /// The registry changes by nothing else. Only this module makes one:
 ///
 /// ```
-/// use otrp_engine::policy::Authorized;
+/// use otrp_engine::registry::Authorized;
 /// fn pass<T>(command: Authorized<T>) -> Authorized<T> { command }
 /// ```
 /// ```compile_fail,E0451
-/// use otrp_engine::policy::Authorized;
+/// use otrp_engine::registry::Authorized;
 /// fn pass<T>(command: Authorized<T>) -> Authorized<T> { Authorized { ..command } }
 /// ```
 #[derive(Debug)]
@@ -43,10 +44,107 @@ impl<T> Authorized<T> {
     }
 }
 
+/// A security domain to create.
+#[derive(Debug)]
+pub struct NewSd {
+    /// The number of the owner.
+    pub tam: TamNumber,
+    /// The service provider.
+    pub sp: SpId,
+    /// Its name.
+    pub name: SdName,
+}
+
+/// What an UpdateSD changes, checked.
+#[derive(Debug)]
+pub struct SdUpdate {
+    /// The number of the security domain.
+    pub sd: SdNumber,
+    /// The service provider that it gets.
+    pub sp: SpId,
+    /// The name that it gets.
+    pub name: SdName,
+}
+
+/// A security domain of the TAM that asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SdReference {
+    /// Its number.
+    pub sd: SdNumber,
+}
+
+/// A trusted application of the TAM that asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TaReference {
+    /// Its UUID.
+    pub uuid: UuidBytes,
+}
+
+/// An installation: the entry of an application, which replaces one of the same domain and name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Installation {
+    /// The entry.
+    pub ta: Ta,
+    /// Whose its image is.
+    pub owner: ImageOwner,
+}
+
+/// A TAM that has an entry, and of whom it is known that it is in good standing: what
+/// [`Change::give_dsi`](super::Change::give_dsi) wants.
+///
+/// ```
+/// use otrp_engine::registry::KnownTam;
+/// fn pass(tam: KnownTam) -> KnownTam { tam }
+/// ```
+/// ```compile_fail,E0451
+/// use otrp_engine::registry::KnownTam;
+/// fn pass(tam: KnownTam) -> KnownTam { KnownTam { ..tam } }
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct KnownTam {
+    number: TamNumber,
+}
+
+impl KnownTam {
+    /// The entry of a TAM in good standing.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if it has none.
+    pub fn of(state: &State, tam: &UnrevokedTam<'_>) -> Result<Self, Error> {
+        let known = state.tam(tam.identity()).ok_or(Error::Internal)?;
+        Ok(Self { number: known.number })
+    }
+
+    /// Its number.
+    #[must_use]
+    pub const fn number(self) -> TamNumber {
+        self.number
+    }
+}
+
+/// A TAM from whom everything is to be taken back; only [`EvictedTam::first`] makes one.
+#[derive(Debug)]
+pub struct EvictedTam(TamNumber);
+
+impl EvictedTam {
+    /// The first TAM that the image lists.
+    #[must_use]
+    pub fn first(state: &State, trust: &Trust) -> Option<Self> {
+        let listed = |tam: &&Tam| trust.evicts(&tam.id, &tam.anchor);
+        state.tams().iter().find(listed).map(|tam| Self(tam.number))
+    }
+
+    /// Its number.
+    #[must_use]
+    pub const fn number(&self) -> TamNumber {
+        self.0
+    }
+}
+
 /// A TAM that is trusted, claims to be itself, and knows the device's state.
 #[derive(Clone, Copy, Debug)]
 pub struct Owner {
-    tam: u32,
+    tam: TamNumber,
 }
 
 /// A trusted TAM whose request builds on the device's current state; see [`current`].
@@ -87,8 +185,14 @@ impl Current<'_> {
 impl Owner {
     /// The number of the TAM.
     #[must_use]
-    pub const fn number(self) -> u32 {
+    pub const fn number(self) -> TamNumber {
         self.tam
+    }
+
+    /// The TAM, which has an entry.
+    #[must_use]
+    pub const fn known(self) -> KnownTam {
+        KnownTam { number: self.tam }
     }
 
     /// A security domain that the TAM may create.
@@ -262,15 +366,15 @@ impl<'s> Target<'s> {
         if state.is_reserved(&uuid) {
             return Err(ErrorCode::TaInvalid.into());
         }
-        let lowest = match (self.installed, state.ta_under(&uuid), state.floor(&uuid)) {
+        let lowest = match (self.installed, state.ta_under(&uuid), state.retired_uuid(&uuid)) {
             (Some(installed), ..) if installed.uuid == uuid => installed.stored.version,
             (Some(_), ..) | (None, Some(_), _) => return Err(ErrorCode::TaInvalid.into()),
-            (None, None, Some(floor)) => {
+            (None, None, Some(retired)) => {
                 let tam = state.tam_numbered(self.sd.tam).ok_or(Error::Internal)?;
-                if floor.holder != Holder::new(&tam.id, &self.sd.sp) {
+                if retired.holder != Holder::new(&tam.id, &self.sd.sp) {
                     return Err(ErrorCode::TaInvalid.into());
                 }
-                floor.version
+                retired.version
             }
             (None, None, None) if state.has_room(Resource::Uuids, self.sd.tam) => 0,
             (None, None, None) => return Err(ErrorCode::TeeResourceFull.into()),
