@@ -31,6 +31,10 @@ done
 say "direction of dependencies"
 "$CARGO" metadata --locked --format-version 1 --no-deps | "$PYTHON3" "$SCRIPTS/dependency_direction.py"
 
+say "order of modules"
+"$PYTHON3" "$SCRIPTS/module_circles.py" --self-test
+"$PYTHON3" "$SCRIPTS/module_circles.py" ta/wire/src ta/engine/src
+
 say "conformance table"
 "$PYTHON3" "$SCRIPTS/conformance_table.py"
 

@@ -1,4 +1,58 @@
 //! The OTrP broker's core: bytes of a request in, bytes of a reply out.
+//!
+//! A message goes through [`Engine::process`] in states. Each step consumes the state before it and can
+//! fail, and nothing inside a message is looked at before the signature around it is checked:
+//!
+//! ```text
+//!  message                        bytes in one buffer, which is wiped at the end
+//!    |  Received::parse           the envelope: a name, a signature, certificates
+//!  Received
+//!    |  authenticate              path to an anchor, signature of the leaf's key
+//!  Verified
+//!    |  read                      members, as its name has them
+//!  Request + TrustedTam
+//!    |
+//!    |  GetDeviceState                      any other request
+//!    |  revocation::staple                  revocation::remember
+//!    |      by the responses in it              by those of the last GetDeviceState
+//!  StapledTam                             UnrevokedTam
+//!    |                                      |  registry::current      dsihash: the state given last
+//!    |                                    Current
+//!    |                                      |  Request::open          content decrypted; its owner signed
+//!    |                                    Opened + Owner
+//!    |                                      |  Owner, Target          may it, and does it make sense
+//!    |                                    Authorized
+//!    |  Change::meet                        |  Change::create_sd, install, ...
+//!    +---------------> Change <-------------+
+//!                        |  Registry::commit      record and blobs at once
+//!                      Given, Done
+//!                        |  reply                 encrypted for the TAM, signed by the TEE
+//!                      reply                      bytes in the caller's buffer
+//! ```
+//!
+//! The stages: [`Received`](request::Received), [`Verified`](request::Verified),
+//! [`Request`](request::Request), [`TrustedTam`](pki::TrustedTam),
+//! [`StapledTam`](revocation::StapledTam) or [`UnrevokedTam`](revocation::UnrevokedTam),
+//! [`Current`](registry::Current), [`Opened`](request::Opened), [`Owner`](registry::Owner),
+//! [`Target`](registry::Target), [`Authorized`](registry::Authorized), [`Change`](registry::Change),
+//! and [`Registry::commit`](registry::Registry::commit).
+//!
+//! Whoever is refused before there is a [`Transaction`](request::Transaction) is a stranger and learns
+//! nothing of the device; who is refused before there is a [`SealingKey`](request::SealingKey) gets the
+//! error in the open.
+//!
+//! Modules know each other in one direction, which `make lint` checks:
+//!
+//! ```text
+//!  secret <- platform <- crypto <- jose
+//!                               <- trust <- pki <- revocation, device, image
+//!                                                    ^
+//!                        registry:  state <- policy <- change <- Registry
+//!                                                                  ^
+//!                                       request, dsi <- command, reply <- engine
+//! ```
+//!
+//! What the machine has to give is in [`platform`], the capacities in [`limits`].
 #![no_std]
 #![forbid(unsafe_code)]
 

@@ -1,6 +1,6 @@
 //! CreateSD (OTrP draft, section 9.2.1).
 
-use super::{Context, Done, INVALID, sp_certificate};
+use super::context::{Context, Done, INVALID, sp_certificate};
 use crate::error::Error;
 use crate::platform::Platform;
 use crate::registry::Owner;

@@ -1,6 +1,6 @@
 //! DeleteSD and DeleteTA (OTrP draft, sections 9.2.3 and 9.3.3).
 
-use super::{Context, Done, INVALID};
+use super::context::{Context, Done, INVALID};
 use crate::error::Error;
 use crate::platform::Platform;
 use crate::registry::Owner;

@@ -3,7 +3,7 @@
 use otrp_wire::copy::copy;
 use otrp_wire::limits::CHAIN_BYTES_LIMIT;
 
-use super::{Context, Given};
+use super::context::{Context, Given};
 use crate::device;
 use crate::dsi::View;
 use crate::error::Error;

@@ -16,7 +16,7 @@ use otrp_wire::request::EncryptedTa;
 use otrp_wire::{ErrorCode, Span};
 use zeroize::{Zeroize, Zeroizing};
 
-use super::{Context, Done, INVALID, sp_certificate};
+use super::context::{Context, Done, INVALID, sp_certificate};
 use crate::crypto::PublicKey;
 use crate::crypto::digest::sha256;
 use crate::error::Error;

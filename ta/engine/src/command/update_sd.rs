@@ -2,7 +2,7 @@
 
 use otrp_wire::base64::{Form, decode_array};
 
-use super::{Context, Done, INVALID, sp_certificate};
+use super::context::{Context, Done, INVALID, sp_certificate};
 use crate::error::Error;
 use crate::platform::Platform;
 use crate::registry::{Owner, SdUpdate};
