@@ -132,6 +132,15 @@ fn is_new(present: &[u8], chain: &[&[u8]], leaf: &Certificate<'_>) -> Result<boo
 }
 
 /// A certificate chain of this TEE that [`check`] found good.
+///
+/// ```
+/// use otrp_engine::device::TeeChain;
+/// fn pass(chain: TeeChain<'_>) -> TeeChain<'_> { chain }
+/// ```
+/// ```compile_fail,E0451
+/// use otrp_engine::device::TeeChain;
+/// fn pass(chain: TeeChain<'_>) -> TeeChain<'_> { TeeChain { ..chain } }
+/// ```
 #[derive(Debug)]
 pub struct TeeChain<'c>(&'c [u8]);
 

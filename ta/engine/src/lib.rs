@@ -44,12 +44,12 @@
 //! Modules know each other in one direction, which `make lint` checks:
 //!
 //! ```text
-//!  secret <- platform <- crypto <- jose
-//!                               <- trust <- pki <- revocation, device, image
+//!  secret <- platform <- crypto <- jose, image
+//!                               <- trust <- pki <- chain, device, revocation
 //!                                                    ^
-//!                        registry:  state <- policy <- change <- Registry
-//!                                                                  ^
-//!                                       request, dsi <- command, reply <- engine
+//!  registry                  state <- policy <- change <- Registry
+//!                                                    ^
+//!                             request, dsi, sp_certificates <- command, reply <- engine
 //! ```
 //!
 //! What the machine has to give is in [`platform`], the capacities in [`limits`].

@@ -279,7 +279,7 @@ impl State {
         self.release_aik(sd.tam, &sd.sp)
     }
 
-    /// What one change removes has room; see [`REMOVED_LIMIT`].
+    /// What one change removes has room, by the limit of that list.
     fn remove_blob(&mut self, blob: Blob) -> Result<(), Error> {
         self.removed.push(blob).map_err(|_| Error::Internal)
     }

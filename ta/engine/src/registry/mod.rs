@@ -192,8 +192,10 @@ impl Registry {
     }
 }
 
-/// Writes blobs, while memory counts as not that of storage. No command writes to the store by anything
-/// else: an error in its middle would leave pending what the next commit would take along.
+/// Writes blobs, while memory counts as not that of storage: after an error in the middle the store is
+/// read anew, which drops what is pending, or the next commit would take it along.
+///
+/// The engine writes blobs by nothing else. No type sees to that, for the store is a public port.
 #[derive(Debug)]
 pub struct Staging<'s, S: Store>(&'s mut S);
 

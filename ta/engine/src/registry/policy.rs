@@ -123,6 +123,15 @@ impl KnownTam {
 }
 
 /// A TAM from whom everything is to be taken back; only [`EvictedTam::first`] makes one.
+///
+/// ```
+/// use otrp_engine::registry::EvictedTam;
+/// fn pass(tam: EvictedTam) -> EvictedTam { tam }
+/// ```
+/// ```compile_fail,E0451
+/// use otrp_engine::registry::EvictedTam;
+/// fn pass(tam: EvictedTam) -> EvictedTam { EvictedTam { ..tam } }
+/// ```
 #[derive(Debug)]
 pub struct EvictedTam(TamNumber);
 
@@ -142,6 +151,15 @@ impl EvictedTam {
 }
 
 /// A TAM that is trusted, claims to be itself, and knows the device's state.
+///
+/// ```
+/// use otrp_engine::registry::Owner;
+/// fn pass(owner: Owner) -> Owner { owner }
+/// ```
+/// ```compile_fail,E0451
+/// use otrp_engine::registry::Owner;
+/// fn pass(owner: Owner) -> Owner { Owner { ..owner } }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Owner {
     tam: TamNumber,
