@@ -124,6 +124,21 @@ static struct node_head entries = TAILQ_HEAD_INITIALIZER(entries);
 static size_t entry_count;
 static TAILQ_HEAD(, blob) blobs = TAILQ_HEAD_INITIALIZER(blobs);
 
+/*
+ * struct use - what an instance has mapped beside its own image
+ * @link:	In @uses
+ * @ta:		The TA
+ * @library:	The library, which may be removed meanwhile
+ */
+struct use {
+	TAILQ_ENTRY(use) link;
+	TEE_UUID ta;
+	TEE_UUID library;
+};
+
+/* Protected by @store_mutex, too */
+static TAILQ_HEAD(, use) uses = TAILQ_HEAD_INITIALIZER(uses);
+
 static char root_object_id[] = "root";
 /* The file system keeps pointers into it */
 static struct tee_pobj root_object = {
@@ -1020,15 +1035,72 @@ out:
 	return res;
 }
 
+static void remove_use(struct use *use)
+{
+	TAILQ_REMOVE(&uses, use, link);
+	free(use);
+}
+
+/* Takes note that @ta maps @library, and forgets TAs that have ended */
+static TEE_Result add_use(const TEE_UUID *ta, const TEE_UUID *library)
+{
+	struct use *use = NULL;
+	struct use *next = NULL;
+	bool found = false;
+
+	TAILQ_FOREACH_SAFE(use, &uses, link, next) {
+		if (!memcmp(&use->ta, ta, sizeof(*ta)))
+			found |= !memcmp(&use->library, library,
+					 sizeof(*library));
+		else if (!tee_ta_has_instance(&use->ta))
+			remove_use(use);
+	}
+	if (found)
+		return TEE_SUCCESS;
+
+	use = malloc(sizeof(*use));
+	if (!use)
+		return TEE_ERROR_OUT_OF_MEMORY;
+	use->ta = *ta;
+	use->library = *library;
+	TAILQ_INSERT_TAIL(&uses, use, link);
+
+	return TEE_SUCCESS;
+}
+
+/* A TA that has mapped @library, once each */
+static bool take_use(const TEE_UUID *library, TEE_UUID *ta)
+{
+	struct use *use = NULL;
+
+	mutex_lock(&store_mutex);
+	TAILQ_FOREACH(use, &uses, link) {
+		if (!memcmp(&use->library, library, sizeof(*library))) {
+			*ta = use->ta;
+			remove_use(use);
+			break;
+		}
+	}
+	mutex_unlock(&store_mutex);
+
+	return use;
+}
+
+/* Also the instances that have mapped it as a library */
 static void retire(const struct blob_name *name)
 {
 	TEE_UUID uuid = { };
+	TEE_UUID ta = { };
 
 	if (name->kind != PTA_OTRP_STORE_KIND_IMAGE)
 		return;
 	uuid_of(&uuid, name);
-	if (!is_reserved_uuid(&uuid))
-		tee_ta_retire(&uuid);
+	if (is_reserved_uuid(&uuid))
+		return;
+
+	tee_ta_retire(&uuid);
+	while (take_use(&uuid, &ta))
+		tee_ta_retire(&ta);
 }
 
 TEE_Result store_commit(struct store_session *session, const void *record_user,
@@ -1189,6 +1261,13 @@ TEE_Result store_open_image(const TEE_UUID *uuid, const TEE_UUID *for_ta,
 			res = open_entry(&image, entry, fd);
 		else
 			res = TEE_ERROR_ITEM_NOT_FOUND;
+	}
+	if (!res && !names_equal(&image, &ta)) {
+		res = add_use(for_ta, uuid);
+		if (res) {
+			file_close(*fd);
+			*fd = -1;
+		}
 	}
 	mutex_unlock(&store_mutex);
 

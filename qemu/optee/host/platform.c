@@ -101,11 +101,37 @@ TEE_Result nv_counter_set_ree_fs(uint32_t value, const uint8_t *hash)
 #ifdef PLATFORM_RPMB
 static int rpmb_file;
 
+/*
+ * What an RPMB answers is authentic, but the normal world carries it: it can
+ * report any error instead. That nothing is there is not for it to say, see
+ * rpmb_read_missing.patch.
+ */
+static TEE_Result ask_rpmb(void)
+{
+	enum fault fault = fault_begin(false, true);
+
+	fault_end(fault);
+	switch (fault) {
+	case MISSES:
+		return TEE_ERROR_COMMUNICATION;
+	case FAILS:
+		return TEE_ERROR_GENERIC;
+	case LIES:
+		return TEE_ERROR_SECURITY;
+	default:
+		return TEE_SUCCESS;
+	}
+}
+
 TEE_Result tee_rpmb_fs_raw_open(const char *fname, bool create,
 				struct tee_file_handle **fh)
 {
+	TEE_Result res = ask_rpmb();
+
 	(void)fname;
 	(void)create;
+	if (res)
+		return res;
 	*fh = (struct tee_file_handle *)&rpmb_file;
 
 	return TEE_SUCCESS;
@@ -157,7 +183,10 @@ struct tee_fs_dir {
 static TEE_Result rpmb_opendir(const TEE_UUID *uuid, struct tee_fs_dir **dir)
 {
 	static struct tee_fs_dir only;
+	TEE_Result res = ask_rpmb();
 
+	if (res)
+		return res;
 	if (!(secure_memory.rpmb_objects & RPMB_OBJECT(uuid)))
 		return TEE_ERROR_ITEM_NOT_FOUND;
 	only = (struct tee_fs_dir){ .uuid = *uuid, .entry.oidlen = 1 };

@@ -641,6 +641,82 @@ static void check_data(void)
 	finish(s);
 }
 
+/* Instances have the code of their libraries, too */
+static void check_library_code(void)
+{
+	void *s = prepare();
+	TEE_UUID ta = uuid_of(1);
+	TEE_UUID other = uuid_of(3);
+
+	/* TA 1 is loaded with library 2, then the library is replaced */
+	CHECK(!open_for(&ta, true, false, 1));
+	CHECK(!open_for(&ta, true, false, 2));
+	retired_tas = 0;
+	CHECK(!put(s, image(2), 0xa, 2));
+	CHECK(!commit(s, 2));
+	CHECK(retired_tas & RPMB_OBJECT(&ta));
+	CHECK(!(retired_tas & RPMB_OBJECT(&other)));
+
+	/* And removed */
+	CHECK(!open_for(&ta, true, false, 1));
+	CHECK(!open_for(&ta, true, false, 2));
+	retired_tas = 0;
+	CHECK(!remove_blob(s, image(2), 3));
+	CHECK(retired_tas & RPMB_OBJECT(&ta));
+	finish(s);
+}
+
+#ifdef PLATFORM_RPMB
+/*
+ * The normal world puts back old files, or removes all, and reports the RPMB's
+ * hash as not there: with the RPC's result, or with the result code in a frame,
+ * which is looked at before the frame is authenticated.
+ */
+static void check_rpmb_reported_missing(void)
+{
+	struct disk *old = NULL;
+	struct disk *empty = NULL;
+	bool happened = false;
+	void *s = NULL;
+
+	new_device();
+	empty = disk_copy();
+	s = prepare();
+	old = disk_copy();
+	CHECK(!remove_blob(s, image(1), 2));
+	CHECK(!load(s, 2));
+
+	disk_put_back(old);
+	core_restart();
+	s = client_open();
+	CHECK(load(s, 1) == TEE_ERROR_CORRUPT_OBJECT);
+	core_restart();
+	s = client_open();
+	fault_arm(0, MISSES);
+	/* The old state opens */
+	CHECK(load(s, 1));
+	fault_disarm(&happened);
+	CHECK(happened);
+	/* And from then on without any lie: its hash is in the RPMB */
+	core_restart();
+	s = client_open();
+	CHECK(load(s, 1) == TEE_ERROR_CORRUPT_OBJECT);
+	CHECK(load_image(1, 1));
+
+	disk_put_back(empty);
+	core_restart();
+	s = client_open();
+	fault_arm(0, MISSES);
+	/* A new device, which makes itself another key */
+	CHECK(load(s, 1) != TEE_ERROR_ITEM_NOT_FOUND);
+	fault_disarm(&happened);
+	CHECK(happened);
+	disk_free(old);
+	disk_free(empty);
+	finish(s);
+}
+#endif
+
 /* Before a change or after it, and the next one succeeds */
 static void check_either(void *s, uint8_t version, bool reported)
 {
@@ -953,6 +1029,10 @@ int main(void)
 	check_sessions();
 	check_isolation();
 	check_data();
+	check_library_code();
+#ifdef PLATFORM_RPMB
+	check_rpmb_reported_missing();
+#endif
 	check_full_storage();
 	check_full_heap();
 	check_format();

@@ -14,16 +14,20 @@ void store_restart(void)
 	TAILQ_INIT(&entries);
 	entry_count = 0;
 	TAILQ_INIT(&blobs);
+	TAILQ_INIT(&uses);
 }
 
 size_t store_cache_size(void)
 {
 	struct node *node = NULL;
 	struct blob *blob = NULL;
+	struct use *use = NULL;
 	size_t size = 0;
 
 	TAILQ_FOREACH(node, &entries, link)
 		size += sizeof(*node);
+	TAILQ_FOREACH(use, &uses, link)
+		size += sizeof(*use);
 	/* Those of a failed commit, until it is known whether it was done */
 	TAILQ_FOREACH(blob, &blobs, link)
 		if (!blob->session)

@@ -945,6 +945,7 @@ static struct ts_session caller_session;
 static bool has_caller;
 TEE_UUID running_ta;
 unsigned int retired;
+uint32_t retired_tas;
 struct embedded_ts host_early_ta;
 
 void call_as(const TEE_UUID *uuid, bool is_user_ta, bool is_releasing)
@@ -969,8 +970,8 @@ struct ts_session *ts_get_current_session_may_fail(void)
 
 void tee_ta_retire(const TEE_UUID *uuid)
 {
-	(void)uuid;
 	retired++;
+	retired_tas |= RPMB_OBJECT(uuid);
 }
 
 bool tee_ta_has_instance(const TEE_UUID *uuid)

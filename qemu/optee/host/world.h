@@ -106,6 +106,8 @@ void call_as(const TEE_UUID *uuid, bool is_user_ta, bool is_releasing);
 /* The TA with sessions, and how often instances were retired */
 extern TEE_UUID running_ta;
 extern unsigned int retired;
+/* Which were, by the bits of rpmb_objects */
+extern uint32_t retired_tas;
 /* A UUID in network order */
 void octets_of_uuid(uint8_t *octets, const TEE_UUID *uuid);
 /* The bit of rpmb_objects */
