@@ -471,7 +471,11 @@ static TEE_Result load(void)
 		return res;
 	}
 
-	loaded = true;
+	/*
+	 * That nothing is stored is asked each time: storage may not have been
+	 * ready, and a commit takes it for a new device.
+	 */
+	loaded = root.sequence;
 	settle_blobs();
 
 	return TEE_SUCCESS;
@@ -1022,6 +1026,7 @@ static TEE_Result commit(struct store_session *session, const void *record_user,
 	res = write_root(&new);
 	if (!res) {
 		root = new;
+		loaded = true;
 		settle_blobs();
 	} else {
 		unload();

@@ -180,6 +180,9 @@ impl Store for SimStore {
         self.world.faults.ask("store.read")?;
         let stored = self.world.stored.borrow();
         let Some(found) = stored.blobs.get(&blob) else { return Ok(None) };
+        if self.world.unreadable.borrow().contains(&blob) {
+            return Err(PortError::Failed);
+        }
         let bytes = found.open()?;
         let target = buffer.get_mut(..bytes.len()).ok_or(PortError::Corrupt)?;
         target.copy_from_slice(bytes);

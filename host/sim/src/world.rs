@@ -71,6 +71,8 @@ pub struct World {
     pub running: Rc<RefCell<BTreeSet<UuidBytes>>>,
     /// UUIDs that belong to the TEE's image.
     pub reserved: Rc<RefCell<Vec<UuidBytes>>>,
+    /// Blobs whose files the normal world cannot read: each time, not only once.
+    pub unreadable: Rc<RefCell<BTreeSet<Blob>>>,
     /// Planned faults.
     pub faults: Faults,
     /// What kind of key pairs the device makes.

@@ -145,7 +145,11 @@ static void rpmb_close(struct tee_file_handle **fh)
 static TEE_Result rpmb_read(struct tee_file_handle *fh, size_t pos,
 			    void *buf_core, void *buf_user, size_t *len)
 {
+	TEE_Result res = ask_rpmb();
+
 	assert(fh && !pos && !buf_user && *len == sizeof(secure_memory.hash));
+	if (res)
+		return res;
 	if (!secure_memory.has_hash)
 		*len = 0;
 	memcpy(buf_core, secure_memory.hash, *len);

@@ -19,7 +19,7 @@ use crate::jose::key_management::KeyAlgorithm;
 use crate::jose::open::{DecryptionKey, OpenedJwe, open_jwe};
 use crate::jose::signature::{SignatureAlgorithm, signing_digest};
 use crate::pki::{self, TrustedTam};
-use crate::platform::{Platform, PortError, Ports, Store};
+use crate::platform::{Platform, Ports, Store};
 use crate::registry::{Current, Owner, State, Tam};
 use crate::revocation::UnrevokedTam;
 use crate::trust::Trust;
@@ -261,24 +261,22 @@ fn load_signer<P: Platform>(
     store: &mut P::Store,
     chain: &mut ChainBuffer,
 ) -> Result<bool, Error> {
+    // One that cannot be read is repaired by that TAM's next GetDeviceState with certificates, and until
+    // then the others are served. Nor must a stranger see by a failure of storage that there is something
+    // to load.
     let mut load = |tam: &Tam, chain: &mut ChainBuffer| {
         let blob = tam.number.chain();
-        match chain.fill(|room| store.read(blob, room).map(|der| der.map(<[u8]>::len))) {
-            // The next GetDeviceState with certificates repairs it, and until then the others are served.
-            Err(PortError::Corrupt) => Ok(false),
-            // A stranger must not see by a failure of storage that there is something to load.
-            Err(_) if key_id.is_some() => Ok(false),
-            loaded => loaded,
-        }
+        let loaded = chain.fill(|room| store.read(blob, room).map(|der| der.map(<[u8]>::len)));
+        loaded.unwrap_or_default()
     };
     let tams = state.tams();
     if let Some(id) = key_id {
         let named = tams.iter().find(|tam| tam.leaf == id);
         let tam = named.or(tams.first()).ok_or(UNTRUSTED)?;
-        return if load(tam, chain)? { Ok(named.is_some()) } else { Err(UNTRUSTED) };
+        return if load(tam, chain) { Ok(named.is_some()) } else { Err(UNTRUSTED) };
     }
     for tam in tams {
-        if !load(tam, chain)? {
+        if !load(tam, chain) {
             continue;
         }
         let made_it = chain

@@ -9,7 +9,7 @@ use otrp_engine::limits::REPLY_LIMIT;
 use otrp_engine::personalization::PersonalizationError;
 use otrp_engine::platform::{Blob, PortError};
 use otrp_sim::{Fault, Moment, Snapshot};
-use otrp_tam::message::{Builder, Command, Target};
+use otrp_tam::message::{Builder, Command, SignerHeader, Target};
 
 use crate::bench::{Device, Kind, Refused, pki, ta_query, uuid};
 use crate::home::*;
@@ -150,6 +150,34 @@ fn a_damaged_blob_costs_nobody_else() {
         assert!(device.world.images().is_empty(), "{what}");
         assert!(device.records(Kind::Personalization).is_empty(), "{what}");
     }
+}
+
+/// A file on a bad sector fails each time it is read: nothing authenticates differently, and waiting does not
+/// help. The other TAM's commands are carried out, in each form, and the TAM itself is helped by GetDeviceState.
+#[test]
+fn a_chain_that_cannot_be_read_costs_nobody_else() {
+    let (tam, other) = (&pki().tam, &pki().other_tam);
+    let number = 1;
+    let chain = Blob::TamChain(number);
+    assert!(home().snapshot.blobs.contains_key(&chain));
+    let device = || {
+        let device = Device::from(&home().snapshot);
+        device.world.unreadable.borrow_mut().insert(chain);
+        device
+    };
+    let mut problems = Vec::new();
+    for header in [SignerHeader::Chain, SignerHeader::KeyId, SignerHeader::Absent] {
+        let delete = Command::DeleteTa { spid: None, name: OTHER_DOMAIN, taid: OTHER_TA };
+        let request = Builder::command(other, &home().other_target, delete).signer(header);
+        if let Err(code) = device().try_to(other, request) {
+            problems.push(format!("the other TAM's command, {header:?}: {code}"));
+        }
+    }
+    let mut asked = device();
+    if catch_unwind(AssertUnwindSafe(|| asked.state(tam))).is_err() {
+        problems.push("its own GetDeviceState".to_owned());
+    }
+    assert!(problems.is_empty(), "{problems:#?}");
 }
 
 #[test]

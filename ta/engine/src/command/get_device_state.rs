@@ -33,16 +33,12 @@ pub fn run<P: Platform>(
         length = end;
     }
     let (chain, stored_chain) = chains.split_at_mut_checked(length).ok_or(Error::Internal)?;
-    // A record that is lost or damaged is written anew, so that the answer can say that the
+    // One that is lost, damaged or cannot be read is written anew, so that the answer can say that the
     // certificates are there. So is one with another form of a signature: a `kid` names the form
     // that the TAM has, and the normal world may have shown another one before.
     let has_new_chain = match registry.state().tam(tam.identity()) {
         Some(known) if known.chain_digest == tam.path().digest() => {
-            match ports.store.read(known.number.chain(), stored_chain) {
-                Ok(stored) => stored != Some(&*chain),
-                Err(PortError::Corrupt) => true,
-                Err(error) => return Err(error.into()),
-            }
+            ports.store.read(known.number.chain(), stored_chain) != Ok(Some(&*chain))
         }
         _ => true,
     };
