@@ -8,7 +8,7 @@ use crate::dsi::View;
 use crate::error::Error;
 use crate::pki;
 use crate::platform::{KeyPair, OwnPublicKey, Platform, Ports};
-use crate::registry::{KeyNumber, Owner, Registry, TamNumber};
+use crate::registry::{KeyNumber, KnownTam, Owner, Registry, TamNumber};
 use crate::request::Opened;
 use crate::reserve;
 use crate::secret::wipe_stack;
@@ -50,22 +50,27 @@ pub struct Done {
 pub(super) const INVALID: Error = Error::Refused(ErrorCode::RequestInvalid);
 
 impl<P: Platform> Context<'_, P> {
-    /// Commits the change in memory and the state that the TAM is given with the answer.
+    /// Commits the change in memory, and the state that the TAM is given with the answer.
     pub(super) fn commit(&mut self, owner: Owner, opened: &Opened<'_>) -> Result<Done, Error> {
-        let Self { ports, registry, trust, workspace } = self;
-        let (to, tam) = (owner.known(), owner.number());
         let given = if opened.next_dsi {
-            let generation = registry.change().give_dsi(to, |state, generation| {
-                let identity = device::identity(state.tee_chain(), trust)?;
-                View { state, identity, tam, generation }.hash(workspace.device_state())
-            })?;
-            Some(Given { tam, generation })
+            Some(self.give_state(owner.known())?)
         } else {
-            registry.change().withhold_dsi(to)?;
+            self.registry.change().withhold_dsi(owner.known())?;
             None
         };
-        registry.commit(ports, workspace.record())?;
+        self.registry.commit(self.ports, self.workspace.record())?;
         Ok(Done { given, ..Done::default() })
+    }
+
+    /// Gives a TAM the device state as changed so far, which is to be committed.
+    pub(super) fn give_state(&mut self, to: KnownTam) -> Result<Given, Error> {
+        let Self { registry, trust, workspace, .. } = self;
+        let tam = to.number();
+        let generation = registry.change().give_dsi(to, |state, generation| {
+            let identity = device::identity(state.tee_chain(), trust)?;
+            View { state, identity, tam, generation }.hash(workspace.device_state())
+        })?;
+        Ok(Given { tam, generation })
     }
 
     /// The TEE.

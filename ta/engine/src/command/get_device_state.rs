@@ -4,8 +4,6 @@ use otrp_wire::copy::copy;
 use otrp_wire::limits::CHAIN_BYTES_LIMIT;
 
 use super::context::{Context, Given};
-use crate::device;
-use crate::dsi::View;
 use crate::error::Error;
 use crate::platform::{Platform, PortError, Store};
 use crate::revocation::StapledTam;
@@ -17,7 +15,7 @@ pub fn run<P: Platform>(
     stapled: &StapledTam<'_>,
     clock: u64,
 ) -> Result<Given, Error> {
-    let Context { ports, registry, trust, workspace } = context;
+    let Context { ports, registry, workspace, .. } = context;
     let tam = stapled.tam();
     let chains = workspace.chains();
     // The chain stands in the working space until it is stored.
@@ -46,11 +44,7 @@ pub fn run<P: Platform>(
     if has_new_chain {
         registry.stage(&mut ports.store).put(known.number().chain(), chain)?;
     }
-    let generation = registry.change().give_dsi(known, |state, generation| {
-        let identity = device::identity(state.tee_chain(), trust)?;
-        let view = View { state, identity, tam: known.number(), generation };
-        view.hash(workspace.device_state())
-    })?;
-    registry.commit(ports, workspace.record())?;
-    Ok(Given { tam: known.number(), generation })
+    let given = context.give_state(known)?;
+    context.registry.commit(context.ports, context.workspace.record())?;
+    Ok(given)
 }
