@@ -45,8 +45,7 @@ def without_tests(code):
 class Module:
     """A source file: what it imports under which name, and the other paths in it."""
 
-    def __init__(self, name, code):
-        self.name = name
+    def __init__(self, code):
         self.imports = {}
         self.paths = set()
         self.names = set()
@@ -115,7 +114,7 @@ class Crate:
                 name = name[:-1]
             code, left_out = without_tests(NO_CODE.sub(" ", path.read_text()))
             tests |= {(*name, test) for test in left_out}
-            self.modules[name] = Module(name, code)
+            self.modules[name] = Module(code)
         for name in list(self.modules):
             if any(name[:length] in tests for length in range(len(name) + 1)):
                 del self.modules[name]
