@@ -26,12 +26,13 @@ if setarch "$(uname -m)" -R true 2>/dev/null; then
 fi
 WARNINGS=(-Wall -Wextra -Wno-clobbered -Werror)
 # What the platform has against older files: see qemu/optee/host/platform.c. One of them keeps the data of removed TAs.
-PLATFORMS=(hash rpmb counter bare reset)
+PLATFORMS=(hash rpmb counter bare reset rpmb-reset)
 
 platform_flags() {
     case $1 in
     hash) echo -DPLATFORM_HASH ;;
     rpmb) echo -DPLATFORM_RPMB -DCFG_REE_FS_INTEGRITY_RPMB=1 -DCFG_RPMB_FS=1 ;;
+    rpmb-reset) echo -DPLATFORM_RPMB -DCFG_REE_FS_INTEGRITY_RPMB=1 -DCFG_RPMB_FS=1 -DCFG_REE_FS_ALLOW_RESET=1 ;;
     counter) echo -DPLATFORM_COUNTER ;;
     bare) echo -DPLATFORM_BARE ;;
     reset) echo -DPLATFORM_HASH -DCFG_REE_FS_ALLOW_RESET=1 -DCFG_OTRP_STORE_KEEP_DATA=1 ;;

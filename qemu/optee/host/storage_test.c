@@ -1011,6 +1011,19 @@ static void each_cut_of_a_reset(const struct base *base,
 			reached = change(&create, now.call, now.fault,
 					 &happened);
 			restart();
+			/*
+			 * An attacker puts the old files back instead, and what
+			 * was before stays out, or is what it was: the product's
+			 * core is tried here, which resets nothing
+			 */
+			if (happened) {
+				disk_put_back(base->older);
+				possible = (struct states){ 1, { } };
+				possible.of[1] = base->state;
+				possible.count = 2;
+				observe(false);
+				restart();
+			}
 			/* Whoever resets a device removes the rest of a try */
 			if (happened)
 				disk_put_back(nothing);
