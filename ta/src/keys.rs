@@ -1,10 +1,10 @@
 //! Key pairs of the broker: P-256 in software, RSA inside the TEE core.
 //!
 //! RustCrypto's P-256 arithmetic is constant time and, without a curve accelerator behind it, two
-//! orders of magnitude faster than the GlobalPlatform API. The price: private keys lie in this TA's
-//! memory, in the registry and nowhere else. What an operation leaves of them is wiped, and that takes
-//! the stack, too: moved values leave copies there, and what is built on the same place next would
-//! carry them off in the unused part of a buffer.
+//! orders of magnitude faster than the GlobalPlatform API. The price: while a command runs, private keys
+//! lie in this TA's memory, in the registry and nowhere else. What an operation leaves of them is wiped,
+//! and that takes the stack, too: moved values leave copies there, and what is built on the same place
+//! next would carry them off in the unused part of a buffer.
 //!
 //! An RSA pair is a persistent key object of the TA's private storage. Its private half never comes
 //! out of the TEE core, which blinds its operations and checks their results: it may be used, and
