@@ -112,7 +112,7 @@ impl Store for SimStore {
                     return Err(PortError::Failed);
                 }
             }
-            if pending.len() >= PENDING_LIMIT && !pending.contains_key(&blob) {
+            if pending.len() >= PENDING_LIMIT {
                 return Err(PortError::Failed);
             }
             *open = Some((blob, *properties, Vec::new()));

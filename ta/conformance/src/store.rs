@@ -244,6 +244,8 @@ impl<S: Store> Bench<'_, '_, S> {
             self.puts(name, b"certificates");
         }
         self.report.check("there is no room for more", self.store.put(too_many, b"more").is_err());
+        let again = self.store.put(names[0], b"again");
+        self.report.check("nor for one of a name that is pending", again.is_err());
         self.holds(names[0], None);
         self.commits("as many as there is room for are committed", b"several", &[]);
         for name in names {

@@ -119,7 +119,7 @@ pub trait Store {
     ///
     /// # Errors
     /// For an image `Denied` where the UUID belongs to a TA of the TEE's image, and `Busy` while the
-    /// UUID's removed application still runs.
+    /// UUID's removed application still runs. `Failed` while [`PENDING_LIMIT`] blobs are pending.
     fn begin(&mut self, blob: Blob, properties: &Properties) -> Result<(), PortError>;
 
     /// Appends bytes to the open blob.
@@ -128,7 +128,7 @@ pub trait Store {
     /// Any error drops it.
     fn write(&mut self, bytes: &[u8]) -> Result<(), PortError>;
 
-    /// Makes the open blob a pending one. There is room for [`PENDING_LIMIT`].
+    /// Makes the open blob a pending one; it replaces a pending one of its name.
     ///
     /// # Errors
     /// Any error drops it: `Failed` if it is shorter than announced.
