@@ -9,8 +9,8 @@ use std::path::Path;
 use otrp_qemu::{calls, device::Device};
 
 /// What the most expensive command may take, so that a change that costs more is noticed.
-const CALLS: u32 = 40;
-const WRITES: u32 = 10;
+const CALLS: u32 = 33;
+const WRITES: u32 = 8;
 
 #[test]
 #[ignore = "needs the images: make test-device"]
