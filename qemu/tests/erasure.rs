@@ -39,6 +39,22 @@ fn boot(device: Device, variant: &str) -> Guest {
     Machine::new(device, image).cpus(2).boot().unwrap()
 }
 
+fn sign(uuid: &str, version: u32, elf: &[u8]) -> Vec<u8> {
+    let key = file::read_key(&keys().join("sp-rsa.key.pem")).unwrap();
+    image::sign(&key, None, uuid.parse().unwrap(), version, elf).unwrap()
+}
+
+fn application(image: &[u8]) -> Application<'_> {
+    Application {
+        spid: SP,
+        domain: SD,
+        taid: TA,
+        certificate: None,
+        image: Some(image),
+        personalization: None,
+    }
+}
+
 struct Bench {
     guest: Option<Guest>,
     tam: Operator,
@@ -77,16 +93,8 @@ impl Bench {
     }
 
     fn install_as(&mut self, uuid: &str, version: u32, elf: &[u8]) -> Result<(), String> {
-        let key = file::read_key(&keys().join("sp-rsa.key.pem")).unwrap();
-        let image = image::sign(&key, None, uuid.parse().unwrap(), version, elf).unwrap();
-        let install = Command::InstallTa(Application {
-            spid: SP,
-            domain: SD,
-            taid: TA,
-            certificate: None,
-            image: Some(&image),
-            personalization: None,
-        });
+        let image = sign(uuid, version, elf);
+        let install = Command::InstallTa(application(&image));
         let Self { guest, tam, .. } = self;
         let guest = guest.as_mut().unwrap();
         let target = Target::from(&tam.state(guest).unwrap());
@@ -171,17 +179,8 @@ fn what_an_application_stored_goes_with_it() {
     bench.install().unwrap();
     let key = bench.make_key();
     let elf = fs::read(cache().join("image/samples/signer-v2.elf")).unwrap();
-    let signer = file::read_key(&self::keys().join("sp-rsa.key.pem")).unwrap();
-    let version = bench.version + 1;
-    let image = image::sign(&signer, None, SIGNER_UUID.parse().unwrap(), version, &elf).unwrap();
-    let update = Command::UpdateTa(Application {
-        spid: SP,
-        domain: SD,
-        taid: TA,
-        certificate: None,
-        image: Some(&image),
-        personalization: None,
-    });
+    let image = sign(SIGNER_UUID, bench.version + 1, &elf);
+    let update = Command::UpdateTa(application(&image));
     bench.tam.carry_out(bench.guest.as_mut().unwrap(), update).unwrap();
     assert_eq!(bench.stored_key(), Some(key));
     bench.assert_no_panic();
