@@ -11,7 +11,7 @@ set -euo pipefail
 
 TARGET=aarch64-unknown-linux-gnu
 BROKER_UUID=9e043ec0-1043-415e-853d-690a6d341054
-CONFORMANCE_UUID=7fc3b03e-d5b8-45c5-94cb-5b36ec23a5da
+PORT_TESTS_UUID=7fc3b03e-d5b8-45c5-94cb-5b36ec23a5da
 STAMPS=$BUILD/stamp
 # Boards differ in the instructions that code is compiled for.
 BUILT=$BUILD/target/$TARGET/release
@@ -22,7 +22,7 @@ forget_other_kit() {
     local kit
     kit=$(cat "$BUILD/stamp/optee-devkit")
     [ "$(cat "$BUILD/target/dev-kit" 2>/dev/null)" != "$kit" ] || return 0
-    "$SCRIPTS/cargo.sh" clean --target-dir "$BUILD/target" --quiet --release --target "$TARGET" -p optee-utee-sys -p otrp-ta -p otrp-signer-ta -p otrp-conformance
+    "$SCRIPTS/cargo.sh" clean --target-dir "$BUILD/target" --quiet --release --target "$TARGET" -p optee-utee-sys -p otrp-ta -p otrp-signer-ta -p otrp-port-tests
     mkdir -p "$BUILD/target"
     printf '%s\n' "$kit" >"$BUILD/target/dev-kit"
 }
@@ -57,7 +57,7 @@ tas)
     [ -d "$TRUST" ] || fail "$TRUST is missing; make it with: make keys"
     key_type=${OTRP_KEY_TYPE:-} tas=("$KEYED/ta/$variant/$BROKER_UUID")
     [ "$variant" != rsa ] || key_type=rsa
-    [ "$variant" != lab ] || tas+=("$KEYED/ta/lab/$CONFORMANCE_UUID")
+    [ "$variant" != lab ] || tas+=("$KEYED/ta/lab/$PORT_TESTS_UUID")
         mapfile -t made < <(each_elf "${tas[@]}")
     inputs=$(key "$(sources)" "$(cat "$BUILD/stamp/optee-devkit")" "$TRUST" "$(contents "$TRUST")" "${OTRP_TEE_NAME:-}" "$key_type" "${OTRP_RSA1_5:-}" "${ALLOW_DEV_KEYS:-}" "$(source_date)")
     fresh "tas-$variant" "$inputs" "${made[@]}" && exit
@@ -66,7 +66,7 @@ tas)
     forget_other_kit
     [ -z "$key_type" ] || export OTRP_KEY_TYPE=$key_type
     ta otrp-ta "$KEYED/ta/$variant/$BROKER_UUID"
-    [ "$variant" != lab ] || ta otrp-conformance "$KEYED/ta/lab/$CONFORMANCE_UUID" ta
+    [ "$variant" != lab ] || ta otrp-port-tests "$KEYED/ta/lab/$PORT_TESTS_UUID" ta
     mark "tas-$variant" "$inputs" "${made[@]}"
     ;;
 samples)
@@ -92,7 +92,7 @@ programs)
     cp "$BUILT/otrp-agent" "$BUILD/programs/"
     compile otrp-signer-client otrp-signer-client
     cp "$BUILT/otrp-signer-client" "$BUILD/programs/development/"
-    compile otrp-signer-client otrp-lab
+    compile otrp-lab otrp-lab
     cp "$BUILT/otrp-lab" "$BUILD/programs/lab/"
     aarch64-linux-gnu-gcc -O2 -Wall -Wextra -Werror -shared -fPIC -o "$BUILD/programs/lab/failing_calls.so" "$QEMU_DIR/lab/failing_calls.c"
     mark programs "$inputs" "${made[@]}"

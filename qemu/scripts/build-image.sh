@@ -17,7 +17,7 @@ set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
 BROKER=9e043ec0-1043-415e-853d-690a6d341054.stripped.elf
-CONFORMANCE=7fc3b03e-d5b8-45c5-94cb-5b36ec23a5da.stripped.elf
+PORT_TESTS=7fc3b03e-d5b8-45c5-94cb-5b36ec23a5da.stripped.elf
 
 # for_a_device: the variants are a maker's.
 for_a_device() {
@@ -81,7 +81,7 @@ for variant; do
     "$SCRIPTS/build-arm64.sh" tas "$core"
     early=("$KEYED/ta/$core/$BROKER")
     vet --broker "${early[0]}" "${choices[@]}" --key-type "$key_type"
-    [ "$variant" != lab ] || early+=("$KEYED/ta/lab/$CONFORMANCE")
+    [ "$variant" != lab ] || early+=("$KEYED/ta/lab/$PORT_TESTS")
     "$SCRIPTS/build-optee.sh" "$core" "${early[@]}"
     "$SCRIPTS/build-guest.sh" "$variant" "${programs[@]}"
     "$SCRIPTS/assemble-image.sh" "$variant"
@@ -96,4 +96,4 @@ for sample in signer-v1 signer-v2; do
     copy_if_changed "$BUILD/ta/samples/$sample.stripped.elf" "$BUILD/image/samples/$sample.elf"
 done
 # A test installs it under another UUID, too.
-[ ! -e "$KEYED/ta/lab/$CONFORMANCE" ] || copy_if_changed "$KEYED/ta/lab/$CONFORMANCE" "$BUILD/image/samples/conformance.elf"
+[ ! -e "$KEYED/ta/lab/$PORT_TESTS" ] || copy_if_changed "$KEYED/ta/lab/$PORT_TESTS" "$BUILD/image/samples/port-tests.elf"

@@ -14,9 +14,10 @@ MAY_USE = {
     "otrp-trust": {"otrp-wire"},
     "otrp-ta": {"otrp-engine", "otrp-trust", "otrp-wire"},
     "otrp-personal": set(),
-    "otrp-conformance": {"otrp-engine", "otrp-personal", "otrp-ta", "otrp-wire"},
+    "otrp-port-tests": {"otrp-engine", "otrp-personal", "otrp-ta", "otrp-wire"},
     "otrp-signer-ta": {"otrp-personal"},
     "otrp-agent": {"otrp-pem", "otrp-wire"},
+    "otrp-lab": set(),
     "otrp-signer-client": set(),
     "otrp-pem": set(),
     "otrp-check": {"otrp-wire"},
@@ -31,7 +32,7 @@ MAY_USE = {
         "otrp-trust",
         "otrp-wire",
     },
-    "otrp-sim": {"otrp-check", "otrp-conformance", "otrp-engine", "otrp-keys", "otrp-tam", "otrp-wire"},
+    "otrp-sim": {"otrp-check", "otrp-port-tests", "otrp-engine", "otrp-keys", "otrp-tam", "otrp-wire"},
     "otrp-qemu": {"otrp-check", "otrp-keys", "otrp-tam", "otrp-wire"},
 }
 # A test may compare with another part of the project; a product may not contain it.

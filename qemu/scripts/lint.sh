@@ -21,7 +21,7 @@ say "clippy, device"
 # One by one: together, the applications without std would get it from the programs that have it.
 for crate; do
     features=()
-    if [ "$crate" = otrp-conformance ]; then
+    if [ "$crate" = otrp-port-tests ]; then
         features=(--features ta)
     fi
     "$CARGO" clippy --quiet --locked --release --target aarch64-unknown-linux-gnu -p "$crate" "${features[@]}" \

@@ -1,7 +1,7 @@
 //! What an installation costs in OP-TEE: time, two ways on the same device, and memory.
 //!
 //! *OTrP*: a signed and encrypted InstallTA through the agent and the broker. *Raw*: the same ELF
-//! through the broker's pseudo TA, by the lab image's conformance application. Each time is the guest's
+//! through the broker's pseudo TA, by the port tests' TA in the lab image. Each time is the guest's
 //! for a whole process, from its start to its end; a round does all of them, and the median of the
 //! rounds is shown. Under emulation only the ratios mean something. The RSA suite, RS256 and
 //! RSA-OAEP-256 on both sides, is timed on the RSA image, beside the raw installations of before.

@@ -24,7 +24,7 @@ const TA: &str = "com.example.signer";
 /// The sample's command that tells its version.
 const STATUS: u32 = 5;
 /// In the lab's image, and in no other.
-const CONFORMANCE: &str = "7fc3b03e-d5b8-45c5-94cb-5b36ec23a5da";
+const PORT_TESTS: &str = "7fc3b03e-d5b8-45c5-94cb-5b36ec23a5da";
 
 fn cache() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache")
@@ -230,13 +230,13 @@ fn what_a_running_application_stored_goes_when_it_has_ended() {
 fn an_image_may_bring_an_application_of_an_installed_ones_uuid() {
     let mut bench = Bench::boot("development");
     bench.create_domain();
-    let uuid: Uuid = CONFORMANCE.parse().unwrap();
+    let uuid: Uuid = PORT_TESTS.parse().unwrap();
     let elf = fixture::sized(uuid.0, 5000, 1);
-    bench.install_as(CONFORMANCE, 1, &elf).unwrap();
+    bench.install_as(PORT_TESTS, 1, &elf).unwrap();
 
     let device = bench.power_off();
     bench.guest = Some(boot(device, "lab"));
-    let open = format!("otrp-lab open {CONFORMANCE}");
+    let open = format!("otrp-lab open {PORT_TESTS}");
     bench.guest().run(&open).unwrap().success().unwrap();
     let listed = |bench: &mut Bench| {
         let state = bench.tam.state(bench.guest.as_mut().unwrap()).unwrap();
@@ -246,7 +246,7 @@ fn an_image_may_bring_an_application_of_an_installed_ones_uuid() {
     // Neither replaced nor installed anew, but deleted.
     bench.delete();
     assert_eq!(listed(&mut bench), 0);
-    assert_eq!(bench.install_as(CONFORMANCE, 2, &elf).unwrap_err(), "ERR_TA_INVALID");
+    assert_eq!(bench.install_as(PORT_TESTS, 2, &elf).unwrap_err(), "ERR_TA_INVALID");
     bench.install().unwrap();
     bench.guest().run(&open).unwrap().success().unwrap();
     bench.assert_no_panic();

@@ -18,7 +18,7 @@ use otrp_qemu::operator::{Operator, provision};
 use otrp_tam::message::{Application, Builder, Command, Target};
 use otrp_tam::response::Outcome;
 
-const CONFORMANCE: &str = "7fc3b03e-d5b8-45c5-94cb-5b36ec23a5da";
+const PORT_TESTS: &str = "7fc3b03e-d5b8-45c5-94cb-5b36ec23a5da";
 /// Libraries of the first provider and of the second.
 const OWN: &str = "11111111-2222-3333-4444-0000000000a1";
 const FOREIGN: &str = "11111111-2222-3333-4444-0000000000a2";
@@ -158,8 +158,8 @@ fn an_application_has_no_code_but_its_owners() {
     let (foreign_for_linker, foreign) = library(folder.path(), FOREIGN, 22);
     let needs_own = application(folder.path(), NEEDS_OWN, &own_for_linker);
     let needs_foreign = application(folder.path(), NEEDS_FOREIGN, &foreign_for_linker);
-    let loader = fs::read(cache().join("image/samples/conformance.elf")).unwrap();
-    let loader = fixture::renamed(&loader, uuid(CONFORMANCE).0, uuid(LOADER).0);
+    let loader = fs::read(cache().join("image/samples/port-tests.elf")).unwrap();
+    let loader = fixture::renamed(&loader, uuid(PORT_TESTS).0, uuid(LOADER).0);
 
     let mut bench = Bench::boot();
     bench.install("one", OWN, 1, &own).unwrap();

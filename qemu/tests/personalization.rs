@@ -5,7 +5,7 @@
 
 extern crate alloc;
 
-#[path = "../../ta/samples/signer/src/settings.rs"]
+#[path = "../../ta/samples/signer/ta/src/settings.rs"]
 mod settings;
 
 use std::path::{Path, PathBuf};

@@ -203,7 +203,7 @@ fn a_core_with_other_contents_than_it_was_given_is_refused() {
     let cache = root().join(".cache");
     let ta = |name: &str| cache.join("ta").join(name);
     let broker = ta("lab/9e043ec0-1043-415e-853d-690a6d341054.stripped.elf");
-    let conformance = ta("lab/7fc3b03e-d5b8-45c5-94cb-5b36ec23a5da.stripped.elf");
+    let port_tests = ta("lab/7fc3b03e-d5b8-45c5-94cb-5b36ec23a5da.stripped.elf");
     let sample = ta("samples/signer-v1.stripped.elf");
     let key = cache.join("keys/dev/ta-signing.pub.pem");
     let folder = tempfile::tempdir().unwrap();
@@ -211,13 +211,13 @@ fn a_core_with_other_contents_than_it_was_given_is_refused() {
     let other = otrp_keys::certificate::generate_rsa(2048).unwrap();
     fs::write(&other_key, other.public_key_to_pem().unwrap()).unwrap();
     for (key, applications, complaint) in [
-        (&key, vec![&broker, &conformance], None),
-        (&key, vec![&conformance, &broker], None),
+        (&key, vec![&broker, &port_tests], None),
+        (&key, vec![&port_tests, &broker], None),
         // A core that loads nothing from the normal world verifies with no key, and has none.
-        (&other_key, vec![&broker, &conformance], None),
+        (&other_key, vec![&broker, &port_tests], None),
         (&key, vec![&broker], Some("the core has 1 early TAs that it was not given")),
-        (&key, vec![&broker, &conformance, &sample], Some("is not in the core")),
-        (&key, vec![&broker, &conformance, &broker], Some("is not in the core")),
+        (&key, vec![&broker, &port_tests, &sample], Some("is not in the core")),
+        (&key, vec![&broker, &port_tests, &broker], Some("is not in the core")),
     ] {
         let output = Command::new("/usr/bin/python3")
             .arg(root().join("qemu/scripts/check_core.py"))

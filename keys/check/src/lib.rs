@@ -3,7 +3,7 @@
 //! A broker tells a TAM that it does not trust nothing but that: whoever is not trusted is not to
 //! learn why. So whoever runs a TAM must hear it from its own tools. The rules are those of the
 //! broker, written a second time, with OpenSSL's signatures and a DER reader of their own; a test in
-//! `host/sim` compares the two on chains and responses with one thing spoiled each.
+//! `ta/sim` compares the two on chains and responses with one thing spoiled each.
 //!
 //! What only a device knows stays with it: which anchors it is built with, and what time it is there.
 #![cfg_attr(

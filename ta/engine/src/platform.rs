@@ -1,7 +1,7 @@
 //! What the engine asks of the machine it runs on: one small trait a capability.
 //!
-//! The contract of each method is its documentation; `otrp-sim` and the conformance trusted
-//! application run the same generic tests against every implementation.
+//! The contract of each method is its documentation. `otrp-port-tests` holds every implementation to
+//! it with the same generic tests: the simulator's and OP-TEE's.
 
 use crate::secret::{Scalar, Seed};
 

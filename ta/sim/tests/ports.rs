@@ -4,7 +4,7 @@ use openssl::bn::{BigNum, BigNumContext};
 use openssl::ec::{EcGroup, EcKey, EcPoint};
 use openssl::ecdsa::EcdsaSig;
 use openssl::nid::Nid;
-use otrp_conformance::{Report, STORE_ROOM};
+use otrp_port_tests::{Report, STORE_ROOM};
 use otrp_engine::platform::{Blob, KeyType, Point, Store as _};
 use otrp_sim::{SimClock, SimKeys, SimRng, SimRsa, SimStore, World};
 
@@ -35,7 +35,7 @@ fn store() {
         world.reserved.borrow_mut().push(RESERVED);
         let [mut store, mut other] = [world.clone(), world].map(SimStore::new);
         let mut room = vec![0; STORE_ROOM];
-        otrp_conformance::store(&mut store, &mut other, &[RESERVED], &mut room, report);
+        otrp_port_tests::store(&mut store, &mut other, &[RESERVED], &mut room, report);
     });
 }
 
@@ -50,7 +50,7 @@ fn store_in_use() {
         let before = world.snapshot();
         let mut other = SimStore::new(world.clone());
         let mut room = vec![0; STORE_ROOM];
-        otrp_conformance::store(&mut store, &mut other, &[], &mut room, report);
+        otrp_port_tests::store(&mut store, &mut other, &[], &mut room, report);
         assert_eq!(world.snapshot(), before);
     });
 }
@@ -58,7 +58,7 @@ fn store_in_use() {
 #[test]
 fn elliptic_keys() {
     conforms(|world, report| {
-        otrp_conformance::keys::<_, SimRsa>(&mut SimKeys::new(world), verify, report);
+        otrp_port_tests::keys::<_, SimRsa>(&mut SimKeys::new(world), verify, report);
     });
 }
 
@@ -66,19 +66,19 @@ fn elliptic_keys() {
 fn rsa_keys() {
     conforms(|world, report| {
         world.key_type.set(KeyType::Rsa2048);
-        otrp_conformance::keys::<_, SimRsa>(&mut SimKeys::new(world), verify, report);
+        otrp_port_tests::keys::<_, SimRsa>(&mut SimKeys::new(world), verify, report);
     });
 }
 
 #[test]
 fn rsa_on_public_keys() {
-    conforms(|_, report| otrp_conformance::rsa::<SimRsa>(report));
+    conforms(|_, report| otrp_port_tests::rsa::<SimRsa>(report));
 }
 
 #[test]
 fn clock_and_random_bytes() {
     conforms(|world, report| {
-        otrp_conformance::clock(&mut SimClock::new(world.clone()), report);
-        otrp_conformance::rng(&mut SimRng::new(world), report);
+        otrp_port_tests::clock(&mut SimClock::new(world.clone()), report);
+        otrp_port_tests::rng(&mut SimRng::new(world), report);
     });
 }

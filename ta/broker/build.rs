@@ -10,7 +10,7 @@ use std::{
 
 use otrp_trust::Build;
 
-#[path = "link.rs"]
+#[path = "../link.rs"]
 mod link;
 
 const BROKER: link::Application = link::Application {

@@ -1,11 +1,11 @@
-//! Links the conformance tests as a trusted application.
+//! Links the port tests as a trusted application.
 
 #[cfg(feature = "ta")]
 #[path = "../link.rs"]
 mod link;
 
 #[cfg(feature = "ta")]
-const CONFORMANCE: link::Application = link::Application {
+const PORT_TESTS: link::Application = link::Application {
     uuid: "7fc3b03e-d5b8-45c5-94cb-5b36ec23a5da",
     flags: link::SINGLE_INSTANCE | link::MULTI_SESSION,
     stack: 64 * 1024,
@@ -15,6 +15,6 @@ const CONFORMANCE: link::Application = link::Application {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     #[cfg(feature = "ta")]
-    CONFORMANCE.build()?;
+    PORT_TESTS.build()?;
     Ok(())
 }

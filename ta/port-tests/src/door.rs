@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use optee_utee::{
     Error, ErrorKind, ParamIndex, Result, TaSession, TaSessionBuilder, TeeParams, Uuid,
 };
-use otrp_conformance::{Report, TEST_TAS};
+use otrp_port_tests::{Report, TEST_TAS};
 use otrp_engine::platform::{Blob, ImageOwner, PortError, Properties, Store as _, UuidBytes};
 use otrp_ta::{
     inbox,

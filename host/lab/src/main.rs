@@ -1,4 +1,4 @@
-//! Drives the conformance application of the lab image, and is hostile to the broker.
+//! Drives the port tests' TA of the lab image, and is hostile to the broker.
 //!
 //! Exit codes: 0 done and as expected, 1 not, 2 usage, 4 there is no such trusted application.
 
@@ -13,7 +13,7 @@ use optee_teec::{
     ParamType, ParamValue, Uuid,
 };
 
-const CONFORMANCE: &str = "7fc3b03e-d5b8-45c5-94cb-5b36ec23a5da";
+const PORT_TESTS: &str = "7fc3b03e-d5b8-45c5-94cb-5b36ec23a5da";
 
 const BROKER: &str = "9e043ec0-1043-415e-853d-690a6d341054";
 
@@ -54,7 +54,7 @@ const LOAD_LIBRARY: u32 = 9;
 const REPORT_LIMIT: usize = 64 * 1024;
 
 const USAGE: &str = "usage: otrp-lab COMMAND
-  run                         run the ports' conformance tests in the TEE
+  run                         run the port tests in the TEE
   install UUID VERSION ELF [OWNER]
                               install a TA through the pseudo TA, without OTrP, with so many times
                               the octet OWNER for an owner; print milliseconds
@@ -67,7 +67,7 @@ const USAGE: &str = "usage: otrp-lab COMMAND
   memory UUID                 print the peak and the size of its stack and its heap, in bytes, and
                               what of its heap and of the core's is in use
   dump UUID                   write out all memory that it can write to
-  open-from-ta CALLER UUID    let an application with the conformance tests' code open a session
+  open-from-ta CALLER UUID    let an application with the code of the port tests open a session
   dlopen-from-ta CALLER UUID  let it load a library
   interrupt close|panic       begin an installation, write a part, and end the session
   abuse [all]                 call the broker with wrong types and memory; print how often
@@ -93,7 +93,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: &[&str]) -> Result<bool> {
     match arguments {
-        ["run"] => conformance(),
+        ["run"] => port_tests(),
         ["install", uuid, version, elf] => install(uuid, version, elf, "0"),
         ["install", uuid, version, elf, owner] => install(uuid, version, elf, owner),
         ["remove", uuid] => {
@@ -197,7 +197,7 @@ fn print_result(result: Result<()>) -> Result<bool> {
 }
 
 /// Runs the tests and prints their report; whether all checks held.
-fn conformance() -> Result<bool> {
+fn port_tests() -> Result<bool> {
     let mut text = vec![0; REPORT_LIMIT];
     let p0 = ParamTmpRef::new_output(&mut text);
     let p1 = ParamValue::new(0, 0, ParamType::ValueOutput);
@@ -316,7 +316,7 @@ fn invoke<A: Param, B: Param, C: Param, D: Param>(
     command: u32,
     operation: &mut Operation<A, B, C, D>,
 ) -> Result<()> {
-    invoke_in(CONFORMANCE, command, operation)
+    invoke_in(PORT_TESTS, command, operation)
 }
 
 fn invoke_in<A: Param, B: Param, C: Param, D: Param>(

@@ -1,4 +1,4 @@
-//! The ports' conformance inside OP-TEE, and who may use the pseudo TA.
+//! The port tests inside OP-TEE, and who may use the pseudo TA.
 //!
 //! Needs the images; run by `make test`, and alone by `make test-device`.
 
@@ -13,8 +13,8 @@ use otrp_qemu::{device::Device, guest::Guest, image::Image, machine::Machine, st
 use otrp_tam::message::{Application, Command};
 
 const STORE: &str = "6b6f0f23-8b46-4e9a-921a-c14b106fec81";
-const CONFORMANCE: &str = "7fc3b03e-d5b8-45c5-94cb-5b36ec23a5da";
-/// Under which the broker installs the conformance tests' program as anybody's application.
+const PORT_TESTS: &str = "7fc3b03e-d5b8-45c5-94cb-5b36ec23a5da";
+/// Under which the broker installs the port tests' TA as anybody's application.
 const ANOTHER: &str = "11111111-2222-3333-4444-bbbbbbbbbbbb";
 const NOTHING: &str = "11111111-2222-3333-4444-cccccccccccc";
 
@@ -82,8 +82,8 @@ fn the_pseudo_ta_is_closed_to_other_applications() {
     let create = Command::CreateSd { spid, name, certificate: &certificate };
     tam.carry_out(&mut guest, create).unwrap();
     let key = file::read_key(&keys.join("sp-ec.key.pem")).unwrap();
-    let elf = std::fs::read(cache.join("image/samples/conformance.elf")).unwrap();
-    let [own, another]: [Uuid; 2] = [CONFORMANCE, ANOTHER].map(|uuid| uuid.parse().unwrap());
+    let elf = std::fs::read(cache.join("image/samples/port-tests.elf")).unwrap();
+    let [own, another]: [Uuid; 2] = [PORT_TESTS, ANOTHER].map(|uuid| uuid.parse().unwrap());
     let elf = fixture::renamed(&elf, own.0, another.0);
     let image = image::sign(&key, None, another, 1, &elf).unwrap();
     let application = Application {
@@ -101,10 +101,10 @@ fn the_pseudo_ta_is_closed_to_other_applications() {
         let command = format!("otrp-lab open-from-ta {caller} {uuid}");
         guest.run(&command).unwrap().success().unwrap().text()
     };
-    assert_eq!(open(CONFORMANCE, STORE), "0x00000000");
+    assert_eq!(open(PORT_TESTS, STORE), "0x00000000");
     assert_eq!(open(ANOTHER, STORE), "0xffff0001", "denied");
     // It can open sessions: with an application that may be called by others.
-    assert_eq!(open(ANOTHER, CONFORMANCE), "0x00000000");
+    assert_eq!(open(ANOTHER, PORT_TESTS), "0x00000000");
     assert_eq!(open(ANOTHER, NOTHING), "0xffff0008", "not found");
     guest.power_off().unwrap();
 }

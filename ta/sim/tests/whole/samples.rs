@@ -3,7 +3,7 @@
 //! Why each is refused where it is, and that it is good otherwise, is in the engine's tests of the
 //! same samples; these rows are about the answer.
 
-#[path = "../../../../ta/engine/tests/appendix_a/samples.rs"]
+#[path = "../../../engine/tests/appendix_a/samples.rs"]
 mod appendix_a;
 
 use otrp_engine::error::Unanswerable;

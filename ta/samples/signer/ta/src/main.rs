@@ -23,7 +23,7 @@
 extern crate alloc;
 
 mod key;
-#[path = "../../../src/runtime.rs"]
+#[path = "../../../../broker/src/runtime.rs"]
 mod runtime;
 mod settings;
 

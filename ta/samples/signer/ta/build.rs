@@ -1,6 +1,6 @@
 //! Links the sample as a trusted application.
 
-#[path = "../../link.rs"]
+#[path = "../../../link.rs"]
 mod link;
 
 const SIGNER: link::Application = link::Application {

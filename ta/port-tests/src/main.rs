@@ -1,4 +1,4 @@
-//! Runs the ports' conformance tests inside OP-TEE, installs TAs raw to be timed, and asks the broker
+//! Runs the port tests inside OP-TEE, installs TAs raw to be timed, and asks the broker
 //! for what is not its own.
 //!
 //! It serves anybody in the normal world and may use the pseudo TA only in a core that was built
@@ -20,7 +20,7 @@ use optee_utee::{
     TeeParams, Time, Uuid, ta_close_session, ta_create, ta_destroy, ta_invoke_command,
     ta_open_session,
 };
-use otrp_conformance::{Report, STORE_ROOM};
+use otrp_port_tests::{Report, STORE_ROOM};
 use otrp_engine::platform::{KeyType, PortError, UuidBytes};
 use otrp_ta::{
     clock::ReeClock,
@@ -81,7 +81,7 @@ const ELF_LIMIT: usize = 2 * 1024 * 1024;
 /// Longest answer that is asked of the broker.
 const ANSWER_LIMIT: usize = 64 * 1024;
 
-const CONFORMANCE_UUID: UuidBytes = [
+const PORT_TESTS_UUID: UuidBytes = [
     0x7f, 0xc3, 0xb0, 0x3e, 0xd5, 0xb8, 0x45, 0xc5, 0x94, 0xcb, 0x5b, 0x36, 0xec, 0x23, 0xa5, 0xda,
 ];
 /// `PTA_SYSTEM_UUID` of OP-TEE: a pseudo TA that is in every image.
@@ -205,26 +205,26 @@ fn invoke_command(command: u32, parameters: &mut ParametersAny<'_>) -> Result<()
 }
 
 fn run(text: &mut String) -> (u32, u32) {
-    let reserved = [otrp_personal::BROKER, CONFORMANCE_UUID, STORE_UUID, SYSTEM_PTA_UUID];
+    let reserved = [otrp_personal::BROKER, PORT_TESTS_UUID, STORE_UUID, SYSTEM_PTA_UUID];
     let mut report = Report::new(text);
-    timed(&mut report, |report| otrp_conformance::rng(&mut TeeRng, report));
-    timed(&mut report, |report| otrp_conformance::clock(&mut ReeClock, report));
+    timed(&mut report, |report| otrp_port_tests::rng(&mut TeeRng, report));
+    timed(&mut report, |report| otrp_port_tests::clock(&mut ReeClock, report));
     for makes in [KeyType::P256, KeyType::Rsa2048] {
         timed(&mut report, |report| {
-            otrp_conformance::keys::<_, TeeRsa>(
+            otrp_port_tests::keys::<_, TeeRsa>(
                 &mut TeeKeys::new(makes),
                 oracle::verify_p256,
                 report,
             );
         });
     }
-    timed(&mut report, otrp_conformance::rsa::<TeeRsa>);
+    timed(&mut report, otrp_port_tests::rsa::<TeeRsa>);
     timed(&mut report, |report| {
         let Ok(mut room) = inbox::reserve(STORE_ROOM) else {
             return report.check("there is memory", false);
         };
         let [mut store, mut other] = [PtaStore::new(), PtaStore::new()];
-        otrp_conformance::store(&mut store, &mut other, &reserved, &mut room, report);
+        otrp_port_tests::store(&mut store, &mut other, &reserved, &mut room, report);
     });
     timed(&mut report, door::refusals);
     report.counts()
