@@ -22,7 +22,7 @@ forget_other_kit() {
     local kit
     kit=$(cat "$BUILD/stamp/optee-devkit")
     [ "$(cat "$BUILD/target/dev-kit" 2>/dev/null)" != "$kit" ] || return 0
-    "$SCRIPTS/cargo.sh" clean --target-dir "$BUILD/target" --quiet --release --target "$TARGET" -p optee-utee-sys -p otrp-ta -p otrp-signer-ta -p otrp-port-tests
+    "$SCRIPTS/cargo.sh" clean --target-dir "$BUILD/target" --quiet --release --target "$TARGET" -p optee-utee-sys -p otrp-runtime -p otrp-ta -p otrp-signer-ta -p otrp-port-tests
     mkdir -p "$BUILD/target"
     printf '%s\n' "$kit" >"$BUILD/target/dev-kit"
 }

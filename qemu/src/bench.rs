@@ -15,6 +15,7 @@ use otrp_check::fixture;
 use otrp_keys::{Uuid, file, image};
 use otrp_tam::message::{Application, Builder, Command, SdChanges, TaEncryption, Target};
 use otrp_tam::response::{Outcome, Reply};
+use otrp_wire::command::BROKER_TEXT;
 
 use crate::device::Device;
 use crate::guest::{Guest, Output};
@@ -29,7 +30,6 @@ const RSA_ROUNDS: usize = 3;
 const SP: &str = "com.example";
 const SD: &str = "com.example.bench";
 const UUID: &str = "11111111-2222-3333-4444-555555555555";
-const BROKER_UUID: &str = "9e043ec0-1043-415e-853d-690a6d341054";
 
 /// What the broker does in one installation beside the raw part, by the names of the lab's report.
 const FIXED_PARTS: [(&str, u32, &str); 4] = [
@@ -97,7 +97,7 @@ pub fn memory(cache: &Path, report: &mut dyn FnMut(&str)) -> Result<()> {
     let mut lab = Lab::boot(cache, "lab", Operator::below_two_authorities)?;
     let elf = elf(2 << 20, 0)?;
     let (_, message) = lab.otrp(&elf, 1, "sp-rsa", TaEncryption::AesCbc)?;
-    let peaks = lab.guest.run(&format!("otrp-lab memory {BROKER_UUID}"))?.success()?.text();
+    let peaks = lab.guest.run(&format!("otrp-lab memory {BROKER_TEXT}"))?.success()?.text();
     report(&format!("after an InstallTA of 2 MiB, a message of {message} bytes:"));
     for line in peaks.lines() {
         let words: Vec<_> = line.split(' ').collect();

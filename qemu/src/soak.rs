@@ -18,6 +18,7 @@ use otrp_check::fixture;
 use otrp_keys::device::Authority;
 use otrp_keys::{Uuid, file, image};
 use otrp_tam::message::{Application, Command};
+use otrp_wire::command::BROKER_TEXT;
 
 use crate::deployment::{
     DOMAIN, Deployment, Desired, SERVICE_PROVIDER, SIGNER, SIGNER_UUID, Suite,
@@ -42,7 +43,6 @@ const LEFT_BEHIND: usize = 2;
 /// The second TAM's application: it is looked at and never run.
 const NEIGHBOUR: (&str, &str) = ("com.example.neighbour", "11111111-2222-3333-4444-888888888888");
 const NEIGHBOUR_DOMAIN: &str = "com.example.neighbour.domain";
-const BROKER_UUID: &str = "9e043ec0-1043-415e-853d-690a6d341054";
 /// What the service provider sends with the sample: the label that it tells then.
 const LABELS: [(&str, &str); 2] = [("label=till 7\n", "till 7"), ("label=till 8\n", "till 8")];
 
@@ -615,7 +615,7 @@ struct Remains {
 
 impl Remains {
     fn of(guest: &mut Guest) -> Result<Self> {
-        let text = guest.run(&format!("otrp-lab memory {BROKER_UUID}"))?.success()?.text();
+        let text = guest.run(&format!("otrp-lab memory {BROKER_TEXT}"))?.success()?.text();
         let number = |name: &str| -> Result<u64> {
             let mut lines = text.lines().filter_map(|line| line.strip_prefix(name));
             let numbers = lines.next().with_context(|| format!("the lab says {text:?}"))?;

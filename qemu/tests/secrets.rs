@@ -22,9 +22,9 @@ use otrp_qemu::machine::Machine;
 use otrp_qemu::operator::{Operator, carry, provision};
 use otrp_tam::jose::{ContentEncryption, ContentKey, FlattenedJwe, Jwe, KeyManagements};
 use otrp_tam::message::{Application, Builder, Command, Target};
+use otrp_wire::command::BROKER_TEXT;
 use serde_json::json;
 
-const BROKER: &str = "9e043ec0-1043-415e-853d-690a6d341054";
 const SP: &str = "com.example";
 const SD: &str = "com.example.domain";
 const TA: &str = "com.example.secret";
@@ -42,7 +42,8 @@ fn random(length: usize) -> Vec<u8> {
 
 /// All memory that the broker can write to.
 fn dump(guest: &mut Guest) -> Vec<u8> {
-    let memory = guest.run(&format!("otrp-lab dump {BROKER}")).unwrap().success().unwrap().stdout;
+    let memory =
+        guest.run(&format!("otrp-lab dump {BROKER_TEXT}")).unwrap().success().unwrap().stdout;
     assert!(memory.len() > 4 << 20, "less than the broker's heap: {} bytes", memory.len());
     memory
 }

@@ -8,14 +8,12 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use otrp_build_support::{Application, INSTANCE_KEEP_ALIVE, MULTI_SESSION, SINGLE_INSTANCE};
 use otrp_trust::Build;
 
-#[path = "../link.rs"]
-mod link;
-
-const BROKER: link::Application = link::Application {
+const BROKER: Application = Application {
     uuid: "9e043ec0-1043-415e-853d-690a6d341054",
-    flags: link::SINGLE_INSTANCE | link::MULTI_SESSION | link::INSTANCE_KEEP_ALIVE,
+    flags: SINGLE_INSTANCE | MULTI_SESSION | INSTANCE_KEEP_ALIVE,
     stack: 64 * 1024,
     heap: HEAP,
 };

@@ -3,20 +3,13 @@
 use optee_teec::{
     Context, Error, ErrorKind, ErrorOrigin, Operation, ParamNone, ParamTmpRef, Session, Uuid,
 };
+use otrp_wire::command::{
+    BROKER_TEXT, EXPORT_CSR, IMPORT_CERTIFICATES, PREPARE, PROCESS, STATUS, TA_INFORMATION,
+};
 use otrp_wire::limits::REPLY_LIMIT;
 
 use crate::message::{TaName, ta_query};
 use crate::tee::{Presence, Tee, TeeError};
-
-/// The broker's UUID.
-const BROKER: &str = "9e043ec0-1043-415e-853d-690a6d341054";
-
-const PROCESS: u32 = 0;
-const TA_INFORMATION: u32 = 1;
-const EXPORT_REQUEST: u32 = 2;
-const IMPORT_CERTIFICATES: u32 = 3;
-const STATUS: u32 = 4;
-const PREPARE: u32 = 5;
 
 /// The longest reply this agent makes room for; a broker that was built for more than the usual
 /// [`REPLY_LIMIT`] states its need, and gets that much.
@@ -40,7 +33,7 @@ impl Optee {
     /// `NoDevice` or `NoBroker` where there is none.
     pub fn open() -> Result<Self, TeeError> {
         let mut context = Context::new().map_err(|_| TeeError::NoDevice)?;
-        let broker = Uuid::parse_str(BROKER).map_err(|_| TeeError::Uuid)?;
+        let broker = Uuid::parse_str(BROKER_TEXT).map_err(|_| TeeError::Uuid)?;
         let session = context.open_session(broker).map_err(|error| match error.kind() {
             ErrorKind::ItemNotFound => TeeError::NoBroker,
             _ => failure(&error),
@@ -107,7 +100,7 @@ impl Tee for Optee {
     }
 
     fn certification_request(&mut self) -> Result<Vec<u8>, TeeError> {
-        self.output(EXPORT_REQUEST)
+        self.output(EXPORT_CSR)
     }
 
     fn import_certificates(&mut self, chain: &[u8]) -> Result<(), TeeError> {

@@ -13,16 +13,11 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use optee_teec::{Uuid, raw};
+use otrp_wire::command::{
+    BROKER_TEXT, EXPORT_CSR, IMPORT_CERTIFICATES, PERSONALIZATION, PREPARE, PROCESS, STATUS,
+    TA_INFORMATION,
+};
 
-use crate::BROKER;
-
-const PROCESS: u32 = 0;
-const TA_INFORMATION: u32 = 1;
-const EXPORT_CSR: u32 = 2;
-const IMPORT_CERTIFICATES: u32 = 3;
-const STATUS: u32 = 4;
-const PREPARE: u32 = 5;
-const PERSONALIZATION: u32 = 6;
 /// Commands that the broker has, with the numbers between and behind, and some far away.
 const COMMANDS: [u32; 13] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0x100, 0x8000_0000, u32::MAX];
 
@@ -62,7 +57,7 @@ impl Client {
         ensure!(code == raw::TEEC_SUCCESS, "no TEE: {code:#010x}");
         // SAFETY: a structure of scalars and a pointer, for which zeros are valid.
         let mut session: Box<raw::TEEC_Session> = Box::new(unsafe { std::mem::zeroed() });
-        let uuid = Uuid::parse_str(BROKER).ok().context("no UUID")?;
+        let uuid = Uuid::parse_str(BROKER_TEXT).ok().context("no UUID")?;
         // SAFETY: all pointers are those of live values, or null where that is allowed.
         let code = unsafe {
             raw::TEEC_OpenSession(

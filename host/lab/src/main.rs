@@ -12,10 +12,9 @@ use optee_teec::{
     ConnectionMethods, Context, Error, ErrorKind, Operation, Param, ParamNone, ParamTmpRef,
     ParamType, ParamValue, Uuid,
 };
+use otrp_wire::command::BROKER_TEXT;
 
 const PORT_TESTS: &str = "7fc3b03e-d5b8-45c5-94cb-5b36ec23a5da";
-
-const BROKER: &str = "9e043ec0-1043-415e-853d-690a6d341054";
 
 /// `LAB_MEMORY_UUID` of qemu/optee/lab_memory.c, in the lab's core alone.
 const MEMORY: &str = "3a0dcf3c-8e0c-4f7b-9a0b-2d6b1c52771e";
@@ -178,7 +177,7 @@ fn broker(login: ConnectionMethods, command: u32) -> Result<()> {
     let mut answer = vec![0; REPORT_LIMIT];
     let p0 = ParamTmpRef::new_output(&mut answer);
     let mut operation = Operation::new(0, p0, ParamNone, ParamNone, ParamNone);
-    let uuid = Uuid::parse_str(BROKER).ok().context("no UUID")?;
+    let uuid = Uuid::parse_str(BROKER_TEXT).ok().context("no UUID")?;
     let mut session = Context::new()?.open_session_with_login(uuid, login).context("no session")?;
     Ok(session.invoke_command(command, &mut operation)?)
 }

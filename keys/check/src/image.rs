@@ -7,11 +7,8 @@
 use object::elf::{self, FileHeader32, FileHeader64};
 use object::read::elf::{Dyn as _, ElfFile, FileHeader, ProgramHeader as _};
 use object::{Endianness, Object as _, ObjectSymbol as _};
+use otrp_wire::command::BROKER;
 
-/// The UUID of the broker, which no device lets anybody replace.
-pub const BROKER: [u8; 16] = [
-    0x9e, 0x04, 0x3e, 0xc0, 0x10, 0x43, 0x41, 0x5e, 0x85, 0x3d, 0x69, 0x0a, 0x6d, 0x34, 0x10, 0x54,
-];
 /// Octets of the largest application that a device takes.
 pub const ELF_LIMIT: usize = 2 * 1024 * 1024;
 /// From here on a version leaves few or none above it.

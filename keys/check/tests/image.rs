@@ -9,7 +9,8 @@
 )]
 
 use otrp_check::fixture::{application, library, sized};
-use otrp_check::image::{BROKER, ELF_LIMIT, Loadable, NotLoadable, check, warning};
+use otrp_check::image::{ELF_LIMIT, Loadable, NotLoadable, check, warning};
+use otrp_wire::command::BROKER;
 
 /// 8aaaf200-2450-11e4-abe2-0002a5d5c51b.
 const UUID: [u8; 16] = [

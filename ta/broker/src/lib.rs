@@ -9,6 +9,5 @@ pub mod inbox;
 pub mod keys;
 pub mod rng;
 pub mod rsa;
-pub mod runtime;
 pub mod stack;
 pub mod store;

@@ -35,14 +35,7 @@
 use core::fmt;
 
 use optee_utee::{ErrorKind, ParamIndex, TaSession, TaSessionBuilder, TeeParams, Uuid};
-
-/// The broker's UUID: 9e043ec0-1043-415e-853d-690a6d341054.
-pub const BROKER: [u8; 16] = [
-    0x9e, 0x04, 0x3e, 0xc0, 0x10, 0x43, 0x41, 0x5e, 0x85, 0x3d, 0x69, 0x0a, 0x6d, 0x34, 0x10, 0x54,
-];
-
-/// The broker's command: p0 output gets the data, p0 value output their length.
-const PERSONALIZATION: u32 = 6;
+use otrp_wire::command::{BROKER, PERSONALIZATION};
 
 /// Why there is no telling what the data are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,8 +6,8 @@ use alloc::vec::Vec;
 use optee_utee::{
     Error, ErrorKind, ParamIndex, Result, TaSession, TaSessionBuilder, TeeParams, Uuid,
 };
-use otrp_port_tests::{Report, TEST_TAS};
 use otrp_engine::platform::{Blob, ImageOwner, PortError, Properties, Store as _, UuidBytes};
+use otrp_port_tests::{Report, TEST_TAS};
 use otrp_ta::{
     inbox,
     store::{PtaStore, STORE_UUID},

@@ -4,8 +4,8 @@ use openssl::bn::{BigNum, BigNumContext};
 use openssl::ec::{EcGroup, EcKey, EcPoint};
 use openssl::ecdsa::EcdsaSig;
 use openssl::nid::Nid;
-use otrp_port_tests::{Report, STORE_ROOM};
 use otrp_engine::platform::{Blob, KeyType, Point, Store as _};
+use otrp_port_tests::{Report, STORE_ROOM};
 use otrp_sim::{SimClock, SimKeys, SimRng, SimRsa, SimStore, World};
 
 /// A UUID of the TEE's own.

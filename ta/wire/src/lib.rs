@@ -21,6 +21,7 @@ extern crate std;
 
 pub mod base64;
 pub mod code;
+pub mod command;
 pub mod copy;
 pub mod dsi;
 pub mod envelope;

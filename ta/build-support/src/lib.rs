@@ -1,8 +1,27 @@
-//! Shared by the build scripts of the trusted applications: header, heap, and a link without libc.
+//! For build scripts of trusted applications: header, heap, and a link without libc.
 //!
 //! Rust's `aarch64-unknown-linux-gnu` target and the RustCrypto crates ask for libc and its start
-//! files, and the linker would quietly record `libc.so.6` as needed, which no TEE can load. So the
-//! libraries it asks for are empty archives here, and what is really missing fails the link.
+//! files, and the linker would silently record `libc.so.6` as needed, which OP-TEE cannot load. The
+//! libraries it asks for are therefore empty archives, and a symbol that is really missing fails the
+//! link.
+//!
+//! A build script is:
+//!
+//! ```no_run
+//! use otrp_build_support::{Application, SINGLE_INSTANCE};
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     Application {
+//!         uuid: "7265664a-f108-4bd7-af1c-86d044babbac",
+//!         flags: SINGLE_INSTANCE,
+//!         stack: 32 * 1024,
+//!         heap: 32 * 1024,
+//!     }
+//!     .build()
+//! }
+//! ```
+//!
+//! The TA itself has `otrp_runtime::header!();`, which takes the header from this.
 
 use std::{
     env,
@@ -13,7 +32,7 @@ use std::{
 
 use optee_utee_build::{Builder, TaConfig};
 
-/// What a TA needs of the linker and of OP-TEE's loader.
+/// What OP-TEE's loader has to know of a TA.
 pub struct Application {
     /// The UUID under which it loads.
     pub uuid: &'static str,
@@ -25,25 +44,22 @@ pub struct Application {
     pub heap: u32,
 }
 
-#[allow(dead_code, reason = "each build script uses some of them")]
+/// `TA_FLAG_SINGLE_INSTANCE`: all sessions share one instance.
 pub const SINGLE_INSTANCE: u32 = 1 << 2;
-#[allow(dead_code, reason = "each build script uses some of them")]
+/// `TA_FLAG_MULTI_SESSION`: the one instance serves several sessions.
 pub const MULTI_SESSION: u32 = 1 << 3;
-#[allow(dead_code, reason = "each build script uses some of them")]
+/// `TA_FLAG_INSTANCE_KEEP_ALIVE`: the instance stays when its last session ends.
 pub const INSTANCE_KEEP_ALIVE: u32 = 1 << 4;
 
 const ABSENT_LIBRARIES: [&str; 8] = ["c", "m", "rt", "pthread", "dl", "util", "gcc_s", "gcc_eh"];
 
 impl Application {
     /// Writes the TA's header and tells cargo how to link its binary.
+    ///
+    /// # Errors
+    /// A dev kit that is missing (`TA_DEV_KIT_DIR`) or whose linker script has another form, a UUID that
+    /// is not valid, or a folder that cannot be written.
     pub fn build(&self) -> Result<(), Box<dyn Error>> {
-        println!("cargo:rerun-if-env-changed=OTRP_HWCAP");
-        let capabilities = match env::var("OTRP_HWCAP") {
-            Ok(text) => number(&text).map_err(|_| format!("OTRP_HWCAP={text} is no number"))?,
-            Err(_) => 0,
-        };
-        println!("cargo:rustc-env=OTRP_HWCAP={capabilities}");
-
         let directory = PathBuf::from(env::var("OUT_DIR")?);
         for name in ABSENT_LIBRARIES {
             fs::write(directory.join(format!("lib{name}.a")), "!<arch>\n")?;
@@ -57,7 +73,7 @@ impl Application {
             .ta_stack_size(self.stack)
             .ta_data_size(self.heap)
             .trace_level(2);
-        // The libraries' error is no `Error`.
+        // That crate's error type does not implement `Error`.
         Builder::new(configuration).build().map_err(|error| format!("{error:?}"))?;
         discard_unwind_tables(&directory.join("ta.lds"))
     }
@@ -73,11 +89,4 @@ fn discard_unwind_tables(script: &Path) -> Result<(), Box<dyn Error>> {
     fs::write(script, format!("{head}{START}\n {discard}{tail}"))?;
     println!("cargo:rustc-link-arg=-Wl,--no-eh-frame-hdr");
     Ok(())
-}
-
-fn number(text: &str) -> Result<u64, std::num::ParseIntError> {
-    match text.strip_prefix("0x") {
-        Some(digits) => u64::from_str_radix(digits, 16),
-        None => text.parse(),
-    }
 }
