@@ -4,8 +4,8 @@
 # contents of their inputs what is up to date, so each target here just asks for what it needs.
 
 SCRIPTS := qemu/scripts
-CARGO := $(SCRIPTS)/cargo.sh
-# A program built by $(SCRIPTS)/build-host.sh
+CARGO := $(SCRIPTS)/build/cargo.sh
+# A program built by $(SCRIPTS)/build/host.sh
 PROGRAM = .cache/target/debug/$(1)
 # libteec and the TA dev kit are needed to compile these; the others are the default members.
 DEVICE_CRATES := otrp-ta otrp-personal otrp-port-tests otrp-signer-ta otrp-agent otrp-lab otrp-signer-client
@@ -28,7 +28,7 @@ help:
 
 ## run: a TAM installs, updates and deletes a trusted application in OP-TEE under QEMU; BOARD=rpi3 for the other board
 run: development
-	@$(SCRIPTS)/build-host.sh otrp-tam otrp-keys otrp-qemu
+	@$(SCRIPTS)/build/host.sh otrp-tam otrp-keys otrp-qemu
 	@$(call PROGRAM,otrp-qemu) run
 
 ## test: all tests: dependencies, host crates, then the adapters and the whole flow inside OP-TEE
@@ -42,29 +42,29 @@ test-host: setup
 	else \
 		$(CARGO) test --quiet --locked --no-fail-fast --workspace $(DEVICE_CRATES:%=--exclude %); \
 	fi
-	@$(SCRIPTS)/test-storage.sh
+	@$(SCRIPTS)/check/storage.sh
 
 # Two at a time: an emulated device keeps little more than one CPU busy.
 ## test-device: the tests that run inside OP-TEE under QEMU
 test-device: packed lab rsa rpi3
-	@$(SCRIPTS)/build-host.sh otrp-tam otrp-keys otrp-qemu
+	@$(SCRIPTS)/build/host.sh otrp-tam otrp-keys otrp-qemu
 	@$(CARGO) test --quiet --locked --no-fail-fast -p otrp-qemu -- --ignored --test-threads 2
 
 ## test-32: the tests of the platform-free crates on 32-bit ARM, under emulation
 test-32: setup
-	@$(SCRIPTS)/test-32.sh otrp-wire otrp-engine
+	@$(SCRIPTS)/check/arm32.sh otrp-wire otrp-engine
 
 ## ports: links the broker with the TA dev kits of other platforms
 ports: keys
-	@$(SCRIPTS)/ports.sh
+	@$(SCRIPTS)/check/ports.sh
 
 ## reproducible: builds the images again in another folder, and compares; BOARD=rpi3 for the other board
 reproducible: development rsa
-	@$(SCRIPTS)/reproducible.sh development rsa
+	@$(SCRIPTS)/check/reproducible.sh development rsa
 
 ## soak: the long runs: a second build, other platforms, all faults, power cuts, hostile clients, the Raspberry Pi
 soak: packed lab rpi3 test-32 ports reproducible
-	@$(SCRIPTS)/build-host.sh otrp-tam otrp-keys otrp-qemu
+	@$(SCRIPTS)/build/host.sh otrp-tam otrp-keys otrp-qemu
 	@$(CARGO) test --quiet --locked -p otrp-sim -- --ignored
 	@$(MAKE) reproducible BOARD=rpi3
 	@OTRP_SOAK=1 $(CARGO) test --quiet --locked -p otrp-qemu --test storage --test interrupted -- --ignored --test-threads 1
@@ -73,58 +73,58 @@ soak: packed lab rpi3 test-32 ports reproducible
 
 ## lint: format, clippy, licences and sources, direction of dependencies, shell scripts
 lint: development lab audit
-	@$(SCRIPTS)/host-packages.sh lint
-	@$(SCRIPTS)/lint.sh $(DEVICE_CRATES)
+	@$(SCRIPTS)/setup/host-packages.sh lint
+	@$(SCRIPTS)/check/lint.sh $(DEVICE_CRATES)
 
 ## size: what the broker takes in the image and in memory, and how often it could panic
 size: development lab
-	@$(SCRIPTS)/build-host.sh otrp-tam otrp-keys otrp-qemu
-	@$(SCRIPTS)/size.sh
+	@$(SCRIPTS)/build/host.sh otrp-tam otrp-keys otrp-qemu
+	@$(SCRIPTS)/check/size.sh
 	@$(call PROGRAM,otrp-qemu) memory
 
 ## bench: the engine beside josekit on this machine, then install times inside OP-TEE beside raw, calls to the normal world
 bench: development lab rsa
-	@$(SCRIPTS)/build-host.sh otrp-tam otrp-keys otrp-qemu
+	@$(SCRIPTS)/build/host.sh otrp-tam otrp-keys otrp-qemu
 	@$(CARGO) bench --quiet --locked -p otrp-sim --bench open
 	@$(call PROGRAM,otrp-qemu) bench
 	@$(call PROGRAM,otrp-qemu) calls
 
 ## fuzz: every fuzz target for SECONDS=60 each, or those that TARGETS names (ta/fuzz)
 fuzz: setup
-	@$(SCRIPTS)/host-packages.sh fuzz
-	@$(SCRIPTS)/fuzz.sh $(or $(SECONDS),60) $(TARGETS)
+	@$(SCRIPTS)/setup/host-packages.sh fuzz
+	@$(SCRIPTS)/check/fuzz.sh $(or $(SECONDS),60) $(TARGETS)
 
 ## shell: a shell in the device's Linux
 shell: development
-	@$(SCRIPTS)/build-host.sh otrp-qemu
+	@$(SCRIPTS)/build/host.sh otrp-qemu
 	@$(call PROGRAM,otrp-qemu) shell
 
 ## keys: the development PKI, made once (.cache/keys/dev)
 keys: setup
-	@$(SCRIPTS)/keys.sh
+	@$(SCRIPTS)/setup/keys.sh
 
 # What a device boots, TF-A, OP-TEE with the broker, Linux, with development keys (.cache/image/development)
 development: setup
-	@$(SCRIPTS)/build-image.sh development
+	@$(SCRIPTS)/build/image.sh development
 
 ## image: the product to deliver: a folder that runs in QEMU, or with BOARD=rpi3 an SD card; IMAGE=factory for certification
 image: setup
-	@$(SCRIPTS)/build-image.sh $(IMAGE)
-	@$(SCRIPTS)/build-host.sh otrp-qemu
-	@$(SCRIPTS)/release.sh $(IMAGE)
+	@$(SCRIPTS)/build/image.sh $(IMAGE)
+	@$(SCRIPTS)/build/host.sh otrp-qemu
+	@$(SCRIPTS)/build/release.sh $(IMAGE)
 
 # The same with development keys, whatever else is asked for.
 packed: development
-	@$(SCRIPTS)/build-host.sh otrp-qemu
-	@$(SCRIPTS)/release.sh development
+	@$(SCRIPTS)/build/host.sh otrp-qemu
+	@$(SCRIPTS)/build/release.sh development
 
 ## lab: an image with what tests and benchmarks need (.cache/image/lab)
 lab: setup
-	@$(SCRIPTS)/build-image.sh lab
+	@$(SCRIPTS)/build/image.sh lab
 
 ## rsa: the same with RSA keys in the TEE (.cache/image/rsa); `otrp-qemu run --suite rsa` drives it
 rsa: setup
-	@$(SCRIPTS)/build-image.sh rsa
+	@$(SCRIPTS)/build/image.sh rsa
 
 # The same as `make packed BOARD=rpi3`, for those that need both.
 rpi3: setup
@@ -132,17 +132,17 @@ rpi3: setup
 
 ## lock: renews the list of what images are made of beyond the source (qemu/packages.lock)
 lock: setup
-	@$(SCRIPTS)/lock.sh
+	@$(SCRIPTS)/setup/lock.sh
 
 ## audit: licences, bans, sources and known vulnerabilities of the dependencies
 audit: setup
-	@$(SCRIPTS)/audit.sh
+	@$(SCRIPTS)/check/audit.sh
 
 ## setup: Debian packages and a Rust for host and device, where they are missing
 setup:
-	@$(SCRIPTS)/host-packages.sh
-	@$(SCRIPTS)/rust.sh
+	@$(SCRIPTS)/setup/host-packages.sh
+	@$(SCRIPTS)/setup/rust.sh
 
 ## clean: remove what was built, with keys and devices; downloads and tools stay
 clean:
-	@$(SCRIPTS)/clean.sh
+	@$(SCRIPTS)/setup/clean.sh

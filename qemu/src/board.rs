@@ -1,6 +1,6 @@
 //! What a board's settings say of its emulation: the file `board` of an image.
 //!
-//! `qemu/scripts/assemble-image.sh` writes it from `qemu/boards/<board>.conf`, a setting or one
+//! `qemu/scripts/build/assemble.sh` writes it from `qemu/boards/<board>.conf`, a setting or one
 //! argument of QEMU a line. Words in braces stand for what is known when a device starts.
 
 use std::fs;

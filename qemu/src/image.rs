@@ -79,7 +79,7 @@ impl Builds {
     }
 }
 
-/// A folder that `qemu/scripts/build-image.sh` has filled.
+/// A folder that `qemu/scripts/build/image.sh` has filled.
 #[derive(Debug, Clone)]
 pub struct Image {
     directory: PathBuf,

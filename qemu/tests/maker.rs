@@ -140,7 +140,7 @@ fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
 #[ignore = "builds images: make test-device"]
 fn a_makers_images_have_his_anchors_and_the_product_nobody_elses_way_in() {
     let maker = Maker::new();
-    maker.script("build-image.sh", &["product", "factory"]);
+    maker.script("build/image.sh", &["product", "factory"]);
     let image = |name: &str| built().join("image").join(name);
 
     // What was built with development keys before is not what these are.
@@ -155,14 +155,14 @@ fn a_makers_images_have_his_anchors_and_the_product_nobody_elses_way_in() {
     let archive = built().join("release/otrp-qemu.tar.gz");
     let keys: std::collections::BTreeSet<_> = (0..2)
         .map(|_| {
-            maker.script("release.sh", &["product"]);
+            maker.script("build/release.sh", &["product"]);
             packed_key(&archive)
         })
         .collect();
     assert!(keys.len() == 2 && !keys.contains(&vec![0; 16]), "one key for two devices");
     // And of what was built with these keys.
     let other = Maker::new();
-    let refused = other.run("release.sh", &["product"]);
+    let refused = other.run("build/release.sh", &["product"]);
     assert!(!refused.status.success(), "another maker's image was packed");
 
     // The factory has another Linux, and nothing else of its own.
@@ -206,7 +206,7 @@ fn a_makers_images_have_his_anchors_and_the_product_nobody_elses_way_in() {
 
     // The Raspberry Pi's product, likewise.
     let agent = root().join(".cache/boards/rpi3/programs/otrp-agent");
-    let output = Command::new(root().join("qemu/scripts/build-guest.sh"))
+    let output = Command::new(root().join("qemu/scripts/build/guest.sh"))
         .args(["product", agent.to_str().unwrap()])
         .env("BOARD", "rpi3")
         .env("OTRP_MAKER", MAKER)

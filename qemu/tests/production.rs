@@ -12,7 +12,7 @@ fn root() -> &'static Path {
 
 /// `make image` with these variables and none of the machine's own.
 fn make_image(variables: &[(&str, PathBuf)]) -> Output {
-    let mut script = Command::new(root().join("qemu/scripts/build-image.sh"));
+    let mut script = Command::new(root().join("qemu/scripts/build/image.sh"));
     script.arg("product");
     for name in ["ALLOW_DEV_KEYS", "OTRP_TRUST_DIR", "TA_SIGNING_KEY"] {
         script.env_remove(name);
@@ -88,7 +88,7 @@ fn with_a_recording_compiler() -> tempfile::TempDir {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     };
     stand_in(
-        "qemu/scripts/cargo.sh",
+        "qemu/scripts/build/cargo.sh",
         "#!/bin/bash
          [ $1 = build ] || exit 0
          while [ $# -gt 0 ]; do
@@ -99,7 +99,7 @@ fn with_a_recording_compiler() -> tempfile::TempDir {
          mkdir -p $folder
          cat $OTRP_TRUST_DIR/tam-roots/* >$folder/$program",
     );
-    stand_in("qemu/scripts/check-ta.sh", "#!/bin/sh");
+    stand_in("qemu/scripts/check/ta.sh", "#!/bin/sh");
     stand_in("bin/aarch64-linux-gnu-objcopy", "#!/bin/sh\ncp \"$2\" \"$3\"");
     copy
 }
@@ -110,7 +110,7 @@ fn an_image_has_its_own_brokers_whatever_is_built_in_between() {
     let tree = tree.path();
     let path = format!("{}:{}", tree.join("bin").display(), env::var("PATH").unwrap());
     let build = |variant: &str, keys: &str| {
-        let output = Command::new(tree.join("qemu/scripts/build-arm64.sh"))
+        let output = Command::new(tree.join("qemu/scripts/build/arm64.sh"))
             .args(["tas", variant])
             .env("PATH", &path)
             .env("SOURCE_DATE_EPOCH", "1700000000")
@@ -151,7 +151,7 @@ fn fetch_with(lock: &str, locked: bool) -> (bool, String) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("packages.lock");
     fs::write(&file, lock).unwrap();
-    let mut script = Command::new(root().join("qemu/scripts/fetch.sh"));
+    let mut script = Command::new(root().join("qemu/scripts/setup/fetch.sh"));
     script.env("OTRP_LOCK_FILE", &file).env_remove("OTRP_LOCKED");
     if locked {
         script.env("OTRP_LOCKED", "1");
@@ -220,7 +220,7 @@ fn a_core_with_other_contents_than_it_was_given_is_refused() {
         (&key, vec![&broker, &port_tests, &broker], Some("is not in the core")),
     ] {
         let output = Command::new("/usr/bin/python3")
-            .arg(root().join("qemu/scripts/check_core.py"))
+            .arg(root().join("qemu/scripts/check/core.py"))
             .arg(cache.join("optee/lab/core"))
             .arg(key)
             .args(&applications)

@@ -241,10 +241,10 @@ fn the_root_file_system_has_the_programs_and_no_application() {
     );
 }
 
-/// The emulated board's image with a product's file systems, as `build-guest.sh` packs them.
+/// The emulated board's image with a product's file systems, as `guest.sh` packs them.
 fn product(folder: &Path) -> Image {
     let built = cache().join("boards/rpi3");
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/build-guest.sh");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/build/guest.sh");
     let mut packing = Process::new(script);
     packing.arg("product").arg(built.join("programs/otrp-agent"));
     packing.env("BOARD", "rpi3").env("OTRP_MAKER", "of-the-card-tests");

@@ -1,6 +1,6 @@
 //! Fifty honest devices while others do what they can: all are served, and how fast is printed.
 //!
-//! `qemu/scripts/cargo.sh test -p otrp-tam --test load -- --nocapture`
+//! `qemu/scripts/build/cargo.sh test -p otrp-tam --test load -- --nocapture`
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 mod common;
