@@ -7,10 +7,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
-use otrp_qemu::deployment::Suite;
-use otrp_qemu::device::{self, Device};
-use otrp_qemu::image::{self, Builds, DEFAULT_BOARD, Image};
-use otrp_qemu::machine::{self, Machine};
+use otrp_qemu::harness::device::{self, Device};
+use otrp_qemu::harness::image::{self, Builds, DEFAULT_BOARD, Image};
+use otrp_qemu::harness::machine::{self, Machine};
+use otrp_qemu::scenario::deployment::Suite;
 
 /// Boots OP-TEE and Linux in QEMU with the OTrP broker in the secure world.
 #[derive(Parser)]
@@ -154,19 +154,19 @@ fn execute(Arguments { cache, board, command }: Arguments) -> Result<ExitCode> {
     match command {
         Command::Run { suite } => {
             let device = builds.device("run");
-            otrp_qemu::flow::run(&builds, &device, suite.into(), &mut say)?;
+            otrp_qemu::scenario::flow::run(&builds, &device, suite.into(), &mut say)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Bench => {
-            otrp_qemu::bench::run(&cache, &mut say)?;
+            otrp_qemu::scenario::bench::run(&cache, &mut say)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Calls => {
-            otrp_qemu::calls::run(&cache, &mut say)?;
+            otrp_qemu::scenario::calls::run(&cache, &mut say)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Memory => {
-            otrp_qemu::bench::memory(&cache, &mut say)?;
+            otrp_qemu::scenario::bench::memory(&cache, &mut say)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Soak { kills, cycles, races, seed } => {
@@ -174,13 +174,13 @@ fn execute(Arguments { cache, board, command }: Arguments) -> Result<ExitCode> {
             let seed = seed.map_or_else(now, Ok)?;
             let report = &mut say;
             if kills > 0 {
-                otrp_qemu::soak::cuts(&cache, kills, seed, report)?;
+                otrp_qemu::scenario::soak::cuts(&cache, kills, seed, report)?;
             }
             if cycles > 0 {
-                otrp_qemu::soak::cycles(&cache, cycles, report)?;
+                otrp_qemu::scenario::soak::cycles(&cache, cycles, report)?;
             }
             if races > 0 {
-                otrp_qemu::hostile::run(&cache, races, report)?;
+                otrp_qemu::scenario::hostile::run(&cache, races, report)?;
             }
             Ok(ExitCode::SUCCESS)
         }

@@ -5,7 +5,10 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use otrp_qemu::{device::Device, guest::Guest, image::Image, machine::Machine};
+use otrp_qemu::{
+    harness::device::Device, harness::guest::Guest, harness::image::Image,
+    harness::machine::Machine,
+};
 
 fn boot(device: Device) -> Guest {
     let image = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache/image/development");
@@ -104,7 +107,7 @@ fn the_guest_reaches_a_server_on_the_host() {
     });
     let (_folder, device) = new_device();
     let mut guest = boot(device);
-    let url = format!("http://{}:{port}/path", otrp_qemu::guest::HOST);
+    let url = format!("http://{}:{port}/path", otrp_qemu::harness::guest::HOST);
     assert_eq!(
         guest.run(&format!("wget -q -O - {url}")).unwrap().success().unwrap().text(),
         "hello"

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use otrp_qemu::{calls, device::Device};
+use otrp_qemu::{harness::device::Device, scenario::calls};
 
 /// What the most expensive command may take, so that a change that costs more is noticed.
 const CALLS: u32 = 33;

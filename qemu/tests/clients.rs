@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
-use otrp_qemu::deployment::{DOMAIN, Deployment, Desired, Suite};
-use otrp_qemu::device::Device;
-use otrp_qemu::guest::{Guest, HOST};
-use otrp_qemu::image::{Builds, Image};
-use otrp_qemu::machine::Machine;
-use otrp_qemu::operator::{Operator, provision};
+use otrp_qemu::harness::device::Device;
+use otrp_qemu::harness::guest::{Guest, HOST};
+use otrp_qemu::harness::image::{Builds, Image};
+use otrp_qemu::harness::machine::Machine;
+use otrp_qemu::scenario::deployment::{DOMAIN, Deployment, Desired, Suite};
+use otrp_qemu::scenario::operator::{Operator, provision};
 use otrp_tam::message::Builder;
 
 /// What the clients of one crowd may take together.

@@ -4,15 +4,15 @@
 
 use std::path::Path;
 
-use otrp_qemu::deployment::Suite;
-use otrp_qemu::image::Builds;
+use otrp_qemu::harness::image::Builds;
+use otrp_qemu::scenario::deployment::Suite;
 
 fn all_steps_pass(suite: Suite) {
     let cache = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache");
     let mut lines = Vec::new();
     let folder = tempfile::tempdir().unwrap();
     let report = &mut |line: &str| lines.push(line.to_owned());
-    let outcome = otrp_qemu::flow::run(&Builds::new(cache), folder.path(), suite, report);
+    let outcome = otrp_qemu::scenario::flow::run(&Builds::new(cache), folder.path(), suite, report);
     outcome.unwrap_or_else(|error| panic!("{}\n{error:#}", lines.join("\n")));
     let last = lines.last().expect("a summary");
     assert!(last.starts_with("all 14 steps passed"), "{last}");

@@ -8,10 +8,10 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use otrp_qemu::device::Device;
-use otrp_qemu::image::Image;
-use otrp_qemu::machine::Machine;
-use otrp_qemu::operator::provision;
+use otrp_qemu::harness::device::Device;
+use otrp_qemu::harness::image::Image;
+use otrp_qemu::harness::machine::Machine;
+use otrp_qemu::scenario::operator::provision;
 
 fn cache() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache").canonicalize().unwrap()

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use otrp_qemu::{device::Device, hostile};
+use otrp_qemu::{harness::device::Device, scenario::hostile};
 
 /// How often a message is raced for.
 const RUNS: u32 = 60;

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command as Process;
 
 use otrp_keys::{file, image};
-use otrp_qemu::deployment::SIGNER_UUID;
-use otrp_qemu::device::Device;
-use otrp_qemu::guest::Guest;
-use otrp_qemu::image::Image;
-use otrp_qemu::machine::Machine;
-use otrp_qemu::operator::{Operator, provision};
+use otrp_qemu::harness::device::Device;
+use otrp_qemu::harness::guest::Guest;
+use otrp_qemu::harness::image::Image;
+use otrp_qemu::harness::machine::Machine;
+use otrp_qemu::scenario::deployment::SIGNER_UUID;
+use otrp_qemu::scenario::operator::{Operator, provision};
 use otrp_tam::message::{Application, Command};
 
 const SP: &str = "com.example";

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use otrp_check::fixture;
 use otrp_keys::{Uuid, file, image};
-use otrp_qemu::device::Device;
-use otrp_qemu::guest::Guest;
-use otrp_qemu::image::Image;
-use otrp_qemu::machine::Machine;
-use otrp_qemu::operator::{Operator, provision};
+use otrp_qemu::harness::device::Device;
+use otrp_qemu::harness::guest::Guest;
+use otrp_qemu::harness::image::Image;
+use otrp_qemu::harness::machine::Machine;
+use otrp_qemu::scenario::operator::{Operator, provision};
 use otrp_tam::message::{Application, Builder, Command, Target};
 use otrp_tam::response::Outcome;
 

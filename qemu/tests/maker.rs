@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 
 use otrp_keys::certificate::{Purpose, Template, Validity, generate_p256, generate_rsa};
 use otrp_keys::file;
-use otrp_qemu::device::Device;
-use otrp_qemu::guest::HOST;
-use otrp_qemu::image::Image;
-use otrp_qemu::machine::Machine;
-use otrp_qemu::operator::provision;
+use otrp_qemu::harness::device::Device;
+use otrp_qemu::harness::guest::HOST;
+use otrp_qemu::harness::image::Image;
+use otrp_qemu::harness::machine::Machine;
+use otrp_qemu::scenario::operator::provision;
 
 /// What this maker's images are kept under, apart from those of whoever runs the tests.
 const MAKER: &str = "of-the-tests";

@@ -10,12 +10,12 @@ mod settings;
 
 use std::path::{Path, PathBuf};
 
-use otrp_qemu::deployment::{Deployment, Desired, Suite};
-use otrp_qemu::device::Device;
-use otrp_qemu::flow::expect_messages;
-use otrp_qemu::guest::Guest;
-use otrp_qemu::image::{Builds, Image};
-use otrp_qemu::machine::Machine;
+use otrp_qemu::harness::device::Device;
+use otrp_qemu::harness::guest::Guest;
+use otrp_qemu::harness::image::{Builds, Image};
+use otrp_qemu::harness::machine::Machine;
+use otrp_qemu::scenario::deployment::{Deployment, Desired, Suite};
+use otrp_qemu::scenario::flow::expect_messages;
 use otrp_wire::limits::PERSONALIZATION_LIMIT;
 
 use settings::Settings;

@@ -8,8 +8,11 @@ use std::time::Duration;
 use openssl::x509::X509Req;
 use otrp_check::fixture;
 use otrp_keys::{Uuid, file, image};
-use otrp_qemu::operator::{Operator, provision};
-use otrp_qemu::{device::Device, guest::Guest, image::Image, machine::Machine, storage::Listing};
+use otrp_qemu::scenario::operator::{Operator, provision};
+use otrp_qemu::{
+    harness::device::Device, harness::guest::Guest, harness::image::Image,
+    harness::machine::Machine, harness::storage::Listing,
+};
 use otrp_tam::message::{Application, Command};
 
 const STORE: &str = "6b6f0f23-8b46-4e9a-921a-c14b106fec81";

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use otrp_qemu::{device::Device, soak};
+use otrp_qemu::{harness::device::Device, scenario::soak};
 
 const KILLS: u32 = 20;
 const CYCLES: u32 = 20;

@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 
 use otrp_check::fixture;
 use otrp_keys::{Uuid, file, image};
-use otrp_qemu::deployment::SIGNER_UUID;
-use otrp_qemu::device::Device;
-use otrp_qemu::guest::Guest;
-use otrp_qemu::image::{Builds, Image};
-use otrp_qemu::machine::Machine;
-use otrp_qemu::operator::{Operator, provision};
+use otrp_qemu::harness::device::Device;
+use otrp_qemu::harness::guest::Guest;
+use otrp_qemu::harness::image::{Builds, Image};
+use otrp_qemu::harness::machine::Machine;
+use otrp_qemu::scenario::deployment::SIGNER_UUID;
+use otrp_qemu::scenario::operator::{Operator, provision};
 use otrp_tam::message::{Application, Command};
 
 const SP: &str = "com.example";

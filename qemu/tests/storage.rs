@@ -13,13 +13,15 @@ use std::path::{Path, PathBuf};
 
 use openssl::x509::X509Req;
 use otrp_keys::{file, image};
-use otrp_qemu::counter::{self, BLOCK_SIZE, COUNTER_SIZE, FORMER_BLOCK, HASH_SIZE, RECORD_SIZE};
-use otrp_qemu::deployment::SIGNER_UUID;
-use otrp_qemu::device::Device;
-use otrp_qemu::guest::Guest;
-use otrp_qemu::image::Image;
-use otrp_qemu::machine::Machine;
-use otrp_qemu::operator::{Operator, carry, plain_error, provision};
+use otrp_qemu::harness::counter::{
+    self, BLOCK_SIZE, COUNTER_SIZE, FORMER_BLOCK, HASH_SIZE, RECORD_SIZE,
+};
+use otrp_qemu::harness::device::Device;
+use otrp_qemu::harness::guest::Guest;
+use otrp_qemu::harness::image::Image;
+use otrp_qemu::harness::machine::Machine;
+use otrp_qemu::scenario::deployment::SIGNER_UUID;
+use otrp_qemu::scenario::operator::{Operator, carry, plain_error, provision};
 use otrp_tam::message::{Application, Builder, Command, Target};
 use otrp_tam::response::Outcome;
 

@@ -13,12 +13,12 @@ use otrp_keys::{Uuid, file, image};
 use otrp_tam::message::{Application, Builder, Command, Request, Target};
 use otrp_tam::response::Outcome;
 
-use crate::deployment::{DOMAIN, SERVICE_PROVIDER};
-use crate::device::Device;
-use crate::guest::Guest;
-use crate::image::Image;
-use crate::machine::Machine;
-use crate::operator::{Operator, provision};
+use crate::harness::device::Device;
+use crate::harness::guest::Guest;
+use crate::harness::image::Image;
+use crate::harness::machine::Machine;
+use crate::scenario::deployment::{DOMAIN, SERVICE_PROVIDER};
+use crate::scenario::operator::{Operator, provision};
 
 const UUID: &str = "11111111-2222-3333-4444-999999999999";
 /// What a program in the guest may take.

@@ -14,13 +14,13 @@ use otrp_keys::{Uuid, file, image};
 use otrp_tam::message::{Application, Builder, Command, Target};
 use otrp_tam::response::Outcome;
 
-use crate::counter;
-use crate::device::Device;
-use crate::guest::Guest;
-use crate::image::Image;
-use crate::machine::Machine;
-use crate::operator::{Operator, carry, provision};
-use crate::supplicant::{self, Fault};
+use crate::harness::counter;
+use crate::harness::device::Device;
+use crate::harness::guest::Guest;
+use crate::harness::image::Image;
+use crate::harness::machine::Machine;
+use crate::harness::supplicant::{self, Fault};
+use crate::scenario::operator::{Operator, carry, provision};
 
 const SP: &str = "com.example";
 const SD: &str = "com.example.calls";

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use otrp_keys::ocsp::Period;
 
-use crate::guest::{Guest, HOST};
-use crate::image::Builds;
-use crate::operator::{self, OCSP_HOURS};
+use crate::harness::guest::{Guest, HOST};
+use crate::harness::image::Builds;
+use crate::scenario::operator::{self, OCSP_HOURS};
 
 /// The security domain of the sample.
 pub const DOMAIN: &str = "com.example.domain";

@@ -20,15 +20,15 @@ use otrp_keys::{Uuid, file, image};
 use otrp_tam::message::{Application, Command};
 use otrp_wire::command::BROKER_TEXT;
 
-use crate::deployment::{
+use crate::harness::device::Device;
+use crate::harness::guest::{Guest, Output};
+use crate::harness::image::{Builds, Image};
+use crate::harness::machine::Machine;
+use crate::harness::storage::Listing;
+use crate::scenario::deployment::{
     DOMAIN, Deployment, Desired, SERVICE_PROVIDER, SIGNER, SIGNER_UUID, Suite,
 };
-use crate::device::Device;
-use crate::guest::{Guest, Output};
-use crate::image::{Builds, Image};
-use crate::machine::Machine;
-use crate::operator::{Operator, provision};
-use crate::storage::Listing;
+use crate::scenario::operator::{Operator, provision};
 
 /// How often a device loses its power before it is given up for a new one.
 const CUTS_OF_A_LIFE: u32 = 10;

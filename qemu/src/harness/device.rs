@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::board::{Board, Flash};
+use crate::harness::board::{Board, Flash};
 
 /// The hardware unique key that the device's TEE derives all its keys from.
 pub type HardwareKey = [u8; 16];
@@ -174,7 +174,7 @@ fn write_flash(path: &Path, Flash { size, counter_size }: Flash, boot: &[u8]) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::board::Control;
+    use crate::harness::board::Control;
 
     fn board() -> Board {
         Board {

@@ -17,11 +17,11 @@ use otrp_tam::message::{Application, Builder, Command, SdChanges, TaEncryption, 
 use otrp_tam::response::{Outcome, Reply};
 use otrp_wire::command::BROKER_TEXT;
 
-use crate::device::Device;
-use crate::guest::{Guest, Output};
-use crate::image::Image;
-use crate::machine::Machine;
-use crate::operator::{Operator, carry, provision};
+use crate::harness::device::Device;
+use crate::harness::guest::{Guest, Output};
+use crate::harness::image::Image;
+use crate::harness::machine::Machine;
+use crate::scenario::operator::{Operator, carry, provision};
 
 const SIZES: [(usize, &str); 3] =
     [(64 << 10, "64 KiB"), (512 << 10, "512 KiB"), (2 << 20, "2 MiB")];

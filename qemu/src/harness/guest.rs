@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
-use crate::device::Device;
+use crate::harness::device::Device;
 
 /// The host's loopback as the guest sees it.
 pub const HOST: &str = "10.0.2.2";

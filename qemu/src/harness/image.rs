@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::board::Board;
-use crate::device::HardwareKey;
+use crate::harness::board::Board;
+use crate::harness::device::HardwareKey;
 
 /// BL2, BL31 and OP-TEE's two parts with the names TF-A's BL1 and BL2 find them by: the UUIDs of
 /// TF-A's include/tools_share/firmware_image_package.h.

@@ -10,11 +10,11 @@ use openssl::ec::{EcGroup, EcKey, EcPoint};
 use openssl::ecdsa::EcdsaSig;
 use openssl::nid::Nid;
 
-use crate::deployment::{DOMAIN, Deployment, Desired, SERVICE_PROVIDER, SIGNER, Suite};
-use crate::device::Device;
-use crate::guest::Guest;
-use crate::image::{Builds, Image};
-use crate::machine::Machine;
+use crate::harness::device::Device;
+use crate::harness::guest::Guest;
+use crate::harness::image::{Builds, Image};
+use crate::harness::machine::Machine;
+use crate::scenario::deployment::{DOMAIN, Deployment, Desired, SERVICE_PROVIDER, SIGNER, Suite};
 
 /// The exit code of the client when there is no trusted application of that UUID.
 const ITEM_NOT_FOUND: i32 = 4;

@@ -4,7 +4,7 @@
 
 use anyhow::{Context, Result, ensure};
 
-use crate::guest::Guest;
+use crate::harness::guest::Guest;
 
 /// Where `lab/failing_calls.c` has its plan, a `struct plan`.
 const PLAN: &str = "/run/failing-calls";

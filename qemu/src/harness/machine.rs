@@ -12,10 +12,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow, ensure};
 
-use crate::board::{Control, Words};
-use crate::device::Device;
-use crate::guest::{Guest, HOST, Link, quoted};
-use crate::image::Image;
+use crate::harness::board::{Control, Words};
+use crate::harness::device::Device;
+use crate::harness::guest::{Guest, HOST, Link, quoted};
+use crate::harness::image::Image;
 
 /// What is the same for all boards.
 const GENERAL: [&str; 6] = ["-nodefaults", "-display", "none", "-monitor", "none", "-no-reboot"];

@@ -16,7 +16,7 @@ use otrp_tam::message::{Builder, Command, Exchange, Request, Target};
 use otrp_tam::response::{Outcome, Passed, Reply, StateAnswer};
 use serde_json::Value;
 
-use crate::guest::{COMMAND_TIMEOUT, Guest, Output};
+use crate::harness::guest::{COMMAND_TIMEOUT, Guest, Output};
 
 /// How long OCSP responses are good that are made for a run: longer than any takes.
 pub const OCSP_HOURS: u16 = 24;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use crate::device::Device;
+use crate::harness::device::Device;
 
 /// Octets of an erase block.
 pub const BLOCK_SIZE: usize = 256 << 10;
