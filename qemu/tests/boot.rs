@@ -2,16 +2,16 @@
 //!
 //! Needs the images; run by `make test`, and alone by `make test-device`.
 
-use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use otrp_qemu::harness::cache;
 use otrp_qemu::{
     harness::device::Device, harness::guest::Guest, harness::image::Image,
     harness::machine::Machine,
 };
 
 fn boot(device: Device) -> Guest {
-    let image = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache/image/development");
+    let image = cache().join("image/development");
     Machine::new(device, Image::open(image).unwrap()).boot().unwrap()
 }
 

@@ -4,8 +4,8 @@
 //! version.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
+use otrp_qemu::harness::cache;
 use otrp_qemu::{harness::device::Device, scenario::calls};
 
 /// What the most expensive command may take, so that a change that costs more is noticed.
@@ -17,7 +17,7 @@ const WRITES: u32 = 8;
 fn a_command_is_one_commit() {
     let folder = tempfile::tempdir().unwrap();
     let device = Device::open_or_create(folder.path()).unwrap();
-    let cache = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache");
+    let cache = cache();
     let mut lines = Vec::new();
     calls::run_on(&cache, device, &[0, 3], &mut |line| lines.push(line.to_owned())).unwrap();
     assert_eq!(lines.len(), 2 * 5, "{lines:#?}");

@@ -3,10 +3,11 @@
 //! Needs the images; run by `make test`, and alone by `make test-device`.
 
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
+use otrp_qemu::harness::cache;
 use otrp_qemu::harness::device::Device;
 use otrp_qemu::harness::guest::{Guest, HOST};
 use otrp_qemu::harness::image::{Builds, Image};
@@ -19,10 +20,6 @@ use otrp_tam::message::Builder;
 const TIMEOUT: Duration = Duration::from_secs(300);
 /// What the TAMs and the TEE may say to clients that come in each other's way.
 const CLEAN: [&str; 3] = ["pass", "ERR_DEV_STATE_MISMATCH", "ERR_AGENT_TEE_BUSY"];
-
-fn cache() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache")
-}
 
 fn keys() -> PathBuf {
     cache().join("keys/dev")

@@ -4,10 +4,11 @@
 //! Needs the images; run by `make test`, and alone by `make test-device`.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use otrp_check::fixture;
 use otrp_keys::{Uuid, file, image};
+use otrp_qemu::harness::cache;
 use otrp_qemu::harness::device::Device;
 use otrp_qemu::harness::guest::Guest;
 use otrp_qemu::harness::image::Image;
@@ -25,10 +26,6 @@ const TA: &str = "com.example.signer";
 const STATUS: u32 = 5;
 /// In the lab's image, and in no other.
 const PORT_TESTS: &str = "7fc3b03e-d5b8-45c5-94cb-5b36ec23a5da";
-
-fn cache() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache")
-}
 
 fn keys() -> PathBuf {
     cache().join("keys/dev")

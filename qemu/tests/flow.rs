@@ -2,13 +2,12 @@
 //!
 //! Needs the images; run by `make test`, and alone by `make test-device`.
 
-use std::path::Path;
-
+use otrp_qemu::harness::cache;
 use otrp_qemu::harness::image::Builds;
 use otrp_qemu::scenario::deployment::Suite;
 
 fn all_steps_pass(suite: Suite) {
-    let cache = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache");
+    let cache = cache();
     let mut lines = Vec::new();
     let folder = tempfile::tempdir().unwrap();
     let report = &mut |line: &str| lines.push(line.to_owned());

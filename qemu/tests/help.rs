@@ -14,7 +14,7 @@ use otrp_qemu::harness::machine::Machine;
 use otrp_qemu::scenario::operator::provision;
 
 fn cache() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache").canonicalize().unwrap()
+    otrp_qemu::harness::cache().canonicalize().unwrap()
 }
 
 /// Runs a line of the help in `folder`, with the programs that the project builds.

@@ -2,16 +2,11 @@
 //!
 //! `make soak` has the long ones. Needs `make lab`; run by `make test`.
 
-use std::path::{Path, PathBuf};
-
+use otrp_qemu::harness::cache;
 use otrp_qemu::{harness::device::Device, scenario::hostile};
 
 /// How often a message is raced for.
 const RUNS: u32 = 60;
-
-fn cache() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache")
-}
 
 fn report(line: &str) {
     println!("{line}");

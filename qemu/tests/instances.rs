@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command as Process;
 
 use otrp_keys::{file, image};
+use otrp_qemu::harness::cache;
 use otrp_qemu::harness::device::Device;
 use otrp_qemu::harness::guest::Guest;
 use otrp_qemu::harness::image::Image;
@@ -27,10 +28,6 @@ const KEEP_CRASHED: u32 = 1 << 13;
 const STATUS: u32 = 5;
 /// The exit code of a client when there is no trusted application of that UUID.
 const ITEM_NOT_FOUND: i32 = 4;
-
-fn cache() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache")
-}
 
 fn keys() -> PathBuf {
     cache().join("keys/dev")

@@ -4,12 +4,13 @@
 //! Needs the images; run by `make test`, and alone by `make test-device`. With `OTRP_SOAK` set each
 //! call to the supplicant fails once, as `make soak` has it; without, a part of them.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 use otrp_check::fixture;
 use otrp_keys::{Uuid, file, image};
+use otrp_qemu::harness::cache;
 use otrp_qemu::harness::device::Device;
 use otrp_qemu::harness::guest::Guest;
 use otrp_qemu::harness::image::Image;
@@ -33,10 +34,6 @@ const APPLICATION: (&str, &str) = ("com.example.killed", "11111111-2222-3333-444
 
 fn keys() -> PathBuf {
     cache().join("keys/dev")
-}
-
-fn cache() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache")
 }
 
 /// Does something as often as it needs after something was killed.

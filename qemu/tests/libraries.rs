@@ -10,6 +10,7 @@ use std::process::Command as Process;
 
 use otrp_check::fixture;
 use otrp_keys::{Uuid, file, image};
+use otrp_qemu::harness::cache;
 use otrp_qemu::harness::device::Device;
 use otrp_qemu::harness::guest::Guest;
 use otrp_qemu::harness::image::Image;
@@ -31,10 +32,6 @@ const ABSENT: &str = "11111111-2222-3333-4444-0000000000a6";
 const INVALID: &str = "ERR_TA_INVALID";
 const SUCCESS: &str = "0x00000000";
 const ITEM_NOT_FOUND: &str = "0xffff0008";
-
-fn cache() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache")
-}
 
 fn uuid(text: &str) -> Uuid {
     text.parse().unwrap()

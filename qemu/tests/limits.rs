@@ -2,10 +2,9 @@
 //!
 //! Needs the images; run by `make test`, and alone by `make test-device`.
 
-use std::path::{Path, PathBuf};
-
 use otrp_check::fixture;
 use otrp_keys::{Uuid, file, image};
+use otrp_qemu::harness::cache;
 use otrp_qemu::harness::device::Device;
 use otrp_qemu::harness::guest::Guest;
 use otrp_qemu::harness::image::Image;
@@ -17,10 +16,6 @@ use otrp_tam::response::Outcome;
 const SP: &str = "com.example";
 const SD: &str = "com.example.domain";
 const UUID: &str = "11111111-2222-3333-4444-777777777777";
-
-fn cache() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache")
-}
 
 fn boot(device: Device) -> Guest {
     Machine::new(device, Image::open(cache().join("image/development")).unwrap()).boot().unwrap()

@@ -8,8 +8,7 @@ extern crate alloc;
 #[path = "../../ta/samples/signer/ta/src/settings.rs"]
 mod settings;
 
-use std::path::{Path, PathBuf};
-
+use otrp_qemu::harness::cache;
 use otrp_qemu::harness::device::Device;
 use otrp_qemu::harness::guest::Guest;
 use otrp_qemu::harness::image::{Builds, Image};
@@ -39,10 +38,6 @@ const NOT_IMPLEMENTED: &str = "0xffff0009";
 const PUBLIC: u32 = 0;
 const USER: u32 = 1;
 const TRUSTED_APPLICATION: u32 = 0xf000_0000;
-
-fn cache() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache")
-}
 
 struct Bench {
     guest: Guest,

@@ -2,12 +2,12 @@
 //!
 //! Needs the images; run by `make test`, and alone by `make test-device`.
 
-use std::path::Path;
 use std::time::Duration;
 
 use openssl::x509::X509Req;
 use otrp_check::fixture;
 use otrp_keys::{Uuid, file, image};
+use otrp_qemu::harness::cache;
 use otrp_qemu::scenario::operator::{Operator, provision};
 use otrp_qemu::{
     harness::device::Device, harness::guest::Guest, harness::image::Image,
@@ -29,7 +29,7 @@ fn boot(variant: &str) -> (tempfile::TempDir, Guest) {
 }
 
 fn boot_device(device: Device, variant: &str) -> Guest {
-    let image = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache/image").join(variant);
+    let image = cache().join("image").join(variant);
     Machine::new(device, Image::open(image).unwrap()).boot().unwrap()
 }
 
@@ -76,7 +76,7 @@ fn the_pseudo_ta_is_closed_to_the_normal_world() {
 #[ignore = "needs the images: make test-device"]
 fn the_pseudo_ta_is_closed_to_other_applications() {
     let (_folder, mut guest) = boot("lab");
-    let cache = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache");
+    let cache = cache();
     let keys = cache.join("keys/dev");
     provision(&mut guest, &keys).unwrap();
     let tam = Operator::read(&keys, "tam").unwrap();

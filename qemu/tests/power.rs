@@ -2,17 +2,13 @@
 //!
 //! `make soak` has the long ones. Needs `make lab`; run by `make test`.
 
-use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use otrp_qemu::harness::cache;
 use otrp_qemu::{harness::device::Device, scenario::soak};
 
 const KILLS: u32 = 20;
 const CYCLES: u32 = 20;
-
-fn cache() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache")
-}
 
 #[test]
 #[ignore = "needs the images: make test-device"]

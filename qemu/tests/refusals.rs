@@ -6,13 +6,14 @@
 //!
 //! Needs the images; run by `make test`, and alone by `make test-device`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use otrp_keys::ocsp::Period;
 use otrp_keys::{development, file, image};
+use otrp_qemu::harness::cache;
 use otrp_qemu::harness::device::Device;
 use otrp_qemu::harness::guest::Guest;
 use otrp_qemu::harness::image::Image;
@@ -26,10 +27,6 @@ use serde_json::Value;
 const SP: &str = "com.example";
 const SD: &str = "com.example.domain";
 const TA: &str = "com.example.signer";
-
-fn cache() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache")
-}
 
 fn keys() -> PathBuf {
     cache().join("keys/dev")

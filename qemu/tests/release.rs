@@ -2,10 +2,10 @@
 //!
 //! Needs the images; run by `make test`, and alone by `make test-device`.
 
+use otrp_qemu::harness::cache;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -17,8 +17,7 @@ const TIMEOUT: Duration = Duration::from_secs(180);
 #[test]
 #[ignore = "needs the images: make test-device"]
 fn the_packed_folder_boots_to_a_shell() {
-    let archive = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../.cache/development/otrp-qemu-development.tar.gz");
+    let archive = cache().join("development/otrp-qemu-development.tar.gz");
     let folder = tempfile::tempdir().unwrap();
     let mut unpack = Command::new("tar");
     unpack.arg("-xzf").arg(&archive).arg("-C").arg(folder.path());

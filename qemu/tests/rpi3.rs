@@ -4,13 +4,14 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command as Process;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use otrp_check::fixture;
 use otrp_keys::{Uuid, file, image};
+use otrp_qemu::harness::cache;
 use otrp_qemu::harness::device::Device;
 use otrp_qemu::harness::guest::Guest;
 use otrp_qemu::harness::image::{Builds, Image};
@@ -26,10 +27,6 @@ const LARGE_UUID: &str = "11111111-2222-3333-4444-777777777777";
 const TIMEOUT: Duration = Duration::from_secs(400);
 /// Where the card's boot partition begins, for mtools.
 const BOOT_PARTITION: u64 = 2048 * 512;
-
-fn cache() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache")
-}
 
 fn builds() -> Builds {
     Builds::new(cache()).board("rpi3")

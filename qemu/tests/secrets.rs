@@ -4,7 +4,6 @@
 //! Needs the images; run by `make test`, and alone by `make test-device`.
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -15,6 +14,7 @@ use openssl::pkey::{PKey, Public};
 use openssl::symm::{Cipher, encrypt_aead};
 use otrp_check::fixture;
 use otrp_keys::{Uuid, file, image};
+use otrp_qemu::harness::cache;
 use otrp_qemu::harness::device::Device;
 use otrp_qemu::harness::guest::Guest;
 use otrp_qemu::harness::image::Image;
@@ -29,10 +29,6 @@ const SP: &str = "com.example";
 const SD: &str = "com.example.domain";
 const TA: &str = "com.example.secret";
 const UUID: &str = "11111111-2222-3333-4444-aaaaaaaaaaaa";
-
-fn cache() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache")
-}
 
 fn random(length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];

@@ -9,10 +9,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use openssl::x509::X509Req;
 use otrp_keys::{file, image};
+use otrp_qemu::harness::cache;
 use otrp_qemu::harness::counter::{
     self, BLOCK_SIZE, COUNTER_SIZE, FORMER_BLOCK, HASH_SIZE, RECORD_SIZE,
 };
@@ -28,10 +29,6 @@ use otrp_tam::response::Outcome;
 const SP: &str = "com.example";
 const SD: &str = "com.example.domain";
 const TA: &str = "com.example.signer";
-
-fn cache() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache")
-}
 
 fn keys() -> PathBuf {
     cache().join("keys/dev")

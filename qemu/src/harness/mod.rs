@@ -2,6 +2,8 @@
 //!
 //! Nothing here knows OTrP.
 
+use std::path::{Path, PathBuf};
+
 pub mod board;
 pub mod counter;
 pub mod device;
@@ -10,3 +12,9 @@ pub mod image;
 pub mod machine;
 pub mod storage;
 pub mod supplicant;
+
+/// The folder in which `make` builds, of the tree that this program was compiled in.
+#[must_use]
+pub fn cache() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache")
+}
