@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * How many calls to tee-supplicant an operation on an object costs, and that
- * what the core remembers to make fewer of them is what storage holds.
+ * How many calls to tee-supplicant an operation on an object and a command of
+ * the broker cost, and that what the core remembers to make fewer of them is
+ * what storage holds.
  */
+#include "client.h"
 #include "world.h"
 
 #include <stdio.h>
@@ -266,6 +268,68 @@ static void check_costs(void)
 		violation("a new object is written more than once");
 }
 
+/* Octets of the record with so many blobs, about as the broker's */
+static size_t record_size(unsigned int blobs)
+{
+	return 2000 + 100 * blobs;
+}
+
+/* What the broker's GetDeviceState is to the store */
+static void get_device_state(unsigned int blobs)
+{
+	static uint8_t record[2 * MAX_SIZE];
+	size_t size = sizeof(record);
+	void *session = client_open();
+
+	must(client_load(session, record, &size));
+	size = sizeof(record);
+	must(client_read(session, data_name(1, 0), record, &size));
+	must(client_commit(session, record, record_size(blobs), NULL, 0));
+	client_close(session);
+	core_return();
+}
+
+static void count_command(unsigned int blobs)
+{
+	static uint8_t octets[2 * MAX_SIZE];
+	size_t size = sizeof(octets);
+	void *session = client_open();
+	unsigned int n = 0;
+
+	if (client_load(session, octets, &size) != TEE_ERROR_ITEM_NOT_FOUND)
+		violation("a new device has a record");
+	for (n = 0; n < blobs; n++) {
+		must(client_put(session, data_name(1, n), 0, octets, DATA_SIZE,
+				1));
+		must(client_commit(session, octets, record_size(blobs), NULL,
+				   0));
+	}
+	client_close(session);
+	core_return();
+
+	calls_made = (struct calls){ };
+	get_device_state(blobs);
+	printf("GetDeviceState with %u blobs: %u calls, %u of them for memory, %u writes\n",
+	       blobs, calls_made.all + calls_made.memory, calls_made.memory,
+	       calls_made.writes);
+	if (calls_made.all + calls_made.memory > 28 || calls_made.writes > 7)
+		violation("a command makes more calls than it needs");
+}
+
+static void count_commands(const struct disk *nothing)
+{
+	static const unsigned int blobs[] = { 1, 49, 101 };
+	size_t n = 0;
+
+	for (n = 0; n < ARRAY_SIZE(blobs); n++) {
+		core_restart();
+		disk_put_back(nothing);
+		secure_memory = (struct secure_memory){ };
+		count_command(blobs[n]);
+	}
+	core_restart();
+}
+
 static unsigned int below(unsigned int limit)
 {
 	static uint32_t state = 1;
@@ -383,6 +447,7 @@ int main(void)
 		violation("contents are left in memory that is freed");
 	check_costs();
 	print_costs();
+	count_commands(nothing);
 
 	/* Memory that the core does not get costs speed and no more */
 	core_heap_largest = BLOCK_SIZE - 1;

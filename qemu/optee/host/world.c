@@ -483,17 +483,41 @@ uint32_t thread_rpc_cmd(uint32_t cmd, size_t count, struct thread_param *p)
 	return res;
 }
 
-/* The cache is one buffer; larger ones are the core's while it runs */
+/* Octets of the shared memory that the core has until it returns */
+static size_t shared_size;
+size_t shared_memory_largest = SIZE_MAX;
+
+void core_return(void)
+{
+	calls_made.memory += !!shared_size;
+	shared_size = 0;
+}
+
+/* As the core's: one memory, returned for a larger one where it is too small */
 void *thread_rpc_shm_cache_alloc(int user, int type, size_t size,
 				 struct mobj **mobj)
 {
 	static uint8_t octets[64 * 1024];
 	static struct mobj cache = { octets, sizeof(octets) };
+	size_t pages_size = (size + 4095) / 4096 * 4096;
+	enum fault fault = NO_FAULT;
 
 	(void)user;
 	(void)type;
-	assert(size <= sizeof(octets));
+	assert(pages_size <= sizeof(octets));
 	*mobj = &cache;
+	if (pages_size <= shared_size)
+		return octets;
+
+	core_return();
+	calls_made.memory++;
+	fault = fault_begin(false, false);
+	fault_end(fault);
+	if (fault != NO_FAULT || pages_size > shared_memory_largest)
+		return NULL;
+	/* What was in the other memory is gone */
+	memset(octets, 0x5a, pages_size);
+	shared_size = pages_size;
 
 	return octets;
 }
@@ -631,6 +655,7 @@ void core_restart(void)
 	size_t n = 0;
 
 	pool_used = false;
+	shared_size = 0;
 	while (heap.next != &heap)
 		core_free(heap.next + 1);
 	for (n = 0; n < OPEN_COUNT; n++)

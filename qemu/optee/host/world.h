@@ -66,9 +66,16 @@ struct calls {
 	unsigned int all;
 	unsigned int reads;
 	unsigned int writes;	/* each is on the disk before it returns */
+	/* Not among all: shared memory that was requested or returned */
+	unsigned int memory;
 };
 
 extern struct calls calls_made;
+
+/* The core returns to the normal world, and with that the shared memory */
+void core_return(void);
+/* The normal world shares no more octets than this */
+extern size_t shared_memory_largest;
 
 /* The call to come with this number, from 0, has this fault */
 void fault_arm(unsigned int call, enum fault fault);
