@@ -106,6 +106,26 @@ TEE_Result file_result(TEE_Result res)
 	}
 }
 
+/*
+ * Memory for a name, of the size that any transfer needs. Memory that has to
+ * grow is returned to the normal world and requested anew, with a call for
+ * each, so the first call of a command requests all of it. Without as much,
+ * transfers request what they need.
+ */
+static void *alloc_name(struct mobj **mobj)
+{
+	static const size_t sizes[] = { WINDOW_SIZE_MAX, TEE_FS_NAME_MAX };
+	void *va = NULL;
+	size_t n = 0;
+
+	for (n = 0; !va && n < ARRAY_SIZE(sizes); n++)
+		va = thread_rpc_shm_cache_alloc(THREAD_SHM_CACHE_USER_FS,
+						THREAD_SHM_TYPE_APPLICATION,
+						sizes[n], mobj);
+
+	return va;
+}
+
 static TEE_Result call_with_name(unsigned int cmd, const char *name, int *fd)
 {
 	struct thread_param params[3] = { };
@@ -113,9 +133,7 @@ static TEE_Result call_with_name(unsigned int cmd, const char *name, int *fd)
 	struct mobj *mobj = NULL;
 	void *va = NULL;
 
-	va = thread_rpc_shm_cache_alloc(THREAD_SHM_CACHE_USER_FS,
-					THREAD_SHM_TYPE_APPLICATION,
-					TEE_FS_NAME_MAX, &mobj);
+	va = alloc_name(&mobj);
 	if (!va)
 		return TEE_ERROR_OUT_OF_MEMORY;
 

@@ -312,7 +312,7 @@ static void count_command(unsigned int blobs)
 	printf("GetDeviceState with %u blobs: %u calls, %u of them for memory, %u writes\n",
 	       blobs, calls_made.all + calls_made.memory, calls_made.memory,
 	       calls_made.writes);
-	if (calls_made.all + calls_made.memory > 28 || calls_made.writes > 7)
+	if (calls_made.all + calls_made.memory > 24 || calls_made.writes > 7)
 		violation("a command makes more calls than it needs");
 }
 

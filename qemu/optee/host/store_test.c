@@ -845,6 +845,33 @@ static void check_full_heap(void)
 	CHECK(failed > 10);
 }
 
+/* The normal world shares less memory than a command requests at first */
+static void check_little_shared_memory(void)
+{
+	void *s = NULL;
+
+	shared_memory_largest = 8192;
+	s = prepare();
+	CHECK(!change(s));
+	check_either(s, 1, true);
+	finish(s);
+
+	/* Less than a write takes */
+	s = prepare();
+	core_return();
+	shared_memory_largest = 4096;
+	CHECK(!client_begin(s, image(4), 0xa, SIZE, 2));
+	CHECK(client_write(s, content(2), SIZE) == TEE_ERROR_OUT_OF_MEMORY);
+	CHECK(client_seal(s) == TEE_ERROR_BAD_STATE);
+	CHECK(!load(s, 1));
+	shared_memory_largest = 0;
+	core_return();
+	CHECK(load(s, 1) == TEE_ERROR_OUT_OF_MEMORY);
+	shared_memory_largest = SIZE_MAX;
+	CHECK(!load(s, 1));
+	finish(s);
+}
+
 static void write_root(size_t pos, const void *data, size_t size)
 {
 	struct tee_pobj po = { .uuid = PTA_OTRP_STORE_UUID, .obj_id = "root",
@@ -1051,6 +1078,7 @@ int main(void)
 #endif
 	check_full_storage();
 	check_full_heap();
+	check_little_shared_memory();
 	check_format();
 	check_altered_blob();
 	check_altered_state();

@@ -57,6 +57,8 @@ MUTATIONS=(
     'data-of-a-reserved-ta store.c s/is_reserved_uuid(&uuid) || !remove_data/!remove_data/'
     'image-not-authenticated loader.c s/res = cipher_check(&h->cipher, h->entry.tag);/;/'
     'record-not-authenticated store.c s/res = cipher_check(&cipher, from->record_tag);/;/'
+    'memory-requested-as-it-grows file.c s/{ WINDOW_SIZE_MAX, TEE_FS_NAME_MAX }/{ TEE_FS_NAME_MAX }/'
+    'no-command-with-less-memory file.c s/{ WINDOW_SIZE_MAX, TEE_FS_NAME_MAX }/{ WINDOW_SIZE_MAX }/'
     'octets-left-in-a-buffer pta.c s/clear_memref(params + 1);/;/'
 )
 
