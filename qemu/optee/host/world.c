@@ -483,6 +483,9 @@ uint32_t thread_rpc_cmd(uint32_t cmd, size_t count, struct thread_param *p)
 	return res;
 }
 
+/* The most that the core reads ahead */
+#define SHARED_AHEAD	(16 * 1024)
+
 /* Octets of the shared memory that the core has until it returns */
 static size_t shared_size;
 size_t shared_memory_largest = SIZE_MAX;
@@ -506,6 +509,8 @@ void *thread_rpc_shm_cache_alloc(int user, int type, size_t size,
 	(void)type;
 	assert(pages_size <= sizeof(octets));
 	*mobj = &cache;
+	/* Whoever had it before cannot count on what is in it */
+	memset(octets, 0x5a, SHARED_AHEAD);
 	if (pages_size <= shared_size)
 		return octets;
 
@@ -515,8 +520,6 @@ void *thread_rpc_shm_cache_alloc(int user, int type, size_t size,
 	fault_end(fault);
 	if (fault != NO_FAULT || pages_size > shared_memory_largest)
 		return NULL;
-	/* What was in the other memory is gone */
-	memset(octets, 0x5a, pages_size);
 	shared_size = pages_size;
 
 	return octets;
