@@ -15,6 +15,7 @@
 #include <tee/tee_fs.h>
 #include <tee/tee_fs_rpc.h>
 #include <tee_api_defines_extensions.h>
+#include <trace.h>
 #include <utee_defines.h>
 #include <util.h>
 
@@ -159,6 +160,18 @@ TEE_Result file_open(const char *name, int *fd)
 	TEE_Result res = call_with_name(OPTEE_RPC_FS_OPEN, name, fd);
 
 	return res == TEE_ERROR_ITEM_NOT_FOUND ? res : file_result(res);
+}
+
+TEE_Result file_open_known(const char *name, int *fd)
+{
+	TEE_Result res = file_open(name, fd);
+
+	if (res == TEE_ERROR_ITEM_NOT_FOUND) {
+		EMSG("%s is missing", name);
+		return TEE_ERROR_CORRUPT_OBJECT;
+	}
+
+	return res;
 }
 
 TEE_Result file_remove(const char *name)

@@ -51,6 +51,8 @@ void cipher_free(struct cipher *cipher);
  */
 TEE_Result file_create(const char *name, int *fd);
 TEE_Result file_open(const char *name, int *fd);
+/* A file that the root leads to: TEE_ERROR_CORRUPT_OBJECT if it is missing */
+TEE_Result file_open_known(const char *name, int *fd);
 TEE_Result file_remove(const char *name);
 void file_close(int fd);
 TEE_Result file_result(TEE_Result res);

@@ -1,7 +1,13 @@
 # Built into the core with CFG_OTRP_STORE=y; README.md says how to add it to a tree.
+srcs-$(CFG_OTRP_STORE) += blob.c
+srcs-$(CFG_OTRP_STORE) += commit.c
+srcs-$(CFG_OTRP_STORE) += erasure.c
 srcs-$(CFG_OTRP_STORE) += file.c
+srcs-$(CFG_OTRP_STORE) += library.c
 srcs-$(CFG_OTRP_STORE) += loader.c
 srcs-$(CFG_OTRP_STORE) += pta.c
+srcs-$(CFG_OTRP_STORE) += root.c
+srcs-$(CFG_OTRP_STORE) += state.c
 srcs-$(CFG_OTRP_STORE) += store.c
 
 ifeq ($(CFG_OTRP_STORE),y)

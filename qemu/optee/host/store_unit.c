@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * The OTrP store with a way to lose its memory, and what a test asks of it.
+ * What the OTrP store has in memory, with a way to lose it, and what a test
+ * asks of it.
  */
-#include <store.c>
+#include <state.c>
+#include <blob.c>
+#include <library.c>
 
 #include "world.h"
 
 void store_restart(void)
 {
 	store_mutex = (struct mutex)MUTEX_INITIALIZER;
-	loaded = false;
-	memset(&root, 0, sizeof(root));
-	TAILQ_INIT(&entries);
-	entry_count = 0;
+	store_state = (struct store_state){ };
+	TAILQ_INIT(&store_state.entries);
 	TAILQ_INIT(&blobs);
 	TAILQ_INIT(&uses);
 }
@@ -24,7 +25,7 @@ size_t store_cache_size(void)
 	struct use *use = NULL;
 	size_t size = 0;
 
-	TAILQ_FOREACH(node, &entries, link)
+	TAILQ_FOREACH(node, &store_state.entries, link)
 		size += sizeof(*node);
 	TAILQ_FOREACH(use, &uses, link)
 		size += sizeof(*use);
@@ -40,8 +41,8 @@ bool store_has_tombstones(void)
 {
 	struct node *node = NULL;
 
-	TAILQ_FOREACH(node, &entries, link)
-		if (is_tombstone(&node->entry))
+	TAILQ_FOREACH(node, &store_state.entries, link)
+		if (entry_is_tombstone(&node->entry))
 			return true;
 
 	return false;
@@ -49,10 +50,10 @@ bool store_has_tombstones(void)
 
 bool store_leads_to(uint32_t file)
 {
-	return find_file(file);
+	return state_find_file(file);
 }
 
 bool store_may_overwrite(uint32_t file)
 {
-	return file >= root.next_file;
+	return file >= store_state.root.next_file;
 }

@@ -41,22 +41,22 @@ platform_flags() {
 
 # Mutations of the store that a test must notice: a name, a file, and what sed does to it.
 MUTATIONS=(
-    'cache-kept-after-failure store.c /res = write_root/,/was_committed/s/unload();/;/'
-    'files-removed-too-early store.c s/^	res = write_root(&new);$/	finish();\n&/'
+    'cache-kept-after-failure commit.c /res = root_write/,/was_committed/s/state_unload();/;/'
+    'files-removed-too-early commit.c s/^	res = root_write(&new, .*;$/	erasure_finish();\n&/'
     'no-owner-check store.c s/!memcmp(library->entry.owner, ta->entry.owner,/!memcmp(ta->entry.owner, ta->entry.owner,/'
-    'tombstone-not-kept store.c s/if (e->name.kind == TOMBSTONE) {/if (is_tombstone(e)) {/'
-    'tombstone-not-needed store.c s/keeps_data(&node->entry) ? 0 : TOMBSTONE_DATA/0/'
-    'gaps-left store.c s/for (file = root.next_file; !res/for (file = new->next_file; !res/'
-    'pending-file-left store.c s/^	remove_blob_file(blob->entry.file);$//'
-    'stale-session store.c s/ || session->sequence != root.sequence)/)/'
-    'one-state-file store.c s/new.state_file = !root.state_file;/new.state_file = root.state_file;/'
-    'data-of-a-running-ta store.c s/if (tee_ta_has_instance(uuid))/if (false)/'
-    'installed-over-data store.c s/return has_data_left(name) ? TEE_ERROR_BUSY/return false ? TEE_ERROR_BUSY/'
-    'nothing-retired store.c s/^	tee_ta_retire(&uuid);$/	;/'
-    'library-not-retired store.c s/^		tee_ta_retire(&ta);$/		;/'
-    'data-of-a-reserved-ta store.c s/is_reserved_uuid(&uuid) || !remove_data/!remove_data/'
+    'tombstone-not-kept erasure.c s/if (e->name.kind == TOMBSTONE) {/if (entry_is_tombstone(e)) {/'
+    'tombstone-not-needed commit.c s/keeps_data(&node->entry) ? 0 : TOMBSTONE_DATA/0/'
+    'gaps-left commit.c s/for (file = store_state.root.next_file;$/for (file = new->next_file;/'
+    'pending-file-left blob.c s/^	blob_file_remove(blob->entry.file);$//'
+    'stale-session commit.c s/ || session->sequence != store_state.root.sequence)/)/'
+    'one-state-file commit.c s/new.state_file = !store_state.root.state_file;/new.state_file = store_state.root.state_file;/'
+    'data-of-a-running-ta erasure.c s/if (tee_ta_has_instance(uuid))/if (false)/'
+    'installed-over-data erasure.c s/return has_data_left(name) ? TEE_ERROR_BUSY/return false ? TEE_ERROR_BUSY/'
+    'nothing-retired library.c s/^	tee_ta_retire(&uuid);$/	;/'
+    'library-not-retired library.c s/^		tee_ta_retire(&ta);$/		;/'
+    'data-of-a-reserved-ta erasure.c s/is_reserved_uuid(&uuid) || !remove_data/!remove_data/'
     'image-not-authenticated loader.c s/res = cipher_check(&h->cipher, h->entry.tag);/;/'
-    'record-not-authenticated store.c s/res = cipher_check(&cipher, from->record_tag);/;/'
+    'record-not-authenticated state.c s/res = cipher_check(&cipher, from->record_tag);/;/'
     'memory-requested-as-it-grows file.c s/{ WINDOW_SIZE_MAX, TEE_FS_NAME_MAX }/{ TEE_FS_NAME_MAX }/'
     'no-command-with-less-memory file.c s/{ WINDOW_SIZE_MAX, TEE_FS_NAME_MAX }/{ WINDOW_SIZE_MAX }/'
     'octets-left-in-a-buffer pta.c s/clear_memref(params + 1);/;/'
@@ -70,7 +70,7 @@ compile() {
     flags+=("${FLAGS[@]}" -I"$store" -I"$core/include" -I"$core/tee" -I"$tree/lib/libutils/ext/include" -I"$tree/lib/libutee/include")
     mapfile -t -O ${#flags[@]} flags < <(sed -n 's/^\(CFG_REE_FS_CACHED_BLOCKS\) ?= /-D\1=/p' "$tree/mk/config.mk")
     mkdir -p "$folder/units" "$folder/tests"
-    for file in "$HOST"/store_unit.c "$store"/{file,pta,loader}.c "$HOST"/{ree_fs,fs_htree}_unit.c "$core"/tee/{fs_dirfile,tee_fs_rpc,uuid}.c \
+    for file in "$HOST"/store_unit.c "$store"/{commit,erasure,file,loader,pta,root,store}.c "$HOST"/{ree_fs,fs_htree}_unit.c "$core"/tee/{fs_dirfile,tee_fs_rpc,uuid}.c \
         "$core/kernel/nv_counter.c" "$HOST"/{world,platform,client,calls_test,store_test,storage_test,store_fuzz}.c; do
         object=$folder/units/$(basename "$file" .c).o
         options=("${SANITIZERS[@]}" "${WARNINGS[@]}")
