@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * OP-TEE's storage and the OTrP store over a normal world that fails, lies and loses power.
+ * OP-TEE's storage and the OTrP store over a normal world that fails, lies and
+ * loses power.
  *
  * Each change of storage runs once for each call that it makes and each way in
  * which that call can end, then with and without a restart, with and without
@@ -24,6 +25,8 @@
 #include <unistd.h>
 
 void __sanitizer_set_death_callback(void (*callback)(void));
+
+/* ---- states, changes and runs ------------------------------------------- */
 
 #define OBJECT_COUNT	3
 /* Images of TAs, and data of the broker */
@@ -90,7 +93,8 @@ struct states {
 	struct state of[STATE_COUNT];
 };
 
-struct base {
+/* What is stored when each run begins */
+struct fixture {
 	struct state state;
 	struct disk *older;
 	struct disk *disk;
@@ -110,11 +114,13 @@ static struct tee_file_handle *held_object[OBJECT_COUNT];
 static struct ts_store_handle *held_image[TA_COUNT];
 static int held_version[TA_COUNT];
 
+/* ---- reports ------------------------------------------------------------ */
+
 static const char *fault_name(enum fault fault)
 {
 	static const char *const names[] = {
-		"no fault", "fails", "misses", "done but fails", "lies", "power cut before",
-		"power cut after",
+		"no fault", "fails", "misses", "done but fails", "lies",
+		"power cut before", "power cut after",
 	};
 
 	return names[fault];
@@ -192,6 +198,8 @@ static void on_abort(int number)
 	_exit(1);
 }
 
+/* ---- contents, objects and blobs ---------------------------------------- */
+
 static void add(struct states *set, struct state s)
 {
 	size_t n = 0;
@@ -266,6 +274,8 @@ static bool nothing_was_stored(void)
 {
 	return !secure_memory.counter && !secure_memory.has_hash;
 }
+
+/* ---- changes ------------------------------------------------------------ */
 
 static TEE_Result load_record(void *session, void *record, size_t *size)
 {
@@ -363,6 +373,8 @@ static TEE_Result carry_out(const struct change *c)
 	}
 }
 
+/* ---- the model: what storage may hold ----------------------------------- */
+
 /* Whether there is something that the change needs */
 static bool applies(const struct change *c, const struct state *s)
 {
@@ -433,6 +445,8 @@ static void learn(const struct change *c, bool answered, TEE_Result res)
 				"what must be absent was changed", NULL);
 	}
 }
+
+/* ---- what storage holds ------------------------------------------------- */
 
 static int read_object(struct tee_file_handle *fh)
 {
@@ -677,6 +691,8 @@ static void observe_held(void)
 	narrow(found, false);
 }
 
+/* ---- handles that are open across a change ------------------------------ */
+
 static void hold_image(int ta, int version)
 {
 	TEE_UUID uuid = uuid_of(ta);
@@ -751,6 +767,8 @@ static void restart(void)
 	core_restart();
 }
 
+/* ---- one run ------------------------------------------------------------ */
+
 /* As fault_disarm() */
 static bool change(const struct change *c, unsigned int call, enum fault fault,
 		   bool *happened)
@@ -787,7 +805,7 @@ static void put_back(const struct disk *disks[], enum source source)
  * Returns whether the changes have that many calls; @happened: whether they
  * can have these faults.
  */
-static bool run(const struct base *base, bool *happened)
+static bool run(const struct fixture *fixture, bool *happened)
 {
 	static const struct change others[] = {
 		{ "", CREATE, C, 5, 0, 0 },
@@ -798,8 +816,8 @@ static bool run(const struct base *base, bool *happened)
 		{ "", COMMIT, 0, LARGE | 7, BIT_OF(DATA), BIT_OF(Z) },
 	};
 	bool is_commit = now.change->kind == COMMIT;
-	const struct disk *disks[] = { [OLDER] = base->older,
-					[BEFORE] = base->disk,
+	const struct disk *disks[] = { [OLDER] = fixture->older,
+					[BEFORE] = fixture->disk,
 					[AHEAD] = NULL };
 	struct disk *at_fault = NULL;
 	struct disk *ahead = NULL;
@@ -812,13 +830,13 @@ static bool run(const struct base *base, bool *happened)
 	bool second_happened = false;
 
 	restart();
-	disk_put_back(base->disk);
-	secure_memory = base->memory;
-	possible = (struct states){ 1, { base->state } };
+	disk_put_back(fixture->disk);
+	secure_memory = fixture->memory;
+	possible = (struct states){ 1, { fixture->state } };
 	failed = false;
 
 	if (now.held)
-		hold(&base->state);
+		hold(&fixture->state);
 	reached = change(now.change, now.call, now.fault, happened);
 	if (!*happened)
 		return reached;
@@ -872,12 +890,14 @@ static bool run(const struct base *base, bool *happened)
 	return reached || !now.cut_again;
 }
 
+/* ---- all runs ----------------------------------------------------------- */
+
 /*
  * Without a counter any older state opens; with a counter alone, also what was
  * stored and reported as not stored. What a restart loses are open handles of
  * objects, and the cache of the store.
  */
-static void each_order(const struct base *base)
+static void each_order(const struct fixture *fixture)
 {
 	bool is_commit = now.change->kind == COMMIT;
 	enum source firsts = platform_keeps_hash() ? BEFORE : STAYS;
@@ -898,14 +918,14 @@ static void each_order(const struct base *base)
 					continue;
 				now.put_back[0] = first;
 				now.put_back[1] = second;
-				run(base, &happened);
+				run(fixture, &happened);
 			}
 		}
 	}
 }
 
 /* Two power cuts: with the second in what follows the first */
-static void each_second_cut(const struct base *base)
+static void each_second_cut(const struct fixture *fixture)
 {
 	unsigned int again = 0;
 	bool happened = false;
@@ -918,7 +938,7 @@ static void each_second_cut(const struct base *base)
 		for (now.second_fault = CUT_BEFORE;
 		     now.second_fault <= CUT_AFTER; now.second_fault++) {
 			now.second_call = 0;
-			while (run(base, &happened))
+			while (run(fixture, &happened))
 				now.second_call++;
 		}
 	}
@@ -928,7 +948,7 @@ static void each_second_cut(const struct base *base)
 }
 
 /* Power cuts leave no open handles, and are the same with and without */
-static void each_fault(const struct base *base, const struct change *c,
+static void each_fault(const struct fixture *fixture, const struct change *c,
 		       bool held)
 {
 	enum fault last = held ? LIES : CUT_AFTER;
@@ -940,11 +960,11 @@ static void each_fault(const struct base *base, const struct change *c,
 		if (fault == LIES && !platform_keeps_counter())
 			continue;
 		now = (struct run){ .change = c, .fault = fault, .held = held };
-		while (run(base, &happened)) {
+		while (run(fixture, &happened)) {
 			if (happened)
-				each_order(base);
+				each_order(fixture);
 			if (happened && is_cut(fault))
-				each_second_cut(base);
+				each_second_cut(fixture);
 			now.call++;
 			now.put_back[0] = STAYS;
 			now.put_back[1] = STAYS;
@@ -952,6 +972,8 @@ static void each_fault(const struct base *base, const struct change *c,
 		}
 	}
 }
+
+/* ---- the fixture -------------------------------------------------------- */
 
 static void must(TEE_Result res)
 {
@@ -961,7 +983,7 @@ static void must(TEE_Result res)
 	}
 }
 
-static void prepare(struct base *base)
+static void make_fixture(struct fixture *fixture)
 {
 	static const struct change changes[] = {
 		{ "", CREATE, A, LARGE | 1, 0, 0 },
@@ -972,26 +994,28 @@ static void prepare(struct base *base)
 	};
 	size_t n = 0;
 
-	memset(base, 0, sizeof(*base));
+	memset(fixture, 0, sizeof(*fixture));
 	for (n = 0; n < ARRAY_SIZE(changes); n++) {
 		if (n == 3) {
 			store_object(X);
 			store_object(Y);
-			base->older = disk_copy();
+			fixture->older = disk_copy();
 		}
 		must(carry_out(changes + n));
-		base->state = after(changes + n, base->state);
+		fixture->state = after(changes + n, fixture->state);
 	}
-	base->disk = disk_copy();
-	base->memory = secure_memory;
+	fixture->disk = disk_copy();
+	fixture->memory = secure_memory;
 	if (core_heap_used() != store_cache_size()) {
 		fprintf(stderr, "the core's heap has a leak\n");
 		exit(1);
 	}
 }
 
+/* ---- a reset ------------------------------------------------------------ */
+
 /* A new directory over the counter: it stays, and what was before does not */
-static void each_cut_of_a_reset(const struct base *base,
+static void each_cut_of_a_reset(const struct fixture *fixture,
 				const struct disk *nothing)
 {
 	static const struct change create = { "reset", CREATE, A, 3, 0, 0 };
@@ -1006,20 +1030,20 @@ static void each_cut_of_a_reset(const struct base *base,
 			failed = false;
 			restart();
 			disk_put_back(nothing);
-			secure_memory = base->memory;
+			secure_memory = fixture->memory;
 			possible = (struct states){ 1, { } };
 			reached = change(&create, now.call, now.fault,
 					 &happened);
 			restart();
 			/*
 			 * An attacker puts the old files back instead, and what
-			 * was before stays out, or is what it was: the product's
-			 * core is tried here, which resets nothing
+			 * was before stays out, or is what it was: the
+			 * product's core is tried here, which resets nothing
 			 */
 			if (happened) {
-				disk_put_back(base->older);
+				disk_put_back(fixture->older);
 				possible = (struct states){ 1, { } };
-				possible.of[1] = base->state;
+				possible.of[1] = fixture->state;
 				possible.count = 2;
 				observe(false);
 				restart();
@@ -1033,11 +1057,13 @@ static void each_cut_of_a_reset(const struct base *base,
 				violation("a reset fails", NULL);
 			restart();
 			observe(true);
-			disk_put_back(base->disk);
+			disk_put_back(fixture->disk);
 			observe(false);
 		}
 	}
 }
+
+/* ---- all changes -------------------------------------------------------- */
 
 int main(int argc, char *argv[])
 {
@@ -1060,28 +1086,28 @@ int main(int argc, char *argv[])
 		{ "record", COMMIT, 0, LARGE | 3, 0, 0 },
 	};
 	/* A new device has no older state */
-	struct base empty = { .disk = disk_copy(), .older = disk_copy() };
-	struct base base = { };
+	struct fixture empty = { .disk = disk_copy(), .older = disk_copy() };
+	struct fixture fixture = { };
 	size_t n = 0;
 
 	first_only = argc > 1 && !strcmp(argv[1], "first");
 	signal(SIGABRT, on_abort);
 	__sanitizer_set_death_callback(die);
 
-	prepare(&base);
+	make_fixture(&fixture);
 	if (IS_ENABLED(CFG_REE_FS_ALLOW_RESET)) {
-		each_cut_of_a_reset(&base, empty.disk);
+		each_cut_of_a_reset(&fixture, empty.disk);
 	} else {
 		each_fault(&empty, changes + FIRST_COMMIT, false);
 		each_fault(&empty, changes + FIRST_OBJECT, false);
 		for (n = 0; n < ARRAY_SIZE(changes); n++) {
-			each_fault(&base, changes + n, false);
-			each_fault(&base, changes + n, true);
+			each_fault(&fixture, changes + n, false);
+			each_fault(&fixture, changes + n, true);
 		}
 	}
 	restart();
-	disk_free(base.older);
-	disk_free(base.disk);
+	disk_free(fixture.older);
+	disk_free(fixture.disk);
 	disk_free(empty.older);
 	disk_free(empty.disk);
 	printf("%lu runs, %lu violations\n", runs, violations);

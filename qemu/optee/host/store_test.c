@@ -40,6 +40,8 @@ static void check(bool holds, const char *row, int line)
 	fprintf(stderr, "store_test.c:%d: %s\n", line, row);
 }
 
+/* ---- the fixture: a device, its contents, and what is asked of it ------- */
+
 static uint8_t octets[LONG_RECORD];
 static uint8_t found[LONG_RECORD];
 
@@ -148,7 +150,7 @@ static void check_heap(void)
 }
 
 /* A device with the images 1 to 3, 3 of another owner, and a blob */
-static void *prepare(void)
+static void *open_fixture(void)
 {
 	void *s = NULL;
 
@@ -164,11 +166,13 @@ static void *prepare(void)
 	return s;
 }
 
-static void finish(void *session)
+static void close_fixture(void *session)
 {
 	client_close(session);
 	check_heap();
 }
+
+/* ---- who may call, and with what ---------------------------------------- */
 
 static void check_callers(void)
 {
@@ -184,7 +188,7 @@ static void check_callers(void)
 		{ NULL, false }, { &other, true }, { &conformance, true },
 		{ &broker, false },
 	};
-	void *session = prepare();
+	void *session = open_fixture();
 	void *refused = NULL;
 	uint32_t command = 0;
 	size_t n = 0;
@@ -203,7 +207,7 @@ static void check_callers(void)
 	CHECK(pta->open_session_entry_point(1, params, &refused) ==
 	      TEE_ERROR_BAD_PARAMETERS);
 	client_close(NULL);
-	finish(session);
+	close_fixture(session);
 }
 
 static void check_parameters(void)
@@ -238,7 +242,7 @@ static void check_parameters(void)
 	};
 	static uint8_t buffers[2][SIZE + 1] = { { 1 }, { 1 } };
 	TEE_Param params[TEE_NUM_PARAMS] = { };
-	void *session = prepare();
+	void *session = open_fixture();
 	uint32_t command = 0;
 	size_t n = 0;
 	int more = 0;
@@ -284,7 +288,7 @@ static void check_parameters(void)
 	CHECK(client_commit(session, octets, PTA_OTRP_STORE_RECORD_MAX + 1,
 			    NULL, 0) == TEE_ERROR_BAD_PARAMETERS);
 	CHECK(!load(session, 1));
-	finish(session);
+	close_fixture(session);
 }
 
 static void check_begin(void)
@@ -293,7 +297,7 @@ static void check_begin(void)
 	static const TEE_UUID reserved[] = {
 		OTRP_BROKER_UUID, PTA_OTRP_STORE_UUID, { .timeLow = 1 },
 	};
-	void *s = prepare();
+	void *s = open_fixture();
 	struct name name = { };
 	size_t n = 0;
 
@@ -321,12 +325,14 @@ static void check_begin(void)
 	CHECK(!client_seal(s));
 	CHECK(!client_begin(s, image(4), 1, 0x7fffffff, 1));
 	CHECK(!commit(s, 2));
-	finish(s);
+	close_fixture(s);
 }
+
+/* ---- blobs: writing, reading, files ------------------------------------- */
 
 static void check_write(void)
 {
-	void *s = prepare();
+	void *s = open_fixture();
 	size_t size = 0;
 	size_t n = 0;
 
@@ -374,7 +380,7 @@ static void check_write(void)
 	CHECK(client_read(s, image(1), found, &size) ==
 	      TEE_ERROR_SHORT_BUFFER);
 	CHECK(size == SIZE);
-	finish(s);
+	close_fixture(s);
 }
 
 static void check_query(void)
@@ -386,7 +392,7 @@ static void check_query(void)
 		{ .memref = { &name, sizeof(name) } },
 		{ .memref = { digest, sizeof(digest) - 1 } },
 	};
-	void *s = prepare();
+	void *s = open_fixture();
 	uint32_t version = 0;
 	uint32_t size = 0;
 	void *hash = NULL;
@@ -409,7 +415,7 @@ static void check_query(void)
 				     TEE_PARAM_TYPE_VALUE_OUTPUT, 0),
 		     params) == TEE_ERROR_SHORT_BUFFER);
 	CHECK(params[1].memref.size == sizeof(digest));
-	finish(s);
+	close_fixture(s);
 }
 
 static unsigned int blob_files(void)
@@ -430,7 +436,7 @@ static unsigned int blob_files(void)
 static void check_files(void)
 {
 	void *other = NULL;
-	void *s = prepare();
+	void *s = open_fixture();
 	unsigned int n = 0;
 
 	CHECK(blob_files() == 4);
@@ -463,12 +469,14 @@ static void check_files(void)
 	for (n = 0; n < 100; n++)
 		CHECK(!client_begin(s, image(4), 0xa, SIZE, 1));
 	CHECK(blob_files() == 4);
-	finish(s);
+	close_fixture(s);
 }
+
+/* ---- sessions ----------------------------------------------------------- */
 
 static void check_sessions(void)
 {
-	void *first = prepare();
+	void *first = open_fixture();
 	void *second = client_open();
 
 	CHECK(commit(second, 2) == TEE_ERROR_BAD_STATE);
@@ -498,8 +506,10 @@ static void check_sessions(void)
 	CHECK(!load(first, 4));
 	CHECK(!commit(first, 5));
 	CHECK(read_blob(first, image(7), 5) == TEE_ERROR_ITEM_NOT_FOUND);
-	finish(first);
+	close_fixture(first);
 }
+
+/* ---- who loads what ----------------------------------------------------- */
 
 static TEE_Result open_for(const TEE_UUID *ta, bool is_user_ta, bool releasing,
 			   unsigned int library)
@@ -518,7 +528,7 @@ static TEE_Result open_for(const TEE_UUID *ta, bool is_user_ta, bool releasing,
 
 static void check_isolation(void)
 {
-	void *s = prepare();
+	void *s = open_fixture();
 	TEE_UUID ta = uuid_of(1);
 	TEE_UUID unknown = uuid_of(9);
 	struct ts_store_handle *a = NULL;
@@ -554,8 +564,10 @@ static void check_isolation(void)
 	image_close(a);
 	image_close(b);
 	image_close(NULL);
-	finish(s);
+	close_fixture(s);
 }
+
+/* ---- what goes with an image: data, instances, libraries ---------------- */
 
 static void store_object(unsigned int ta)
 {
@@ -583,7 +595,7 @@ static bool has_object(unsigned int ta)
 static void check_data(void)
 {
 	const bool keeps = IS_ENABLED(CFG_OTRP_STORE_KEEP_DATA);
-	void *s = prepare();
+	void *s = open_fixture();
 	unsigned int before = 0;
 	unsigned int ta = 0;
 
@@ -638,13 +650,13 @@ static void check_data(void)
 	/* Those of a name that is no image */
 	CHECK(!remove_blob(s, data_name(1, 1), 7));
 	CHECK(has_object(4));
-	finish(s);
+	close_fixture(s);
 }
 
 /* Instances have the code of their libraries, too */
 static void check_library_code(void)
 {
-	void *s = prepare();
+	void *s = open_fixture();
 	TEE_UUID ta = uuid_of(1);
 	TEE_UUID other = uuid_of(3);
 
@@ -663,8 +675,10 @@ static void check_library_code(void)
 	retired_tas = 0;
 	CHECK(!remove_blob(s, image(2), 3));
 	CHECK(retired_tas & RPMB_OBJECT(&ta));
-	finish(s);
+	close_fixture(s);
 }
+
+/* ---- an RPMB that is reported as missing -------------------------------- */
 
 #ifdef PLATFORM_RPMB
 /*
@@ -681,7 +695,7 @@ static void check_rpmb_reported_missing(void)
 
 	new_device();
 	empty = disk_copy();
-	s = prepare();
+	s = open_fixture();
 	old = disk_copy();
 	CHECK(!remove_blob(s, image(1), 2));
 	CHECK(!load(s, 2));
@@ -713,14 +727,14 @@ static void check_rpmb_reported_missing(void)
 	CHECK(happened);
 	disk_free(old);
 	disk_free(empty);
-	finish(s);
+	close_fixture(s);
 
 	/*
 	 * Not there yet when a TA is loaded, as long as Linux has not found the
 	 * device: a store that was never committed to is what the broker makes
 	 * its keys for
 	 */
-	finish(prepare());
+	close_fixture(open_fixture());
 	core_restart();
 	s = client_open();
 	fault_arm(1, MISSES);
@@ -732,6 +746,8 @@ static void check_rpmb_reported_missing(void)
 	client_close(s);
 }
 #endif
+
+/* ---- storage, heap and shared memory that are full ---------------------- */
 
 /* Before a change or after it, and the next one succeeds */
 static void check_either(void *s, uint8_t version, bool reported)
@@ -785,14 +801,14 @@ static void check_full_storage(void)
 	void *s = NULL;
 
 	for (space = 0; res; space += 150) {
-		s = prepare();
+		s = open_fixture();
 		disk_capacity = disk_used() + space;
 		res = change(s);
 		CHECK(!res || res == TEE_ERROR_STORAGE_NO_SPACE);
 		failed += !!res;
 		disk_capacity = 0;
 		check_either(s, 1, !res);
-		finish(s);
+		close_fixture(s);
 	}
 	CHECK(failed > 10);
 }
@@ -806,22 +822,22 @@ static void check_full_heap(void)
 	void *s = NULL;
 
 	for (n = 1;; n++) {
-		s = prepare();
+		s = open_fixture();
 		core_heap_failure = n;
 		res = change(s);
 		if (core_heap_failure)
 			break;
 		failed++;
 		check_either(s, 1, !res);
-		finish(s);
+		close_fixture(s);
 	}
 	core_heap_failure = 0;
-	finish(s);
+	close_fixture(s);
 	CHECK(failed > 20);
 
 	failed = 0;
 	for (n = 1;; n++) {
-		s = prepare();
+		s = open_fixture();
 		client_close(s);
 		core_restart();
 		core_heap_failure = n;
@@ -838,10 +854,10 @@ static void check_full_heap(void)
 		if (!s)
 			s = client_open();
 		CHECK(!load(s, 1) && !load_image(1, 1));
-		finish(s);
+		close_fixture(s);
 	}
 	core_heap_failure = 0;
-	finish(s);
+	close_fixture(s);
 	CHECK(failed > 10);
 }
 
@@ -851,13 +867,13 @@ static void check_little_shared_memory(void)
 	void *s = NULL;
 
 	shared_memory_largest = 8192;
-	s = prepare();
+	s = open_fixture();
 	CHECK(!change(s));
 	check_either(s, 1, true);
-	finish(s);
+	close_fixture(s);
 
 	/* Less than a write takes */
-	s = prepare();
+	s = open_fixture();
 	core_return();
 	shared_memory_largest = 4096;
 	CHECK(!client_begin(s, image(4), 0xa, SIZE, 2));
@@ -869,8 +885,10 @@ static void check_little_shared_memory(void)
 	CHECK(load(s, 1) == TEE_ERROR_OUT_OF_MEMORY);
 	shared_memory_largest = SIZE_MAX;
 	CHECK(!load(s, 1));
-	finish(s);
+	close_fixture(s);
 }
+
+/* ---- contents that are altered ------------------------------------------ */
 
 static void write_root(size_t pos, const void *data, size_t size)
 {
@@ -888,7 +906,7 @@ static void check_format(void)
 {
 	static const uint8_t newer = 2;
 	static const uint8_t present = 1;
-	void *s = prepare();
+	void *s = open_fixture();
 
 	write_root(4, &newer, 1);
 	s = client_open();
@@ -907,7 +925,7 @@ static void check_format(void)
 	write_root(93, &present, 1);
 	s = client_open();
 	CHECK(load(s, 1) == TEE_ERROR_CORRUPT_OBJECT);
-	finish(s);
+	close_fixture(s);
 }
 
 static const char *file_of(unsigned int blob)
@@ -934,7 +952,7 @@ static bool is_clear(size_t size)
 static void check_altered_blob(void)
 {
 	static uint8_t file[SIZE];
-	void *s = prepare();
+	void *s = open_fixture();
 	size_t size = 0;
 	size_t n = 0;
 
@@ -967,14 +985,14 @@ static void check_altered_blob(void)
 	CHECK(!load_image(1, 2));
 	CHECK(!remove_blob(s, image(1), 3));
 	CHECK(load_image(1, 2) == TEE_ERROR_ITEM_NOT_FOUND);
-	finish(s);
+	close_fixture(s);
 }
 
 static void check_altered_state(void)
 {
 	static uint8_t file[4096];
 	const char *name = "otrp.s1";
-	void *s = prepare();
+	void *s = open_fixture();
 	size_t entries = 0;
 	size_t size = disk_file_size(name);
 	size_t n = 0;
@@ -993,14 +1011,14 @@ static void check_altered_state(void)
 		CHECK(load_image(1, 1) == (n < entries ?
 					   TEE_ERROR_CORRUPT_OBJECT :
 					   TEE_SUCCESS));
-		finish(s);
+		close_fixture(s);
 	}
 	for (n = 0; n < size; n += 50) {
 		disk_write_file(name, file, n);
 		core_restart();
 		s = client_open();
 		CHECK(load(s, 1) == TEE_ERROR_CORRUPT_OBJECT);
-		finish(s);
+		close_fixture(s);
 	}
 	disk_remove_file(name);
 	core_restart();
@@ -1011,8 +1029,10 @@ static void check_altered_state(void)
 	disk_write_file(name, file, size);
 	s = client_open();
 	CHECK(!load(s, 1));
-	finish(s);
+	close_fixture(s);
 }
+
+/* ---- the largest store -------------------------------------------------- */
 
 static void check_limits(void)
 {
@@ -1058,8 +1078,10 @@ static void check_limits(void)
 	CHECK(!put(s, image(n), 0xa, 2));
 	CHECK(!commit(s, 6));
 	CHECK(!load_image(n, 2));
-	finish(s);
+	close_fixture(s);
 }
+
+/* ---- all of it ---------------------------------------------------------- */
 
 int main(void)
 {

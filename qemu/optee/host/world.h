@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What OP-TEE's storage code runs in on the host: a normal world that keeps
- * files and can fail, lie or lose power at any call, and a platform with the
- * memory that the normal world cannot change.
+ * The harness that OP-TEE's storage code runs in on the host: a normal world
+ * that keeps files and can fail, lie or lose power at any call, and a platform
+ * with the memory that the normal world cannot change.
  */
 #ifndef WORLD_H
 #define WORLD_H
@@ -126,6 +126,7 @@ bool store_has_tombstones(void);
 bool store_leads_to(uint32_t file);
 bool store_may_overwrite(uint32_t file);
 
+void heap_restart(void);
 void fs_htree_restart(void);
 void ree_fs_restart(void);
 void store_restart(void);
