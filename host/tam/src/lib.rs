@@ -42,6 +42,7 @@ pub mod plan;
 pub mod response;
 pub mod sessions;
 mod state_file;
+pub mod step;
 pub mod store;
 pub mod ta_information;
 pub mod tam;

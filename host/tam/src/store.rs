@@ -31,8 +31,8 @@ use crate::dsi::{AttestationKey, DeviceState, Dsi};
 use crate::encoding::{base64, from_base64};
 use crate::listing;
 use crate::log;
-use crate::plan::{DomainName, Step};
 use crate::state_file;
+use crate::step::{DomainName, Step};
 
 /// Device records in JSON, by the fingerprint of the TEE's key. In format 1 the table had another
 /// type, so a program that knows only format 1 refuses the file.

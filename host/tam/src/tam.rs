@@ -38,9 +38,10 @@ use crate::log;
 use crate::message::{
     Application, Builder, Command, Exchange, Request, SdChanges, SignerHeader, Target, random_id,
 };
-use crate::plan::{DomainName, Plan, Step, plan};
+use crate::plan::{Plan, plan};
 use crate::response::{Answer, Outcome, Passed, Refusal, Refused, Reply, StateAnswer};
 use crate::sessions::{RequestKey, Sessions};
+use crate::step::{DomainName, Step};
 use crate::store::{DeviceRecord, Failures, Store};
 
 /// How long an answer may take: an agent on a slow network sends a large image through.
