@@ -18,8 +18,9 @@ use otrp_tam::message::{
     Application, Builder, Command, SdChanges, SignerHeader, Suite, TaEncryption, Target,
 };
 use otrp_tam::ocsp;
+use otrp_tam::record::DeviceRecord;
 use otrp_tam::response::{Outcome, Refused, Reply, StateAnswer};
-use otrp_tam::store::{self, DeviceRecord};
+use otrp_tam::store;
 use otrp_tam::ta_information::TaInformation;
 use serde_json::{Value, json};
 

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::desired::{Configuration, DesiredState};
 use crate::encoding::sha256;
 use crate::foreign::Foreign;
-use crate::store::DeviceRecord;
+use crate::record::DeviceRecord;
 
 /// How much of what is installed may go without a question: one part of so many.
 const PART: usize = 10;

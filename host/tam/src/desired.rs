@@ -73,7 +73,7 @@ use crate::image::ImageHeader;
 use crate::jose::{ContentEncryption, KeyManagement, KeyManagements, KeyType, SignatureAlgorithm};
 use crate::log;
 use crate::message::{Suite, TaEncryption, Target};
-use crate::store::DeviceRecord;
+use crate::record::DeviceRecord;
 
 /// The file, as it is written.
 #[derive(Debug, Deserialize)]

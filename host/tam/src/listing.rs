@@ -18,7 +18,7 @@ use tokio::net::UnixListener;
 use tokio::time::sleep;
 
 use crate::log;
-use crate::store::DeviceRecord;
+use crate::record::DeviceRecord;
 use crate::tam::Tam;
 
 /// How long a tool may take to read, and waits for the server.

@@ -2,8 +2,8 @@
 
 use crate::desired::{DesiredDomain, DesiredState, DesiredTa};
 use crate::dsi::{Dsi, SecurityDomain};
+use crate::memory::Memory;
 use crate::step::{DomainName, Step};
-use crate::store::Memory;
 
 /// What is to be done, in order, and what cannot be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
     use crate::desired::Blob;
     use crate::dsi::{InstalledTa, SdList, Tee};
-    use crate::store::{KnownDomain, KnownTa};
+    use crate::memory::{KnownDomain, KnownTa};
 
     /// `spid/name: ta ta; ...`
     fn dsi(text: &str) -> Dsi {

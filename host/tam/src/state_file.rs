@@ -226,7 +226,8 @@ mod tests {
     use std::os::unix::process::CommandExt as _;
     use std::process::{Child, Command, Stdio};
 
-    use crate::store::{DeviceRecord, Store};
+    use crate::record::DeviceRecord;
+    use crate::store::Store;
 
     use super::*;
 

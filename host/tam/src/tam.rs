@@ -39,10 +39,11 @@ use crate::message::{
     Application, Builder, Command, Exchange, Request, SdChanges, SignerHeader, Target, random_id,
 };
 use crate::plan::{Plan, plan};
+use crate::record::{DeviceRecord, Failures};
 use crate::response::{Answer, Outcome, Passed, Refusal, Refused, Reply, StateAnswer};
 use crate::sessions::{RequestKey, Sessions};
 use crate::step::{DomainName, Step};
-use crate::store::{DeviceRecord, Failures, Store};
+use crate::store::Store;
 
 /// How long an answer may take: an agent on a slow network sends a large image through.
 const PATIENCE: Duration = Duration::from_secs(600);

@@ -10,7 +10,7 @@ mod common;
 use common::client::Server;
 use common::{Device, Profile, issue, new_key};
 use openssl::sha::sha256;
-use otrp_tam::store::DeviceRecord;
+use otrp_tam::record::DeviceRecord;
 use otrp_tam::tam::{Rejection, Tam};
 
 /// How often one agent is stopped in its work for the other.

@@ -8,7 +8,8 @@ use std::thread::JoinHandle;
 
 use otrp_tam::http::{self, Patience};
 use otrp_tam::listing::Listing;
-use otrp_tam::store::{DeviceRecord, read_devices};
+use otrp_tam::record::DeviceRecord;
+use otrp_tam::store::read_devices;
 use otrp_tam::tam::Tam;
 
 use super::{Device, Holder, MEDIA_TYPE, Pki};
