@@ -23,6 +23,7 @@ pub mod admission;
 pub mod certificate;
 pub mod check;
 pub mod configured;
+pub mod damage;
 pub mod deletions;
 pub mod desired;
 pub mod dsi;

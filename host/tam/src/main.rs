@@ -17,7 +17,7 @@ use otrp_tam::foreign::{self, Foreign, one_line};
 use otrp_tam::http::Patience;
 use otrp_tam::listing::Listing;
 use otrp_tam::tam::Tam;
-use otrp_tam::{check, http, log, store};
+use otrp_tam::{check, damage, http, log, store};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -26,7 +26,7 @@ const LAST_WORK: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     // Released programs do not unwind, so this is where a damaged database comes out.
-    std::panic::set_hook(Box::new(|panic| match store::damage() {
+    std::panic::set_hook(Box::new(|panic| match damage::on_this_thread() {
         Some(sentence) if cfg!(panic = "abort") => {
             let _ = writeln!(std::io::stderr(), "otrp-tam: {sentence}");
             std::process::exit(1);

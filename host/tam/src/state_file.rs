@@ -14,10 +14,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 
+use crate::damage::check_beginning;
 use crate::listing;
 use crate::log;
-use crate::store::{PATIENCE, check_beginning};
 
+/// How long to wait for another process to finish with the database.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 const HELD: &str = "and a server needs one of its own (--state)";
 
 /// The file at `path`, for this process alone.
