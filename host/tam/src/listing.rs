@@ -19,7 +19,6 @@ use tokio::time::sleep;
 
 use crate::log;
 use crate::record::DeviceRecord;
-use crate::tam::Tam;
 
 /// How long a tool may take to read, and waits for the server.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -76,8 +75,12 @@ impl Listing {
         })
     }
 
-    /// Answers whoever connects, for ever.
-    pub async fn serve(self, tam: Arc<Tam>) {
+    /// Answers each client with the list that `devices` returns. Never ends.
+    pub async fn serve(
+        self,
+        devices: impl Fn() -> anyhow::Result<Vec<DeviceRecord>> + Send + Sync + 'static,
+    ) {
+        let devices = Arc::new(devices);
         // The socket's owner is the server's user.
         let owner = fs::metadata(self.place.path()).map_or(0, |metadata| metadata.uid());
         loop {
@@ -89,9 +92,9 @@ impl Listing {
             if !stream.peer_cred().is_ok_and(|peer| [0, owner].contains(&peer.uid())) {
                 continue;
             }
-            let tam = tam.clone();
+            let devices = devices.clone();
             tokio::task::spawn_blocking(move || {
-                if let Err(error) = answer(&tam, stream) {
+                if let Err(error) = devices().and_then(|devices| answer(&devices, stream)) {
                     log::of_server(&format!("cannot list the devices: {error:#}"));
                 }
             });
@@ -99,8 +102,8 @@ impl Listing {
     }
 }
 
-fn answer(tam: &Tam, stream: tokio::net::UnixStream) -> anyhow::Result<()> {
-    let list = serde_json::to_vec(&tam.devices()?)?;
+fn answer(devices: &[DeviceRecord], stream: tokio::net::UnixStream) -> anyhow::Result<()> {
+    let list = serde_json::to_vec(devices)?;
     let mut stream = stream.into_std()?;
     stream.set_nonblocking(false)?;
     stream.set_write_timeout(Some(PATIENCE))?;

@@ -69,7 +69,8 @@ fn serve(config: &Path, listen: &str, state: &Path) -> anyhow::Result<()> {
             format!("cannot listen on {listen}, which must be an address and a port that is free")
         })?;
         let listing = Listing::open(tam.state_file())?;
-        tokio::spawn(listing.serve(tam.clone()));
+        let listed = tam.clone();
+        tokio::spawn(listing.serve(move || listed.devices()));
         let mut terminate = signal(SignalKind::terminate())?;
         let shutdown = async move {
             tokio::select! {

@@ -168,7 +168,8 @@ pub fn serve_until(
             .unwrap();
         runtime.block_on(async {
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-            tokio::spawn(Listing::open(tam.state_file()).unwrap().serve(tam.clone()));
+            let (listing, listed) = (Listing::open(tam.state_file()).unwrap(), tam.clone());
+            tokio::spawn(listing.serve(move || listed.devices()));
             http::serve(tam, listener, patience, end).await.unwrap();
         });
     });
