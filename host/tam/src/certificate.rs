@@ -17,7 +17,6 @@ use thiserror::Error;
 use crate::encoding::{base64, sha256};
 use crate::foreign::Foreign;
 use crate::jose::KeyType;
-use crate::response::Refused;
 
 /// OpenSSL's level for 112 bits: RSA from 2048 bits, curves from 224, SHA-2 (draft, section 14.1).
 const SECURITY_LEVEL: i32 = 2;
@@ -143,10 +142,19 @@ pub fn spelled(id: &str) -> String {
     TamId::new(id).map_or_else(|| id.to_owned(), |id| id.as_str().to_owned())
 }
 
-/// Why a certificate does not lead to an anchor.
+/// Why a certificate does not identify a device, or firmware, of an OEM that this TAM serves.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("certificate path: {0}")]
-pub struct Untrusted(String);
+pub enum Untrusted {
+    /// The certificate does not lead to an anchor, or is for another purpose.
+    #[error("certificate path: {0}")]
+    Path(String),
+    /// The TEE's key is not one that a device can have.
+    #[error(
+        "the TEE's key is neither an uncompressed point of P-256 nor RSA of 2048 to 4096 bits with \
+         an odd exponent of 65537 to 4294967295"
+    )]
+    KeyType,
+}
 
 /// The sentence for OpenSSL's errors on an issuer that is not among the roots, or not there at all.
 /// OpenSSL's own is about self-signed certificates, whatever was wrong.
@@ -225,23 +233,23 @@ impl TeeRoots {
     /// signature is not judged, as no device judges an anchor's.
     ///
     /// # Errors
-    /// [`Refused::KeyType`] for the TEE's key, [`Refused::Untrusted`] for everything else.
-    pub fn identify(&self, leaf: &X509Ref, others: &[X509]) -> Result<DeviceIdentity, Refused> {
+    /// [`Untrusted::KeyType`] for the TEE's key, [`Untrusted::Path`] for everything else.
+    pub fn identify(&self, leaf: &X509Ref, others: &[X509]) -> Result<DeviceIdentity, Untrusted> {
         let path = self.path(leaf, others)?;
         let ders: Result<Vec<_>, _> = path.iter().map(|it| it.to_der()).collect();
-        let ders = ders.map_err(|error| Untrusted(error.to_string()))?;
+        let ders = ders.map_err(|error| Untrusted::Path(error.to_string()))?;
         let read: Vec<_> = ders.iter().map(|der| read_strictly(der)).collect::<Result<_, _>>()?;
         let spki = read.first().map(otrp_check::Certificate::spki).unwrap_or_default();
         if !otrp_check::chain::is_party_key(spki) {
-            return Err(Refused::KeyType);
+            return Err(Untrusted::KeyType);
         }
         for (certificate, issuer) in read.iter().zip(read.iter().skip(1)) {
             certificate.check_signature(issuer).map_err(|flaw| {
                 let name = Foreign::new(certificate.common_name());
-                Untrusted(format!("the certificate of {name:?} {flaw}"))
+                Untrusted::Path(format!("the certificate of {name:?} {flaw}"))
             })?;
         }
-        let digest = sha256(spki).map_err(|error| Untrusted(error.to_string()))?;
+        let digest = sha256(spki).map_err(|error| Untrusted::Path(error.to_string()))?;
         let other_id = path.get(1).and_then(|issuer| other_device_id(leaf, issuer));
         Ok(DeviceIdentity { key: hex::encode(digest), other_id })
     }
@@ -273,18 +281,18 @@ impl TeeRoots {
                     .try_for_each(|authority| self.check_purpose(authority))?;
                 Ok(path)
             }
-            Ok(Err(reason)) => Err(Untrusted(match reason.as_raw() {
+            Ok(Err(reason)) => Err(Untrusted::Path(match reason.as_raw() {
                 2 | 18..=21 => no_root(others.last().map_or(leaf, |last| last)),
                 _ => String::from(reason.error_string()),
             })),
-            Err(error) => Err(Untrusted(error.to_string())),
+            Err(error) => Err(Untrusted::Path(error.to_string())),
         }
     }
 
     /// Whether the leaf's key may do what it is used for: a TEE signs with it and receives keys.
     fn check_leaf(&self, leaf: &X509Ref) -> Result<(), Untrusted> {
-        let refused = |why: &str| Err(Untrusted(String::from(why)));
-        let der = leaf.to_der().map_err(|error| Untrusted(error.to_string()))?;
+        let refused = |why: &str| Err(Untrusted::Path(String::from(why)));
+        let der = leaf.to_der().map_err(|error| Untrusted::Path(error.to_string()))?;
         let read = read_strictly(&der)?;
         if read.is_authority() {
             return refused("the certificate is an authority's");
@@ -311,7 +319,7 @@ impl TeeRoots {
         if self.role == (Role::Tee { purpose_required: true })
             && !read.purposes().is_some_and(is_tee)
         {
-            return Err(Untrusted(format!(
+            return Err(Untrusted::Path(format!(
                 "the certificate does not name the purpose of TEEs, {TEE_PURPOSE}, which \
                  `require_tee_purpose` asks for"
             )));
@@ -325,10 +333,10 @@ impl TeeRoots {
             Role::Tee { .. } => &[ANY_PURPOSE, TEE_PURPOSE][..],
             Role::Firmware => &[ANY_PURPOSE],
         };
-        let der = certificate.to_der().map_err(|error| Untrusted(error.to_string()))?;
+        let der = certificate.to_der().map_err(|error| Untrusted::Path(error.to_string()))?;
         match read_strictly(&der)?.purposes() {
             Some(purposes) if !purposes.iter().any(|it| allowed.contains(&it.as_str())) => {
-                Err(Untrusted(format!(
+                Err(Untrusted::Path(format!(
                     "the certificate of {} is for other purposes, as its extendedKeyUsage says",
                     common_name(certificate.subject_name())
                 )))
@@ -341,5 +349,5 @@ impl TeeRoots {
 /// Reads a certificate as devices do.
 fn read_strictly(der: &[u8]) -> Result<otrp_check::Certificate<'_>, Untrusted> {
     otrp_check::Certificate::read(der)
-        .map_err(|flaw| Untrusted(format!("a certificate {}", Foreign::new(flaw))))
+        .map_err(|flaw| Untrusted::Path(format!("a certificate {}", Foreign::new(flaw))))
 }

@@ -32,15 +32,10 @@ pub enum Refused {
     /// The device state does not follow the protocol.
     #[error(transparent)]
     State(#[from] MalformedState),
-    /// The TEE's certificate does not lead to the root of an OEM that this TAM serves.
+    /// The TEE's certificate does not lead to the root of an OEM that this TAM serves, or its key is
+    /// not one that a device can have.
     #[error(transparent)]
     Untrusted(#[from] Untrusted),
-    /// The TEE's key is not one that a device can have.
-    #[error(
-        "the TEE's key is neither an uncompressed point of P-256 nor RSA of 2048 to 4096 bits with \
-         an odd exponent of 65537 to 4294967295"
-    )]
-    KeyType,
     /// The firmware below the TEE is not one that this TAM accepts.
     #[error("the firmware is not accepted: {0}")]
     Firmware(&'static str),

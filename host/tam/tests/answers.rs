@@ -12,7 +12,7 @@ use openssl::ec::{EcGroup, EcKey};
 use openssl::nid::Nid;
 use openssl::pkey::PKey;
 use otrp_tam::Identity;
-use otrp_tam::certificate::TeeRoots;
+use otrp_tam::certificate::{TeeRoots, Untrusted};
 use otrp_tam::dsi::{DeviceState, FirmwareData};
 use otrp_tam::firmware::FirmwarePolicy;
 use otrp_tam::foreign::Flaw;
@@ -83,8 +83,8 @@ fn kind(refused: &Refused) -> &'static str {
         Refused::Jose(NotOpened::Signature) => "signature",
         Refused::Jose(NotOpened::Decryption) => "decryption",
         Refused::State(_) => "state",
-        Refused::Untrusted(_) => "untrusted",
-        Refused::KeyType => "key type",
+        Refused::Untrusted(Untrusted::Path(_)) => "untrusted",
+        Refused::Untrusted(Untrusted::KeyType) => "key type",
         Refused::Firmware(_) => "firmware",
         Refused::WrongExchange => "exchange",
         Refused::WrongName => "name",
