@@ -6,12 +6,14 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use anyhow::ensure;
 use otrp_check::{Certificate, chain, ocsp, time};
 use otrp_wire::limits::{SD_LIMIT, TA_LIMIT};
 
 use crate::desired::{Configuration, DesiredDomain, DesiredTa, TamSettings, sentence};
 use crate::identity::Identity;
 use crate::image::{self, ImageHeader};
+use crate::log;
 use crate::ocsp::read_file;
 
 const HOUR: u64 = 3600;
@@ -156,10 +158,15 @@ pub fn standing(settings: &TamSettings, identity: &Identity, now: u64) -> Standi
     standing
 }
 
-/// The faults of [`standing`], for the log.
-#[must_use]
-pub fn own_standing(settings: &TamSettings, identity: &Identity, now: u64) -> Vec<String> {
-    standing(settings, identity, now).faults
+/// One of the TAM's identities with the OCSP responses that are in its files now.
+///
+/// # Errors
+/// What a device would refuse of its certificates and responses at this moment: a TAM that is
+/// not trusted is told nothing else by a device.
+pub fn stapled(settings: &TamSettings, identity: &Identity) -> anyhow::Result<Identity> {
+    let standing = standing(settings, identity, log::now());
+    ensure!(standing.faults.is_empty(), "{}", standing.faults.join("; "));
+    Ok(identity.clone().staple(standing.responses))
 }
 
 /// What a device whose clock says `now` would refuse of the TAM's certificates, without the

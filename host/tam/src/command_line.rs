@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use openssl::pkey::{PKey, Public};
 use openssl::x509::X509;
 use otrp_tam::certificate;
+use otrp_tam::check;
 use otrp_tam::desired::TamSettings;
 use otrp_tam::dsi::{AttestationKey, DeviceState};
 use otrp_tam::encoding::{Single, base64, from_base64};
@@ -612,7 +613,7 @@ impl MessageArguments {
                 // Without any a request is made all the same: a device may not ask for them.
                 match settings.files_of(&settings.identity).ocsp.is_empty() {
                     true => settings.identity.clone(),
-                    false => settings.stapled(&settings.identity)?,
+                    false => check::stapled(settings, &settings.identity)?,
                 }
             }
             (_, _, Some(settings)) => settings.identity.clone(),

@@ -65,13 +65,11 @@ use serde::{Deserialize, de};
 
 use crate::admission::{Admission, DeviceList};
 use crate::certificate::{self, TeeRoots};
-use crate::check;
 use crate::encoding::{base64, from_base64, sha256};
 use crate::firmware::FirmwarePolicy;
 use crate::identity::{Identity, Taken};
 use crate::image::ImageHeader;
 use crate::jose::{ContentEncryption, KeyManagement, KeyManagements, KeyType, SignatureAlgorithm};
-use crate::log;
 use crate::message::{Suite, TaEncryption, Target};
 use crate::record::DeviceRecord;
 
@@ -443,17 +441,6 @@ impl TamSettings {
         } else {
             &self.alternative_files
         }
-    }
-
-    /// One of the identities with the OCSP responses that are in its files now.
-    ///
-    /// # Errors
-    /// What a device would refuse of its certificates and responses at this moment: a TAM that is
-    /// not trusted is told nothing else by a device.
-    pub fn stapled(&self, identity: &Identity) -> anyhow::Result<Identity> {
-        let standing = check::standing(self, identity, log::now());
-        ensure!(standing.faults.is_empty(), "{}", standing.faults.join("; "));
-        Ok(identity.clone().staple(standing.responses))
     }
 
     fn of(folder: &Path, section: TamSection, mistakes: &mut Mistakes) -> Option<Self> {

@@ -659,7 +659,7 @@ impl Tam {
 
     fn ask_for_state(&self, turn: &Turn<'_>, session: Session) -> anyhow::Result<Next> {
         let settings = turn.settings();
-        let identity = settings.stapled(session.identity(settings)?)?;
+        let identity = check::stapled(settings, session.identity(settings)?)?;
         let mut question = Builder::device_state(&identity).tid(session.tid.clone());
         let message = if session.device.is_some() {
             self.wait(question.build()?, None, None, session)?
@@ -788,7 +788,7 @@ fn explain(settings: &TamSettings, session: &Session, refusal: &Refusal) -> Stri
     }
     let now = log::now();
     let own = match session.identity(settings) {
-        Ok(identity) => check::own_standing(settings, identity, now),
+        Ok(identity) => check::standing(settings, identity, now).faults,
         Err(error) => vec![format!("{error:#}")],
     };
     let clock = otrp_check::time::utc(now);
