@@ -3,7 +3,7 @@
 //! HTTP keeps no state between requests, and who sends one is anybody's guess: an answer is matched
 //! to its request by `tid` and `rid`, which the TEE signs, and by nothing else. Before a TEE has
 //! signed a state nothing is remembered of whoever connects ([`crate::echo`]); from there on a device
-//! has one session ([`crate::sessions`]).
+//! has one session ([`crate::pending`]).
 //!
 //! Answers can be late: the device's owner may keep one back, or run two agents. An answer is taken
 //! over only if the device's record is still the one that the request was made from, and what follows
@@ -38,10 +38,10 @@ use crate::log;
 use crate::message::{
     Application, Builder, Command, Exchange, Request, SdChanges, SignerHeader, Target, random_id,
 };
+use crate::pending::{Pending, RequestKey};
 use crate::plan::{Plan, plan};
 use crate::record::{DeviceRecord, Failures};
 use crate::response::{Answer, Outcome, Passed, Refusal, Refused, Reply, StateAnswer};
-use crate::sessions::{RequestKey, Sessions};
 use crate::step::{DomainName, Step};
 use crate::store::Store;
 
@@ -73,7 +73,7 @@ pub struct Tam {
     configured: Configured,
     store: Arc<Store>,
     echoes: Echoes,
-    sessions: Mutex<Sessions<Waiting>>,
+    pending: Mutex<Pending<Waiting>>,
 }
 
 /// A request whose answer is due.
@@ -268,7 +268,7 @@ impl Tam {
             configured: Configured::read_guarded(configuration, Guard::beside(path, devices))?,
             store,
             echoes: Echoes::new(PATIENCE)?,
-            sessions: Mutex::new(Sessions::new(PATIENCE)),
+            pending: Mutex::new(Pending::new(PATIENCE)),
         })
     }
 
@@ -314,7 +314,7 @@ impl Tam {
             }
         };
         let request = (answer.tid().to_owned(), answer.rid().to_owned());
-        let waiting = self.sessions().waiting(&request);
+        let waiting = self.pending().waiting(&request);
         let (next, age) = match waiting {
             Some(waiting) => {
                 let since = waiting.since;
@@ -353,7 +353,7 @@ impl Tam {
         let accept = |key: &str, revision: u64| {
             let current = revision <= question.sequence;
             if current {
-                self.sessions().end(key);
+                self.pending().end(key);
             }
             Ok(current)
         };
@@ -368,7 +368,7 @@ impl Tam {
     ) -> Result<Next, Rejection> {
         let known = waiting.session.device.as_ref().context(NO_DEVICE)?;
         let accept = |key: &str, revision: u64| {
-            if known.key != key || !self.sessions().take(&waiting.key()) {
+            if known.key != key || !self.pending().take(&waiting.key()) {
                 return Err(Refused::WrongExchange);
             }
             Ok(known.revision == revision)
@@ -486,7 +486,7 @@ impl Tam {
         let known = waiting.session.device.clone().context(NO_DEVICE)?;
         let line = format!("device {}: {step}", short(&state.device_id));
         let _work = self.work_on(&known.key)?;
-        if !self.sessions().take(&waiting.key()) {
+        if !self.pending().take(&waiting.key()) {
             return Err(Refused::WrongExchange.into());
         }
         // Nothing else has it any more, unless the same answer came twice at the same time.
@@ -690,21 +690,21 @@ impl Tam {
         let device = session.device.as_ref().context(NO_DEVICE)?.key.clone();
         let Request { message, exchange } = request;
         let waiting = Waiting { exchange, step, version, session, since: Instant::now() };
-        self.sessions().wait(&device, waiting.key(), waiting);
+        self.pending().wait(&device, waiting.key(), waiting);
         Ok(message)
     }
 
     /// Takes the place that a device has for its answers.
     fn work_on(&self, key: &str) -> Result<Work<'_>, Rejection> {
-        match self.sessions().begin_work(key) {
+        match self.pending().begin_work(key) {
             true => Ok(Work { tam: self, key: key.to_owned() }),
             false => Err(Rejection::Busy),
         }
     }
 
-    fn sessions(&self) -> MutexGuard<'_, Sessions<Waiting>> {
+    fn pending(&self) -> MutexGuard<'_, Pending<Waiting>> {
         // The table is consistent between any two of its operations.
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -718,7 +718,7 @@ struct Work<'t> {
 
 impl Drop for Work<'_> {
     fn drop(&mut self) {
-        self.tam.sessions().end_work(&self.key);
+        self.tam.pending().end_work(&self.key);
     }
 }
 

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 
 use common::client::{Server, connect, converge, post};
 use common::{Device, P256_ORDER, Profile, issue, new_key, other_form};
-use otrp_tam::sessions::SESSION_LIMIT;
+use otrp_tam::pending::SESSION_LIMIT;
 use otrp_tam::tam::{Rejection, Tam};
 use otrp_wire::limits::{CERTIFICATE_LIMIT, CHAIN_LIMIT, NAME_LIMIT, SD_LIMIT, TA_LIMIT};
 use serde_json::{Value, json};

@@ -10,7 +10,7 @@ pub const SESSION_LIMIT: usize = 1024;
 pub type RequestKey = (String, String);
 
 /// What waits for the answers of devices, each known by the fingerprint of its TEE's key.
-pub struct Sessions<T> {
+pub struct Pending<T> {
     patience: Duration,
     waiting: HashMap<RequestKey, Waiting<T>>,
     requests: HashMap<String, RequestKey>,
@@ -23,7 +23,7 @@ struct Waiting<T> {
     what: Arc<T>,
 }
 
-impl<T> Sessions<T> {
+impl<T> Pending<T> {
     /// None yet. Each ends when a request waits longer than `patience` for its answer.
     #[must_use]
     pub fn new(patience: Duration) -> Self {
@@ -80,7 +80,7 @@ impl<T> Sessions<T> {
         self.at_work.insert(String::from(device))
     }
 
-    /// Ends what [`Sessions::begin_work`] began.
+    /// Ends what [`Pending::begin_work`] began.
     pub fn end_work(&mut self, device: &str) {
         self.at_work.remove(device);
     }
@@ -105,49 +105,49 @@ mod tests {
 
     #[test]
     fn a_device_has_one_session() {
-        let mut sessions = Sessions::new(PATIENCE);
+        let mut pending = Pending::new(PATIENCE);
         for number in 0..SESSION_LIMIT * 2 {
-            sessions.wait("greedy", request(number), number);
+            pending.wait("greedy", request(number), number);
         }
-        sessions.wait("modest", request(1_000_000), 0);
-        assert_eq!(sessions.waiting.len(), 2);
-        assert_eq!(sessions.requests.len(), 2);
-        assert!(sessions.waiting(&request(0)).is_none());
+        pending.wait("modest", request(1_000_000), 0);
+        assert_eq!(pending.waiting.len(), 2);
+        assert_eq!(pending.requests.len(), 2);
+        assert!(pending.waiting(&request(0)).is_none());
         let last = request(SESSION_LIMIT * 2 - 1);
-        assert!(sessions.waiting(&last).is_some());
-        assert!(sessions.take(&last) && !sessions.take(&last), "once");
-        assert_eq!(sessions.requests.len(), 1);
+        assert!(pending.waiting(&last).is_some());
+        assert!(pending.take(&last) && !pending.take(&last), "once");
+        assert_eq!(pending.requests.len(), 1);
     }
 
     #[test]
     fn the_oldest_session_ends_where_there_are_too_many() {
-        let mut sessions = Sessions::new(PATIENCE);
+        let mut pending = Pending::new(PATIENCE);
         for number in 0..=SESSION_LIMIT {
-            sessions.wait(&number.to_string(), request(number), number);
+            pending.wait(&number.to_string(), request(number), number);
         }
-        assert_eq!(sessions.waiting.len(), SESSION_LIMIT);
-        assert_eq!(sessions.requests.len(), SESSION_LIMIT);
-        assert!(sessions.waiting(&request(0)).is_none());
-        assert!(sessions.waiting(&request(1)).is_some());
-        assert!(sessions.waiting(&request(SESSION_LIMIT)).is_some());
+        assert_eq!(pending.waiting.len(), SESSION_LIMIT);
+        assert_eq!(pending.requests.len(), SESSION_LIMIT);
+        assert!(pending.waiting(&request(0)).is_none());
+        assert!(pending.waiting(&request(1)).is_some());
+        assert!(pending.waiting(&request(SESSION_LIMIT)).is_some());
     }
 
     #[test]
     fn sessions_end_with_the_patience() {
-        let mut sessions = Sessions::new(Duration::ZERO);
-        sessions.wait("a", request(1), 1);
-        assert!(sessions.waiting(&request(1)).is_none());
-        sessions.wait("b", request(2), 2);
-        assert_eq!((sessions.waiting.len(), sessions.requests.len()), (1, 1));
+        let mut pending = Pending::new(Duration::ZERO);
+        pending.wait("a", request(1), 1);
+        assert!(pending.waiting(&request(1)).is_none());
+        pending.wait("b", request(2), 2);
+        assert_eq!((pending.waiting.len(), pending.requests.len()), (1, 1));
     }
 
     #[test]
     fn a_device_has_one_answer_in_work() {
-        let mut sessions = Sessions::<()>::new(PATIENCE);
-        assert!(sessions.begin_work("a") && sessions.begin_work("b"));
-        assert!(!sessions.begin_work("a"));
-        sessions.end_work("a");
-        assert!(sessions.begin_work("a") && !sessions.begin_work("b"));
-        assert_eq!(sessions.at_work.len(), 2);
+        let mut pending = Pending::<()>::new(PATIENCE);
+        assert!(pending.begin_work("a") && pending.begin_work("b"));
+        assert!(!pending.begin_work("a"));
+        pending.end_work("a");
+        assert!(pending.begin_work("a") && !pending.begin_work("b"));
+        assert_eq!(pending.at_work.len(), 2);
     }
 }
