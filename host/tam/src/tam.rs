@@ -15,13 +15,11 @@
 //! current one. So a session that ends with a refusal ends with a question for the state, whose
 //! answer makes the device forget the state that all requests before it name.
 
-use std::collections::HashSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, ensure};
-use otrp_wire::limits::MESSAGE_LIMIT;
+use anyhow::Context as _;
 use otrp_wire::{ErrorCode, RequestName};
 use thiserror::Error;
 
@@ -30,19 +28,16 @@ use crate::check;
 use crate::configured::Configured;
 use crate::deletions::Guard;
 use crate::desired::{Configuration, DesiredState, TamSettings};
-use crate::dsi::{DeviceState, Dsi};
 use crate::echo::{Echoes, Question};
-use crate::identity::Identity;
-use crate::jose::SignatureAlgorithm;
 use crate::log;
-use crate::message::{
-    Application, Builder, Command, Exchange, Request, SdChanges, SignerHeader, Target, random_id,
-};
-use crate::pending::{Pending, RequestKey};
+use crate::message::{Builder, Exchange, Request, Target, random_id};
+use crate::order;
+use crate::pending::Pending;
 use crate::plan::{Plan, plan};
-use crate::record::{DeviceRecord, Failures};
+use crate::record::DeviceRecord;
 use crate::response::{Answer, Outcome, Passed, Refusal, Refused, Reply, StateAnswer};
-use crate::step::{DomainName, Step};
+use crate::session::{Known, Session, Waiting, concerns_every_request, explain, other_key, remedy};
+use crate::step::Step;
 use crate::store::Store;
 
 /// How long an answer may take: an agent on a slow network sends a large image through.
@@ -74,148 +69,6 @@ pub struct Tam {
     store: Arc<Store>,
     echoes: Echoes,
     pending: Mutex<Pending<Waiting>>,
-}
-
-/// A request whose answer is due.
-struct Waiting {
-    exchange: Exchange,
-    /// The step that the request makes; `None` if it asks for the state.
-    step: Option<Step>,
-    /// The version of the image that the step carries.
-    version: Option<u32>,
-    session: Session,
-    since: Instant,
-}
-
-impl Waiting {
-    fn key(&self) -> RequestKey {
-        (self.exchange.tid.clone(), self.exchange.rid.clone())
-    }
-}
-
-/// One connection of a device, from its first state to the last answer.
-#[derive(Clone)]
-struct Session {
-    tid: String,
-    /// `None` until the TEE has signed a state.
-    device: Option<Known>,
-    /// The last state that the device's TEE signed, unless it is known to be over.
-    state: Option<Box<DeviceState>>,
-    /// Steps that were answered. None is made twice.
-    made: HashSet<Step>,
-    /// Steps whose first answer was that the device's state is another one. None has a second such
-    /// chance.
-    repeated: HashSet<Step>,
-    /// How many requests were made.
-    requests: usize,
-    /// Whether a request that names the current state was refused, and so could still be carried
-    /// out.
-    undead: bool,
-    /// Whether nothing but the state is asked for any more.
-    ending: bool,
-    /// Which of the TAM's keys signs.
-    signature: SignatureAlgorithm,
-    /// Whether the other of the TAM's keys signed before.
-    changed_key: bool,
-    /// Which of the suites that fit the device encrypts.
-    suite: usize,
-    /// Whether requests must carry the TAM's certificates.
-    signer_required: bool,
-    /// What failed.
-    failures: Failures,
-    /// Whether the failures are other than those in the database.
-    failures_changed: bool,
-    /// What was said of failures, each once.
-    told: HashSet<String>,
-}
-
-/// The device of a session.
-#[derive(Clone)]
-struct Known {
-    /// The fingerprint of its key.
-    key: String,
-    /// The revision of its record from which the request was made.
-    revision: u64,
-}
-
-impl Session {
-    fn new(tid: String, signature: SignatureAlgorithm) -> Self {
-        Self {
-            tid,
-            device: None,
-            state: None,
-            made: HashSet::new(),
-            repeated: HashSet::new(),
-            requests: 0,
-            undead: false,
-            ending: false,
-            signature,
-            changed_key: false,
-            suite: 0,
-            signer_required: true,
-            failures: Failures::default(),
-            // Those of the device's last session are over.
-            failures_changed: true,
-            told: HashSet::new(),
-        }
-    }
-
-    /// Takes over a failure; `false` if it was told before.
-    fn fail(&mut self, failure: &str) -> bool {
-        let is_new = self.told.insert(String::from(failure));
-        if is_new {
-            self.failures.push(failure);
-            self.failures_changed = true;
-        }
-        is_new
-    }
-
-    /// The failures, if those in the database are others.
-    fn changed_failures(&self) -> Option<&Failures> {
-        self.failures_changed.then_some(&self.failures)
-    }
-
-    /// Does what may help after the refusal of a step, which left the device's state as it was.
-    fn apply(&mut self, remedy: &Remedy, step: &Step) {
-        match remedy {
-            Remedy::AskForState => {
-                self.repeated.insert(step.clone());
-                self.state = None;
-            }
-            Remedy::ChangeKey(other) => {
-                self.change_key(*other);
-                self.state = None;
-            }
-            Remedy::ShowCertificates => self.signer_required = true,
-            Remedy::ChangeSuite => self.suite += 1,
-        }
-    }
-
-    /// Who this TAM is in this session; the configuration may have changed since it began.
-    fn identity<'s>(&self, settings: &'s TamSettings) -> anyhow::Result<&'s Identity> {
-        settings
-            .identity_of(self.signature)
-            .with_context(|| format!("the TAM has no {} key any more", self.signature.name()))
-    }
-
-    /// Begins to sign with the other of the TAM's keys, which the device has yet to meet.
-    fn change_key(&mut self, signature: SignatureAlgorithm) {
-        self.signature = signature;
-        self.changed_key = true;
-        self.signer_required = true;
-    }
-}
-
-/// What may help after a refusal.
-enum Remedy {
-    /// Look at the device again.
-    AskForState,
-    /// Show the TAM's certificates, which the device forgot.
-    ShowCertificates,
-    /// Sign with the TAM's other key.
-    ChangeKey(SignatureAlgorithm),
-    /// Encrypt with the next algorithms.
-    ChangeSuite,
 }
 
 /// What follows in a session, and what to say of it in the log.
@@ -625,7 +478,7 @@ impl Tam {
                 if session.made.contains(&step) {
                     continue;
                 }
-                match make(configuration, session, &state.dsi, &target, &step) {
+                match order::make(configuration, session, &state.dsi, &target, &step) {
                     Ok((request, version)) => {
                         found = Some((request, version, step));
                         break;
@@ -720,180 +573,6 @@ impl Drop for Work<'_> {
     fn drop(&mut self) {
         self.tam.pending().end_work(&self.key);
     }
-}
-
-/// What may help after the refusal of a step; `None` if nothing does, or was tried before.
-fn remedy(
-    settings: &TamSettings,
-    session: &Session,
-    step: &Step,
-    refusal: &Refusal,
-) -> Option<Remedy> {
-    match refusal.error_code()? {
-        ErrorCode::DevStateMismatch if !session.repeated.contains(step) => {
-            Some(Remedy::AskForState)
-        }
-        ErrorCode::TamNotTrusted if !session.signer_required => Some(Remedy::ShowCertificates),
-        ErrorCode::UnsupportedCryptoAlg => match other_key(settings, session, refusal) {
-            Some(other) => Some(Remedy::ChangeKey(other)),
-            None => {
-                let target = Target::from(session.state.as_deref()?);
-                let suites = settings.algorithms.suites(&target).len();
-                (session.suite + 1 < suites).then_some(Remedy::ChangeSuite)
-            }
-        },
-        _ => None,
-    }
-}
-
-/// The signature algorithm to change to when a TEE does not support the one before: that of the
-/// TAM's other key, if it was not tried yet and nothing in the TEE's list speaks against it.
-fn other_key(
-    settings: &TamSettings,
-    session: &Session,
-    refusal: &Refusal,
-) -> Option<SignatureAlgorithm> {
-    if session.changed_key || refusal.error_code() != Some(ErrorCode::UnsupportedCryptoAlg) {
-        return None;
-    }
-    let other = settings
-        .identities()
-        .map(Identity::signature_algorithm)
-        .find(|algorithm| *algorithm != session.signature)?;
-    let listed =
-        |wanted: SignatureAlgorithm| refusal.algorithms.iter().any(|it| it == wanted.name());
-    // GetDeviceState has nothing but the signature that could be unsupported.
-    let unlisted = refusal.algorithms.is_empty() && session.state.is_none();
-    (unlisted || listed(other) && !listed(session.signature)).then_some(other)
-}
-
-/// Whether the refusal of one step is that of all, because it is about the TAM or the TEE and not
-/// about what the step does.
-fn concerns_every_request(refusal: &Refusal) -> bool {
-    matches!(
-        refusal.error_code(),
-        Some(
-            ErrorCode::TamNotTrusted
-                | ErrorCode::TfwNotTrusted
-                | ErrorCode::UnsupportedCryptoAlg
-                | ErrorCode::UnsupportedMsgVersion
-        )
-    )
-}
-
-/// What may be behind a refusal for which a TEE gives a stranger no reason; begins with a semicolon.
-fn explain(settings: &TamSettings, session: &Session, refusal: &Refusal) -> String {
-    if refusal.error_code() != Some(ErrorCode::TamNotTrusted) {
-        return String::new();
-    }
-    let now = log::now();
-    let own = match session.identity(settings) {
-        Ok(identity) => check::standing(settings, identity, now).faults,
-        Err(error) => vec![format!("{error:#}")],
-    };
-    let clock = otrp_check::time::utc(now);
-    if own.is_empty() {
-        format!(
-            "; by this TAM's clock, {clock}, its certificates and OCSP responses are right, so \
-             either the device is built without this TAM's root, or its clock is wrong: compare it \
-             with this one"
-        )
-    } else {
-        format!("; by this TAM's clock, {clock}: {}", own.join("; "))
-    }
-}
-
-/// Makes the request of a step, and says the version of the image in it.
-fn make(
-    configuration: &Configuration,
-    session: &Session,
-    dsi: &Dsi,
-    target: &Target,
-    step: &Step,
-) -> anyhow::Result<(Request, Option<u32>)> {
-    let (command, version) = command(&configuration.desired, dsi, step)
-        .context("the configuration has no such thing")?;
-    let settings = &configuration.tam;
-    let suites = settings.algorithms.suites(target);
-    let suite = suites.get(session.suite).or(suites.last()).copied();
-    let signer = match session.signer_required {
-        true => SignerHeader::Chain,
-        false => SignerHeader::KeyId,
-    };
-    let request = Builder::command(session.identity(settings)?, target, command)
-        .tid(&session.tid)
-        .suite(suite.unwrap_or_default())
-        .signer(signer)
-        .build()?;
-    ensure!(
-        request.message.len() <= MESSAGE_LIMIT,
-        "the message is {} bytes long, and a device takes {MESSAGE_LIMIT}",
-        request.message.len()
-    );
-    Ok((request, version))
-}
-
-/// The command of a step that was planned from this desired state and this device state.
-fn command<'a>(
-    desired: &'a DesiredState,
-    dsi: &Dsi,
-    step: &'a Step,
-) -> Option<(Command<'a>, Option<u32>)> {
-    let wanted = |domain: &DomainName| desired.domain(&domain.spid, &domain.name);
-    // The draft's deletions name no SP; where the name alone is ambiguous, they must.
-    let spid_if_ambiguous = |domain: &'a DomainName| {
-        let same = dsi.tee.sdlist.sd.iter().filter(|sd| sd.name == domain.name).count();
-        (same > 1).then_some(domain.spid.as_str())
-    };
-    Some(match step {
-        Step::DeleteTa { domain, taid } => {
-            let spid = spid_if_ambiguous(domain);
-            (Command::DeleteTa { spid, name: &domain.name, taid }, None)
-        }
-        Step::DeleteSd { domain } => {
-            let spid = spid_if_ambiguous(domain);
-            (Command::DeleteSd { spid, name: &domain.name, delete_tas: false }, None)
-        }
-        Step::CreateSd { domain, certificate } => {
-            let certificate = &wanted(domain)?.certificate(certificate)?.bytes;
-            (Command::CreateSd { spid: &domain.spid, name: &domain.name, certificate }, None)
-        }
-        Step::UpdateSd { domain, add, remove } => {
-            let wanted = wanted(domain)?;
-            let add = add.iter().map(|digest| Some(wanted.certificate(digest)?.bytes.as_slice()));
-            let changes = SdChanges {
-                add: add.collect::<Option<Vec<_>>>()?,
-                remove: remove.iter().map(String::as_str).collect(),
-                ..SdChanges::default()
-            };
-            (Command::UpdateSd { spid: &domain.spid, name: &domain.name, changes }, None)
-        }
-        Step::InstallTa { domain, taid, .. } => {
-            let wanted = wanted(domain)?.application(taid)?;
-            let application = Application {
-                spid: &domain.spid,
-                domain: &domain.name,
-                taid,
-                certificate: None,
-                image: Some(&wanted.image.bytes),
-                personalization: wanted.personalization.as_ref().map(|it| it.bytes.as_slice()),
-            };
-            (Command::InstallTa(application), Some(wanted.version))
-        }
-        Step::UpdateTa { domain, taid, image, personalization } => {
-            let wanted = wanted(domain)?.application(taid)?;
-            let data = wanted.personalization.as_ref().map(|it| it.bytes.as_slice());
-            let application = Application {
-                spid: &domain.spid,
-                domain: &domain.name,
-                taid,
-                certificate: None,
-                image: image.as_ref().map(|_| wanted.image.bytes.as_slice()),
-                personalization: personalization.as_ref().and(data),
-            };
-            (Command::UpdateTa(application), image.as_ref().map(|_| wanted.version))
-        }
-    })
 }
 
 /// Enough of a device's identifier to tell devices apart in a log.
