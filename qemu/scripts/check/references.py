@@ -167,7 +167,7 @@ def sections_of(source):
     sections = {}
     for name, body in re.findall(r"struct (\w*Section) \{\n(.*?)\n\}", source, re.DOTALL):
         if name not in titles:
-            error(only("*desired.rs"), f"references.py does not know which section {name} is")
+            error(only("*/desired/file.rs"), f"references.py does not know which section {name} is")
             continue
         sections[titles[name]] = {
             key: not attribute and not kind.startswith("Option<")
@@ -186,7 +186,7 @@ def help_text(constant):
 
 
 def check_configuration():
-    source = only("*desired.rs")
+    source = only("*/desired/file.rs")
     code = sections_of(source.read_text())
     documented = {}
     for heading, listed, cells in tables(CONFIGURATION, "Key"):

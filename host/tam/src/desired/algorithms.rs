@@ -1,0 +1,91 @@
+//! The algorithms of requests and answers, in the order of the configuration.
+
+use super::file::Preferred;
+use crate::identity::Taken;
+use crate::jose::{ContentEncryption, KeyManagement, KeyManagements, KeyType};
+use crate::message::{Suite, TaEncryption, Target};
+
+/// The algorithms of requests, each list with the preferred one first and with one at least.
+#[derive(Clone, Debug)]
+pub struct Algorithms {
+    content_encryptions: Vec<ContentEncryption>,
+    elliptic: Vec<KeyManagement>,
+    rsa: Vec<KeyManagement>,
+    rsa_listed: bool,
+    ta_encryptions: Vec<TaEncryption>,
+}
+
+impl Algorithms {
+    pub(super) fn of(
+        content_encryption: Preferred<ContentEncryption>,
+        key_management: Preferred<KeyManagement>,
+        ta_encryption: Preferred<TaEncryption>,
+    ) -> Self {
+        let (elliptic, rsa): (Vec<_>, Vec<_>) = key_management
+            .0
+            .into_iter()
+            .partition(|management| management.key_type() == KeyType::Elliptic);
+        Self {
+            content_encryptions: content_encryption.or(&[ContentEncryption::default()]),
+            rsa_listed: !rsa.is_empty(),
+            elliptic: Preferred(elliptic).or(&[KeyManagement::EcdhEsA128Kw]),
+            rsa: Preferred(rsa).or(&[KeyManagement::RsaOaep256, KeyManagement::RsaOaep]),
+            ta_encryptions: ta_encryption.or(&[TaEncryption::default()]),
+        }
+    }
+
+    /// What answers may use.
+    #[must_use]
+    pub fn taken(&self) -> Taken {
+        let mut key_managements = self.elliptic.clone();
+        key_managements.extend(&self.rsa);
+        if !self.rsa_listed {
+            key_managements.push(KeyManagement::Rsa15);
+        }
+        // No request says how the state is to be encrypted, so every TEE may do it as the draft does.
+        let mut content_encryptions = self.content_encryptions.clone();
+        content_encryptions.push(ContentEncryption::default());
+        Taken { key_managements, content_encryptions }
+    }
+
+    /// What is preferred.
+    #[must_use]
+    pub fn preferred(&self) -> Suite {
+        self.suite(0)
+    }
+
+    /// What is tried with a device, the next one when it does not support the one before: in each
+    /// step the next of every list, and the last one where a list is at its end. There is one at
+    /// least.
+    #[must_use]
+    pub fn suites(&self, device: &Target) -> Vec<Suite> {
+        let types = device.key_types();
+        let of_keys =
+            |key_type, list: &Vec<_>| if types.contains(&key_type) { list.len() } else { 1 };
+        let attempts = [
+            self.content_encryptions.len(),
+            self.ta_encryptions.len(),
+            of_keys(KeyType::Elliptic, &self.elliptic),
+            of_keys(KeyType::Rsa, &self.rsa),
+        ];
+        (0..attempts.into_iter().max().unwrap_or(1)).map(|attempt| self.suite(attempt)).collect()
+    }
+
+    fn suite(&self, attempt: usize) -> Suite {
+        let mut key_managements = KeyManagements::default();
+        for list in [&self.elliptic, &self.rsa] {
+            if let Some(management) = at(list, attempt) {
+                key_managements = key_managements.with(management);
+            }
+        }
+        Suite {
+            content_encryption: at(&self.content_encryptions, attempt).unwrap_or_default(),
+            key_managements,
+            ta_encryption: at(&self.ta_encryptions, attempt).unwrap_or_default(),
+        }
+    }
+}
+
+fn at<T: Copy>(list: &[T], position: usize) -> Option<T> {
+    list.get(position).or(list.last()).copied()
+}

@@ -1,0 +1,226 @@
+//! Who this TAM is: the section `[tam]` with the files that it names.
+
+use std::collections::{BTreeSet, HashSet};
+use std::path::{Path, PathBuf};
+
+use anyhow::ensure;
+
+use super::algorithms::Algorithms;
+use super::file::{AlternativeSection, File, TamSection, folder};
+use super::mistakes::Mistakes;
+use crate::admission::{Admission, DeviceList};
+use crate::certificate::{self, TeeRoots};
+use crate::encoding::{base64, from_base64};
+use crate::firmware::FirmwarePolicy;
+use crate::identity::Identity;
+use crate::jose::SignatureAlgorithm;
+use crate::record::DeviceRecord;
+
+/// The section `[tam]` with the files that it names.
+pub struct TamSettings {
+    /// Who signs.
+    pub identity: Identity,
+    /// The same TAM with a key of the other type.
+    pub alternative: Option<Identity>,
+    /// The OEMs whose TEEs are served.
+    pub tee_roots: TeeRoots,
+    /// The same, DER.
+    pub tee_root_ders: Vec<Vec<u8>>,
+    /// What is asked of the firmware below them.
+    pub firmware: FirmwarePolicy,
+    /// How requests are encrypted.
+    pub algorithms: Algorithms,
+    /// The roots that devices are built with, DER; empty if the file does not say.
+    pub tam_roots: Vec<Vec<u8>>,
+    /// Which devices are served.
+    pub admission: Admission,
+    retired: HashSet<String>,
+    allowed_deletion: Option<String>,
+    files: IdentityFiles,
+    alternative_files: IdentityFiles,
+}
+
+/// The files of an identity, for sentences that name them.
+#[derive(Clone, Debug, Default)]
+pub struct IdentityFiles {
+    /// Its certificates.
+    pub chain: PathBuf,
+    /// Its OCSP responses.
+    pub ocsp: Vec<PathBuf>,
+}
+
+impl TamSettings {
+    /// Reads the section `[tam]` of the file and the files that it names, and nothing else.
+    ///
+    /// # Errors
+    /// A line for each thing that is missing or wrong.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let mut mistakes = Mistakes::default();
+        let settings = Self::of(folder(path), File::read(path)?.tam, &mut mistakes);
+        mistakes.unless_none(settings)
+    }
+
+    /// Whether a device of this key's fingerprint, or of this identifier, shall have nothing of this
+    /// TAM any more.
+    #[must_use]
+    pub fn is_retired(&self, name: &str) -> bool {
+        self.retired.contains(name)
+    }
+
+    /// Whether a device shall have nothing of this TAM any more, by its key or any identifier it had.
+    #[must_use]
+    pub fn retires(&self, record: &DeviceRecord) -> bool {
+        self.is_retired(&record.key) || record.identifiers.iter().any(|it| self.is_retired(it))
+    }
+
+    /// The names of the devices that shall have nothing of this TAM any more, as they are compared.
+    #[must_use]
+    pub fn retired(&self) -> BTreeSet<&str> {
+        self.retired.iter().map(String::as_str).collect()
+    }
+
+    /// The name of the desired state that may delete much, as [`crate::deletions`] says it.
+    #[must_use]
+    pub const fn allowed_deletion(&self) -> Option<&String> {
+        self.allowed_deletion.as_ref()
+    }
+
+    /// The identity whose signatures are of this algorithm.
+    #[must_use]
+    pub fn identity_of(&self, algorithm: SignatureAlgorithm) -> Option<&Identity> {
+        self.identities().find(|identity| identity.signature_algorithm() == algorithm)
+    }
+
+    /// All identities of this TAM, the preferred one first.
+    pub fn identities(&self) -> impl Iterator<Item = &Identity> {
+        [&self.identity].into_iter().chain(&self.alternative)
+    }
+
+    /// The files of one of the identities.
+    #[must_use]
+    pub fn files_of(&self, identity: &Identity) -> &IdentityFiles {
+        if identity.signature_algorithm() == self.identity.signature_algorithm() {
+            &self.files
+        } else {
+            &self.alternative_files
+        }
+    }
+
+    pub(super) fn of(folder: &Path, section: TamSection, mistakes: &mut Mistakes) -> Option<Self> {
+        let files_of = |chain: &Path, ocsp: &[PathBuf]| IdentityFiles {
+            chain: folder.join(chain),
+            ocsp: ocsp.iter().map(|file| folder.join(file)).collect(),
+        };
+        let files = files_of(&section.chain, &section.ocsp);
+        let identity = mistakes.note(Identity::read(
+            &folder.join(&section.key),
+            &files.chain,
+            section.id.as_deref(),
+        ));
+        let mut retired = HashSet::new();
+        for name in &section.retired {
+            match device_name(name) {
+                Some(name) => {
+                    retired.insert(name);
+                }
+                None => mistakes.add(format!(
+                    "`retired`: {name:?} is neither the fingerprint of a device's key, a SHA-256 in \
+                     hexadecimal, nor a device's identifier, a SHA-256 in base64, as `otrp-tam \
+                     devices` prints them"
+                )),
+            }
+        }
+        let alternative = match (&section.alternative, &identity) {
+            (Some(other), Some(first)) => {
+                mistakes.note(read_alternative(folder, other, &section, first)).map(Some)
+            }
+            // Without the first one there is nothing to say of the other.
+            (Some(_), None) | (None, _) => Some(None),
+        };
+        let alternative_files = section
+            .alternative
+            .as_ref()
+            .map_or_else(IdentityFiles::default, |other| files_of(&other.chain, &other.ocsp));
+        if section.tee_roots.is_empty() {
+            mistakes.add(String::from("`tee_roots` is empty, so no device could be trusted"));
+        }
+        let mut certificates = |paths: &[PathBuf]| {
+            let read = paths.iter().map(|path| certificate::read_file(&folder.join(path)));
+            let read: Vec<_> = read.filter_map(|read| mistakes.note(read)).collect();
+            read.into_iter().flatten().collect::<Vec<_>>()
+        };
+        let tee_roots = certificates(&section.tee_roots);
+        let tee_root_ders: Result<Vec<_>, _> = tee_roots.iter().map(|root| root.to_der()).collect();
+        let tee_roots = TeeRoots::new(tee_roots).map(|roots| match section.require_tee_purpose {
+            true => roots.requiring_purpose(),
+            false => roots,
+        });
+        let firmware = section.firmware_roots.as_deref().map(&mut certificates).map(TeeRoots::new);
+        let firmware = firmware.map(|roots| roots.map(TeeRoots::for_firmware));
+        let tam_roots: Result<Vec<_>, _> =
+            certificates(&section.tam_roots).iter().map(|root| root.to_der()).collect();
+        let tee_roots = mistakes.note(tee_roots.map_err(Into::into));
+        let tee_root_ders = mistakes.note(tee_root_ders.map_err(Into::into));
+        let tam_roots = mistakes.note(tam_roots.map_err(Into::into));
+        let firmware = match firmware {
+            Some(roots) => {
+                mistakes.note(roots.map_err(Into::into)).map(FirmwarePolicy::SignedUnder)
+            }
+            None => Some(FirmwarePolicy::Any),
+        };
+        let list = match &section.devices {
+            Some(file) => mistakes.note(DeviceList::read(&folder.join(file))).map(Some),
+            None => Some(None),
+        };
+        let algorithms = Algorithms::of(
+            section.content_encryption,
+            section.key_management,
+            section.ta_encryption,
+        );
+        Some(Self {
+            identity: identity?.taking(algorithms.taken()),
+            alternative: alternative?.map(|other| other.taking(algorithms.taken())),
+            tee_roots: tee_roots?,
+            tee_root_ders: tee_root_ders?,
+            firmware: firmware?,
+            algorithms,
+            tam_roots: tam_roots?,
+            admission: Admission { list: list?, known_only: !section.admit_new },
+            retired,
+            allowed_deletion: section.allow_deletion,
+            files,
+            alternative_files,
+        })
+    }
+}
+
+/// The name of a device in the spelling in which it is compared: the fingerprint of its key in
+/// lower-case hexadecimal, or its identifier in base64.
+fn device_name(text: &str) -> Option<String> {
+    if text.len() == 64 {
+        return hex::decode(text).ok().map(hex::encode);
+    }
+    from_base64(text).filter(|digest| digest.len() == 32).map(|digest| base64(&digest))
+}
+
+/// The TAM's other identity: of the same ID, which owns the security domains, with another key.
+fn read_alternative(
+    folder: &Path,
+    alternative: &AlternativeSection,
+    section: &TamSection,
+    first: &Identity,
+) -> anyhow::Result<Identity> {
+    let (key, chain) = (folder.join(&alternative.key), folder.join(&alternative.chain));
+    let identity = Identity::read(&key, &chain, section.id.as_deref())?;
+    ensure!(
+        identity.tam_id() == first.tam_id(),
+        "the alternative certificate is of another TAM: {:?}, not {:?}",
+        identity.tam_id(),
+        first.tam_id()
+    );
+    ensure!(
+        identity.signature_algorithm() != first.signature_algorithm(),
+        "the alternative key is of the same type as the first one"
+    );
+    Ok(identity)
+}
