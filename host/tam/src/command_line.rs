@@ -15,11 +15,11 @@ use otrp_tam::encoding::{Single, base64, from_base64};
 use otrp_tam::foreign::{self, Foreign};
 use otrp_tam::identity::Identity;
 use otrp_tam::jose::{ContentEncryption, Jws, KeyManagement, KeyType, NotOpened};
-use otrp_tam::message::{
-    Application, Builder, Command, SdChanges, SignerHeader, Suite, TaEncryption, Target,
-};
 use otrp_tam::ocsp;
 use otrp_tam::record::DeviceRecord;
+use otrp_tam::request::{
+    Application, Builder, Command, SdChanges, SignerHeader, Suite, TaEncryption, Target,
+};
 use otrp_tam::response::{Outcome, Refused, Reply, StateAnswer};
 use otrp_tam::store;
 use otrp_tam::ta_information::TaInformation;

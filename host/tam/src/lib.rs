@@ -5,7 +5,7 @@
 //! names, codes and limits of `otrp-wire`, so a mistake in the protocol must be made twice,
 //! differently, to pass.
 //!
-//! [`message::Builder`] makes any request, also a wrong one; [`response`] judges answers; [`plan`]
+//! [`request::Builder`] makes any request, also a wrong one; [`response`] judges answers; [`plan`]
 //! compares a device with the desired state; [`tam::Tam`] does all that for whoever connects, and
 //! [`http`] lets them connect.
 #![cfg_attr(
@@ -38,12 +38,12 @@ pub mod jose;
 pub mod listing;
 pub mod log;
 pub mod memory;
-pub mod message;
 pub mod ocsp;
 mod order;
 pub mod pending;
 pub mod plan;
 pub mod record;
+pub mod request;
 pub mod response;
 mod session;
 mod state_file;
@@ -53,3 +53,5 @@ pub mod ta_information;
 pub mod tam;
 
 pub use identity::Identity;
+/// The name under which other crates know [`request`].
+pub use request as message;

@@ -5,7 +5,7 @@ use otrp_wire::limits::MESSAGE_LIMIT;
 
 use crate::desired::{Configuration, DesiredState};
 use crate::dsi::Dsi;
-use crate::message::{Application, Builder, Command, Request, SdChanges, SignerHeader, Target};
+use crate::request::{Application, Builder, Command, Request, SdChanges, SignerHeader, Target};
 use crate::session::Session;
 use crate::step::{DomainName, Step};
 

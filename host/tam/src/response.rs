@@ -18,7 +18,7 @@ use crate::encoding::{Single, from_base64};
 use crate::foreign::{Flaw, Foreign};
 use crate::identity::Identity;
 use crate::jose::{Jwe, Jws, NotOpened};
-use crate::message::Exchange;
+use crate::request::Exchange;
 
 /// Why a message from a device is not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

@@ -12,9 +12,9 @@ use crate::dsi::DeviceState;
 use crate::identity::Identity;
 use crate::jose::SignatureAlgorithm;
 use crate::log;
-use crate::message::{Exchange, Target};
 use crate::pending::RequestKey;
 use crate::record::Failures;
+use crate::request::{Exchange, Target};
 use crate::response::Refusal;
 use crate::step::Step;
 

@@ -17,7 +17,7 @@ use otrp_tam::dsi::{DeviceState, FirmwareData};
 use otrp_tam::firmware::FirmwarePolicy;
 use otrp_tam::foreign::Flaw;
 use otrp_tam::jose::{ContentEncryption, NotOpened};
-use otrp_tam::message::{Builder, Command, Target};
+use otrp_tam::request::{Builder, Command, Target};
 use otrp_tam::response::{Outcome, Refused, Reply, StateAnswer};
 use otrp_tam::ta_information::TaInformation;
 use serde_json::{Value, json};

@@ -12,7 +12,7 @@ use std::process::{Command, Output, Stdio};
 use common::client::{connect, converge, post};
 use common::{Pki, Profile, issue, new_key, new_rsa_key};
 use otrp_tam::jose::ContentEncryption;
-use otrp_tam::message::TaEncryption;
+use otrp_tam::request::TaEncryption;
 use serde_json::Value;
 
 fn tam(folder: &Path, arguments: &[&str]) -> Command {

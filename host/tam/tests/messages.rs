@@ -8,7 +8,7 @@ use openssl::x509::X509;
 use otrp_tam::Identity;
 use otrp_tam::certificate::TeeRoots;
 use otrp_tam::jose::{ContentEncryption, KeyManagement, KeyType};
-use otrp_tam::message::{
+use otrp_tam::request::{
     Application, Builder, Command, SdChanges, SignerHeader, TaEncryption, Target,
 };
 use otrp_tam::response::{Reply, StateAnswer};

@@ -3,7 +3,7 @@
 use super::file::Preferred;
 use crate::identity::Taken;
 use crate::jose::{ContentEncryption, KeyManagement, KeyManagements, KeyType};
-use crate::message::{Suite, TaEncryption, Target};
+use crate::request::{Suite, TaEncryption, Target};
 
 /// The algorithms of requests, each list with the preferred one first and with one at least.
 #[derive(Clone, Debug)]

@@ -10,7 +10,7 @@ use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, de};
 
 use crate::jose::{ContentEncryption, KeyManagement};
-use crate::message::TaEncryption;
+use crate::request::TaEncryption;
 
 /// The file, as it is written.
 #[derive(Debug, Deserialize)]

@@ -58,16 +58,17 @@ mod mistakes;
 mod settings;
 mod state;
 
+pub use algorithms::Algorithms;
+pub use mistakes::sentence;
+pub use settings::{IdentityFiles, TamSettings};
+pub use state::{Blob, DesiredDomain, DesiredState, DesiredTa};
+
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-pub use algorithms::Algorithms;
 use file::{File, folder};
 use mistakes::Mistakes;
-pub use mistakes::sentence;
-pub use settings::{IdentityFiles, TamSettings};
 use state::read_domain;
-pub use state::{Blob, DesiredDomain, DesiredState, DesiredTa};
 
 /// The configuration with everything that it names read and checked.
 pub struct Configuration {

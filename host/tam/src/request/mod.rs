@@ -1,221 +1,29 @@
 //! Makes requests: what a TAM says to a TEE (OTrP draft, section 9).
 
+mod command;
+mod suite;
+
+pub use command::{Application, Command, SdChanges, Target};
+pub use suite::{Suite, TaEncryption};
+
 use anyhow::{Context as _, ensure};
 use openssl::pkey::{PKey, Public};
 use openssl::rand::rand_bytes;
-use openssl::symm::{Cipher, encrypt, encrypt_aead};
-use openssl::x509::X509;
 use otrp_wire::{RequestName, VERSION};
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
 use crate::certificate;
-use crate::dsi::{AttestationKey, DeviceState};
+use crate::dsi::AttestationKey;
 use crate::encoding::base64;
 use crate::identity::Identity;
 use crate::jose::{
-    ContentEncryption, ContentKey, FlattenedJwe, Jwe, Jws, KeyManagement, KeyManagements, KeyType,
+    ContentEncryption, ContentKey, FlattenedJwe, Jwe, Jws, KeyManagement, KeyManagements,
     SignatureAlgorithm,
 };
 
 /// The key that encrypts an image is for AES-256.
 const TA_KEY_LENGTH: usize = 32;
-const GCM_TAG_LENGTH: usize = 16;
-
-/// What the TAM wants of a device.
-#[derive(Clone, Debug)]
-pub enum Command<'a> {
-    /// Creates a security domain.
-    CreateSd {
-        /// The service provider.
-        spid: &'a str,
-        /// The name of the domain.
-        name: &'a str,
-        /// The certificate of the SP's signer, DER.
-        certificate: &'a [u8],
-    },
-    /// Changes a security domain.
-    UpdateSd {
-        /// The service provider.
-        spid: &'a str,
-        /// The name of the domain.
-        name: &'a str,
-        /// What changes.
-        changes: SdChanges<'a>,
-    },
-    /// Deletes a security domain.
-    DeleteSd {
-        /// The service provider, where the name alone is ambiguous. Not a member of the draft.
-        spid: Option<&'a str>,
-        /// The name of the domain.
-        name: &'a str,
-        /// Whether the applications in it go with it.
-        delete_tas: bool,
-    },
-    /// Installs a trusted application.
-    InstallTa(Application<'a>),
-    /// Replaces a trusted application, its personalization data, or both.
-    UpdateTa(Application<'a>),
-    /// Deletes a trusted application.
-    DeleteTa {
-        /// The service provider, where the name alone is ambiguous. Not a member of the draft.
-        spid: Option<&'a str>,
-        /// The name of the domain.
-        name: &'a str,
-        /// The application.
-        taid: &'a str,
-    },
-}
-
-/// The changes of an UpdateSD; what is empty or `None` is left out of the request.
-#[derive(Clone, Debug, Default)]
-pub struct SdChanges<'a> {
-    /// The domain's new name.
-    pub new_name: Option<&'a str>,
-    /// The domain's new service provider.
-    pub new_spid: Option<&'a str>,
-    /// Certificates of signers to add, DER.
-    pub add: Vec<&'a [u8]>,
-    /// SHA-256 of certificates to remove, in hexadecimal.
-    pub remove: Vec<&'a str>,
-    /// Whether the SP's attestation key is made anew.
-    pub renew_attestation_key: bool,
-}
-
-/// A trusted application on its way to a device.
-#[derive(Clone, Debug)]
-pub struct Application<'a> {
-    /// The service provider.
-    pub spid: &'a str,
-    /// The name of the security domain.
-    pub domain: &'a str,
-    /// The application.
-    pub taid: &'a str,
-    /// The certificate of a signer that the domain does not know yet, DER.
-    pub certificate: Option<&'a [u8]>,
-    /// The signed image, which only an update may lack.
-    pub image: Option<&'a [u8]>,
-    /// The personalization data.
-    pub personalization: Option<&'a [u8]>,
-}
-
-impl Command<'_> {
-    /// The name of the request.
-    #[must_use]
-    pub const fn name(&self) -> RequestName {
-        match self {
-            Self::CreateSd { .. } => RequestName::CreateSd,
-            Self::UpdateSd { .. } => RequestName::UpdateSd,
-            Self::DeleteSd { .. } => RequestName::DeleteSd,
-            Self::InstallTa(_) => RequestName::InstallTa,
-            Self::UpdateTa(_) => RequestName::UpdateTa,
-            Self::DeleteTa { .. } => RequestName::DeleteTa,
-        }
-    }
-}
-
-/// The device that a command is for.
-#[derive(Clone, Debug)]
-pub struct Target {
-    /// The name of its TEE.
-    pub tee: String,
-    /// The certificate of its TEE.
-    pub certificate: X509,
-    /// The hash of the state that the command builds on.
-    pub dsi_hash: String,
-    /// The attestation keys, for which images are encrypted.
-    pub attestation_keys: Vec<AttestationKey>,
-}
-
-impl Target {
-    /// The types of the keys for which requests to the device are encrypted.
-    #[must_use]
-    pub fn key_types(&self) -> Vec<KeyType> {
-        let attestation_keys = self.attestation_keys.iter().filter_map(AttestationKey::public_key);
-        let keys = self.certificate.public_key().into_iter().chain(attestation_keys);
-        keys.filter_map(|key| KeyType::of(&key)).collect()
-    }
-}
-
-impl From<&DeviceState> for Target {
-    fn from(state: &DeviceState) -> Self {
-        Self {
-            tee: state.dsi.tee.name.clone(),
-            certificate: state.certificate.clone(),
-            dsi_hash: state.hash.clone(),
-            attestation_keys: state.dsi.tee.teeaiklist.clone(),
-        }
-    }
-}
-
-/// How an image and its personalization data are encrypted (`encrypted_ta.alg`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-pub enum TaEncryption {
-    /// AES-256-CBC with PKCS#7 padding: the draft's only one, which each TEE has.
-    ///
-    /// It authenticates nothing. Whoever can sign as the TAM and has recorded a request can send
-    /// what is encrypted in it again, as something else, and so have the device decrypt it: an image
-    /// as personalization data for a program of his own. It keeps data from those who only listen.
-    #[serde(rename = "AESCBC")]
-    AesCbc,
-    /// AES-256-GCM, the tag behind the ciphertext, which is good only as what it was encrypted as:
-    /// the image, or the data, of this application in this domain of this SP. An addition to the
-    /// draft.
-    #[default]
-    #[serde(rename = "A256GCM")]
-    A256Gcm,
-}
-
-impl TaEncryption {
-    /// Its name on the wire.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::AesCbc => "AESCBC",
-            Self::A256Gcm => "A256GCM",
-        }
-    }
-
-    const fn iv_length(self) -> usize {
-        match self {
-            Self::AesCbc => 16,
-            Self::A256Gcm => 12,
-        }
-    }
-
-    fn encrypt(
-        self,
-        key: &[u8],
-        iv: &[u8],
-        purpose: &str,
-        plaintext: &[u8],
-    ) -> anyhow::Result<Vec<u8>> {
-        match self {
-            Self::AesCbc => Ok(encrypt(Cipher::aes_256_cbc(), key, Some(iv), plaintext)?),
-            Self::A256Gcm => {
-                let mut tag = [0; GCM_TAG_LENGTH];
-                let cipher = Cipher::aes_256_gcm();
-                let aad = purpose.as_bytes();
-                let mut text = encrypt_aead(cipher, key, Some(iv), aad, plaintext, &mut tag)?;
-                text.extend(tag);
-                Ok(text)
-            }
-        }
-    }
-}
-
-/// The algorithms with which a request is encrypted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Suite {
-    /// How the content is encrypted.
-    pub content_encryption: ContentEncryption,
-    /// How the keys reach the device.
-    pub key_managements: KeyManagements,
-    /// How the image is encrypted.
-    pub ta_encryption: TaEncryption,
-}
-
 /// How a request says who signed it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SignerHeader {
@@ -654,28 +462,5 @@ impl<'a> Builder<'a> {
             edit(&mut message);
         }
         Ok(serde_json::to_vec(&message)?)
-    }
-}
-
-impl SdChanges<'_> {
-    fn members(&self) -> Value {
-        let mut members = Map::new();
-        if let Some(name) = self.new_name {
-            members.insert("newsdname".into(), name.into());
-        }
-        if let Some(spid) = self.new_spid {
-            members.insert("newspid".into(), spid.into());
-        }
-        if !self.add.is_empty() {
-            let certificates: Vec<String> = self.add.iter().map(|der| base64(der)).collect();
-            members.insert("spcert".into(), certificates.into());
-        }
-        if !self.remove.is_empty() {
-            members.insert("deloldspcert".into(), self.remove.clone().into());
-        }
-        if self.renew_attestation_key {
-            members.insert("renewteespaik".into(), true.into());
-        }
-        Value::Object(members)
     }
 }
