@@ -1,6 +1,6 @@
 //! `otrp-tam`: serves devices, makes and opens single messages, lists devices.
 
-mod command_line;
+mod cli;
 
 use std::io::Write as _;
 use std::path::Path;
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Parser as _;
-use command_line::{Action, Arguments, CONFIGURATION};
+use cli::{Action, Arguments, CONFIGURATION};
 use otrp_tam::deletions::Guard;
 use otrp_tam::desired::{Configuration, sentence};
 use otrp_tam::foreign::{self, Foreign, one_line};

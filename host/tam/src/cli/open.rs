@@ -1,0 +1,185 @@
+//! `otrp-tam open`: an answer or a TAInformation, verified and decrypted.
+
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, anyhow, ensure};
+use clap::Args;
+use openssl::pkey::{PKey, Public};
+use otrp_tam::desired::TamSettings;
+use otrp_tam::dsi::{AttestationKey, DeviceState};
+use otrp_tam::encoding::Single;
+use otrp_tam::foreign::{self, Foreign};
+use otrp_tam::identity::Identity;
+use otrp_tam::jose::{Jws, NotOpened};
+use otrp_tam::response::{Outcome, Refused, Reply, StateAnswer};
+use otrp_tam::ta_information::TaInformation;
+use serde_json::{Value, json};
+
+use super::device::DeviceArguments;
+
+#[derive(Args)]
+pub struct OpenArguments {
+    /// The message; `-` is standard input.
+    file: PathBuf,
+    /// The configuration whose `[tam]` the message is for.
+    #[arg(long)]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    device: DeviceArguments,
+    /// The transaction that it must be of.
+    #[arg(long)]
+    tid: Option<String>,
+    /// The request that it must be the answer to.
+    #[arg(long)]
+    rid: Option<String>,
+    /// Where to save the device state in it.
+    #[arg(long)]
+    dsi_out: Option<PathBuf>,
+}
+
+impl OpenArguments {
+    pub fn run(&self) -> anyhow::Result<()> {
+        let mut message = Vec::new();
+        if self.file == Path::new("-") {
+            std::io::stdin().read_to_end(&mut message)?;
+        } else {
+            message = std::fs::read(&self.file)
+                .with_context(|| format!("cannot read {}", self.file.display()))?;
+        }
+        let opened = match serde_json::from_slice::<Single<Value>>(&message) {
+            Ok(outer) if outer.name == "TAInformation" => self.ta_information(&message)?,
+            _ => self.reply(&message)?,
+        };
+        writeln!(std::io::stdout(), "{}", foreign::json(&opened)?)?;
+        Ok(())
+    }
+
+    fn reply(&self, message: &[u8]) -> anyhow::Result<Value> {
+        let answer = match Reply::read(message)? {
+            Reply::AgentError { code, rid, tid } => {
+                return Ok(json!({ "agent-error": code, "rid": rid, "tid": tid }));
+            }
+            Reply::Answer(answer) => answer,
+        };
+        let wanted = |wanted: &Option<String>, found: &str| {
+            wanted.as_ref().is_none_or(|wanted| wanted == found)
+        };
+        let (tid, rid) = (Foreign::new(answer.tid()), Foreign::new(answer.rid()));
+        ensure!(wanted(&self.tid, answer.tid()), "an answer of the transaction {tid:?}");
+        ensure!(wanted(&self.rid, answer.rid()), "an answer to the request {rid:?}");
+        let config = self.config.as_ref().context("for whom is it? Say --config")?;
+        let settings = TamSettings::read(config)?;
+        let mut opened = json!({
+            "message": answer.name().response(),
+            "rid": answer.rid(),
+            "tid": answer.tid(),
+        });
+        let mut add = |name: &str, value: Value| {
+            if let Some(members) = opened.as_object_mut() {
+                members.insert(String::from(name), value);
+            }
+        };
+        if answer.name() == otrp_wire::RequestName::GetDeviceState {
+            let open =
+                |identity: &Identity| answer.device_state(None, identity, &settings.tee_roots);
+            match open_as_any(&settings, open)? {
+                StateAnswer::Refused(refusal) => {
+                    add("status", "fail".into());
+                    add("verified", false.into());
+                    add("reason", serde_json::to_value(refusal)?);
+                }
+                StateAnswer::State { state, signer_required, .. } => {
+                    add("status", "pass".into());
+                    add("verified", true.into());
+                    add("signerreq", signer_required.into());
+                    self.add_state(&state, &mut add)?;
+                }
+            }
+            return Ok(opened);
+        }
+        let certificate = self.device.target()?.certificate;
+        let open = |identity: &Identity| answer.outcome(None, identity, &certificate);
+        let outcome = open_as_any(&settings, open)?;
+        add("verified", true.into());
+        match outcome {
+            Outcome::Fail(refusal) => {
+                add("status", "fail".into());
+                add("reason", serde_json::to_value(refusal)?);
+            }
+            Outcome::Pass(passed) => {
+                add("status", "pass".into());
+                if let Some(name) = &passed.sd_name {
+                    add("sdname", name.as_str().into());
+                }
+                if let Some(key) = &passed.attestation_key {
+                    add("teespaik", key.as_str().into());
+                }
+                if let Some(state) = &passed.state {
+                    self.add_state(state, &mut add)?;
+                }
+            }
+        }
+        Ok(opened)
+    }
+
+    fn add_state(
+        &self,
+        state: &DeviceState,
+        add: &mut impl FnMut(&str, Value),
+    ) -> anyhow::Result<()> {
+        if let Some(path) = &self.dsi_out {
+            std::fs::write(path, &state.document)
+                .with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        add("did", state.device_id.as_str().into());
+        add("dsihash", state.hash.as_str().into());
+        add("dsi", serde_json::to_value(&state.dsi)?);
+        Ok(())
+    }
+
+    fn ta_information(&self, message: &[u8]) -> anyhow::Result<Value> {
+        let key = match self.device.attestation_key()? {
+            Some(key) => key,
+            None => self.known_attestation_key(message)?,
+        };
+        Ok(json!({
+            "message": "TAInformation",
+            "verified": true,
+            "information": TaInformation::verify(message, &key)?,
+        }))
+    }
+
+    /// The key that the device has for the SP that the message claims to be of.
+    fn known_attestation_key(&self, message: &[u8]) -> anyhow::Result<PKey<Public>> {
+        // The reader's error quotes what it reads.
+        let unread = |error: serde_json::Error| anyhow!("{:?}", Foreign::new(error.to_string()));
+        let jws: Single<Jws> = serde_json::from_slice(message).map_err(unread)?;
+        let claimed: Single<TaInformation> =
+            serde_json::from_slice(&jws.value.unverified_payload()?).map_err(unread)?;
+        let spid = claimed.value.spid;
+        let target = self.device.target()?;
+        target
+            .attestation_keys
+            .iter()
+            .find(|key| key.spid == spid)
+            .and_then(AttestationKey::public_key)
+            .with_context(|| {
+                format!("the device has no attestation key of {:?}", Foreign::new(spid))
+            })
+    }
+}
+
+/// Opens an answer with the TAM's key for which it is encrypted, where the TAM has two.
+fn open_as_any<T>(
+    settings: &TamSettings,
+    open: impl Fn(&Identity) -> Result<T, Refused>,
+) -> Result<T, Refused> {
+    let unfit = |refused: &Refused| {
+        matches!(refused, Refused::Jose(NotOpened::Algorithm | NotOpened::Decryption))
+    };
+    match (open(&settings.identity), &settings.alternative) {
+        (Err(refused), Some(alternative)) if unfit(&refused) => open(alternative),
+        (opened, _) => opened,
+    }
+}
