@@ -1,4 +1,8 @@
-//! The log: lines on standard error, each with the time in UTC and who is spoken with.
+//! The log: events of one line each, which [`to_standard_error`] writes with the time in UTC.
+//!
+//! Only this module records events, and it escapes each line first ([`one_line`]): no text of a
+//! device begins a line or reaches a terminal as a control character. Events of other crates are not
+//! written, because nothing of the kind is known of them.
 //!
 //! Whoever can reach the server can make it write lines, so there is a limit: a line a second for
 //! each address, from where anybody may connect, and for each device, by an answer that its TEE's key
@@ -6,10 +10,16 @@
 //! left out is counted in a line of its own.
 
 use std::collections::HashMap;
-use std::io::Write as _;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::foreign::one_line;
 
@@ -24,6 +34,31 @@ const KEPT: usize = 400;
 #[must_use]
 pub fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// Begins to write the log to standard error, one line an event: the time, then the line. What happens
+/// before is not written.
+pub fn to_standard_error() {
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_timer(Utc)
+        .with_ansi(false)
+        .with_level(false)
+        .with_target(false)
+        // It would panic where nobody reads, and the server must outlive its reader.
+        .log_internal_errors(false)
+        .with_filter(Targets::new().with_target(module_path!(), LevelFilter::INFO));
+    // Fails only if a subscriber was set before, which then writes the events in its own way.
+    let _ = tracing_subscriber::registry().with(lines).try_init();
+}
+
+/// The time of an event, in seconds.
+struct Utc;
+
+impl FormatTime for Utc {
+    fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        writer.write_str(&otrp_check::time::utc(now()))
+    }
 }
 
 /// A line that anybody at `peer`, an address and a port, can cause. It is left out if another one was
@@ -63,8 +98,7 @@ fn quota() -> MutexGuard<'static, Quota> {
 }
 
 fn write(line: &str) {
-    // `eprintln!` panics when nobody reads, and the server shall outlive its reader.
-    let _ = writeln!(std::io::stderr(), "{} {}", otrp_check::time::utc(now()), one_line(line));
+    tracing::info!("{}", one_line(line));
 }
 
 /// Who causes lines.

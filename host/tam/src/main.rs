@@ -36,7 +36,9 @@ fn main() -> ExitCode {
             let _ = writeln!(std::io::stderr(), "otrp-tam: {panic}");
         }
     }));
-    match run(Arguments::parse().action) {
+    let arguments = Arguments::parse();
+    log::to_standard_error();
+    match run(arguments.action) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             for line in sentence(&error).lines() {

@@ -666,6 +666,17 @@ fn logging(folder: &Path) -> (std::process::Child, std::net::SocketAddr) {
 
 /// Whoever has read a message on its way can answer it as often as they like, and knows no key.
 #[test]
+fn the_server_outlives_the_reader_of_its_log() {
+    let (_pki, folder) = scene();
+    let (mut server, address) = logging(folder.path());
+    drop(server.stderr.take());
+    let statuses = [(); 3].map(|()| connect(address).status);
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert_eq!(statuses, [200; 3]);
+}
+
+#[test]
 fn what_no_device_signed_or_what_does_not_count_is_one_line_a_second() {
     const REPEATED: usize = 200;
     type Message = fn(std::net::SocketAddr, &mut common::Device) -> Vec<u8>;
