@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::client::{Server, connect, converge, post};
+use common::harness::{Server, connect, converge, post};
 use common::{Device, Holder, Profile, issue, new_key, new_rsa_key};
 use openssl::base64::encode_block;
 use openssl::hash::MessageDigest;

@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use common::client::{connect, converge, post};
+use common::harness::{connect, converge, post};
 use common::{Pki, Profile, issue, new_key, new_rsa_key};
 use otrp_tam::jose::ContentEncryption;
 use otrp_tam::request::TaEncryption;
@@ -523,7 +523,7 @@ fn few_descriptors_do_not_stop_the_service() {
         line.trim().strip_prefix("listening on http://").unwrap().parse().unwrap();
     // From several addresses: one alone has a quarter of them.
     let idle: Vec<_> =
-        (0..20).map(|at| common::client::connection_from([127, 0, 1, at / 3], address)).collect();
+        (0..20).map(|at| common::harness::connection_from([127, 0, 1, at / 3], address)).collect();
     let mut device = pki.device();
     assert_eq!(converge(address, &mut device), ["GetDeviceState"]);
     drop(idle);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use common::client::{Server, connect, converge, lose_answer, post, serve};
+use common::harness::{Server, connect, converge, lose_answer, post, serve};
 use common::{Faults, Profile, issue, new_key, new_rsa_key};
 use otrp_tam::configured::Configured;
 use otrp_tam::pending::SESSION_LIMIT;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Mutex;
 
-use common::client::{Server, connect, converge, serve};
+use common::harness::{Server, connect, converge, serve};
 use common::{Device, image};
 use otrp_tam::tam::Tam;
 

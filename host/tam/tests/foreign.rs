@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::client::{Server, connect, converge, post};
+use common::harness::{Server, connect, converge, post};
 use common::{Device, Pki};
 use serde_json::{Value, json};
 

@@ -5,7 +5,7 @@ mod common;
 
 use std::os::unix::fs::MetadataExt as _;
 
-use common::client::{Server, connect, converge, post};
+use common::harness::{Server, connect, converge, post};
 use common::{Device, P256_ORDER, Profile, issue, new_key, other_form};
 use otrp_tam::pending::SESSION_LIMIT;
 use otrp_tam::tam::{Rejection, Tam};

@@ -7,7 +7,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use common::client::{HttpAnswer, Server, connect, connection_from, post, send, serve_until};
+use common::harness::{HttpAnswer, Server, connect, connection_from, post, send, serve_until};
 use common::{MEDIA_TYPE, new_key, sign};
 use otrp_tam::http::{BODY_LIMIT, Patience};
 use serde_json::{Value, json};

@@ -7,7 +7,7 @@
 
 mod common;
 
-use common::client::Server;
+use common::harness::Server;
 use common::{Device, Profile, issue, new_key};
 use openssl::sha::sha256;
 use otrp_tam::record::DeviceRecord;

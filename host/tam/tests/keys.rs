@@ -5,7 +5,7 @@ mod common;
 
 use std::process::Command;
 
-use common::client::{Server, connect, converge, post};
+use common::harness::{Server, connect, converge, post};
 use common::{Holder, P384_ORDER, Profile, issue, new_key, new_rsa_key, other_form};
 use openssl::bn::BigNum;
 use openssl::ec::{EcGroup, EcKey};

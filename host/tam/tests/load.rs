@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use common::Device;
-use common::client::{Server, connect, post};
+use common::harness::{Server, connect, post};
 use otrp_wire::limits::SD_LIMIT;
 
 const DOMAIN: &str = "[[sd]]\nname = 'sd'\nspid = 'sp'\ncertificates = ['sp.der']\n\
@@ -45,7 +45,7 @@ fn serve_honest(server: &Server) -> Vec<Duration> {
             scope.spawn(|| {
                 while next.fetch_add(1, Ordering::SeqCst) < HONEST {
                     let mut device = server.pki.device();
-                    let timed = |send: &dyn Fn() -> common::client::HttpAnswer| {
+                    let timed = |send: &dyn Fn() -> common::harness::HttpAnswer| {
                         let start = Instant::now();
                         let answer = send();
                         times.lock().unwrap_or_else(PoisonError::into_inner).push(start.elapsed());

@@ -6,7 +6,7 @@ mod common;
 use std::process::Command;
 
 use common::Pki;
-use common::client::{Server, connect};
+use common::harness::{Server, connect};
 use openssl::base64::encode_block;
 use serde_json::{Value, json};
 

@@ -12,7 +12,9 @@ use otrp_tam::record::DeviceRecord;
 use otrp_tam::store::read_devices;
 use otrp_tam::tam::Tam;
 
-use super::{Device, Holder, MEDIA_TYPE, Pki};
+use super::MEDIA_TYPE;
+use super::device::Device;
+use super::fixture::{Holder, Pki};
 
 pub struct HttpAnswer {
     pub status: u16,
