@@ -126,6 +126,8 @@ fn flip(pointer: &'static str) -> Faults {
     })
 }
 
+// ---- states -----------------------------------------------------------------------------------
+
 #[test]
 fn a_state_is_accepted_with_its_exact_bytes() {
     let mut scene = Scene::new();
@@ -208,6 +210,8 @@ fn each_fault_of_a_state_is_refused() {
     scene.device.faults = Faults::default();
     scene.state().unwrap();
 }
+
+// ---- certificates and keys --------------------------------------------------------------------
 
 #[test]
 fn each_fault_of_a_certificate_is_refused() {
@@ -312,6 +316,8 @@ fn keys_of_both_types_serve_on_both_sides() {
         assert!(["algorithm", "signature"].contains(&kind(&refused)), "{what}: {refused}");
     }
 }
+
+// ---- members that contradict each other -------------------------------------------------------
 
 /// The members of the answer to GetDeviceState, while it refuses.
 fn refused_state(edit: impl FnMut(&mut Value) + Send + 'static) -> Faults {
@@ -429,6 +435,8 @@ fn only_two_answers_bring_names_and_keys() {
         assert_eq!(outcome.unwrap_err().to_string(), format!("malformed answer: {expected}"));
     }
 }
+
+// ---- outcomes of commands ---------------------------------------------------------------------
 
 #[test]
 fn a_command_is_accepted() {
@@ -577,6 +585,8 @@ fn each_fault_of_an_outcome_is_refused() {
     scene.create("sd", Faults::default()).unwrap();
 }
 
+// ---- forms of the samples, and the agent ------------------------------------------------------
+
 #[test]
 fn the_samples_forms_are_read() {
     let mut scene = Scene::new();
@@ -607,6 +617,8 @@ fn the_agents_error_is_read() {
     ));
     assert!(Reply::read(br#"{"OTrPBrokerError":{"ver":"1.0","errcode":"x"}}"#).is_err());
 }
+
+// ---- TAInformation and firmware ---------------------------------------------------------------
 
 #[test]
 fn ta_information_is_verified_with_the_known_key_only() {

@@ -47,6 +47,8 @@ fn scene() -> (Pki, tempfile::TempDir) {
     (pki, folder)
 }
 
+// ---- single messages --------------------------------------------------------------------------
+
 #[test]
 fn messages_are_made_and_answers_opened() {
     let (pki, folder) = scene();
@@ -134,6 +136,8 @@ fn a_forged_answer_is_not_opened() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("wrong signature"));
 }
 
+// ---- the list of devices ----------------------------------------------------------------------
+
 #[test]
 fn devices_are_listed_beside_the_server() {
     let (pki, folder) = scene();
@@ -203,6 +207,8 @@ fn devices_are_listed_after_a_server_was_killed() {
     assert_eq!(converge(server.address, &mut device), ["GetDeviceState"]);
 }
 
+// ---- a TAM with two keys ----------------------------------------------------------------------
+
 #[test]
 fn a_tam_with_two_keys_opens_the_answers_to_both() {
     let (pki, folder) = scene();
@@ -248,6 +254,8 @@ fn a_tam_with_two_keys_opens_the_answers_to_both() {
     let image = device.open_application(&opened).0;
     assert_eq!(image, Some(std::fs::read(folder.join("v1.ta")).unwrap()));
 }
+
+// ---- the help ---------------------------------------------------------------------------------
 
 /// The lines of a help text that are commands, each in one line: indented, and up to the next that
 /// does not end in a backslash.
@@ -449,6 +457,8 @@ fn every_member_of_the_configuration_is_described() {
     }
 }
 
+// ---- the server as a process ------------------------------------------------------------------
+
 /// A server that ends with this value.
 struct Serving {
     process: std::process::Child,
@@ -573,6 +583,8 @@ fn the_log_tells_a_lack_of_trust_from_the_rest() {
     }
 }
 
+// ---- errors and standard input ----------------------------------------------------------------
+
 #[test]
 fn failures_are_one_sentence() {
     let (_, folder) = scene();
@@ -652,6 +664,8 @@ fn standard_input_is_opened() {
     let opened: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(opened["agent-error"], "ERR_AGENT_TEE_BUSY");
 }
+
+// ---- the log ----------------------------------------------------------------------------------
 
 /// A server whose log is read at the end.
 fn logging(folder: &Path) -> (std::process::Child, std::net::SocketAddr) {

@@ -3,28 +3,14 @@
 
 mod common;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
-
-use common::harness::{Server, connect, converge, lose_answer, post, serve};
+use common::harness::{
+    DOMAIN, Server, connect, converge, key_of_domain, lose_answer, post, serve, with_ta,
+};
 use common::{Faults, Profile, issue, new_key, new_rsa_key};
-use otrp_tam::configured::Configured;
-use otrp_tam::pending::SESSION_LIMIT;
-use otrp_tam::response::Refused;
-use otrp_tam::tam::{Rejection, Tam};
+use otrp_tam::tam::Tam;
 use otrp_wire::ErrorCode;
-use serde_json::Value;
 
-const DOMAIN: &str = "[[sd]]\nname = 'sd'\nspid = 'sp'\ncertificates = ['sp.der']\n";
-
-fn with_ta(file: &str) -> String {
-    format!("{DOMAIN}[[sd.ta]]\nid = 'ta'\nfile = '{file}'\n")
-}
-
-fn key_of_domain() -> (String, String) {
-    ("sp".into(), "sd".into())
-}
+// ---- the desired state ------------------------------------------------------------------------
 
 #[test]
 fn a_device_follows_the_desired_state() {
@@ -93,6 +79,8 @@ fn both_suites_converge() {
     let installed = &device.domains[&key_of_domain()].applications["ta"];
     assert_eq!(installed.personalization.as_deref(), Some(&b"personal"[..]));
 }
+
+// ---- refusals ---------------------------------------------------------------------------------
 
 #[test]
 fn a_changed_state_is_asked_for_again_but_not_for_ever() {
@@ -198,6 +186,8 @@ fn each_refusal_has_its_consequence() {
         "an unknown code is one of the step"
     );
 }
+
+// ---- algorithms and keys ----------------------------------------------------------------------
 
 /// Answers are judged by the same lists as requests are made by.
 #[test]
@@ -373,6 +363,8 @@ fn the_other_key_takes_over_in_the_middle_too() {
     assert!(device.domains.contains_key(&key_of_domain()));
 }
 
+// ---- devices that change ----------------------------------------------------------------------
+
 #[test]
 fn certificates_are_shown_when_the_tee_wants_them() {
     let server = Server::start(DOMAIN);
@@ -458,6 +450,8 @@ fn a_retired_device_is_emptied_and_gets_nothing_more() {
     assert_eq!(converge(server.address, &mut other), ["GetDeviceState", "CreateSD", "InstallTA"]);
 }
 
+// ---- failed steps and lost states -------------------------------------------------------------
+
 #[test]
 fn a_refused_step_is_recorded_and_the_others_go_on() {
     let two = format!("{}[[sd.ta]]\nid = 'tb'\nfile = 'other.ta'\n", with_ta("v1.ta"));
@@ -502,6 +496,8 @@ fn a_device_that_pretends_ends_too() {
     }));
     assert_eq!(converge(server.address, &mut device), ["GetDeviceState", "CreateSD"]);
 }
+
+// ---- answers that are lost --------------------------------------------------------------------
 
 #[test]
 fn a_tam_that_forgot_sends_again() {
@@ -622,163 +618,7 @@ fn a_wiped_device_is_forgotten_and_set_up_again() {
     assert_eq!(converge(server.address, &mut device), ["GetDeviceState", "CreateSD", "InstallTA"]);
 }
 
-#[test]
-fn devices_do_not_mix() {
-    let server = Server::start(&with_ta("v1.ta"));
-    let (mut one, mut other) = (server.pki.device(), server.pki.device());
-    let mut to_one = connect(server.address).body;
-    let mut to_other = connect(server.address).body;
-    for _ in 0..2 {
-        let from_one = one.process(&to_one);
-        to_other = post(server.address, &other.process(&to_other)).body;
-        to_one = post(server.address, &from_one).body;
-    }
-    // The last answers, each in the other's place: signed by the wrong TEE.
-    let (from_one, from_other) = (one.process(&to_one), other.process(&to_other));
-    let graft = |from: &[u8], ids_of: &[u8]| {
-        let payload = |bytes: &[u8]| -> Value {
-            let message: Value = serde_json::from_slice(bytes).unwrap();
-            let payload = message["InstallTAResponse"]["payload"].as_str().unwrap().to_owned();
-            serde_json::from_slice(&common::from_url(&payload)).unwrap()
-        };
-        let mut tbs = payload(from);
-        let ids = payload(ids_of);
-        for id in ["rid", "tid"] {
-            tbs["InstallTATBSResponse"][id] = ids["InstallTATBSResponse"][id].clone();
-        }
-        tbs
-    };
-    let grafted = common::sign(&graft(&from_one, &from_other), None, &one.tee.key);
-    let grafted = serde_json::json!({ "InstallTAResponse": grafted }).to_string();
-    assert_eq!(post(server.address, grafted.as_bytes()).status, 400);
-    assert_eq!(post(server.address, &from_one).status, 204);
-    assert_eq!(post(server.address, &from_other).status, 204);
-    assert_eq!(server.records().len(), 2);
-}
-
-#[test]
-fn a_crowd_of_strangers_pushes_nobody_out() {
-    let server = Server::start(DOMAIN);
-    let tam = Tam::new(&server.path("desired.toml"), &server.path("own.redb")).unwrap();
-    let (mut device, mut late) = (server.pki.device(), server.pki.device());
-    let request = tam.connect("test").unwrap();
-    let create = tam.process(&device.process(&request), "test").unwrap().unwrap();
-    let late_request = tam.connect("test").unwrap();
-    for _ in 0..=SESSION_LIMIT {
-        tam.connect("test").unwrap();
-    }
-    let late_create = tam.process(&late.process(&late_request), "test").unwrap().unwrap();
-    for (device, create) in [(&mut device, create), (&mut late, late_create)] {
-        assert!(tam.process(&device.process(&create), "test").unwrap().is_none());
-        assert!(device.domains.contains_key(&key_of_domain()));
-    }
-}
-
-/// Two connections that only ask, as fast as they can, and eight devices that have work to do.
-#[test]
-fn devices_are_served_while_strangers_ask_without_end() {
-    let server = Server::start(&with_ta("v1.ta"));
-    let address = server.address;
-    let stop = AtomicBool::new(false);
-    let asked = AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                while !stop.load(Ordering::SeqCst) {
-                    assert_eq!(connect(address).status, 200);
-                    asked.fetch_add(1, Ordering::SeqCst);
-                }
-            });
-        }
-        let devices: Vec<_> = (0..8)
-            .map(|_| {
-                let mut device = server.pki.device();
-                let asked = &asked;
-                scope.spawn(move || {
-                    let question = connect(address).body;
-                    // A slow device: as many questions come as were remembered once, and more.
-                    let before = asked.load(Ordering::SeqCst);
-                    while asked.load(Ordering::SeqCst) < before + 200 {
-                        std::thread::sleep(Duration::from_millis(10));
-                    }
-                    let mut answer = post(address, &device.process(&question));
-                    while answer.status == 200 {
-                        answer = post(address, &device.process(&answer.body));
-                    }
-                    (answer.status, device.requests)
-                })
-            })
-            .collect();
-        let ended: Vec<_> = devices.into_iter().map(|device| device.join().unwrap()).collect();
-        stop.store(true, Ordering::SeqCst);
-        for (status, requests) in ended {
-            assert_eq!(status, 204);
-            assert_eq!(requests, ["GetDeviceState", "CreateSD", "InstallTA"]);
-        }
-    });
-    assert_eq!(server.records().len(), 8);
-}
-
-/// A device that answers every question that it can get has one session, the last.
-#[test]
-fn a_device_that_begins_many_sessions_has_one() {
-    let server = Server::start(DOMAIN);
-    let tam = Tam::new(&server.path("desired.toml"), &server.path("own.redb")).unwrap();
-    let (mut greedy, mut modest) = (server.pki.device(), server.pki.device());
-    let request = tam.connect("test").unwrap();
-    let create = tam.process(&modest.process(&request), "test").unwrap().unwrap();
-    let mut last = Vec::new();
-    for _ in 0..20 {
-        let request = tam.connect("test").unwrap();
-        let before = last;
-        last = tam.process(&greedy.process(&request), "test").unwrap().unwrap();
-        if !before.is_empty() {
-            let refused = tam.process(&greedy.process(&before), "test");
-            assert!(matches!(refused, Err(Rejection::Refused(Refused::WrongExchange))));
-        }
-    }
-    assert!(tam.process(&modest.process(&create), "test").unwrap().is_none());
-    // Of two questions one answer counts; after the other one the state is asked for again, and the
-    // session goes on.
-    let (first, second) = (tam.connect("test").unwrap(), tam.connect("test").unwrap());
-    let (first, second) = (greedy.process(&first), greedy.process(&second));
-    let create = tam.process(&second, "test").unwrap().unwrap();
-    let again = tam.process(&first, "test").unwrap().unwrap();
-    assert_eq!(greedy.open(&again).name, "GetDeviceState");
-    assert!(tam.process(&greedy.process(&create), "test").unwrap().is_none());
-    assert!(greedy.domains.contains_key(&key_of_domain()));
-}
-
-#[test]
-fn another_device_cannot_answer_in_a_session() {
-    let server = Server::start(DOMAIN);
-    let tam = Tam::new(&server.path("desired.toml"), &server.path("own.redb")).unwrap();
-    let (mut device, mut other) = (server.pki.device(), server.pki.device());
-    let request = tam.connect("test").unwrap();
-    let create = tam.process(&device.process(&request), "test").unwrap().unwrap();
-    device.faults.refuse = vec![("CreateSD", "ERR_DEV_STATE_MISMATCH")];
-    let again = tam.process(&device.process(&create), "test").unwrap().unwrap();
-    let refused = tam.process(&other.process(&again), "test");
-    assert!(matches!(refused, Err(Rejection::Refused(Refused::WrongExchange))), "{refused:?}");
-    assert!(tam.process(&device.process(&again), "test").unwrap().is_some(), "it still waits");
-}
-
-#[test]
-fn an_answer_counts_once_and_a_wrong_one_not_at_all() {
-    let server = Server::start(DOMAIN);
-    let mut device = server.pki.device();
-    let request = connect(server.address).body;
-    device.faults = Faults { sign_with: Some(new_key()), ..Faults::default() };
-    assert_eq!(post(server.address, &device.process(&request)).status, 400);
-    device.faults = Faults::default();
-    let answer = device.process(&request);
-    assert_eq!(post(server.address, &answer).status, 200);
-    let before = server.records();
-    let again = post(server.address, &answer);
-    assert_eq!(device.open(&again.body).name, "GetDeviceState", "the same answer again");
-    assert_eq!(server.records(), before);
-    assert!(before[0].failures.is_empty());
-}
+// ---- names and sizes --------------------------------------------------------------------------
 
 #[test]
 fn ambiguous_names_are_told_apart() {
@@ -799,137 +639,4 @@ fn the_longest_image_fits_a_request() {
     std::fs::write(server.path("v1.ta"), server.pki.image(0x72, 1, &vec![7; length])).unwrap();
     let mut device = server.pki.device();
     assert_eq!(converge(server.address, &mut device), ["GetDeviceState", "CreateSD", "InstallTA"]);
-}
-
-#[test]
-fn configurations_with_mistakes_are_refused_in_a_sentence() {
-    let server = Server::start(DOMAIN);
-    let path = server.path("desired.toml");
-    std::fs::write(server.path("long.ta"), server.pki.image(0x72, 1, &vec![7; 2 << 20])).unwrap();
-    let mut foreign = server.pki.image(0x72, 1, b"");
-    foreign[20 + 32 + 64 + 20 + 18] = 62;
-    std::fs::write(server.path("x86.ta"), foreign).unwrap();
-    let mut broker = server.pki.image(0x72, 1, b"");
-    broker[116..132].copy_from_slice(&hex::decode("9e043ec01043415e853d690a6d341054").unwrap());
-    std::fs::write(server.path("broker.ta"), broker).unwrap();
-    let long = "x".repeat(65);
-    let rows = [
-        ("[[sd]]\nname = 'sd'\n", "malformed"),
-        ("colour = 'red'\n", "malformed"),
-        (&DOMAIN.replace("['sp.der']", "[]"), "1 to 4 certificates"),
-        (&DOMAIN.replace("sp.der", "none.der"), "none.der"),
-        (&DOMAIN.replace("sp.der", "v1.ta"), "and a certificate is wanted"),
-        (&DOMAIN.replace("'sd'", &format!("'{long}'")), "1 to 64 bytes"),
-        (&DOMAIN.replace("'sd'", "\"a\\\\b\""), "backslashes"),
-        (&format!("{DOMAIN}{DOMAIN}"), "twice"),
-        (&with_ta("none.ta"), "none.ta"),
-        (&with_ta("sp.der"), "sp.der"),
-        (&with_ta("long.ta"), "a device takes up to 2097152"),
-        (&with_ta("broker.ta"), "is that of the OTrP broker itself"),
-        (&with_ta("x86.ta"), "it is for x86-64, and OP-TEE runs AArch64"),
-        (&format!("{}{}", with_ta("v1.ta"), "[[sd.ta]]\nid = 'ta'\nfile = 'v2.ta'\n"), "twice"),
-    ];
-    for (domains, expected) in rows {
-        server.configure(domains);
-        let Err(error) = otrp_tam::desired::Configuration::read(&path) else { panic!("{domains}") };
-        assert!(format!("{error:#}").contains(expected), "{error:#}");
-    }
-}
-
-#[test]
-fn mistakes_in_the_tams_section_are_refused_in_a_sentence() {
-    let server = Server::start(DOMAIN);
-    let path = server.path("desired.toml");
-    let section = &server.tam_section;
-    let alternative = "[tam.alternative]\nkey = 'other.key.pem'\nchain = 'other.chain.pem'\n";
-    let same_type = issue(
-        &Profile { uri: Some(common::TAM_ID), ..Profile::leaf("test TAM") },
-        new_key(),
-        Some(&server.pki.tam_root),
-    );
-    let other_tam = issue(
-        &Profile { uri: Some("https://other.test"), ..Profile::leaf("other TAM") },
-        new_rsa_key(2048),
-        Some(&server.pki.tam_root),
-    );
-    let rows = [
-        (&server.pki.rsa_tam(), format!("{section}{alternative}"), None),
-        (&same_type, format!("{section}{alternative}"), Some("the same type as the first")),
-        (&other_tam, format!("{section}{alternative}"), Some("is of another TAM")),
-        (&same_type, format!("{section}key_management = 'RSA-OAEP-512'\n"), Some("`RSA-OAEP-256`")),
-        (&same_type, format!("{section}key_management = ['A128GCM']\n"), Some("malformed")),
-        (&same_type, format!("{section}content_encryption = 'A192GCM'\n"), Some("`A128GCM`")),
-        (&same_type, format!("{section}content_encryption = 7\n"), Some("a list of names")),
-        (&same_type, format!("{section}ta_encryption = ['A256GCM', 'ROT13']\n"), Some("`AESCBC`")),
-        (&same_type, format!("{section}key_management = 'RSA1_5'\n"), None),
-        (&same_type, format!("{section}retired = ['AAAA']\n"), Some("is neither the fingerprint")),
-        (
-            &same_type,
-            format!("{section}retired = ['{}']\n", "g".repeat(64)),
-            Some("is neither the fingerprint"),
-        ),
-        (&same_type, format!("{section}retired = ['{}']\n", "0a".repeat(32)), None),
-    ];
-    for (other, text, expected) in rows {
-        server.write_alternative(other);
-        std::fs::write(&path, &text).unwrap();
-        match (otrp_tam::desired::Configuration::read(&path), expected) {
-            (Ok(_), None) => {}
-            (Err(error), Some(expected)) => {
-                assert!(format!("{error:#}").contains(expected), "{error:#}");
-            }
-            (Ok(_), Some(expected)) => panic!("{text} is accepted, not: {expected}"),
-            (Err(error), None) => panic!("{text}: {error:#}"),
-        }
-    }
-}
-
-#[test]
-fn a_file_from_the_future_is_read_once() {
-    let server = Server::start(DOMAIN);
-    let path = server.path("desired.toml");
-    let file = std::fs::File::options().write(true).open(&path).unwrap();
-    file.set_modified(std::time::SystemTime::now() + Duration::from_secs(100_000)).unwrap();
-    // Until then another change could have the same times.
-    std::thread::sleep(Duration::from_millis(2500));
-    let configured = Configured::read(&path).unwrap();
-    let first = configured.current();
-    assert!(Arc::ptr_eq(&first, &configured.current()));
-    // Nor is it read because a file is missing that was there.
-    std::fs::rename(server.path("sp.der"), server.path("gone.der")).unwrap();
-    assert!(Arc::ptr_eq(&first, &configured.current()));
-    server.configure("");
-    assert_eq!(configured.current().desired.domains.len(), 0);
-}
-
-#[test]
-fn a_change_that_is_wrong_leaves_what_was_before() {
-    let server = Server::start(DOMAIN);
-    let configured = Configured::read(&server.path("desired.toml")).unwrap();
-    let domains = || configured.current().desired.domains.len();
-    for wrong in
-        ["[[sd]]\nname = 'sd'\n", "[[sd", &with_ta("none.ta"), &format!("{DOMAIN}{DOMAIN}")]
-    {
-        server.configure(wrong);
-        assert_eq!(domains(), 1, "{wrong}");
-    }
-    server.configure("");
-    assert_eq!(domains(), 0);
-    // A file that is named is followed like the file that names it.
-    server.configure(&with_ta("v1.ta"));
-    let image = || configured.current().desired.domains[0].applications[0].image.bytes.clone();
-    let first = image();
-    std::fs::write(server.path("v1.ta"), b"half of").unwrap();
-    assert_eq!(image(), first);
-    let second = server.pki.image(0x72, 3, b"changed");
-    std::fs::write(server.path("v1.ta"), &second).unwrap();
-    assert_eq!(image(), second);
-    // So are the TAM's certificates: without those above its own no device would take it.
-    let chain = || configured.current().tam.identity.chain().len();
-    let whole = std::fs::read(server.path("tam.chain.pem")).unwrap();
-    let length = chain();
-    let text = String::from_utf8(whole.clone()).unwrap();
-    let first = text.split_inclusive("-----END CERTIFICATE-----\n").next().unwrap();
-    std::fs::write(server.path("tam.chain.pem"), first).unwrap();
-    assert_eq!(chain(), length);
 }

@@ -5,14 +5,12 @@ mod common;
 
 use std::os::unix::fs::MetadataExt as _;
 
-use common::harness::{Server, connect, converge, post};
+use common::harness::{DOMAIN, Server, connect, converge, post};
 use common::{Device, P256_ORDER, Profile, issue, new_key, other_form};
 use otrp_tam::pending::SESSION_LIMIT;
 use otrp_tam::tam::{Rejection, Tam};
 use otrp_wire::limits::{CERTIFICATE_LIMIT, CHAIN_LIMIT, NAME_LIMIT, SD_LIMIT, TA_LIMIT};
 use serde_json::{Value, json};
-
-const DOMAIN: &str = "[[sd]]\nname = 'sd'\nspid = 'sp'\ncertificates = ['sp.der']\n";
 
 fn with_data() -> String {
     format!("{DOMAIN}[[sd.ta]]\nid = 'ta'\nfile = 'v1.ta'\npersonalization = 'data'\n")

@@ -5,15 +5,13 @@ mod common;
 
 use std::process::Command;
 
-use common::harness::{Server, connect, converge, post};
+use common::harness::{DOMAIN, Server, connect, converge, post};
 use common::{Holder, P384_ORDER, Profile, issue, new_key, new_rsa_key, other_form};
 use openssl::bn::BigNum;
 use openssl::ec::{EcGroup, EcKey};
 use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
 use openssl::rsa::Rsa;
-
-const DOMAIN: &str = "[[sd]]\nname = 'sd'\nspid = 'sp'\ncertificates = ['sp.der']\n";
 
 fn on_curve(curve: Nid) -> PKey<Private> {
     let group = EcGroup::from_curve_name(curve).unwrap();

@@ -93,6 +93,19 @@ pub fn lose_answer(address: SocketAddr, device: &mut Device, name: &str) {
     }
 }
 
+/// A desired state with one security domain.
+pub const DOMAIN: &str = "[[sd]]\nname = 'sd'\nspid = 'sp'\ncertificates = ['sp.der']\n";
+
+/// The domain as a device names it.
+pub fn key_of_domain() -> (String, String) {
+    ("sp".into(), "sd".into())
+}
+
+/// The same with a TA in the domain.
+pub fn with_ta(file: &str) -> String {
+    format!("{DOMAIN}[[sd.ta]]\nid = 'ta'\nfile = '{file}'\n")
+}
+
 pub struct Server {
     pub pki: Pki,
     pub folder: tempfile::TempDir,
