@@ -13,23 +13,22 @@ use otrp_tam::record::DeviceRecord;
 use otrp_tam::request::Target;
 use otrp_tam::store;
 
-/// Which device: by a saved state, by the database, or by its parts.
+/// A device: by a saved state, by the database, or by its certificate and keys.
 #[derive(Args)]
 pub struct DeviceArguments {
-    /// A saved device state, as `open --dsi-out` writes it.
+    /// Saved device state, as `open --dsi-out` writes it.
     #[arg(long, global = true, conflicts_with = "state")]
     dsi: Option<PathBuf>,
-    /// The database of devices.
+    /// Database of devices.
     #[arg(long, global = true)]
     state: Option<PathBuf>,
-    /// The device in the database, where there are several: its identifier, or the fingerprint of its
-    /// key.
+    /// Device in the database, if it has several: its identifier, or the fingerprint of its key.
     #[arg(long, global = true, requires = "state")]
     did: Option<String>,
-    /// The certificate of the TEE, in place of the device's.
+    /// Certificate of the TEE, instead of the device's.
     #[arg(long, global = true)]
     tee_cert: Option<PathBuf>,
-    /// The SP's attestation key (PEM or DER), in place of the device's.
+    /// Attestation key of the SP (PEM or DER), instead of the device's.
     #[arg(long, global = true)]
     aik: Option<PathBuf>,
 }
@@ -44,11 +43,11 @@ impl DeviceArguments {
         match <[DeviceRecord; 1]>::try_from(devices) {
             Ok([record]) => Ok(Some(record)),
             Err(devices) if devices.is_empty() => bail!("no such device in {}", path.display()),
-            Err(_) => bail!("several devices in {}: say which with --did", path.display()),
+            Err(_) => bail!("several devices in {}: select one with --did", path.display()),
         }
     }
 
-    /// The device, as far as it is known: the name of the TEE and the hash may be empty.
+    /// The device as far as it is known: the name of the TEE and the hash of its state may be empty.
     pub fn target(&self) -> anyhow::Result<Target> {
         let mut target = if let Some(path) = &self.dsi {
             let document = std::fs::read(path)
@@ -79,7 +78,7 @@ impl DeviceArguments {
                 }
             }
         }
-        target.context("which device? Say --dsi, --state or --tee-cert")
+        target.context("which device? Give --dsi, --state or --tee-cert")
     }
 
     pub fn attestation_key(&self) -> anyhow::Result<Option<PKey<Public>>> {

@@ -20,49 +20,50 @@ use super::device::{DeviceArguments, certificate_der};
 
 #[derive(Args)]
 pub struct MessageArguments {
-    /// The configuration whose `[tam]` signs.
+    /// Configuration whose `[tam]` signs.
     #[arg(long, global = true)]
     config: Option<PathBuf>,
-    /// Another TAM's key.
+    /// Key of another TAM, which signs instead.
     #[arg(long, global = true, requires = "chain")]
     key: Option<PathBuf>,
-    /// The other TAM's chain, leaf first.
+    /// Certificates of the other TAM, leaf first.
     #[arg(long, global = true, requires = "key")]
     chain: Option<PathBuf>,
-    /// An OCSP response to staple as it is, in place of the configuration's; may be repeated, the
-    /// leaf's first.
+    /// OCSP response to staple unchecked, instead of the configuration's; may be repeated, the leaf's
+    /// first.
     #[arg(long, global = true)]
     ocsp: Vec<PathBuf>,
     #[command(flatten)]
     device: DeviceArguments,
-    /// The transaction; random if not said.
+    /// Transaction identifier; random by default.
     #[arg(long, global = true)]
     tid: Option<String>,
-    /// The request; random if not said.
+    /// Request identifier; random by default.
     #[arg(long, global = true)]
     rid: Option<String>,
-    /// Another TEE's name than the device's.
+    /// Name of the TEE, instead of the device's.
     #[arg(long, global = true)]
     tee: Option<String>,
-    /// Another state's hash than the device's.
+    /// Hash of the device state, instead of the device's.
     #[arg(long, global = true)]
     dsihash: Option<String>,
-    /// Another TAM ID to claim than that of the certificate.
+    /// TAM identifier to claim, instead of the certificate's.
     #[arg(long, global = true)]
     tamid: Option<String>,
     /// Do not ask for the new state.
     #[arg(long, global = true)]
     no_nextdsi: bool,
-    /// How the request says who signed it.
+    /// How the request identifies its signer.
     #[arg(long, global = true, value_enum, default_value_t)]
     signer: SignerArgument,
-    /// How contents are encrypted, such as A256GCM.
+    /// Content encryption, such as A256GCM.
     #[arg(long, global = true)]
     enc: Option<String>,
-    /// How keys reach the device, such as RSA-OAEP or ECDH-ES+A256KW.
+    /// Key management, such as RSA-OAEP or ECDH-ES+A256KW.
     #[arg(long, global = true)]
     alg: Option<String>,
-    /// How images and data are encrypted: A256GCM, or AESCBC, which a stolen TAM key opens.
+    /// Encryption of images and personalization data: A256GCM, or AESCBC, which does not authenticate
+    /// them.
     #[arg(long, global = true)]
     ta_alg: Option<String>,
     #[command(subcommand)]
@@ -71,10 +72,10 @@ pub struct MessageArguments {
 
 #[derive(Clone, Copy, Default, ValueEnum)]
 enum SignerArgument {
-    /// With all certificates.
+    /// By all certificates.
     #[default]
     Chain,
-    /// With the hash of the certificate.
+    /// By the hash of the certificate.
     Kid,
     /// Not at all.
     None,
@@ -116,35 +117,35 @@ enum Kind {
         /// The SHA-256 of a certificate to remove, in hexadecimal; may be repeated.
         #[arg(long)]
         delete_spcert: Vec<String>,
-        /// Make the SP's attestation key anew.
+        /// Generate a new attestation key of the SP.
         #[arg(long)]
         renew_aik: bool,
     },
     /// Deletes a security domain.
     DeleteSd {
-        /// The SP, where the name alone is ambiguous.
+        /// The service provider, if the name alone is ambiguous.
         #[arg(long)]
         spid: Option<String>,
         /// The name of the security domain.
         #[arg(long)]
         sd: String,
-        /// The applications in it go with it.
+        /// Delete the TAs in it, too.
         #[arg(long)]
         delete_tas: bool,
     },
-    /// Installs a trusted application.
+    /// Installs a TA.
     InstallTa(ApplicationArguments),
-    /// Replaces a trusted application or its personalization data.
+    /// Replaces a TA or its personalization data.
     UpdateTa(ApplicationArguments),
-    /// Deletes a trusted application.
+    /// Deletes a TA.
     DeleteTa {
-        /// The SP, where the name alone is ambiguous.
+        /// The service provider, if the name alone is ambiguous.
         #[arg(long)]
         spid: Option<String>,
         /// The name of the security domain.
         #[arg(long)]
         sd: String,
-        /// The application's identifier.
+        /// The TA's identifier.
         #[arg(long)]
         ta: String,
     },
@@ -152,13 +153,13 @@ enum Kind {
 
 #[derive(Args)]
 struct ApplicationArguments {
-    /// The service provider, whose attestation key on the device the image is encrypted for.
+    /// The service provider; the image is encrypted for its attestation key on the device.
     #[arg(long)]
     spid: String,
     /// The name of the security domain.
     #[arg(long)]
     sd: String,
-    /// The application's identifier.
+    /// The TA's identifier.
     #[arg(long)]
     ta: String,
     /// The signed image.
@@ -167,12 +168,12 @@ struct ApplicationArguments {
     /// The personalization data.
     #[arg(long)]
     personalization: Option<PathBuf>,
-    /// The certificate of a signer that the domain does not know yet.
+    /// Certificate of a signer that the domain does not have yet.
     #[arg(long)]
     spcert: Option<PathBuf>,
 }
 
-/// What files a command needs, read.
+/// The contents of the files that a command needs.
 #[derive(Default)]
 struct Files {
     certificates: Vec<Vec<u8>>,
@@ -309,20 +310,20 @@ impl MessageArguments {
         Ok(())
     }
 
-    /// Who signs, with what it staples where that is asked for.
+    /// The signer, with the OCSP responses that GetDeviceState staples.
     fn identity(&self, settings: Option<&TamSettings>) -> anyhow::Result<Identity> {
         let asks_for_state = matches!(self.kind, Kind::GetDeviceState);
         let identity = match (&self.key, &self.chain, settings) {
             (Some(key), Some(chain), _) => Identity::read(key, chain, self.tamid.as_deref())?,
             (_, _, Some(settings)) if asks_for_state && self.ocsp.is_empty() => {
-                // Without any a request is made all the same: a device may not ask for them.
+                // A request without responses is possible: not every device requires them.
                 match settings.files_of(&settings.identity).ocsp.is_empty() {
                     true => settings.identity.clone(),
                     false => check::stapled(settings, &settings.identity)?,
                 }
             }
             (_, _, Some(settings)) => settings.identity.clone(),
-            _ => bail!("who signs? Say --config, or --key and --chain"),
+            _ => bail!("who signs? Give --config, or --key and --chain"),
         };
         if self.ocsp.is_empty() {
             return Ok(identity);
@@ -340,8 +341,8 @@ impl MessageArguments {
         if let Some(dsi_hash) = &self.dsihash {
             target.dsi_hash.clone_from(dsi_hash);
         }
-        ensure!(!target.tee.is_empty(), "which TEE? Say --tee");
-        ensure!(!target.dsi_hash.is_empty(), "which state? Say --dsihash");
+        ensure!(!target.tee.is_empty(), "which TEE? Give --tee");
+        ensure!(!target.dsi_hash.is_empty(), "which state? Give --dsihash");
         if let (Some(key), Some(spid)) = (self.device.attestation_key()?, self.kind.spid()) {
             let (spaik, spaiktype) = match KeyType::of(&key) {
                 Some(KeyType::Rsa) => (key.rsa()?.public_key_to_der_pkcs1()?, "RSA"),

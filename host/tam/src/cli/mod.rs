@@ -24,32 +24,32 @@ pub struct Arguments {
 
 #[derive(Subcommand)]
 pub enum Action {
-    /// Serves devices, and brings each that connects to the desired state.
+    /// Serves devices, and brings each one that connects to the desired state.
     ///
-    /// `otrp-tam help config` describes all that the configuration can hold.
+    /// `otrp-tam help config` describes the configuration.
     #[command(after_help = SERVE_HELP)]
     Serve {
-        /// The configuration with the desired state; followed while the server runs.
+        /// Configuration with the desired state; changes are followed while the server runs.
         #[arg(long)]
         config: PathBuf,
-        /// The address to listen on.
+        /// Address to listen on.
         #[arg(long, default_value = "127.0.0.1:8080")]
         listen: String,
-        /// The database of devices.
+        /// Database of devices.
         #[arg(long, default_value = "tam.redb")]
         state: PathBuf,
     },
-    /// Says everything in a configuration that a device would refuse, or that is wrong otherwise.
+    /// Reports everything in a configuration that a device would refuse or that is wrong otherwise.
     ///
-    /// Each finding is a line on standard error; with an error among them the exit code is 1. What only
-    /// a device knows is not checked: which roots it is built with, unless `tam_roots` says so, and its
-    /// clock.
+    /// Each finding is a line on standard error; the exit code is 1 if one of them is an error. What
+    /// only a device knows is not checked: its clock, and which roots it is built with, unless
+    /// `tam_roots` lists them.
     #[command(after_help = CHECK_HELP)]
     Check {
-        /// The configuration.
+        /// Configuration to check.
         #[arg(long)]
         config: PathBuf,
-        /// The database of devices: says whether the server would ask before it deletes so much.
+        /// Database of devices: also reports whether `allow_deletion` would be needed.
         #[arg(long)]
         state: Option<PathBuf>,
     },
@@ -61,19 +61,20 @@ pub enum Action {
     Message(Box<MessageArguments>),
     /// Verifies and decrypts an answer or a TAInformation message, and prints it as JSON.
     ///
-    /// An answer by which the device refuses is opened like any other: see its `status`.
+    /// A refusal is opened like any other answer: see its `status`.
     #[command(after_help = OPEN_HELP)]
     Open(Box<OpenArguments>),
-    /// Lists the devices that the TAM remembers, also while it serves.
+    /// Lists the devices that the TAM knows, also while the server runs.
     ///
-    /// A device is its TEE's key, whose fingerprint stands behind `key`. Its identifier (`did`)
-    /// changes when its certificate is renewed. While a server has the database, it is asked through
-    /// the socket beside it (`tam.redb.socket`), which answers the server's user and root.
+    /// A device is known by its TEE's key, whose fingerprint is printed after `key`. Its identifier
+    /// (`did`) changes when its certificate is renewed. While a server has the database open, the
+    /// list comes from the server, through the socket beside the file (`tam.redb.socket`), which
+    /// answers the server's user and root.
     Devices {
-        /// The database of devices.
+        /// Database of devices.
         #[arg(long, default_value = "tam.redb")]
         state: PathBuf,
-        /// Print everything, as JSON.
+        /// Print everything known, as JSON.
         #[arg(long)]
         json: bool,
     },

@@ -20,20 +20,20 @@ use super::device::DeviceArguments;
 
 #[derive(Args)]
 pub struct OpenArguments {
-    /// The message; `-` is standard input.
+    /// File with the message; `-` is standard input.
     file: PathBuf,
-    /// The configuration whose `[tam]` the message is for.
+    /// Configuration whose `[tam]` the message is for.
     #[arg(long)]
     config: Option<PathBuf>,
     #[command(flatten)]
     device: DeviceArguments,
-    /// The transaction that it must be of.
+    /// Transaction that the message must belong to.
     #[arg(long)]
     tid: Option<String>,
-    /// The request that it must be the answer to.
+    /// Request that the message must answer.
     #[arg(long)]
     rid: Option<String>,
-    /// Where to save the device state in it.
+    /// File to save the device state to.
     #[arg(long)]
     dsi_out: Option<PathBuf>,
 }
@@ -68,7 +68,7 @@ impl OpenArguments {
         let (tid, rid) = (Foreign::new(answer.tid()), Foreign::new(answer.rid()));
         ensure!(wanted(&self.tid, answer.tid()), "an answer of the transaction {tid:?}");
         ensure!(wanted(&self.rid, answer.rid()), "an answer to the request {rid:?}");
-        let config = self.config.as_ref().context("for whom is it? Say --config")?;
+        let config = self.config.as_ref().context("for which TAM is it? Give --config")?;
         let settings = TamSettings::read(config)?;
         let mut opened = json!({
             "message": answer.name().response(),
@@ -150,9 +150,9 @@ impl OpenArguments {
         }))
     }
 
-    /// The key that the device has for the SP that the message claims to be of.
+    /// The attestation key, known to be on the device, of the SP that the message names.
     fn known_attestation_key(&self, message: &[u8]) -> anyhow::Result<PKey<Public>> {
-        // The reader's error quotes what it reads.
+        // serde's errors quote the message.
         let unread = |error: serde_json::Error| anyhow!("{:?}", Foreign::new(error.to_string()));
         let jws: Single<Jws> = serde_json::from_slice(message).map_err(unread)?;
         let claimed: Single<TaInformation> =
@@ -170,7 +170,7 @@ impl OpenArguments {
     }
 }
 
-/// Opens an answer with the TAM's key for which it is encrypted, where the TAM has two.
+/// Opens an answer with the first of the TAM's keys, or with the other one if it was encrypted for that.
 fn open_as_any<T>(
     settings: &TamSettings,
     open: impl Fn(&Identity) -> Result<T, Refused>,
