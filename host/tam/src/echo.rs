@@ -1,9 +1,9 @@
-//! Questions that cost no memory: what a TAM must know again comes back in the answer.
+//! Questions that cost no memory: their context comes back in the answer.
 //!
-//! Anybody may connect, and whoever does is asked for the state of a device. If each question were
-//! remembered, a few clients that ask and never answer could have the ones forgotten that devices
-//! are about to answer. So the `rid` of such a question carries what its answer is judged with,
-//! under a MAC whose key lives as long as the process, and the answer's `rid` brings it back.
+//! Anyone may connect, and every client is asked for the state of its device. If each question were
+//! stored, clients that never answer could evict the questions that devices are about to answer. So
+//! the `rid` of such a question contains the context that is needed to judge the answer, under a MAC
+//! whose key exists as long as the process, and the answer's `rid` returns it.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use crate::encoding::{base64url, from_base64url};
 use crate::jose::SignatureAlgorithm;
 
 const KEY_LENGTH: usize = 32;
-/// Octets of HMAC-SHA-256 that are kept: 128 bits (RFC 2104, section 5).
+/// HMAC-SHA-256 is truncated to 128 bits (RFC 2104, section 5).
 const MAC_LENGTH: usize = 16;
 /// One octet of flags, eight of the time and eight of the sequence, before the MAC.
 const CLAIM_LENGTH: usize = 17;
@@ -25,21 +25,21 @@ const CLAIM_LENGTH: usize = 17;
 const SIGNED_WITH_RSA: u8 = 1;
 const CHANGED_KEY: u8 = 2;
 
-/// A GetDeviceState outside of any session, as its answer brings it back.
+/// A GetDeviceState outside any session, as its answer returns it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Question {
-    /// How long ago it was asked.
+    /// Time since it was asked.
     pub age: Duration,
-    /// The number of the last change in the database when it was asked: of a record that changed
-    /// since, the answer says nothing.
+    /// The number of the last change in the database when it was asked. The answer says nothing about
+    /// a record that changed later.
     pub sequence: u64,
-    /// Which of the TAM's keys signed it.
+    /// Algorithm of the TAM's key that signed it.
     pub signature: SignatureAlgorithm,
-    /// Whether the other of the TAM's keys signed before.
+    /// Whether the TAM's other key signed before.
     pub changed_key: bool,
 }
 
-/// Makes the identifiers of questions, and knows its own again.
+/// Generates the identifiers of questions, and recognizes them.
 pub struct Echoes {
     key: PKey<Private>,
     start: Instant,
@@ -47,10 +47,10 @@ pub struct Echoes {
 }
 
 impl Echoes {
-    /// With a new random key. A question is no longer known when it is older than `patience`.
+    /// Generates the key. Questions older than `patience` are not recognized.
     ///
     /// # Errors
-    /// If there is no randomness.
+    /// If OpenSSL has no randomness.
     pub fn new(patience: Duration) -> anyhow::Result<Self> {
         let mut key = [0; KEY_LENGTH];
         rand_bytes(&mut key)?;
@@ -58,10 +58,10 @@ impl Echoes {
         Ok(Self { key, start: Instant::now(), patience })
     }
 
-    /// The `rid` of a new question of the transaction `tid`.
+    /// The `rid` of a new question in the transaction `tid`.
     ///
     /// # Errors
-    /// When OpenSSL has no memory.
+    /// If OpenSSL runs out of memory.
     pub fn ask(
         &self,
         tid: &str,
@@ -84,8 +84,8 @@ impl Echoes {
         Ok(base64url(&rid))
     }
 
-    /// The question whose answer has these identifiers; `None` if this process never asked it, or
-    /// too long ago.
+    /// The question whose answer has these identifiers; `None` if this process never asked it, or too
+    /// long ago.
     #[must_use]
     pub fn recognize(&self, tid: &str, rid: &str) -> Option<Question> {
         let rid = from_base64url(rid)?;

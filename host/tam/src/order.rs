@@ -9,7 +9,10 @@ use crate::request::{Application, Builder, Command, Request, SdChanges, SignerHe
 use crate::session::Session;
 use crate::step::{DomainName, Step};
 
-/// Makes the request of a step, and says the version of the image in it.
+/// The request for a step, and the version of the image in it.
+///
+/// # Errors
+/// If the step is not in the configuration, the request cannot be encrypted, or it is too long.
 pub(crate) fn make(
     configuration: &Configuration,
     session: &Session,
@@ -18,7 +21,7 @@ pub(crate) fn make(
     step: &Step,
 ) -> anyhow::Result<(Request, Option<u32>)> {
     let (command, version) = command(&configuration.desired, dsi, step)
-        .context("the configuration has no such thing")?;
+        .context("the configuration does not contain it")?;
     let settings = &configuration.tam;
     let suites = settings.algorithms.suites(target);
     let suite = suites.get(session.suite).or(suites.last()).copied();
@@ -39,14 +42,15 @@ pub(crate) fn make(
     Ok((request, version))
 }
 
-/// The command of a step that was planned from this desired state and this device state.
+/// The command of a step that was planned from this desired state and this device state; `None` if the
+/// desired state does not contain it.
 fn command<'a>(
     desired: &'a DesiredState,
     dsi: &Dsi,
     step: &'a Step,
 ) -> Option<(Command<'a>, Option<u32>)> {
     let wanted = |domain: &DomainName| desired.domain(&domain.spid, &domain.name);
-    // The draft's deletions name no SP; where the name alone is ambiguous, they must.
+    // Deletions in the draft name no SP, but must if the name of the domain alone is ambiguous.
     let spid_if_ambiguous = |domain: &'a DomainName| {
         let same = dsi.tee.sdlist.sd.iter().filter(|sd| sd.name == domain.name).count();
         (same > 1).then_some(domain.spid.as_str())

@@ -1,15 +1,16 @@
-//! The sessions with devices whose TEE has signed a state: one each, and an end to them all.
+//! The requests that wait for the answers of devices whose TEE has signed a state: one per device, for a
+//! limited time.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Most sessions at a time; beyond that the one that waited longest ends.
+/// Sessions at a time; beyond that the one that has waited longest is evicted.
 pub const SESSION_LIMIT: usize = 1024;
-/// A request by `tid` and `rid`.
+/// `tid` and `rid` of a request.
 pub type RequestKey = (String, String);
 
-/// What waits for the answers of devices, each known by the fingerprint of its TEE's key.
+/// What waits for the answers of devices. A device is identified by the fingerprint of its TEE's key.
 pub struct Pending<T> {
     patience: Duration,
     waiting: HashMap<RequestKey, Waiting<T>>,
@@ -24,7 +25,7 @@ struct Waiting<T> {
 }
 
 impl<T> Pending<T> {
-    /// None yet. Each ends when a request waits longer than `patience` for its answer.
+    /// An empty table. A session ends when its request has waited for `patience`.
     #[must_use]
     pub fn new(patience: Duration) -> Self {
         Self {
@@ -35,7 +36,7 @@ impl<T> Pending<T> {
         }
     }
 
-    /// Remembers what waits for a device's answer, in place of whatever waited for it before.
+    /// Adds what waits for a device's answer, and replaces what waited for the device before.
     pub fn wait(&mut self, device: &str, request: RequestKey, what: T) {
         self.end(device);
         let Self { patience, requests, .. } = self;
@@ -57,15 +58,15 @@ impl<T> Pending<T> {
         self.waiting.insert(request, Waiting { device, since, what: Arc::new(what) });
     }
 
-    /// What waits for the answer to a request.
+    /// What waits for the answer to a request; `None` if nothing does, or for too long.
     #[must_use]
     pub fn waiting(&self, request: &RequestKey) -> Option<Arc<T>> {
         let waiting = self.waiting.get(request)?;
         (waiting.since.elapsed() < self.patience).then(|| waiting.what.clone())
     }
 
-    /// Ends the wait for an answer that was verified; `false` if another copy of it ended it
-    /// before, or the device began another session.
+    /// Removes the request of a verified answer; `false` if another copy of the answer was faster, or
+    /// the device began another session.
     #[must_use]
     pub fn take(&mut self, request: &RequestKey) -> bool {
         let Some(waiting) = self.waiting.remove(request) else { return false };
@@ -73,8 +74,8 @@ impl<T> Pending<T> {
         true
     }
 
-    /// Begins to work on an answer of a device; `false` if another one is in work, so that what a
-    /// device sends at a time takes one place in each queue, for the database above all.
+    /// Begins to process an answer of a device; `false` if another one is being processed. So a device
+    /// that sends many answers at a time has one place in each queue, above all in the database's.
     #[must_use]
     pub fn begin_work(&mut self, device: &str) -> bool {
         self.at_work.insert(String::from(device))

@@ -1,24 +1,24 @@
-//! What is to be done on a device: desired state against device state. A pure function.
+//! The steps that a device needs: desired state compared with device state. A pure function.
 
 use crate::desired::{DesiredDomain, DesiredState, DesiredTa};
 use crate::dsi::{Dsi, SecurityDomain};
 use crate::memory::Memory;
 use crate::step::{DomainName, Step};
 
-/// What is to be done, in order, and what cannot be.
+/// The steps to take, in order, and what is impossible.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// The steps. Each is made from the state before it; after one, plan anew.
+    /// The steps. After each one the plan is made again, from the new state.
     pub steps: Vec<Step>,
-    /// What is desired and impossible, a sentence each.
+    /// What is desired but impossible, one sentence each.
     pub conflicts: Vec<String>,
 }
 
-/// Compares.
+/// Compares the desired state with that of a device.
 ///
-/// Deletions come first: they free names, UUIDs and room for what follows. `memory` is what this
-/// TAM knows of the device beyond its state information, which tells no versions and no signers;
-/// what is not remembered is sent again.
+/// Deletions come first: they free names, UUIDs and space. `memory` is what this TAM knows about the
+/// device beyond its state, which contains neither versions nor signers; what the TAM does not know is
+/// sent again.
 #[must_use]
 pub fn plan(desired: &DesiredState, dsi: &Dsi, memory: &Memory) -> Plan {
     let present = &dsi.tee.sdlist.sd;
@@ -42,7 +42,7 @@ fn plan_deletions(
     let domain = DomainName { spid: found.spid.clone(), name: found.name.clone() };
     for installed in &found.talist {
         let wanted = wanted.and_then(|wanted| wanted.application(&installed.taid));
-        // An update can replace personalization data but not take them away.
+        // An update can replace personalization data but not remove it.
         let must_lose_data = memory.may_have_data(&domain.spid, &domain.name, &installed.taid)
             && wanted.is_some_and(|it| it.personalization.is_none());
         if wanted.is_none() || must_lose_data {
@@ -75,8 +75,9 @@ fn plan_domain(
             let (certificates, doubtful) = known
                 .map(|known| (known.certificates.clone(), known.doubtful.clone()))
                 .unwrap_or_default();
-            // One that may not be there is refused as invalid, as is a new one that is not good: so that
-            // the answer tells which, it is alone. First, because there is a limit.
+            // To remove a signer that the domain does not have is refused as invalid, and so is an invalid
+            // new one. Each doubtful signer is removed alone, so that the refusal is unambiguous; and
+            // first, because the number of signers is limited.
             for digest in doubtful.into_iter().filter(|it| wanted.certificate(it).is_none()) {
                 let (add, remove) = (Vec::new(), vec![digest]);
                 plan.steps.push(Step::UpdateSd { domain: domain.clone(), add, remove });
@@ -123,8 +124,8 @@ fn plan_update(plan: &mut Plan, domain: &DomainName, wanted: &DesiredTa, memory:
             }
             let is_there = known.image == wanted.image.digest && !known.doubtful_image;
             let image = (!is_there).then(|| wanted.image.digest.clone());
-            // A device drops the data where another key signs the image than before, and which key
-            // that was is not remembered: so they go along with each image.
+            // A device drops the data if the image is signed by another key than before. Which key that
+            // was is unknown, so the data is sent with each image.
             let sent =
                 image.is_some() || memory.doubts_data(&domain.spid, &domain.name, &wanted.id);
             let changed = |data: &String| sent || Some(data) != known.personalization.as_ref();

@@ -1,4 +1,4 @@
-//! The session with a device: what was asked of it, what it answered, and what helps after a refusal.
+//! The session with a device: what it was asked, what it answered, and what to try after a refusal.
 
 use std::collections::HashSet;
 use std::time::Instant;
@@ -18,12 +18,12 @@ use crate::request::{Exchange, Target};
 use crate::response::Refusal;
 use crate::step::Step;
 
-/// A request whose answer is due.
+/// A request that waits for its answer.
 pub(crate) struct Waiting {
     pub(crate) exchange: Exchange,
-    /// The step that the request makes; `None` if it asks for the state.
+    /// The step that the request carries out; `None` for GetDeviceState.
     pub(crate) step: Option<Step>,
-    /// The version of the image that the step carries.
+    /// The version of the image in the request.
     pub(crate) version: Option<u32>,
     pub(crate) session: Session,
     pub(crate) since: Instant,
@@ -41,33 +41,32 @@ pub(crate) struct Session {
     pub(crate) tid: String,
     /// `None` until the TEE has signed a state.
     pub(crate) device: Option<Known>,
-    /// The last state that the device's TEE signed, unless it is known to be over.
+    /// The last state that the device's TEE signed; `None` if it is known to have changed since.
     pub(crate) state: Option<Box<DeviceState>>,
-    /// Steps that were answered. None is made twice.
+    /// Steps that were answered. None of them is made again.
     pub(crate) made: HashSet<Step>,
-    /// Steps whose first answer was that the device's state is another one. None has a second such
-    /// chance.
+    /// Steps that were refused once because the device's state had changed. They are not repeated a
+    /// second time for this reason.
     pub(crate) repeated: HashSet<Step>,
-    /// How many requests were made.
+    /// Number of requests made.
     pub(crate) requests: usize,
-    /// Whether a request that names the current state was refused, and so could still be carried
-    /// out.
+    /// Whether a request that names the current state was refused, and so could still be replayed.
     pub(crate) undead: bool,
-    /// Whether nothing but the state is asked for any more.
+    /// Whether only the state may still be requested.
     pub(crate) ending: bool,
-    /// Which of the TAM's keys signs.
+    /// Algorithm of the TAM's key that signs.
     pub(crate) signature: SignatureAlgorithm,
-    /// Whether the other of the TAM's keys signed before.
+    /// Whether the TAM's other key signed before.
     pub(crate) changed_key: bool,
-    /// Which of the suites that fit the device encrypts.
+    /// Index of the suite in use, among those that fit the device.
     pub(crate) suite: usize,
     /// Whether requests must carry the TAM's certificates.
     pub(crate) signer_required: bool,
-    /// What failed.
+    /// Failures of this session.
     pub(crate) failures: Failures,
-    /// Whether the failures are other than those in the database.
+    /// Whether the failures differ from those in the database.
     pub(crate) failures_changed: bool,
-    /// What was said of failures, each once.
+    /// Failures that were logged: each is logged once.
     pub(crate) told: HashSet<String>,
 }
 
@@ -96,13 +95,13 @@ impl Session {
             suite: 0,
             signer_required: true,
             failures: Failures::default(),
-            // Those of the device's last session are over.
+            // The failures of the device's former session are replaced.
             failures_changed: true,
             told: HashSet::new(),
         }
     }
 
-    /// Takes over a failure; `false` if it was told before.
+    /// Adds a failure; `false` if the session already has it.
     pub(crate) fn fail(&mut self, failure: &str) -> bool {
         let is_new = self.told.insert(String::from(failure));
         if is_new {
@@ -112,12 +111,12 @@ impl Session {
         is_new
     }
 
-    /// The failures, if those in the database are others.
+    /// The failures, if they differ from those in the database.
     pub(crate) fn changed_failures(&self) -> Option<&Failures> {
         self.failures_changed.then_some(&self.failures)
     }
 
-    /// Does what may help after the refusal of a step, which left the device's state as it was.
+    /// Prepares the next attempt after the refusal of a step, which left the device's state as it was.
     pub(crate) fn apply(&mut self, remedy: &Remedy, step: &Step) {
         match remedy {
             Remedy::AskForState => {
@@ -133,14 +132,17 @@ impl Session {
         }
     }
 
-    /// Who this TAM is in this session; the configuration may have changed since it began.
+    /// The identity that signs in this session.
+    ///
+    /// # Errors
+    /// If the configuration has changed since the session began and the key is gone.
     pub(crate) fn identity<'s>(&self, settings: &'s TamSettings) -> anyhow::Result<&'s Identity> {
         settings
             .identity_of(self.signature)
             .with_context(|| format!("the TAM has no {} key any more", self.signature.name()))
     }
 
-    /// Begins to sign with the other of the TAM's keys, which the device has yet to meet.
+    /// Signs with the TAM's other key from here on. The device does not have its certificates yet.
     pub(crate) fn change_key(&mut self, signature: SignatureAlgorithm) {
         self.signature = signature;
         self.changed_key = true;
@@ -148,19 +150,19 @@ impl Session {
     }
 }
 
-/// What may help after a refusal.
+/// What to try after a refusal.
 pub(crate) enum Remedy {
-    /// Look at the device again.
+    /// Request the device's state again.
     AskForState,
-    /// Show the TAM's certificates, which the device forgot.
+    /// Send the TAM's certificates, which the device no longer has.
     ShowCertificates,
     /// Sign with the TAM's other key.
     ChangeKey(SignatureAlgorithm),
-    /// Encrypt with the next algorithms.
+    /// Encrypt with the next suite.
     ChangeSuite,
 }
 
-/// What may help after the refusal of a step; `None` if nothing does, or was tried before.
+/// What to try after the refusal of a step; `None` if nothing is left to try.
 pub(crate) fn remedy(
     settings: &TamSettings,
     session: &Session,
@@ -184,8 +186,8 @@ pub(crate) fn remedy(
     }
 }
 
-/// The signature algorithm to change to when a TEE does not support the one before: that of the
-/// TAM's other key, if it was not tried yet and nothing in the TEE's list speaks against it.
+/// The algorithm of the TAM's other key, if a TEE does not support the current one, the other key was
+/// not tried yet, and the TEE's list does not exclude it.
 pub(crate) fn other_key(
     settings: &TamSettings,
     session: &Session,
@@ -200,13 +202,13 @@ pub(crate) fn other_key(
         .find(|algorithm| *algorithm != session.signature)?;
     let listed =
         |wanted: SignatureAlgorithm| refusal.algorithms.iter().any(|it| it == wanted.name());
-    // GetDeviceState has nothing but the signature that could be unsupported.
+    // In GetDeviceState only the signature can be unsupported.
     let unlisted = refusal.algorithms.is_empty() && session.state.is_none();
     (unlisted || listed(other) && !listed(session.signature)).then_some(other)
 }
 
-/// Whether the refusal of one step is that of all, because it is about the TAM or the TEE and not
-/// about what the step does.
+/// Whether every further step would be refused too, because the reason is the TAM or the TEE and not
+/// the step.
 pub(crate) fn concerns_every_request(refusal: &Refusal) -> bool {
     matches!(
         refusal.error_code(),
@@ -219,7 +221,8 @@ pub(crate) fn concerns_every_request(refusal: &Refusal) -> bool {
     )
 }
 
-/// What may be behind a refusal for which a TEE gives a stranger no reason; begins with a semicolon.
+/// Possible causes of `ERR_TAM_NOT_TRUSTED`, for which a TEE gives no reason; begins with a semicolon.
+/// Empty for other refusals.
 pub(crate) fn explain(settings: &TamSettings, session: &Session, refusal: &Refusal) -> String {
     if refusal.error_code() != Some(ErrorCode::TamNotTrusted) {
         return String::new();

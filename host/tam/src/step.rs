@@ -1,4 +1,4 @@
-//! One command that brings a device nearer to the desired state.
+//! A step towards the desired state: one command to a device.
 
 use std::fmt;
 
@@ -19,72 +19,72 @@ impl fmt::Display for DomainName {
     }
 }
 
-/// One command that brings a device nearer to the desired state.
+/// One command that brings a device closer to the desired state.
 ///
-/// Contents are named by their SHA-256: a changed file makes another step.
+/// Contents are identified by their SHA-256, so a changed file is another step.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
     /// Deletes an application.
     DeleteTa {
-        /// Where it is.
+        /// The domain that it is in.
         domain: DomainName,
-        /// Which.
+        /// Its identifier.
         taid: String,
     },
     /// Deletes an empty domain.
     DeleteSd {
-        /// Which.
+        /// Its name.
         domain: DomainName,
     },
     /// Creates a domain.
     CreateSd {
-        /// Which.
+        /// Its name.
         domain: DomainName,
-        /// Its first signer.
+        /// Digest of its first signer's certificate.
         certificate: String,
     },
     /// Changes the signers of a domain.
     UpdateSd {
-        /// Which.
+        /// Its name.
         domain: DomainName,
-        /// Signers to add.
+        /// Digests of the certificates to add.
         add: Vec<String>,
-        /// Signers to remove.
+        /// Digests of the certificates to remove.
         remove: Vec<String>,
     },
     /// Installs an application.
     InstallTa {
-        /// Where.
+        /// The domain to install it in.
         domain: DomainName,
-        /// Which.
+        /// Its identifier.
         taid: String,
-        /// The image.
+        /// Digest of the image.
         image: String,
-        /// The personalization data.
+        /// Digest of the personalization data.
         personalization: Option<String>,
     },
-    /// Replaces what changed of an application.
+    /// Replaces the image of an application, its personalization data, or both.
     UpdateTa {
-        /// Where it is.
+        /// The domain that it is in.
         domain: DomainName,
-        /// Which.
+        /// Its identifier.
         taid: String,
-        /// The new image.
+        /// Digest of the new image.
         image: Option<String>,
-        /// The new personalization data.
+        /// Digest of the new personalization data.
         personalization: Option<String>,
     },
 }
 
 impl Step {
-    /// Whether it only removes one signer: that it is none can be the only reason to refuse it as
-    /// invalid.
+    /// Whether it does nothing but remove one signer. If it is refused as invalid, the domain does not
+    /// have that signer.
     #[must_use]
     pub fn is_lone_removal(&self) -> bool {
         matches!(self, Self::UpdateSd { add, remove, .. } if add.is_empty() && remove.len() == 1)
     }
 
-    /// Whether without an answer it leaves a doubt that the device's state does not resolve.
+    /// Whether it leaves a doubt that the device's state does not resolve if its answer is lost.
     #[must_use]
     pub const fn leaves_doubt(&self) -> bool {
         matches!(

@@ -1,19 +1,19 @@
-//! The TAM itself: one message in, the next one out, until a device is as desired.
+//! The TAM itself: takes one message, returns the next, until a device is as desired.
 //!
-//! HTTP keeps no state between requests, and who sends one is anybody's guess: an answer is matched
-//! to its request by `tid` and `rid`, which the TEE signs, and by nothing else. Before a TEE has
-//! signed a state nothing is remembered of whoever connects ([`crate::echo`]); from there on a device
-//! has one session ([`crate::pending`]).
+//! HTTP keeps no state between requests, and the sender of a request is unknown. An answer is matched
+//! to its request by `tid` and `rid`, which the TEE signs, and by nothing else. Until a TEE has signed
+//! a state, nothing is stored for a client ([`crate::echo`]); from then on a device has one session
+//! ([`crate::session`], [`crate::pending`]).
 //!
-//! Answers can be late: the device's owner may keep one back, or run two agents. An answer is taken
-//! over only if the device's record is still the one that the request was made from, and what follows
-//! is in the same transaction: the doubts about the next request are on the disk before it is sent.
-//! What is late is dropped, and the state asked for again.
+//! Answers can be late: the device's owner may hold one back or run two agents. An answer is accepted
+//! only if the device's record is still the revision that the request was made from. The record that
+//! follows from it is stored in one transaction, including the doubts about the next request, before
+//! that request is sent. A late answer is dropped, and the state is requested again.
 //!
-//! A refusal is about the moment: a request that was refused because storage failed or was full can
-//! be carried out later by whoever kept it, as long as the state that it names is the device's
-//! current one. So a session that ends with a refusal ends with a question for the state, whose
-//! answer makes the device forget the state that all requests before it name.
+//! A refusal holds only for the moment: a request that was refused because storage failed or was full
+//! can be replayed later by anyone who kept it, as long as the state that it names is current. So a
+//! session that ends with a refusal requests the state once more, which invalidates the state that
+//! all former requests name.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -40,30 +40,30 @@ use crate::session::{Known, Session, Waiting, concerns_every_request, explain, o
 use crate::step::Step;
 use crate::store::Store;
 
-/// How long an answer may take: an agent on a slow network sends a large image through.
+/// How long an answer may take: an agent may have to transfer a large image over a slow network.
 const PATIENCE: Duration = Duration::from_secs(600);
-/// Most requests of one session: more than a device that is full needs to be emptied and filled
-/// again. A device could go on for ever, with something new to delete in each of its states.
+/// Requests in one session: more than it takes to empty a full device and fill it again. Without a
+/// limit a device could keep a session open forever by showing something new to delete in each state.
 const SESSION_REQUESTS: usize = 1024;
 
 /// Why a message got no reply.
 #[derive(Debug, Error)]
 pub enum Rejection {
-    /// The message is at fault.
+    /// The message is not acceptable.
     #[error(transparent)]
     Refused(#[from] Refused),
-    /// Another answer of the same device is in work.
-    #[error("another answer of the same device is in work")]
+    /// Another answer of the same device is being processed.
+    #[error("another answer of the same device is being processed")]
     Busy,
-    /// The device is not one that this TAM serves, though its maker's are.
+    /// The device is of a vendor that this TAM serves, but is not admitted itself.
     #[error(transparent)]
     NotAdmitted(#[from] NotAdmitted),
-    /// The TAM is at fault.
+    /// The TAM failed.
     #[error("{0:#}")]
     Failed(#[from] anyhow::Error),
 }
 
-/// A TAM that serves any number of devices at a time.
+/// A TAM. Serves any number of devices at a time.
 pub struct Tam {
     configured: Configured,
     store: Arc<Store>,
@@ -71,19 +71,19 @@ pub struct Tam {
     pending: Mutex<Pending<Waiting>>,
 }
 
-/// What follows in a session, and what to say of it in the log.
+/// The next message of a session, and the log line about it.
 struct Next {
     message: Option<Vec<u8>>,
     line: String,
-    /// The device that caused it, by the fingerprint of the key that signed the answer. `None` if
-    /// nobody signed it, or if the answer does not count: anybody may send one again.
+    /// Fingerprint of the key that signed the answer. `None` if the answer is unsigned, or was not
+    /// accepted: anyone can send such an answer again.
     device: Option<String>,
 }
 
-/// What one message is judged with.
+/// What is needed to process one message.
 struct Turn<'t> {
     configuration: &'t Configuration,
-    /// Who sent it, for the log.
+    /// Address of the sender, for the log.
     peer: &'t str,
 }
 
@@ -96,7 +96,7 @@ impl Turn<'_> {
         log::of_stranger(self.peer, line);
     }
 
-    /// The same of the device that signed an answer; else of whoever sent it.
+    /// Logs a line about the device that signed an answer, or about the sender if there is none.
     fn log_of(&self, device: Option<&str>, line: &str) {
         match device {
             Some(device) => log::of_device(self.peer, device, line),
@@ -106,10 +106,11 @@ impl Turn<'_> {
 }
 
 impl Tam {
-    /// A TAM with the configuration and the database of these paths. Warnings go to the log.
+    /// A TAM with the configuration and the database at these paths. Logs warnings.
     ///
     /// # Errors
-    /// If the configuration is wrong, a line for each mistake, or another process has the database.
+    /// If the configuration is wrong (one line for each mistake), or another process has the database
+    /// open.
     pub fn new(configuration: &Path, store: &Path) -> anyhow::Result<Self> {
         let path = store;
         let store = Arc::new(Store::open(store)?);
@@ -125,7 +126,7 @@ impl Tam {
         })
     }
 
-    /// Every device that is remembered.
+    /// Every known device.
     ///
     /// # Errors
     /// If the disk fails, or a record is damaged.
@@ -133,16 +134,17 @@ impl Tam {
         self.store.devices()
     }
 
-    /// The state file, without links.
+    /// The path of the state file, links resolved.
     #[must_use]
     pub fn state_file(&self) -> &Path {
         self.store.path()
     }
 
-    /// A device connects, or whoever `peer` is: the request for its state.
+    /// Processes a connection without a message from `peer`; returns the request for the device's
+    /// state.
     ///
     /// # Errors
-    /// If the TAM's certificates or OCSP responses would be refused now, or there is no randomness.
+    /// If a device would refuse the TAM's certificates or OCSP responses now, or OpenSSL fails.
     pub fn connect(&self, peer: &str) -> anyhow::Result<Vec<u8>> {
         let turn = &Turn { configuration: &self.configured.current(), peer };
         let signature = turn.settings().identity.signature_algorithm();
@@ -151,12 +153,12 @@ impl Tam {
         next.message.context("a request is a message")
     }
 
-    /// A device answers, or whoever `peer` is: the next request, or `None` if there is nothing more
-    /// to do.
+    /// Processes an answer from `peer`; returns the next request, or `None` if the session is over.
     ///
     /// # Errors
-    /// [`Rejection::Refused`]: nothing is accepted, and the request still waits for its answer.
-    /// [`Rejection::Failed`]: the device must connect again.
+    /// [`Rejection::Refused`], [`Rejection::NotAdmitted`] and [`Rejection::Busy`] change nothing, and
+    /// the request still waits for its answer. After [`Rejection::Failed`] the device must connect
+    /// again.
     pub fn process(&self, message: &[u8], peer: &str) -> Result<Option<Vec<u8>>, Rejection> {
         let turn = &Turn { configuration: &self.configured.current(), peer };
         let answer = match Reply::read(message)? {
@@ -186,7 +188,7 @@ impl Tam {
         Ok(next.message)
     }
 
-    /// The answer to a question outside of any session, which begins one.
+    /// Processes the answer to a question asked outside any session, which begins one.
     fn on_first_state(
         &self,
         turn: &Turn<'_>,
@@ -229,9 +231,10 @@ impl Tam {
         self.on_state_of(turn, &waiting.exchange, waiting.session.clone(), answer, accept)
     }
 
-    /// The answer to GetDeviceState. `accept` is told the key of the device that signed it and the
-    /// revision of the device's record, 0 if there is none. It refuses a device that may not answer,
-    /// and says whether the record is the one that the request was made from.
+    /// Processes an answer to GetDeviceState. `accept` is called with the fingerprint of the key that
+    /// signed it and the revision of that device's record, 0 if it has none. It returns an error if the
+    /// device must not answer this request, and otherwise whether the revision is the one that the
+    /// request was made from.
     fn on_state_of(
         &self,
         turn: &Turn<'_>,
@@ -247,7 +250,7 @@ impl Tam {
             StateAnswer::State { state, identity, signer_required } => {
                 (state, identity, signer_required)
             }
-            // Nobody signed this for sure: the request goes on waiting for a better answer.
+            // A refusal cannot be verified, so the request keeps waiting for its answer.
             StateAnswer::Refused(refusal) => {
                 return Ok(self.on_refused_state(turn, &session, &refusal)?);
             }
@@ -275,8 +278,8 @@ impl Tam {
         self.go_on(turn, session, record, line)
     }
 
-    /// A TEE refuses to tell its state. If it says that it cannot verify the signature, the TAM's
-    /// other key may do.
+    /// A TEE refused GetDeviceState. If it does not support the signature algorithm, the request is
+    /// made again with the TAM's other key.
     fn on_refused_state(
         &self,
         turn: &Turn<'_>,
@@ -294,9 +297,9 @@ impl Tam {
         Ok(Next { line: format!("{line}; {} with {}", next.line, other.name()), ..next })
     }
 
-    /// A TEE that cannot read a request, or not verify it, answers without identifiers: to whom, is
-    /// unknown, and that is not worth an error. If what it misses is a signature by the TAM's other
-    /// key, that one begins a session of its own.
+    /// Processes an answer that no request waits for. A TEE that cannot read or verify a request
+    /// refuses without identifiers, which is no error. If it lists signature algorithms that the TAM's
+    /// other key has, that key begins a session of its own.
     fn not_waited_for(
         &self,
         turn: &Turn<'_>,
@@ -310,7 +313,7 @@ impl Tam {
         }
         let signature = turn.settings().identity.signature_algorithm();
         let session = Session::new(random_id()?, signature);
-        // Without a list it would be a guess, and a guess may be repeated without end.
+        // Without a list the other key would be a guess, which could be repeated endlessly.
         if refusal.algorithms.is_empty() {
             let why = match refusal.error_code() {
                 Some(ErrorCode::TamNotTrusted) => "does not trust this TAM",
@@ -342,7 +345,7 @@ impl Tam {
         if !self.pending().take(&waiting.key()) {
             return Err(Refused::WrongExchange.into());
         }
-        // Nothing else has it any more, unless the same answer came twice at the same time.
+        // Shared only if the same answer arrived twice at the same time.
         let (mut session, version) = match Arc::try_unwrap(waiting) {
             Ok(Waiting { session, version, .. }) => (session, version),
             Err(shared) => (shared.session.clone(), shared.version),
@@ -400,9 +403,9 @@ impl Tam {
         }
     }
 
-    /// The request for the first step that was not made yet; or for the state, if it is not known,
-    /// or if what was refused could otherwise be carried out later; or nothing, if there is nothing
-    /// to do. What is sent is sent after the record is on the disk.
+    /// Stores the record, then returns the request for the first step not yet made. If no step is left,
+    /// requests the state if it is unknown, or if a refused request could otherwise be replayed; else
+    /// ends the session.
     fn go_on(
         &self,
         turn: &Turn<'_>,
@@ -410,7 +413,7 @@ impl Tam {
         mut record: DeviceRecord,
         line: String,
     ) -> Result<Next, Rejection> {
-        // Only the state is asked for any more, at most twice.
+        // From here on only the state is requested, at most twice.
         session.ending |= session.requests >= SESSION_REQUESTS;
         let configuration = turn.configuration;
         let retired = configuration.tam.retires(&record);
@@ -456,8 +459,8 @@ impl Tam {
         Ok(Next { message: None, line: format!("{line}; {end}"), device })
     }
 
-    /// The first step that is due and was not made in this session, and its request. What cannot be
-    /// done counts as failed.
+    /// The first planned step that was not made in this session, with its request. A step for which no
+    /// request can be made counts as failed.
     fn next_step(
         &self,
         turn: &Turn<'_>,
@@ -500,8 +503,8 @@ impl Tam {
         found
     }
 
-    /// Asks for the state outside of the session, which is over: the answer was late, and if the
-    /// device has another session, that one goes on.
+    /// Requests the state outside the session, which ends because its answer was late. If the device
+    /// has another session, that one continues.
     fn start_over(&self, turn: &Turn<'_>, session: &Session, line: String) -> anyhow::Result<Next> {
         let mut again = Session::new(session.tid.clone(), session.signature);
         again.changed_key = session.changed_key;
@@ -527,7 +530,7 @@ impl Tam {
         Ok(Next { message: Some(message), line, device: None })
     }
 
-    /// Remembers a request to a device until its answer comes.
+    /// Keeps a request to a device until its answer arrives.
     fn wait(
         &self,
         request: Request,
@@ -536,7 +539,7 @@ impl Tam {
         mut session: Session,
     ) -> anyhow::Result<Vec<u8>> {
         session.requests += 1;
-        // The rest of a state is of no use any more, and may be long.
+        // Only the parsed state is needed from here on, and the document may be long.
         if let Some(state) = &mut session.state {
             state.document = Vec::new();
         }
@@ -547,7 +550,7 @@ impl Tam {
         Ok(message)
     }
 
-    /// Takes the place that a device has for its answers.
+    /// Marks the device as busy: one answer of a device is processed at a time.
     fn work_on(&self, key: &str) -> Result<Work<'_>, Rejection> {
         match self.pending().begin_work(key) {
             true => Ok(Work { tam: self, key: key.to_owned() }),
@@ -563,7 +566,7 @@ impl Tam {
 
 const NO_DEVICE: &str = "a session without a device";
 
-/// The place of a device for its answers, which ends with this value.
+/// A device whose answer is being processed, until this value is dropped.
 struct Work<'t> {
     tam: &'t Tam,
     key: String,
@@ -575,7 +578,7 @@ impl Drop for Work<'_> {
     }
 }
 
-/// Enough of a device's identifier to tell devices apart in a log.
+/// The beginning of a device's identifier: enough to tell devices apart in a log.
 fn short(device_id: &str) -> &str {
     device_id.get(..8).unwrap_or(device_id)
 }
