@@ -1,4 +1,4 @@
-//! What is said of a state file that is damaged, or no database at all.
+//! Errors about a state file that is damaged or not a database, with the remedy.
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -9,16 +9,16 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 use redb::{DatabaseError, StorageError, TableError};
 
-/// How a file of redb begins.
+/// The first bytes of a file of redb.
 const MAGIC: &[u8] = b"redb\x1a\x0a\xa9\x0d\x0a";
 
 thread_local! {
-    /// The database in which this thread is at work.
+    /// The database that this thread is working on.
     static AT_WORK: RefCell<Option<PathBuf>> = const { RefCell::new(None) };
 }
 
-/// What to say of a panic on this thread, if it is one in the database: redb trusts its file, so one
-/// that is damaged can end that way. The program says it where panics do not unwind.
+/// The error message for a panic on this thread, if it happened in the database: redb trusts its file,
+/// so a damaged one can cause a panic. The program prints it if panics do not unwind.
 #[must_use]
 pub fn on_this_thread() -> Option<String> {
     let path = AT_WORK.try_with(|path| path.try_borrow().ok()?.clone()).ok()??;
@@ -35,7 +35,10 @@ fn unusable(path: &Path, how: &str) -> String {
     )
 }
 
-/// Works with the database at `path`, and says of every failure in which file it was.
+/// Runs `work` on the database at `path`, and adds the file to every error.
+///
+/// # Errors
+/// If `work` fails or panics.
 pub(crate) fn guarded<T>(
     path: &Path,
     work: impl FnOnce() -> anyhow::Result<T>,
@@ -66,12 +69,15 @@ fn is_damage(cause: &(dyn std::error::Error + 'static)) -> bool {
         || matches!(cause.downcast_ref(), Some(TableError::Storage(error)) if of_storage(error))
 }
 
-/// A file that is no database, and what it is.
+/// A file that is not a usable database: a predicate about it.
 #[derive(Debug, thiserror::Error)]
 #[error("it {0}")]
 struct Unusable(&'static str);
 
-/// What a file is that cannot be a database, by its beginning.
+/// Checks that a file begins as a database does.
+///
+/// # Errors
+/// [`Unusable`], or if the file cannot be read.
 pub(crate) fn check_beginning(file: &mut File) -> anyhow::Result<()> {
     let mut beginning = Vec::new();
     file.rewind()?;

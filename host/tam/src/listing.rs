@@ -1,7 +1,7 @@
-//! The list of devices of a server that runs, over a socket beside its state file.
+//! The device list of a running server, through a socket beside its state file.
 //!
-//! The server has the file alone, so a tool cannot read it meanwhile. It connects to the socket
-//! instead, which is for the server's user and root, and reads all records as JSON.
+//! The server has the file locked, so a tool cannot read it. It connects to the socket instead, which is
+//! accessible to the server's user and root, and reads all records as JSON.
 
 use std::ffi::OsString;
 use std::fs::{self, File, Permissions};
@@ -20,20 +20,20 @@ use tokio::time::sleep;
 use crate::log;
 use crate::record::DeviceRecord;
 
-/// How long a tool may take to read, and waits for the server.
+/// How long a tool may take to read, and how long it waits for the server.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long to wait when no connection can be accepted.
+/// Pause after a failed attempt to accept a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// The socket of a state file, by a path that is short enough for a socket wherever the file is:
-/// through the folder's descriptor, which must stay open meanwhile.
+/// The socket of a state file. Its path goes through the descriptor of the folder, which must stay open,
+/// because the path of a socket must be short.
 struct Place {
     folder: File,
     name: OsString,
 }
 
 impl Place {
-    /// Beside the file that `state` leads to.
+    /// The place beside the file at `state`, links resolved.
     fn beside(state: &Path) -> io::Result<Self> {
         let state = state.canonicalize()?;
         let mut name = state.file_name().map(OsString::from).unwrap_or_default();
@@ -46,15 +46,15 @@ impl Place {
     }
 }
 
-/// A socket that tools can connect to until this ends.
+/// A socket that tools can connect to until this value is dropped.
 pub struct Listing {
     place: Place,
     listener: UnixListener,
 }
 
 impl Listing {
-    /// Opens the socket of a server that has the state file `state`, in place of one that a server
-    /// left there which was killed.
+    /// Opens the socket of the server with the state file `state`, and replaces one that a killed server
+    /// left behind.
     ///
     /// # Errors
     /// If the folder cannot be written to, or the file's name is too long for a socket.
@@ -88,7 +88,7 @@ impl Listing {
                 sleep(ACCEPT_PAUSE).await;
                 continue;
             };
-            // Whoever connected before the socket's mode was set.
+            // A client may have connected before the socket's mode was set.
             if !stream.peer_cred().is_ok_and(|peer| [0, owner].contains(&peer.uid())) {
                 continue;
             }
@@ -107,7 +107,7 @@ fn answer(devices: &[DeviceRecord], stream: tokio::net::UnixStream) -> anyhow::R
     let mut stream = stream.into_std()?;
     stream.set_nonblocking(false)?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    // How a connection ends is the tool's affair.
+    // A tool may close its connection at any time.
     let _ = stream.write_all(&list);
     Ok(())
 }
@@ -118,7 +118,7 @@ impl Drop for Listing {
     }
 }
 
-/// Whether a server of this state file answers, or would if this user were another one.
+/// Whether a server with this state file is running, even if it does not answer this user.
 #[must_use]
 pub fn is_served(state: &Path) -> bool {
     match connect(state) {
@@ -131,10 +131,10 @@ fn connect(state: &Path) -> io::Result<UnixStream> {
     UnixStream::connect(Place::beside(state)?.path())
 }
 
-/// The devices that the server of this state file knows; `None` if none answers.
+/// The devices known to the server with this state file; `None` if no server is running.
 ///
 /// # Errors
-/// If the server answers with something else, or this user may not ask it.
+/// If the server's answer is not a list of devices, or this user may not ask it.
 pub fn ask(state: &Path) -> anyhow::Result<Option<Vec<DeviceRecord>>> {
     let mut stream = match connect(state) {
         Ok(stream) => stream,

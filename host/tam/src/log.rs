@@ -2,12 +2,12 @@
 //!
 //! Only this module records events, and it escapes each line first ([`one_line`]): no text of a
 //! device begins a line or reaches a terminal as a control character. Events of other crates are not
-//! written, because nothing of the kind is known of them.
+//! written, because they are not escaped.
 //!
-//! Whoever can reach the server can make it write lines, so there is a limit: a line a second for
-//! each address, from where anybody may connect, and for each device, by an answer that its TEE's key
-//! signed and that counts, as many as its longest session has and then a line a second, too. What is
-//! left out is counted in a line of its own.
+//! Anyone who can reach the server can cause lines, so they are limited. Each address may cause one line
+//! a second. Each device, by answers that its TEE's key signed and that were accepted, may cause as
+//! many lines as its longest session has, and then one a second. Lines that are left out are counted,
+//! and the count is logged.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -23,11 +23,11 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::foreign::one_line;
 
-/// Most sources that are counted by themselves; the rest share one count.
+/// Sources that are counted separately; all others share one count.
 const SOURCES: usize = 1024;
-/// How many lines a device may cause at once: more than a session has requests.
+/// Lines that a device may cause at once: more than a session has requests.
 const DEVICE_LINES: u32 = 1100;
-/// How much of the last line that was left out is kept.
+/// Characters kept of the last line that was left out.
 const KEPT: usize = 400;
 
 /// Seconds since 1970.
@@ -61,24 +61,23 @@ impl FormatTime for Utc {
     }
 }
 
-/// A line that anybody at `peer`, an address and a port, can cause. It is left out if another one was
-/// written for this address within the last second.
+/// Logs a line that anyone at `peer`, an address and a port, can cause. It is left out if another one
+/// was logged for this address within the last second.
 pub fn of_stranger(peer: &str, line: &str) {
     limited(Source::of_peer(peer), 1, &format!("{peer} {line}"));
 }
 
-/// A line that a device caused by an answer that its TEE's key signed and that was taken over;
-/// `device` is the key's fingerprint.
+/// Logs a line that a device caused by an accepted answer; `device` is the fingerprint of its TEE's key.
 pub fn of_device(peer: &str, device: &str, line: &str) {
     limited(Source::Device(String::from(device)), DEVICE_LINES, &format!("{peer} {line}"));
 }
 
-/// A line that is about the server itself.
+/// Logs a line about the server itself.
 pub fn of_server(line: &str) {
     write(line);
 }
 
-/// Writes how many lines were left out, for each source that may cause a line again. To be called
+/// Logs how many lines were left out, for each source that may cause a line again. Must be called
 /// every second.
 pub fn count_left_out() {
     let lines = quota().count_left_out(Instant::now());
@@ -101,19 +100,20 @@ fn write(line: &str) {
     tracing::info!("{}", one_line(line));
 }
 
-/// Who causes lines.
+/// The cause of a line.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Source {
-    /// An address; of IPv6 the first 64 bits, because whoever has one of them has all below.
+    /// An address; the first 64 bits of an IPv6 address, because a client that has one usually has all
+    /// below it.
     Address(IpAddr),
     /// A device by the fingerprint of its key.
     Device(String),
-    /// Any other: one without an address, or one too many.
+    /// Everything else: no address, or more than [`SOURCES`].
     Other,
 }
 
 impl Source {
-    /// The source of a peer's lines, which is named by address and port.
+    /// The source of a peer, given as address and port.
     fn of_peer(peer: &str) -> Self {
         peer.parse::<SocketAddr>().map_or(Self::Other, |peer| Self::of_address(peer.ip()))
     }
@@ -127,15 +127,15 @@ impl Source {
     }
 }
 
-/// Which lines are written, and which are counted.
+/// Decides which lines are logged and which are only counted.
 #[derive(Default)]
 struct Quota(HashMap<Source, Count>);
 
 struct Count {
     burst: u32,
-    /// How many lines may be written at once.
+    /// Lines that may be logged now.
     lines: u32,
-    /// Up to when the lines were allotted, one a second.
+    /// Until when lines were allotted, one a second.
     allotted: Instant,
     left_out: usize,
     /// The last line that was left out.
@@ -156,7 +156,7 @@ impl Count {
 }
 
 impl Quota {
-    /// The line to write, if one may be written. It says how many were left out before it.
+    /// The line to log, with the number of lines left out before it; `None` if it is left out.
     fn pass(&mut self, source: Source, burst: u32, line: &str, now: Instant) -> Option<String> {
         if self.0.len() >= SOURCES && !self.0.contains_key(&source) {
             self.0.retain(|_, count| {
@@ -182,8 +182,8 @@ impl Quota {
         })
     }
 
-    /// A line for each source that has lines left out and may have one written; forgets those of
-    /// which nothing is to be said.
+    /// One line for each source that has lines left out and may cause one again. Forgets sources that
+    /// have nothing left to count.
     fn count_left_out(&mut self, now: Instant) -> Vec<String> {
         let mut lines = Vec::new();
         self.0.retain(|_, count| {

@@ -1,24 +1,25 @@
-//! What the TAM remembers of what it did to a device. Pure knowledge: the database is [`crate::store`].
+//! What the TAM knows about a device from the steps it took. No input or output: the database is
+//! [`crate::store`].
 
 use serde::{Deserialize, Serialize};
 
 use crate::dsi::Dsi;
 use crate::step::{DomainName, Step};
 
-/// What the TAM knows of a device beyond what the device says of itself.
+/// What the TAM knows about a device beyond the device's own state.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
-    /// The signers of domains.
+    /// Signers of domains.
     pub domains: Vec<KnownDomain>,
-    /// The versions of applications.
+    /// Installed applications.
     pub applications: Vec<KnownTa>,
-    /// Applications that may have personalization data or not: the device has not answered to the
-    /// request that brings them.
+    /// Applications that may or may not have personalization data: the device has not answered the
+    /// request that carries it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub doubtful_data: Vec<TaName>,
 }
 
-/// An application by name.
+/// The name of an application.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaName {
     /// The service provider.
@@ -35,17 +36,17 @@ impl TaName {
     }
 }
 
-/// The signers that this TAM gave a security domain.
+/// A security domain with the signers that this TAM added.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KnownDomain {
     /// The service provider.
     pub spid: String,
     /// The name.
     pub name: String,
-    /// SHA-256 of the certificates, in hexadecimal.
+    /// SHA-256 of the signers' certificates, in hexadecimal.
     pub certificates: Vec<String>,
-    /// The same of those that may be there or not: the device has not answered to the request that adds
-    /// or removes them.
+    /// The same for signers that the domain may or may not have: the device has not answered the request
+    /// that adds or removes them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub doubtful: Vec<String>,
 }
@@ -67,7 +68,7 @@ impl KnownDomain {
     }
 }
 
-/// What this TAM installed.
+/// An application that this TAM installed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KnownTa {
     /// The service provider.
@@ -82,13 +83,13 @@ pub struct KnownTa {
     pub image: String,
     /// SHA-256 of the personalization data, in hexadecimal.
     pub personalization: Option<String>,
-    /// Whether another image may be there: the device has not answered to the request that brings it.
+    /// Whether another image may be installed: the device has not answered the request that carries it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub doubtful_image: bool,
 }
 
 impl Memory {
-    /// A domain, if this TAM gave it signers.
+    /// The domain of this name, if this TAM created it or changed its signers.
     #[must_use]
     pub fn domain(&self, spid: &str, name: &str) -> Option<&KnownDomain> {
         self.domains.iter().find(|domain| domain.spid == spid && domain.name == name)
@@ -110,7 +111,7 @@ impl Memory {
         self.domains.push(domain);
     }
 
-    /// An application, if this TAM installed it.
+    /// The application of this name, if this TAM installed it.
     #[must_use]
     pub fn application(&self, spid: &str, domain: &str, taid: &str) -> Option<&KnownTa> {
         self.applications
@@ -118,14 +119,14 @@ impl Memory {
             .find(|it| it.spid == spid && it.domain == domain && it.taid == taid)
     }
 
-    /// Whether an application has personalization data as far as is known, or may have.
+    /// Whether an application has personalization data, or may have.
     #[must_use]
     pub fn may_have_data(&self, spid: &str, domain: &str, taid: &str) -> bool {
         self.application(spid, domain, taid).is_some_and(|it| it.personalization.is_some())
             || self.doubts_data(spid, domain, taid)
     }
 
-    /// Whether the personalization data of an application may be others than those that are known.
+    /// Whether an application may have other personalization data than the known one.
     #[must_use]
     pub fn doubts_data(&self, spid: &str, domain: &str, taid: &str) -> bool {
         self.doubtful_data
@@ -147,9 +148,8 @@ impl Memory {
         }
     }
 
-    /// Takes over that a step will be asked for: until the answer comes, and if none comes, the signers
-    /// that it adds and removes are doubtful, and whether an application has the image and the data that
-    /// it brings.
+    /// Notes that a step is about to be requested. Until it is answered, the signers that it adds or
+    /// removes are doubtful, and so are the image and the data that it carries.
     pub fn announce(&mut self, step: &Step) {
         if let Step::UpdateTa { domain, taid, image: Some(_), .. } = step {
             self.change_application(domain, taid, |it| it.doubtful_image = true);
@@ -177,9 +177,10 @@ impl Memory {
         }
     }
 
-    /// Takes over that a step was refused and the device is as it was: what it was to remove is there.
-    /// Not so where a signer was to be removed alone, which is done when nobody knows whether it is.
-    /// Images and data stay doubtful, for they may have been before: they are sent once more.
+    /// Notes that a step was refused and changed nothing: signers that it would have removed are still
+    /// there. This does not hold for a signer that was to be removed alone, because that is requested
+    /// when it is doubtful whether the domain has it. Images and data stay doubtful, because they may
+    /// have been so before; they are sent once more.
     pub fn withdraw(&mut self, step: &Step) {
         if let Step::UpdateSd { domain, remove, .. } = step
             && !step.is_lone_removal()
@@ -188,7 +189,7 @@ impl Memory {
         }
     }
 
-    /// Takes over that a step succeeded. `version` is that of the image that it carried.
+    /// Notes that a step succeeded. `version` is that of the image that it carried.
     pub fn record(&mut self, step: &Step, version: Option<u32>) {
         match step {
             Step::DeleteTa { domain, taid } => {
@@ -247,7 +248,7 @@ impl Memory {
         self.doubtful_data.retain(|it| *it != application);
     }
 
-    /// What an update did not carry stays as it was known; if it was not known, so it stays.
+    /// What an update does not carry stays as known, or as unknown, as it was.
     fn replace_application(
         &mut self,
         domain: &DomainName,
@@ -275,7 +276,7 @@ impl Memory {
         });
     }
 
-    /// Forgets what the device does not have any more.
+    /// Forgets what the device no longer has.
     pub fn keep_only(&mut self, dsi: &Dsi) {
         let find = |spid: &str, name: &str| {
             dsi.tee.sdlist.sd.iter().find(|sd| sd.spid == spid && sd.name == name)
@@ -323,7 +324,7 @@ mod tests {
         memory.record(&replace, None);
         check(&memory, &["c2"], &[]);
 
-        // Whether it is there is not known, and a refusal for another reason does not tell.
+        // It is unknown whether the domain has it, and a refusal for another reason does not tell.
         let remove = update(&[], &["c2"]);
         memory.announce(&remove);
         memory.withdraw(&remove);
@@ -361,7 +362,7 @@ mod tests {
         let known = memory.application("sp", "a", "x").unwrap();
         assert_eq!((known.version, known.image.as_str()), (2, "i2"));
         assert_eq!(known.personalization.as_deref(), Some("d1"));
-        // Data alone, of an application that is not known: the image stays unknown.
+        // Data alone, for an unknown application: the image stays unknown.
         let update = Step::UpdateTa {
             domain: domain.clone(),
             taid: "y".into(),

@@ -1,4 +1,4 @@
-//! The record of a device, as it is kept and listed.
+//! The record of a device, as it is stored and listed.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,30 +8,31 @@ use crate::encoding::base64;
 use crate::log;
 use crate::memory::Memory;
 
-/// The version of the record format; a newer one is refused, not guessed at. Format 1, whose records
-/// were kept by device identifier, is converted when a server opens it.
+/// The version of the record format. Newer formats are refused. Format 1, whose records were keyed by
+/// device identifier, is converted when a server opens the file.
 pub(crate) const FORMAT: u64 = 2;
 
-/// Most identifiers of one device that are remembered: a certificate a year, each in the two forms
-/// that an ECDSA signature has, for longer than a device lives.
+/// Identifiers stored for one device: one certificate a year, each with the two forms that an ECDSA
+/// signature has, for longer than the life of a device.
 const IDENTIFIER_LIMIT: usize = 64;
-/// Most failures of one device that are remembered; the oldest goes.
+/// Failures stored for one device; beyond that the oldest is dropped.
 const FAILURE_LIMIT: usize = 32;
-/// Most characters of a failure that are remembered.
+/// Characters stored of a failure.
 const FAILURE_LENGTH: usize = 512;
 
-/// A device that once showed its state.
+/// A device that has shown its state at least once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceRecord {
     pub(crate) format: u64,
     /// The device: SHA-256 of the SubjectPublicKeyInfo of the TEE's key, in lower-case hexadecimal.
     pub key: String,
-    /// Rises with each change of this record; no two changes in a database have the same.
+    /// Number of the last change of this record, unique among all changes in a database; 0 before the
+    /// first.
     pub revision: u64,
     /// `did`: base64 SHA-256 of the TEE's certificate.
     pub device_id: String,
-    /// Each `did` that the device had or could have written its certificates to have, the oldest
-    /// first: it stays known by any of them.
+    /// Each `did` that the device had, or could have had by rewriting the signature of its certificate;
+    /// the oldest first. The device stays known by any of them.
     pub identifiers: Vec<String>,
     /// The TEE's certificate, base64.
     pub certificate: String,
@@ -41,24 +42,24 @@ pub struct DeviceRecord {
     pub tee: String,
     /// The TEE's version.
     pub tee_version: String,
-    /// Seconds since 1970.
+    /// When it first connected, in seconds since 1970.
     pub first_seen: u64,
-    /// Seconds since 1970.
+    /// When it last showed its state, in seconds since 1970.
     pub last_seen: u64,
     /// The hash of the last state seen.
     pub dsi_hash: String,
     /// The attestation keys of the SPs.
     pub attestation_keys: Vec<AttestationKey>,
-    /// What this TAM did to it.
+    /// What this TAM knows from the steps it took.
     pub memory: Memory,
-    /// What the device refused since it last connected, a line each, the newest at the end. They have
-    /// a table of their own, so only a list of devices has them.
+    /// What failed in the device's last session, one line each, the newest at the end. Stored in a table
+    /// of its own, so it is empty except in lists of devices.
     #[serde(default)]
     pub failures: Vec<String>,
 }
 
 impl DeviceRecord {
-    /// The device of this key, before anything is known of it.
+    /// A new device with this key.
     #[must_use]
     pub fn new(key: String) -> Self {
         Self {
@@ -80,8 +81,8 @@ impl DeviceRecord {
         }
     }
 
-    /// Takes over by which identifiers the device is known now. Of too many identifiers the oldest is
-    /// forgotten that `matters` does not keep.
+    /// Adds the identifiers by which the device is known now. If there are too many, the oldest one for
+    /// which `matters` is false is dropped.
     pub fn identify(
         &mut self,
         device_id: &str,
@@ -100,11 +101,10 @@ impl DeviceRecord {
         }
     }
 
-    /// Takes over a state that was verified, of the device with the certificate by which it was
-    /// identified last.
+    /// Takes over a verified state of the device, with the certificate of the last [`Self::identify`].
     ///
     /// # Errors
-    /// When OpenSSL has no memory.
+    /// If OpenSSL runs out of memory.
     pub fn see(&mut self, state: &DeviceState) -> anyhow::Result<()> {
         let tee = &state.dsi.tee;
         self.certificate = base64(&state.certificate.to_der()?);
@@ -119,12 +119,12 @@ impl DeviceRecord {
     }
 }
 
-/// The last failures of a device, each cut to a length that is worth reading.
+/// The last failures of a device, each cut to [`FAILURE_LENGTH`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Failures(pub(crate) Vec<String>);
 
 impl Failures {
-    /// Adds one; the oldest goes where there are too many.
+    /// Adds a failure; drops the oldest if there are too many.
     pub fn push(&mut self, failure: &str) {
         if self.0.len() >= FAILURE_LIMIT {
             self.0.remove(0);
@@ -132,7 +132,7 @@ impl Failures {
         self.0.push(failure.chars().take(FAILURE_LENGTH).collect());
     }
 
-    /// Whether there are none.
+    /// Whether there are no failures.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()

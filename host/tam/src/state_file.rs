@@ -1,9 +1,9 @@
-//! The state file as a file: made for its owner alone, and held by one server.
+//! The state file as a file: accessible to its owner only, and locked by one server.
 //!
-//! Whoever can read a file can lock it, so the mode is repaired before the lock is taken: a file of an
-//! older version or a copy of a backup may be open to others. A process that opened it before keeps
-//! its lock; if that is no server, the server goes on with a copy in its place. A server holds the
-//! file exclusively, under its own user, and answers on its socket once it serves.
+//! A user who can read a file can lock it, so the mode is repaired before the lock is taken: a file of
+//! an older version or restored from a backup may be accessible to others. A process that opened it
+//! earlier keeps its lock; if that process is not a server, the server puts a copy in the file's place.
+//! A server locks the file exclusively, as its own user, and answers on its socket once it serves.
 
 use std::fs::{self, File, Metadata, OpenOptions, Permissions, TryLockError};
 use std::io::{self, ErrorKind, Seek as _};
@@ -22,15 +22,15 @@ use crate::log;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 const HELD: &str = "and a server needs one of its own (--state)";
 
-/// The file at `path`, for this process alone.
+/// Opens or creates the file at `path`, locked for this process alone.
 ///
 /// # Errors
-/// If it cannot be made or opened, is not a database, or another server has it.
+/// If it cannot be created or opened, is not a database, or belongs to another server.
 pub(crate) fn own(path: &Path) -> anyhow::Result<File> {
     let start = Instant::now();
     loop {
         let (mut file, is_new) = open(path)?;
-        // What is not a database may be somebody else's file, and is left as it is.
+        // A file that is not a database may belong to something else, and is left unchanged.
         let is_ours = !is_new && check_beginning(&mut file).is_ok();
         if is_ours {
             repair_mode(path, &file)?;
@@ -45,7 +45,7 @@ pub(crate) fn own(path: &Path) -> anyhow::Result<File> {
                 }
             },
         };
-        // Another server may have put a copy in its place meanwhile.
+        // Another server may have replaced it by a copy meanwhile.
         if let Some(mut file) = locked
             && is_same(&fs::metadata(path)?, &file.metadata()?)
         {
@@ -86,7 +86,7 @@ fn repair_mode(path: &Path, file: &File) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Locks the file; `false` if a process that does not serve has held it for too long.
+/// Locks the file; `false` if a process that is not a server has held it for too long.
 fn lock(path: &Path, file: &File, start: Instant) -> anyhow::Result<bool> {
     loop {
         match file.try_lock() {
@@ -94,7 +94,7 @@ fn lock(path: &Path, file: &File, start: Instant) -> anyhow::Result<bool> {
             Err(TryLockError::WouldBlock) if listing::is_served(path) => {
                 bail!("another server uses it, {HELD}")
             }
-            // Somebody who lists devices has it for a moment.
+            // A tool that lists devices holds it for a moment.
             Err(TryLockError::WouldBlock) if start.elapsed() < PATIENCE => {
                 sleep(Duration::from_millis(20));
             }
@@ -104,24 +104,24 @@ fn lock(path: &Path, file: &File, start: Instant) -> anyhow::Result<bool> {
     }
 }
 
-/// What became of the attempt to put a copy into a file's place.
+/// The result of an attempt to replace a file by a copy.
 enum TakenOver {
-    /// The copy, which this process holds.
+    /// Replaced by this copy, which this process has locked.
     Yes(File),
-    /// Another file is in the place by now.
+    /// Another process has replaced the file meanwhile.
     Changed,
-    /// The file may be another server's.
+    /// The file may belong to another server.
     No,
 }
 
-/// Puts a copy into the place of a file that is held by a process other than a server.
+/// Replaces a file that is locked by a process other than a server by a copy.
 ///
-/// One process at a time does so: it holds the lock of the copy from before the copy is written until
-/// it ends, and looks once more at what is in the place before it replaces that.
+/// One process at a time does this: it locks the copy before it writes it, keeps the lock until it
+/// ends, and checks once more which file it is about to replace.
 fn take_over(path: &Path, original: &File) -> anyhow::Result<TakenOver> {
     let path = path.canonicalize()?;
     let found = original.metadata()?;
-    // Under its other names it would stay what it is.
+    // Its other names would still lead to the old file.
     if found.nlink() != 1 || !is_without_server(original, &found) {
         return Ok(TakenOver::No);
     }
@@ -142,7 +142,7 @@ fn take_over(path: &Path, original: &File) -> anyhow::Result<TakenOver> {
         (_, Err(TryLockError::WouldBlock)) => return Ok(TakenOver::No),
         (_, Err(TryLockError::Error(error))) => return Err(error).context("cannot lock a copy"),
         (Ok(named), Ok(())) if is_same(&named, &made) && is_private => {}
-        // Somebody else has finished and renamed it.
+        // Another process has finished and renamed it.
         (Err(error), Ok(())) if error.kind() == ErrorKind::NotFound => {
             return Ok(TakenOver::Changed);
         }
@@ -153,7 +153,7 @@ fn take_over(path: &Path, original: &File) -> anyhow::Result<TakenOver> {
         return Ok(TakenOver::Changed);
     }
     copy_into(original, &copy, &found).context("it cannot be copied")?;
-    // A stranger's exclusive lock may have ended meanwhile, and a server have begun.
+    // The other lock may have ended meanwhile, and a server may have started.
     if !is_without_server(original, &found) {
         fs::remove_file(&name)?;
         return Ok(TakenOver::No);
@@ -187,8 +187,8 @@ fn own_user() -> io::Result<u32> {
     Ok(fs::metadata("/proc/self")?.uid())
 }
 
-/// Whether no server has the file: a server's lock is exclusive, and its process the file's owner's,
-/// this user's or root's. Whose lock cannot be told is taken for a server's.
+/// Whether no server has the file locked. A server's lock is exclusive, and its process belongs to the
+/// file's owner, this user or root. A lock whose owner is unknown is assumed to be a server's.
 fn is_without_server(file: &File, found: &Metadata) -> bool {
     if file.try_lock_shared().is_ok() {
         return true;
@@ -197,8 +197,7 @@ fn is_without_server(file: &File, found: &Metadata) -> bool {
         return false;
     };
     let users = [0, user, found.uid()];
-    // A process that is not there has ended and left its lock to another one, or is hidden, as those
-    // of other users may be.
+    // A process that is not listed has ended and passed its lock on, or is another user's and hidden.
     let is_stranger = |process: &u32| {
         fs::metadata(format!("/proc/{process}")).map_or(true, |it| !users.contains(&it.uid()))
     };
@@ -206,15 +205,15 @@ fn is_without_server(file: &File, found: &Metadata) -> bool {
     !holders.is_empty() && holders.iter().all(is_stranger)
 }
 
-/// The processes that hold a lock of flock(2) on a file, by the text of /proc/locks (proc_locks(5)).
+/// The processes that hold an flock(2) lock on a file, from the text of /proc/locks (proc_locks(5)).
 fn holders(locks: &str, device: u64, inode: u64) -> Vec<u32> {
-    // As makedev(3) puts them together.
+    // The encoding of makedev(3).
     let major = device >> 8 & 0xfff | device >> 32 & 0xffff_f000;
     let minor = device & 0xff | device >> 12 & 0xffff_ff00;
     let file = format!("{major:02x}:{minor:02x}:{inode}");
     let holder = |line: &str| {
         let mut fields = line.split_whitespace().skip(1);
-        // Those who wait have an arrow in this place.
+        // Waiting processes have an arrow here.
         (fields.next()? == "FLOCK").then_some(())?;
         let process = fields.nth(2)?.parse().ok()?;
         (fields.next()? == file).then_some(process)
@@ -274,7 +273,7 @@ mod tests {
         assert_eq!(Store::open(&path).unwrap().devices().unwrap().len(), 2);
     }
 
-    /// Of several servers that meet the same reader one goes on.
+    /// Of several servers that find the same reader, one starts.
     #[test]
     fn a_copy_has_one_server() {
         let (_folder, path, _) = scene();

@@ -1,12 +1,12 @@
-//! What the TAM remembers of devices, in an embedded database that survives a crash.
+//! The database of device records, embedded and crash-safe.
 //!
-//! A device is its TEE's key: its record is kept by the key's fingerprint, whatever certificate the
-//! device shows. The server holds the file open and locked; whoever lists devices meanwhile asks the
-//! server ([`crate::listing`]).
+//! A device is identified by its TEE's key: its record is stored under the key's fingerprint, whatever
+//! certificate the device shows. The server keeps the file open and locked; a tool that lists devices
+//! meanwhile asks the server ([`crate::listing`]).
 //!
-//! Each answer that is accepted is one transaction, which is on the disk before anything is sent that
-//! relies on it: the certificate, the memory with its doubts, the failures. Questions and sessions are
-//! not stored: they end with the process.
+//! Each accepted answer is one transaction, which is on disk before anything that relies on it is sent:
+//! the certificate, the memory with its doubts, the failures. Questions and sessions are not stored;
+//! they end with the process.
 
 mod format_1;
 
@@ -31,28 +31,28 @@ use crate::state_file::{self, PATIENCE};
 /// Device records in JSON, by the fingerprint of the TEE's key. In format 1 the table had another
 /// type, so a program that knows only format 1 refuses the file.
 const DEVICES: TableDefinition<'_, &str, &str> = TableDefinition::new("devices");
-/// What devices refused last, a list in JSON, by the fingerprint of the TEE's key.
+/// Failures of each device's last session, a list in JSON, by the fingerprint of the TEE's key.
 const FAILURES: TableDefinition<'_, &str, &str> = TableDefinition::new("failures");
 /// Numbers by name: [`FORMAT_NUMBER`] and [`SEQUENCE`].
 const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
 const FORMAT_NUMBER: &str = "format";
 const SEQUENCE: &str = "sequence";
-/// Memory for pages of the database.
+/// Cache for pages of the database.
 const CACHE_BYTES: usize = 32 << 20;
-/// The database of a server, which has it alone from its start to its end.
+/// The database of a server, which uses it exclusively from its start to its end.
 pub struct Store {
     path: PathBuf,
     database: Database,
-    /// The number of the last change that is on the disk.
+    /// The number of the last change that is on disk.
     sequence: AtomicU64,
 }
 
 impl Store {
-    /// The database at `path`, which is made, for its owner only, if it is not there. The lock is on
-    /// the file, whatever name or link leads to it.
+    /// Opens the database at `path`, and creates it, readable by its owner only, if it is missing. The
+    /// file itself is locked, whatever name or link leads to it.
     ///
     /// # Errors
-    /// If the file is none, is damaged, cannot be made, or another server has it.
+    /// If the file is not a database, is damaged, cannot be created, or belongs to another server.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         guarded(path, || {
             let file = state_file::own(path)?;
@@ -66,14 +66,14 @@ impl Store {
         })
     }
 
-    /// The file, without links.
+    /// The path of the file, links resolved.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The number of the last change to any record: what is asked of a device now is about the record
-    /// as it is, if its revision is not higher than this.
+    /// The number of the last change to any record. A question that is asked now is about a record
+    /// whose revision is not higher than this.
     #[must_use]
     pub fn sequence(&self) -> u64 {
         self.sequence.load(Ordering::SeqCst)
@@ -82,7 +82,7 @@ impl Store {
     /// The record of a device, by the fingerprint of its key.
     ///
     /// # Errors
-    /// If the disk fails, or the record is damaged.
+    /// If the disk fails or the record is damaged.
     pub fn find(&self, key: &str) -> anyhow::Result<Option<DeviceRecord>> {
         guarded(&self.path, || {
             let transaction = self.database.begin_read()?;
@@ -91,10 +91,10 @@ impl Store {
         })
     }
 
-    /// Replaces a record in one transaction, which is on the disk when this returns, if it is still of
-    /// the revision that `record` was made from; 0 is that of a device without a record. Gives the new
-    /// revision, or `None` if the record is another one by now. `failures`, if given, replace those
-    /// of the device.
+    /// Replaces a record if it still has the revision of `record`; a device without a record has
+    /// revision 0. Returns the new revision, or `None` if the record has changed meanwhile. `failures`,
+    /// if given, replace those of the device. Everything is one transaction, which is on disk when
+    /// this returns.
     ///
     /// # Errors
     /// If the disk fails.
@@ -124,16 +124,16 @@ impl Store {
                 revision
             };
             transaction.commit()?;
-            // Only now: a question that is asked before may be answered from before.
+            // Only now: the answer to a question asked earlier may show the state before this change.
             self.sequence.fetch_max(revision, Ordering::SeqCst);
             Ok(Some(revision))
         })
     }
 
-    /// Every device that is remembered, with its failures.
+    /// Every device, with its failures.
     ///
     /// # Errors
-    /// If the disk fails, or a record is damaged.
+    /// If the disk fails or a record is damaged.
     pub fn devices(&self) -> anyhow::Result<Vec<DeviceRecord>> {
         guarded(&self.path, || list(&self.database.begin_read()?))
     }
@@ -169,7 +169,7 @@ fn parse(text: &str) -> anyhow::Result<DeviceRecord> {
     serde_json::from_str(text).context("damaged device record")
 }
 
-/// Makes the tables, from those of format 1 if they are there.
+/// Creates the tables, from those of format 1 if they exist.
 fn convert(transaction: &WriteTransaction) -> anyhow::Result<()> {
     let format = number(&transaction.open_table(NUMBERS)?, FORMAT_NUMBER)?;
     check_format(format)?;
@@ -235,10 +235,10 @@ fn list(transaction: &ReadTransaction) -> anyhow::Result<Vec<DeviceRecord>> {
     Ok(records)
 }
 
-/// Every device in a database, also while a server has it: then the server says them.
+/// Every device in the database at `path`. If a server has it open, the list comes from the server.
 ///
 /// # Errors
-/// If there is no database, it is damaged, or another process has it and says nothing.
+/// If there is no database, it is damaged, or another process has it locked and does not answer.
 pub fn read_devices(path: &Path) -> anyhow::Result<Vec<DeviceRecord>> {
     guarded(path, || {
         check_beginning(&mut File::open(path).context("it cannot be opened")?)?;
@@ -265,7 +265,7 @@ pub fn read_devices(path: &Path) -> anyhow::Result<Vec<DeviceRecord>> {
 
 fn open_to_read(path: &Path) -> Result<ReadOnlyDatabase, DatabaseError> {
     match ReadOnlyDatabase::open(path) {
-        // A writer was killed: opening for writing recovers what it committed.
+        // A writer was killed. Opening for writing recovers what it committed.
         Err(DatabaseError::RepairAborted) => {
             drop(Database::open(path)?);
             ReadOnlyDatabase::open(path)

@@ -215,6 +215,7 @@ impl Tam {
         self.on_state_of(turn, &exchange, session, answer, accept)
     }
 
+    /// Processes the answer to a question within a session.
     fn on_state(
         &self,
         turn: &Turn<'_>,
@@ -328,6 +329,7 @@ impl Tam {
         Ok(next.message)
     }
 
+    /// Processes the answer to a step.
     fn on_outcome(
         &self,
         turn: &Turn<'_>,
@@ -356,41 +358,11 @@ impl Tam {
         };
         match outcome {
             Outcome::Fail(refusal) => {
-                session.undead = true;
-                let code = refusal.error_code();
-                if step.is_lone_removal() && code == Some(ErrorCode::SpCertInvalid) {
-                    session.made.insert(step.clone());
-                    record.memory.record(step, None);
-                    let line = format!("{line}: it was removed before");
-                    return self.go_on(turn, session, record, line);
-                }
-                let line = format!("{line} refused: {refusal}");
-                // A TEE that fails may have done it.
-                if step.leaves_doubt() && code != Some(ErrorCode::TeeFail) {
-                    record.memory.withdraw(step);
-                }
-                if let Some(remedy) = remedy(settings, &session, step, &refusal) {
-                    session.apply(&remedy, step);
-                    return self.go_on(turn, session, record, line);
-                }
-                session.made.insert(step.clone());
-                session.fail(&format!("{step}: {refusal}"));
-                // The state is another one, or may be: no step is sent on one that is over.
-                if matches!(code, Some(ErrorCode::DevStateMismatch | ErrorCode::TeeFail)) {
-                    session.state = None;
-                }
-                let line = match code {
-                    Some(ErrorCode::TamNotTrusted) => {
-                        format!("{line}{}", explain(settings, &session, &refusal))
-                    }
-                    _ => line,
-                };
-                session.ending |= concerns_every_request(&refusal);
-                self.go_on(turn, session, record, line)
+                self.on_refused_step(turn, session, record, step, &refusal, line)
             }
             Outcome::Pass(passed) => {
                 session.made.insert(step.clone());
-                // What was refused before names a state that is over.
+                // Requests refused before name a state that is no longer current.
                 session.undead = false;
                 let Passed { state, .. } = *passed;
                 record.memory.record(step, version);
@@ -401,6 +373,46 @@ impl Tam {
                 self.go_on(turn, session, record, format!("{line} pass"))
             }
         }
+    }
+
+    /// Processes the refusal of a step: takes back what the request had made doubtful, then tries a
+    /// remedy, or counts the step as failed.
+    fn on_refused_step(
+        &self,
+        turn: &Turn<'_>,
+        mut session: Session,
+        mut record: DeviceRecord,
+        step: &Step,
+        refusal: &Refusal,
+        line: String,
+    ) -> Result<Next, Rejection> {
+        let settings = turn.settings();
+        session.undead = true;
+        let code = refusal.error_code();
+        if step.is_lone_removal() && code == Some(ErrorCode::SpCertInvalid) {
+            session.made.insert(step.clone());
+            record.memory.record(step, None);
+            let line = format!("{line}: it was removed before");
+            return self.go_on(turn, session, record, line);
+        }
+        let line = format!("{line} refused: {refusal}");
+        // A TEE that fails may have carried it out.
+        if step.leaves_doubt() && code != Some(ErrorCode::TeeFail) {
+            record.memory.withdraw(step);
+        }
+        if let Some(remedy) = remedy(settings, &session, step, refusal) {
+            session.apply(&remedy, step);
+            return self.go_on(turn, session, record, line);
+        }
+        session.made.insert(step.clone());
+        session.fail(&format!("{step}: {refusal}"));
+        // The state has changed, or may have: no step is sent on a state that is not current.
+        if matches!(code, Some(ErrorCode::DevStateMismatch | ErrorCode::TeeFail)) {
+            session.state = None;
+        }
+        let line = format!("{line}{}", explain(settings, &session, refusal));
+        session.ending |= concerns_every_request(refusal);
+        self.go_on(turn, session, record, line)
     }
 
     /// Stores the record, then returns the request for the first step not yet made. If no step is left,

@@ -1,4 +1,4 @@
-//! Records of format 1, which were kept by device identifier: read, and written no more.
+//! Records of format 1, which were keyed by device identifier. They are only read.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ pub(super) const DEVICES: TableDefinition<'_, &str, &[u8]> = TableDefinition::ne
 /// The index of format 1: device identifiers by the fingerprint of the TEE's key.
 pub(super) const KEYS: TableDefinition<'_, &str, &str> = TableDefinition::new("keys");
 
-/// Device identifiers by key, as the index of format 1 has them.
+/// Device identifiers by key, from the index of format 1.
 pub(super) fn current_identifiers(
     keys: &impl ReadableTable<&'static str, &'static str>,
 ) -> anyhow::Result<BTreeMap<String, String>> {
@@ -30,8 +30,8 @@ pub(super) fn current_identifiers(
     Ok(current)
 }
 
-/// The records of format 1, each by the key in its certificate. Where several are of one key, that
-/// counts which the index names, and they are one device with several identifiers.
+/// The records of format 1, keyed by the key in their certificates. Several records with one key are one
+/// device with several identifiers; its data is that of the record that the index names.
 pub(super) fn records(
     devices: &impl ReadableTable<&'static str, &'static [u8]>,
     current: &BTreeMap<String, String>,
