@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::ensure;
+use openssl::x509::X509;
 
 use super::algorithms::Algorithms;
 use super::file::{AlternativeSection, File, TamSection, folder};
@@ -106,68 +107,39 @@ impl TamSettings {
         }
     }
 
+    /// Reads the files that the section names. `None` only if there was a mistake.
     pub(super) fn of(folder: &Path, section: TamSection, mistakes: &mut Mistakes) -> Option<Self> {
-        let files_of = |chain: &Path, ocsp: &[PathBuf]| IdentityFiles {
-            chain: folder.join(chain),
-            ocsp: ocsp.iter().map(|file| folder.join(file)).collect(),
-        };
-        let files = files_of(&section.chain, &section.ocsp);
+        let files = IdentityFiles::of(folder, &section.chain, &section.ocsp);
         let identity = mistakes.note(Identity::read(
             &folder.join(&section.key),
             &files.chain,
             section.id.as_deref(),
         ));
-        let mut retired = HashSet::new();
-        for name in &section.retired {
-            match device_name(name) {
-                Some(name) => {
-                    retired.insert(name);
-                }
-                None => mistakes.add(format!(
-                    "`retired`: {name:?} is neither the fingerprint of a device's key, a SHA-256 in \
-                     hexadecimal, nor a device's identifier, a SHA-256 in base64, as `otrp-tam \
-                     devices` prints them"
-                )),
-            }
-        }
+        let retired = read_retired(&section.retired, mistakes);
         let alternative = match (&section.alternative, &identity) {
             (Some(other), Some(first)) => {
                 mistakes.note(read_alternative(folder, other, &section, first)).map(Some)
             }
-            // Without the first one there is nothing to say of the other.
+            // The alternative is compared with the first identity.
             (Some(_), None) | (None, _) => Some(None),
         };
-        let alternative_files = section
-            .alternative
-            .as_ref()
-            .map_or_else(IdentityFiles::default, |other| files_of(&other.chain, &other.ocsp));
+        let alternative_files =
+            section.alternative.as_ref().map_or_else(IdentityFiles::default, |other| {
+                IdentityFiles::of(folder, &other.chain, &other.ocsp)
+            });
         if section.tee_roots.is_empty() {
             mistakes.add(String::from("`tee_roots` is empty, so no device could be trusted"));
         }
-        let mut certificates = |paths: &[PathBuf]| {
-            let read = paths.iter().map(|path| certificate::read_file(&folder.join(path)));
-            let read: Vec<_> = read.filter_map(|read| mistakes.note(read)).collect();
-            read.into_iter().flatten().collect::<Vec<_>>()
-        };
-        let tee_roots = certificates(&section.tee_roots);
-        let tee_root_ders: Result<Vec<_>, _> = tee_roots.iter().map(|root| root.to_der()).collect();
-        let tee_roots = TeeRoots::new(tee_roots).map(|roots| match section.require_tee_purpose {
+        let tee_roots = read_certificates(folder, &section.tee_roots, mistakes);
+        let tee_root_ders = mistakes.note(ders(&tee_roots));
+        let tee_roots = mistakes.note(TeeRoots::new(tee_roots).map_err(Into::into));
+        let tee_roots = tee_roots.map(|roots| match section.require_tee_purpose {
             true => roots.requiring_purpose(),
             false => roots,
         });
-        let firmware = section.firmware_roots.as_deref().map(&mut certificates).map(TeeRoots::new);
-        let firmware = firmware.map(|roots| roots.map(TeeRoots::for_firmware));
-        let tam_roots: Result<Vec<_>, _> =
-            certificates(&section.tam_roots).iter().map(|root| root.to_der()).collect();
-        let tee_roots = mistakes.note(tee_roots.map_err(Into::into));
-        let tee_root_ders = mistakes.note(tee_root_ders.map_err(Into::into));
-        let tam_roots = mistakes.note(tam_roots.map_err(Into::into));
-        let firmware = match firmware {
-            Some(roots) => {
-                mistakes.note(roots.map_err(Into::into)).map(FirmwarePolicy::SignedUnder)
-            }
-            None => Some(FirmwarePolicy::Any),
-        };
+        let firmware = read_firmware(folder, section.firmware_roots.as_deref(), mistakes);
+        let tam_roots = read_certificates(folder, &section.tam_roots, mistakes);
+        let tam_roots = mistakes.note(ders(&tam_roots));
         let list = match &section.devices {
             Some(file) => mistakes.note(DeviceList::read(&folder.join(file))).map(Some),
             None => Some(None),
@@ -192,6 +164,56 @@ impl TamSettings {
             alternative_files,
         })
     }
+}
+
+impl IdentityFiles {
+    fn of(folder: &Path, chain: &Path, ocsp: &[PathBuf]) -> Self {
+        Self {
+            chain: folder.join(chain),
+            ocsp: ocsp.iter().map(|file| folder.join(file)).collect(),
+        }
+    }
+}
+
+/// The certificates of all files that can be read.
+fn read_certificates(folder: &Path, paths: &[PathBuf], mistakes: &mut Mistakes) -> Vec<X509> {
+    let read = paths.iter().map(|path| certificate::read_file(&folder.join(path)));
+    let read: Vec<_> = read.filter_map(|read| mistakes.note(read)).collect();
+    read.into_iter().flatten().collect()
+}
+
+fn ders(certificates: &[X509]) -> anyhow::Result<Vec<Vec<u8>>> {
+    certificates.iter().map(|certificate| Ok(certificate.to_der()?)).collect()
+}
+
+fn read_firmware(
+    folder: &Path,
+    roots: Option<&[PathBuf]>,
+    mistakes: &mut Mistakes,
+) -> Option<FirmwarePolicy> {
+    let Some(roots) = roots else { return Some(FirmwarePolicy::Any) };
+    let roots = TeeRoots::new(read_certificates(folder, roots, mistakes));
+    mistakes
+        .note(roots.map_err(Into::into))
+        .map(|roots| FirmwarePolicy::SignedUnder(roots.for_firmware()))
+}
+
+/// The names of retired devices that are valid, as they are compared.
+fn read_retired(names: &[String], mistakes: &mut Mistakes) -> HashSet<String> {
+    let mut retired = HashSet::new();
+    for name in names {
+        match device_name(name) {
+            Some(name) => {
+                retired.insert(name);
+            }
+            None => mistakes.add(format!(
+                "`retired`: {name:?} is neither the fingerprint of a device's key, a SHA-256 in \
+                 hexadecimal, nor a device's identifier, a SHA-256 in base64, as `otrp-tam \
+                 devices` prints them"
+            )),
+        }
+    }
+    retired
 }
 
 /// The name of a device in the spelling in which it is compared: the fingerprint of its key in
