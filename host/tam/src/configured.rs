@@ -1,8 +1,8 @@
-//! The configuration as it is now: read anew when a file of it has changed.
+//! The current configuration: read again when one of its files has changed.
 //!
-//! A change that is wrong is said in the log, once, and what was read before stays in use: an
-//! operator who mistypes a name shall not turn every device away. At the start there is nothing
-//! before, so the server does not start.
+//! If the new configuration is wrong, that is logged once, and the former one stays in use: a mistyped
+//! name must not turn every device away. At the start there is no former one, so the server does not
+//! start.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -15,10 +15,10 @@ use crate::deletions::Guard;
 use crate::desired::{Configuration, sentence};
 use crate::log;
 
-/// A file that is no more seconds old than this could change again without its time of change changing.
+/// A file changed within this many seconds could change again without a new time stamp.
 const SETTLED_AFTER: u64 = 1;
 
-/// A configuration that follows its files.
+/// A configuration that follows changes of its files.
 pub struct Configured {
     path: PathBuf,
     seen: Mutex<Seen>,
@@ -27,12 +27,12 @@ pub struct Configured {
 struct Seen {
     good: Arc<Configuration>,
     files: Files,
-    /// What was said of the files last.
+    /// The mistakes that were logged last.
     mistakes: Vec<String>,
     guard: Option<Guard>,
 }
 
-/// Files, and what tells whether they changed.
+/// Files, with stamps that show whether they have changed.
 struct Files {
     stamps: Vec<(PathBuf, Option<Stamp>)>,
     settled: bool,
@@ -42,19 +42,18 @@ struct Files {
 type Stamp = (u64, u64, u64, (i64, i64), (i64, i64));
 
 impl Configured {
-    /// Reads the configuration, and checks it as [`check::configuration`] does. Warnings go to the
-    /// log.
+    /// Reads the configuration, and checks it as [`check::configuration`] does. Logs warnings.
     ///
     /// # Errors
-    /// A line for each mistake.
+    /// One line for each mistake.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         Self::read_with(path, None)
     }
 
-    /// The same, with a guard against deletions that nobody means.
+    /// The same as [`Self::read`], with a guard against accidental deletions.
     ///
     /// # Errors
-    /// A line for each mistake.
+    /// One line for each mistake.
     pub fn read_guarded(path: &Path, guard: Guard) -> anyhow::Result<Self> {
         Self::read_with(path, Some(guard))
     }
@@ -78,7 +77,7 @@ impl Configured {
         Ok(Self { path: path.into(), seen: Mutex::new(seen) })
     }
 
-    /// What is configured now, or was before a mistake was made.
+    /// The configuration as it is now, or as it was before it became wrong.
     #[must_use]
     pub fn current(&self) -> Arc<Configuration> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -90,11 +89,11 @@ impl Configured {
 
     fn follow(&self, seen: &mut Seen) {
         let (files, configuration) = Configuration::read_named(&self.path);
-        // Before anything is judged: what changes from here on is seen the next time.
+        // Taken before anything is checked: later changes are noticed at the next call.
         seen.files = Files::of(files);
         let mistakes = match configuration {
             Ok(configuration) => {
-                // Responses are judged at each question, by the clock.
+                // OCSP responses are checked for each device, because they depend on the time.
                 let mut errors = check::chains(&configuration.tam, log::now());
                 errors.extend(check::desired(&configuration).errors);
                 if let Some(guard) = &seen.guard {
@@ -130,9 +129,8 @@ impl Configured {
 impl Files {
     fn of(files: Vec<PathBuf>) -> Self {
         let now = i64::try_from(log::now()).unwrap_or(i64::MAX);
-        // By the time that the system sets at each change, not by the one that anybody may set. If it
-        // is in the future, because the clock was set back, the next change has another one. A file
-        // that is missing has changed when it is there.
+        // ctime, because mtime can be set to anything. If it is in the future, because the clock was set
+        // back, the next change will have another one. A missing file has changed once it exists.
         let is_settled = |path: &PathBuf| {
             path.metadata().is_ok_and(|it| now.abs_diff(it.ctime()) > SETTLED_AFTER)
                 || !path.exists()

@@ -1,17 +1,17 @@
-//! A change of the desired state that deletes much is carried out only once somebody confirms it.
+//! A change of the desired state that deletes a lot must be confirmed before it is carried out.
 //!
-//! What is missing in the desired state is deleted on every device, and half of a file is a valid
-//! file. So whatever is installed and not desired counts as a deletion, on a device that is retired
-//! everything, until the device has carried it out or somebody has confirmed it: several small
-//! changes count as one large one. Where more than a tenth of what is installed would go, and more
-//! than one application, the new state has to be named in the configuration, `allow_deletion`.
+//! What the desired state does not contain is deleted on every device, and half of a file is a valid
+//! file. So everything that is installed and not desired counts as a deletion, and so does everything
+//! on a retired device, until the device has carried it out or the operator has confirmed it: several
+//! small changes count as one large one. If more than a tenth of what is installed would be deleted, and
+//! more than one application, the configuration must name the new state in `allow_deletion`.
 //!
-//! What was confirmed is kept beside the state file, where it outlives the server, and with it what
-//! was desired last: a server that starts there without knowing any device has lost its state file,
-//! so it takes this for installed on one device, until a deletion is confirmed.
+//! What was confirmed, and what was desired last, is kept in a file beside the state file. A server that
+//! starts there without knowing any device has lost its state file, and counts what was desired last as
+//! installed on one device, until a deletion is confirmed.
 //!
-//! It is no protection against somebody who takes a tenth away and waits for the devices each time,
-//! nor does it count what a device has of which the TAM does not know.
+//! This is no protection against removing a tenth each time the devices have followed, and applications
+//! that the TAM does not know of are not counted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
@@ -27,13 +27,13 @@ use crate::encoding::sha256;
 use crate::foreign::Foreign;
 use crate::record::DeviceRecord;
 
-/// How much of what is installed may go without a question: one part of so many.
+/// The fraction of what is installed that may be deleted without confirmation: one in this many.
 const PART: usize = 10;
-/// How many applications may go in any case.
+/// Number of applications that may be deleted in any case.
 const ALWAYS: usize = 1;
-/// How many applications are named.
+/// Number of applications that are named in the objection.
 const NAMED: usize = 5;
-/// How much of the digest names a state: nobody chooses it to be mistaken for another.
+/// Digits of the digest that name a state. Collisions are not an attack: the operator writes both states.
 const NAME_DIGITS: usize = 16;
 
 /// Service provider, domain, application, and whether it has personalization data.
@@ -57,22 +57,22 @@ fn installed_on(device: &DeviceRecord) -> impl Iterator<Item = Application> {
     })
 }
 
-/// Whether desired applications leave one as it is installed: an application that shall have no
-/// personalization data any more is deleted with them.
+/// Whether an installed application stays. One that is desired without the personalization data that it
+/// has is deleted, because data cannot be removed alone.
 fn keep(desired: &BTreeSet<Application>, application: &Application) -> bool {
     let (spid, domain, taid, has_data) = application;
     let is_there = |data| desired.contains(&(spid.clone(), domain.clone(), taid.clone(), data));
     is_there(true) || !has_data && is_there(false)
 }
 
-/// The name of what a configuration deletes: of the applications and the retired devices in it.
+/// The name of a configuration, as far as deletions depend on it: its applications and retired devices.
 fn name_of(configuration: &Configuration) -> anyhow::Result<String> {
     let named = (applications_of(&configuration.desired), configuration.tam.retired());
     let digest = hex::encode(sha256(&serde_json::to_vec(&named)?)?);
     Ok(digest.chars().take(NAME_DIGITS).collect())
 }
 
-/// What was accepted, as it is kept in the file.
+/// What was accepted, as it is stored in the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Accepted {
     /// The name of the last state.
@@ -80,16 +80,16 @@ struct Accepted {
     name: String,
     /// The applications of the last state.
     applications: BTreeSet<Application>,
-    /// Those whose deletion was confirmed, and that some device has. A file of before has none: it
-    /// confirmed whatever its applications do not keep.
+    /// Applications whose deletion was confirmed and that some device still has. Missing in files of
+    /// older versions, which confirmed everything that is not in `applications`.
     #[serde(default)]
     deleted: Option<BTreeSet<Application>>,
-    /// The keys of the devices whose retirement was confirmed. A file of before has none: it confirmed
-    /// all.
+    /// Keys of the devices whose retirement was confirmed. Missing in files of older versions, which
+    /// confirmed all.
     #[serde(default)]
     retired: Option<BTreeSet<String>>,
-    /// Those that were desired when the state file was lost, in place of what devices have that were
-    /// forgotten with it.
+    /// Applications that were desired when the state file was lost. They stand for what the devices have
+    /// that were forgotten with it.
     #[serde(default)]
     forgotten: BTreeSet<Application>,
 }
@@ -106,7 +106,7 @@ impl Accepted {
         self.retired.as_ref().is_none_or(|retired| retired.contains(&device.key))
     }
 
-    /// The state file was lost: each application is in one of the two forms.
+    /// Notes that the state file was lost. Each application is kept once, with data if it has any.
     fn forget(&mut self) {
         let desired = self.applications.iter();
         let all = self.forgotten.iter().chain(desired).cloned().collect::<BTreeSet<_>>();
@@ -117,23 +117,22 @@ impl Accepted {
     }
 }
 
-/// What is installed on devices, as far as is known.
+/// Returns the known devices.
 type Devices = dyn Fn() -> anyhow::Result<Vec<DeviceRecord>> + Send + Sync;
 
-/// What was accepted last, and what is installed.
+/// Compares new configurations with what was accepted last and what is installed.
 pub struct Guard {
     file: PathBuf,
-    /// `None` where nobody can tell.
+    /// `None` if nothing was accepted yet, or the file cannot be read.
     accepted: Option<Accepted>,
-    /// Whether the file says the same.
+    /// Whether the file contains the same.
     is_written: bool,
     devices: Box<Devices>,
 }
 
 impl Guard {
-    /// The guard of a server with the state file at `store`, beside which it keeps what was accepted.
-    /// If there is none, or nobody can read it, nothing was confirmed. `devices` gives what is
-    /// installed.
+    /// The guard of a server with the state file at `store`, beside which it stores what was accepted. If
+    /// that file is missing or unreadable, nothing was confirmed. `devices` returns the known devices.
     #[must_use]
     pub fn beside(
         store: &Path,
@@ -155,11 +154,11 @@ impl Guard {
         Self { file, accepted, is_written, devices: Box::new(devices) }
     }
 
-    /// What the configuration deletes if that needs to be confirmed, and is not: a sentence that says
-    /// how.
+    /// The objection to a configuration that deletes a lot without confirmation: what it deletes, and how
+    /// to confirm it.
     ///
     /// # Errors
-    /// If nobody can tell what is installed.
+    /// If the known devices cannot be read.
     pub fn objection(&self, configuration: &Configuration) -> anyhow::Result<Option<String>> {
         let name = name_of(configuration)?;
         let nothing = Accepted {
@@ -222,11 +221,11 @@ impl Guard {
         )))
     }
 
-    /// Keeps a configuration as the one that was accepted last, and what it confirms.
+    /// Stores a configuration as the one accepted last, with what it confirms.
     ///
     /// # Errors
-    /// If it cannot be written, or nobody can tell what is installed. Then what was confirmed before
-    /// is what the next start knows.
+    /// If the file cannot be written or the known devices cannot be read. Then the next start knows only
+    /// what was confirmed before.
     pub fn accept(&mut self, configuration: &Configuration) -> anyhow::Result<()> {
         let next = self.after(configuration)?;
         if !self.is_written || self.accepted.as_ref() != Some(&next) {
@@ -265,7 +264,7 @@ impl Guard {
     }
 }
 
-/// Writes a file in one step.
+/// Replaces a file in one step.
 fn replace(file: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let mut name = file.as_os_str().to_owned();
     name.push(".new");

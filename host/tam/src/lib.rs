@@ -1,13 +1,24 @@
-//! A Trusted Application Manager: makes OTrP requests, judges answers, converges devices.
+//! A Trusted Application Manager: makes OTrP requests, verifies answers, brings devices to a desired state.
 //!
-//! It is written against the drafts and nothing of the device's code: JOSE is josekit's and
-//! OpenSSL's, certificate paths are OpenSSL's, JSON is serde's. It shares with the device only the
-//! names, codes and limits of `otrp-wire`, so a mistake in the protocol must be made twice,
-//! differently, to pass.
+//! It is written against the drafts and shares no code with the device except the names, codes and
+//! limits of `otrp-wire`: JOSE is josekit's and OpenSSL's, certificate paths are OpenSSL's, JSON is
+//! serde's. So a misreading of the protocol has to be made twice to go unnoticed.
 //!
-//! [`request::Builder`] makes any request, also a wrong one; [`response`] judges answers; [`plan`]
-//! compares a device with the desired state; [`tam::Tam`] does all that for whoever connects, and
-//! [`http`] lets them connect.
+//! Modules do not import each other in a circle (`make lint` checks it). From the ground up:
+//!
+//! | Layer | Modules |
+//! |---|---|
+//! | text and encodings | [`encoding`], [`foreign`], [`log`] |
+//! | JOSE, certificates, images | [`jose`], [`certificate`], [`identity`], [`image`], [`ocsp`] |
+//! | messages | [`dsi`], [`request`], [`response`], [`ta_information`], [`firmware`] |
+//! | knowledge about devices | `step`, [`memory`], [`record`] |
+//! | configuration | [`desired`], [`admission`], [`check`], [`deletions`], [`configured`] |
+//! | database | [`store`], `state_file`, [`damage`], [`listing`] |
+//! | sessions | [`plan`], `session`, `order`, [`pending`], [`echo`], [`tam`] |
+//! | server | [`http`] |
+//!
+//! [`request::Builder`] makes any request, including wrong ones for tests. [`tam::Tam`] takes a message
+//! and returns the next one; [`http`] serves it.
 #![cfg_attr(
     test,
     allow(

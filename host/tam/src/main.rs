@@ -1,4 +1,4 @@
-//! `otrp-tam`: serves devices, makes and opens single messages, lists devices.
+//! `otrp-tam`: serves devices, creates and opens single messages, lists devices.
 
 mod cli;
 
@@ -21,11 +21,11 @@ use otrp_tam::{check, damage, http, log, store};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// How long work that cannot be cut off, such as a transaction of the database, may take at the end.
+/// How long work that cannot be interrupted, such as a database transaction, may take at the end.
 const LAST_WORK: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
-    // Released programs do not unwind, so this is where a damaged database comes out.
+    // Release builds do not unwind, so a panic about a damaged database is reported here.
     std::panic::set_hook(Box::new(|panic| match damage::on_this_thread() {
         Some(sentence) if cfg!(panic = "abort") => {
             let _ = writeln!(std::io::stderr(), "otrp-tam: {sentence}");

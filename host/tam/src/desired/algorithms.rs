@@ -1,11 +1,11 @@
-//! The algorithms of requests and answers, in the order of the configuration.
+//! The algorithms of requests and answers, in order of preference.
 
 use super::file::Preferred;
 use crate::identity::Taken;
 use crate::jose::{ContentEncryption, KeyManagement, KeyManagements, KeyType};
 use crate::request::{Suite, TaEncryption, Target};
 
-/// The algorithms of requests, each list with the preferred one first and with one at least.
+/// The algorithms of requests: lists that are not empty, the preferred algorithm first.
 #[derive(Clone, Debug)]
 pub struct Algorithms {
     content_encryptions: Vec<ContentEncryption>,
@@ -34,7 +34,7 @@ impl Algorithms {
         }
     }
 
-    /// What answers may use.
+    /// The algorithms that are accepted in answers.
     #[must_use]
     pub fn taken(&self) -> Taken {
         let mut key_managements = self.elliptic.clone();
@@ -42,21 +42,20 @@ impl Algorithms {
         if !self.rsa_listed {
             key_managements.push(KeyManagement::Rsa15);
         }
-        // No request says how the state is to be encrypted, so every TEE may do it as the draft does.
+        // No request determines the encryption of the state, so a TEE may always use the draft's.
         let mut content_encryptions = self.content_encryptions.clone();
         content_encryptions.push(ContentEncryption::default());
         Taken { key_managements, content_encryptions }
     }
 
-    /// What is preferred.
+    /// The suite to try first.
     #[must_use]
     pub fn preferred(&self) -> Suite {
         self.suite(0)
     }
 
-    /// What is tried with a device, the next one when it does not support the one before: in each
-    /// step the next of every list, and the last one where a list is at its end. There is one at
-    /// least.
+    /// The suites to try with a device, each if it does not support the one before. Every suite takes the
+    /// next algorithm of each list, or the last one if a list is exhausted. Never empty.
     #[must_use]
     pub fn suites(&self, device: &Target) -> Vec<Suite> {
         let types = device.key_types();

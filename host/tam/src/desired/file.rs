@@ -12,7 +12,7 @@ use serde::{Deserialize, de};
 use crate::jose::{ContentEncryption, KeyManagement};
 use crate::request::TaEncryption;
 
-/// The file, as it is written.
+/// The whole file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct File {
@@ -63,7 +63,7 @@ pub(super) struct AlternativeSection {
     pub ocsp: Vec<PathBuf>,
 }
 
-/// One or several, the preferred one first; none if the file does not say.
+/// One value or a list, the preferred one first; empty if the key is missing.
 #[derive(Debug)]
 pub(super) struct Preferred<T>(pub(super) Vec<T>);
 
@@ -71,7 +71,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Preferred<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct OneOrMore<T>(PhantomData<T>);
 
-        // By hand, so that a wrong name is answered with the right ones.
+        // By hand, because the error of an untagged enum would not list the valid names.
         impl<'de, T: Deserialize<'de>> Visitor<'de> for OneOrMore<T> {
             type Value = Vec<T>;
 
@@ -131,8 +131,7 @@ impl File {
             .with_context(|| format!("the configuration {} is malformed", path.display()))
     }
 
-    /// All files that are read with it; not those with OCSP responses, which are read when they are
-    /// needed.
+    /// All files that are read with the configuration. OCSP responses are read when they are needed.
     pub(super) fn names(&self) -> Vec<&PathBuf> {
         let tam = &self.tam;
         let mut names = vec![&tam.key, &tam.chain];
@@ -150,7 +149,7 @@ impl File {
     }
 }
 
-/// The folder that the paths in the file at `path` are relative to.
+/// The folder to which the paths in the file at `path` are relative.
 pub(super) fn folder(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new(""))
 }

@@ -2,7 +2,7 @@
 
 use anyhow::bail;
 
-/// What is wrong with a configuration, a sentence each.
+/// What is wrong with a configuration, one sentence each.
 #[derive(Default)]
 pub(super) struct Mistakes(Vec<String>);
 
@@ -23,7 +23,7 @@ impl Mistakes {
     }
 }
 
-/// An error with its causes, each of them once: some say their cause themselves.
+/// An error with its causes, each of them once: the messages of some errors contain their cause.
 #[must_use]
 pub fn sentence(error: &anyhow::Error) -> String {
     let mut sentence = String::new();

@@ -19,19 +19,19 @@ use crate::record::DeviceRecord;
 
 /// The section `[tam]` with the files that it names.
 pub struct TamSettings {
-    /// Who signs.
+    /// The preferred identity.
     pub identity: Identity,
-    /// The same TAM with a key of the other type.
+    /// The same TAM with a key of the other type, if there is one.
     pub alternative: Option<Identity>,
-    /// The OEMs whose TEEs are served.
+    /// Roots of the OEMs whose TEEs are served.
     pub tee_roots: TeeRoots,
-    /// The same, DER.
+    /// The same roots, DER.
     pub tee_root_ders: Vec<Vec<u8>>,
-    /// What is asked of the firmware below them.
+    /// What is required of the firmware below the TEE.
     pub firmware: FirmwarePolicy,
-    /// How requests are encrypted.
+    /// The encryption of requests.
     pub algorithms: Algorithms,
-    /// The roots that devices are built with, DER; empty if the file does not say.
+    /// The roots that devices are built with, DER; empty if the configuration does not list them.
     pub tam_roots: Vec<Vec<u8>>,
     /// Which devices are served.
     pub admission: Admission,
@@ -41,7 +41,7 @@ pub struct TamSettings {
     alternative_files: IdentityFiles,
 }
 
-/// The files of an identity, for sentences that name them.
+/// The files of an identity, for error messages.
 #[derive(Clone, Debug, Default)]
 pub struct IdentityFiles {
     /// Its certificates.
@@ -54,39 +54,38 @@ impl TamSettings {
     /// Reads the section `[tam]` of the file and the files that it names, and nothing else.
     ///
     /// # Errors
-    /// A line for each thing that is missing or wrong.
+    /// One line for each mistake.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         let mut mistakes = Mistakes::default();
         let settings = Self::of(folder(path), File::read(path)?.tam, &mut mistakes);
         mistakes.unless_none(settings)
     }
 
-    /// Whether a device of this key's fingerprint, or of this identifier, shall have nothing of this
-    /// TAM any more.
+    /// Whether the device with this fingerprint of its key, or this identifier, is retired.
     #[must_use]
     pub fn is_retired(&self, name: &str) -> bool {
         self.retired.contains(name)
     }
 
-    /// Whether a device shall have nothing of this TAM any more, by its key or any identifier it had.
+    /// Whether a device is retired, by its key or by any identifier it ever had.
     #[must_use]
     pub fn retires(&self, record: &DeviceRecord) -> bool {
         self.is_retired(&record.key) || record.identifiers.iter().any(|it| self.is_retired(it))
     }
 
-    /// The names of the devices that shall have nothing of this TAM any more, as they are compared.
+    /// The names of the retired devices, in the form in which they are compared.
     #[must_use]
     pub fn retired(&self) -> BTreeSet<&str> {
         self.retired.iter().map(String::as_str).collect()
     }
 
-    /// The name of the desired state that may delete much, as [`crate::deletions`] says it.
+    /// The name of the desired state whose large deletion is confirmed ([`crate::deletions`]).
     #[must_use]
     pub const fn allowed_deletion(&self) -> Option<&String> {
         self.allowed_deletion.as_ref()
     }
 
-    /// The identity whose signatures are of this algorithm.
+    /// The identity that signs with this algorithm.
     #[must_use]
     pub fn identity_of(&self, algorithm: SignatureAlgorithm) -> Option<&Identity> {
         self.identities().find(|identity| identity.signature_algorithm() == algorithm)
@@ -198,7 +197,7 @@ fn read_firmware(
         .map(|roots| FirmwarePolicy::SignedUnder(roots.for_firmware()))
 }
 
-/// The names of retired devices that are valid, as they are compared.
+/// The valid names of retired devices, in the form in which they are compared.
 fn read_retired(names: &[String], mistakes: &mut Mistakes) -> HashSet<String> {
     let mut retired = HashSet::new();
     for name in names {
@@ -216,8 +215,8 @@ fn read_retired(names: &[String], mistakes: &mut Mistakes) -> HashSet<String> {
     retired
 }
 
-/// The name of a device in the spelling in which it is compared: the fingerprint of its key in
-/// lower-case hexadecimal, or its identifier in base64.
+/// The name of a device in the form in which it is compared: the fingerprint of its key in lower-case
+/// hexadecimal, or its identifier in base64. `None` if it is neither.
 fn device_name(text: &str) -> Option<String> {
     if text.len() == 64 {
         return hex::decode(text).ok().map(hex::encode);
@@ -225,7 +224,8 @@ fn device_name(text: &str) -> Option<String> {
     from_base64(text).filter(|digest| digest.len() == 32).map(|digest| base64(&digest))
 }
 
-/// The TAM's other identity: of the same ID, which owns the security domains, with another key.
+/// The TAM's other identity: the same TAM ID, which owns the security domains, with a key of the other
+/// type.
 fn read_alternative(
     folder: &Path,
     alternative: &AlternativeSection,

@@ -1,4 +1,4 @@
-//! What every device shall have, read from the sections `[[sd]]` and checked.
+//! What every device is to have, read from the sections `[[sd]]` and checked.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -12,32 +12,32 @@ use crate::certificate;
 use crate::encoding::sha256;
 use crate::image::ImageHeader;
 
-/// What every device shall have of this TAM: this, and nothing else.
+/// What every device is to have of this TAM, and nothing else.
 #[derive(Clone, Debug, Default)]
 pub struct DesiredState {
     /// The security domains.
     pub domains: Vec<DesiredDomain>,
 }
 
-/// A security domain that shall be.
+/// A desired security domain.
 #[derive(Clone, Debug)]
 pub struct DesiredDomain {
     /// Its service provider.
     pub spid: String,
     /// Its name.
     pub name: String,
-    /// The signers whose applications it takes; at least one.
+    /// Certificates of the signers of its applications; at least one.
     pub certificates: Vec<Blob>,
     /// The applications.
     pub applications: Vec<DesiredTa>,
 }
 
-/// A trusted application that shall be.
+/// A desired trusted application.
 #[derive(Clone, Debug)]
 pub struct DesiredTa {
     /// Its identifier.
     pub id: String,
-    /// The file of the image.
+    /// The path of the image.
     pub file: PathBuf,
     /// The signed image.
     pub image: Blob,
@@ -47,7 +47,7 @@ pub struct DesiredTa {
     pub personalization: Option<Blob>,
 }
 
-/// Bytes and their SHA-256 in hexadecimal, by which they are remembered.
+/// The content of a file with its SHA-256 in hexadecimal, by which it is remembered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Blob {
     /// The bytes.
@@ -57,10 +57,10 @@ pub struct Blob {
 }
 
 impl Blob {
-    /// Bytes with their digest.
+    /// Adds the digest to `bytes`.
     ///
     /// # Errors
-    /// When OpenSSL has no memory.
+    /// If OpenSSL runs out of memory.
     pub fn new(bytes: Vec<u8>) -> anyhow::Result<Self> {
         let digest = hex::encode(sha256(&bytes)?);
         Ok(Self { bytes, digest })
@@ -68,7 +68,7 @@ impl Blob {
 }
 
 impl DesiredState {
-    /// The domain of a service provider and a name.
+    /// The domain with this service provider and name.
     #[must_use]
     pub fn domain(&self, spid: &str, name: &str) -> Option<&DesiredDomain> {
         self.domains.iter().find(|domain| domain.spid == spid && domain.name == name)
@@ -76,13 +76,13 @@ impl DesiredState {
 }
 
 impl DesiredDomain {
-    /// The application of an identifier.
+    /// The application with this identifier.
     #[must_use]
     pub fn application(&self, id: &str) -> Option<&DesiredTa> {
         self.applications.iter().find(|application| application.id == id)
     }
 
-    /// The certificate of a digest.
+    /// The certificate with this digest.
     #[must_use]
     pub fn certificate(&self, digest: &str) -> Option<&Blob> {
         self.certificates.iter().find(|certificate| certificate.digest == digest)
@@ -158,7 +158,7 @@ fn read_application(folder: &Path, section: TaSection) -> anyhow::Result<Desired
     Ok(DesiredTa { id: section.id, file, image, version: header.version, personalization })
 }
 
-/// What a device would refuse is better refused here, with the place.
+/// Refuses an identifier that a device would refuse.
 fn check_identifier(what: &str, text: &str) -> anyhow::Result<()> {
     let plain = !text.chars().any(|char| char.is_control() || char == '"' || char == '\\');
     ensure!(
