@@ -1,4 +1,4 @@
-//! Certificates: files, names and path validation, all with OpenSSL.
+//! Certificates: files, names and path validation, with OpenSSL.
 
 use std::path::Path;
 
@@ -45,14 +45,14 @@ pub fn read_file(path: &Path) -> anyhow::Result<Vec<X509>> {
 /// `did`: base64 SHA-256 of the TEE certificate (OTrP draft, section 9.2.1.1).
 ///
 /// # Errors
-/// When OpenSSL has no memory.
+/// If OpenSSL runs out of memory.
 pub fn device_id(certificate: &X509Ref) -> Result<String, ErrorStack> {
     Ok(base64(&sha256(&certificate.to_der()?)?))
 }
 
-/// `did` of the same certificate with its ECDSA signature in the other form: with (r, s) also
-/// (r, n - s) is valid, and whoever has the one can write the other. n is the order of the issuer's
-/// curve. `None` if the issuer's key is not on one.
+/// `did` of the same certificate with the other form of its ECDSA signature: if (r, s) is valid, so is
+/// (r, n - s), where n is the order of the issuer's curve, and anyone can compute one from the other.
+/// `None` if the issuer's key is not on a curve.
 fn other_device_id(certificate: &X509Ref, issuer: &X509Ref) -> Option<String> {
     let signature = certificate.signature().as_slice();
     let old = EcdsaSig::from_der(signature).ok()?;
@@ -61,7 +61,7 @@ fn other_device_id(certificate: &X509Ref, issuer: &X509Ref) -> Option<String> {
     issuer.public_key().ok()?.ec_key().ok()?.group().order(&mut order, &mut context).ok()?;
     let other = EcdsaSig::from_private_components(old.r().to_owned().ok()?, &order - old.s());
     let other = other.ok()?.to_der().ok()?;
-    // SEQUENCE { tbsCertificate, signatureAlgorithm, BIT STRING }: the last has a short length.
+    // SEQUENCE { tbsCertificate, signatureAlgorithm, BIT STRING }; the length of the last is one octet.
     let der = certificate.to_der().ok()?;
     let head = match der.get(1)? {
         0x82 => 4,
@@ -79,17 +79,17 @@ fn other_device_id(certificate: &X509Ref, issuer: &X509Ref) -> Option<String> {
     Some(base64(&sha256(&[&[0x30][..], &length, signed, &bits].concat()).ok()?))
 }
 
-/// The fingerprint of a certificate's key as it is encoded there, whatever the key: SHA-256 of the
-/// SubjectPublicKeyInfo in hexadecimal. Several encodings are of one key, so a device that answers is
-/// known by its [`DeviceIdentity`] instead.
+/// The fingerprint of a certificate's key of any type, as it is encoded there: SHA-256 of the
+/// SubjectPublicKeyInfo in hexadecimal. A key has several encodings, so a device that answers is
+/// identified by its [`DeviceIdentity`] instead.
 ///
 /// # Errors
-/// When OpenSSL cannot read the key.
+/// If OpenSSL cannot read the key.
 pub fn encoded_key_fingerprint(certificate: &X509Ref) -> Result<String, ErrorStack> {
     Ok(hex::encode(sha256(&certificate.public_key()?.public_key_to_der()?)?))
 }
 
-/// Who a device is, by a certificate that leads to a root. Only [`TeeRoots::identify`] makes one.
+/// The identity of a device whose certificate leads to a root. Only [`TeeRoots::identify`] constructs it.
 ///
 /// ```
 /// use otrp_tam::certificate::DeviceIdentity;
@@ -106,26 +106,26 @@ pub struct DeviceIdentity {
 }
 
 impl DeviceIdentity {
-    /// The device by its key, whatever certificate it has: SHA-256 of the SubjectPublicKeyInfo in
-    /// hexadecimal, in the one encoding that devices accept.
+    /// The fingerprint of the device's key, whatever its certificate: SHA-256 of the
+    /// SubjectPublicKeyInfo, in the one encoding that devices accept, in hexadecimal.
     #[must_use]
     pub fn key(&self) -> &str {
         &self.key
     }
 
-    /// `did` of the same certificate with its ECDSA signature in the other form; `None` if it has
-    /// another signature.
+    /// `did` of the same certificate with the other form of its ECDSA signature; `None` if its signature
+    /// is not ECDSA.
     #[must_use]
     pub fn other_id(&self) -> Option<&str> {
         self.other_id.as_deref()
     }
 }
 
-/// The TAM ID of a TAM's leaf certificate: its subject's URI, else its DNS name, in the spelling in
-/// which devices compare it: scheme and host in lower case.
+/// The TAM ID in a TAM's leaf certificate: its subject's URI, else its DNS name, normalized as devices
+/// do it: scheme and host in lower case.
 ///
-/// A registeredID would come before them, but OpenSSL's bindings do not give it out: a TAM with
-/// one says its ID in the configuration.
+/// A registeredID would take precedence, but OpenSSL's bindings do not return it: the configuration of
+/// such a TAM states the ID.
 #[must_use]
 pub fn tam_id(leaf: &X509Ref) -> Option<String> {
     let names = leaf.subject_alt_names()?;
@@ -136,7 +136,7 @@ pub fn tam_id(leaf: &X509Ref) -> Option<String> {
         .map(spelled)
 }
 
-/// A TAM ID in the spelling in which devices compare it; what is no TAM ID stays as it is.
+/// A TAM ID, normalized as devices do it. Anything else is returned unchanged.
 #[must_use]
 pub fn spelled(id: &str) -> String {
     TamId::new(id).map_or_else(|| id.to_owned(), |id| id.as_str().to_owned())
@@ -156,8 +156,8 @@ pub enum Untrusted {
     KeyType,
 }
 
-/// The sentence for OpenSSL's errors on an issuer that is not among the roots, or not there at all.
-/// OpenSSL's own is about self-signed certificates, whatever was wrong.
+/// The message for OpenSSL's errors about an issuer that is missing or not among the roots. OpenSSL's
+/// own message mentions self-signed certificates whatever the cause.
 fn no_root(topmost: &X509Ref) -> String {
     format!(
         "it leads to none of the roots that are configured (`tee_roots`, or `firmware_roots`): \
@@ -167,14 +167,14 @@ fn no_root(topmost: &X509Ref) -> String {
     )
 }
 
-/// What a certificate of a device calls somebody, in quotation marks.
+/// The common name in a device's certificate, in quotation marks.
 fn common_name(name: &X509NameRef) -> String {
     let entry = name.entries_by_nid(Nid::COMMONNAME).next();
     let text = entry.and_then(|entry| entry.data().to_string().ok());
     format!("{:?}", Foreign::new(text.unwrap_or_default()))
 }
 
-/// Whose certificates are validated.
+/// The subjects whose certificates are validated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
     Tee { purpose_required: bool },
@@ -188,11 +188,11 @@ pub struct TeeRoots {
 }
 
 impl TeeRoots {
-    /// Trusts `roots` for TEEs, and nothing that a device sends. An authority below a root may be one
-    /// of them: then the root's other authorities are not trusted.
+    /// Trusts `roots` for TEEs. An intermediate authority may be given instead of its root; then the
+    /// root's other authorities are not trusted.
     ///
     /// # Errors
-    /// When OpenSSL has no memory.
+    /// If OpenSSL runs out of memory.
     pub fn new(roots: Vec<X509>) -> Result<Self, ErrorStack> {
         let mut parameters = X509VerifyParam::new()?;
         parameters.set_auth_level(SECURITY_LEVEL);
@@ -205,32 +205,32 @@ impl TeeRoots {
         Ok(Self { store: store.build(), role: Role::Tee { purpose_required: false } })
     }
 
-    /// The same roots, below which only certificates with [`TEE_PURPOSE`] are those of TEEs.
+    /// The same roots, but only certificates with [`TEE_PURPOSE`] are accepted.
     #[must_use]
     pub fn requiring_purpose(self) -> Self {
         Self { role: Role::Tee { purpose_required: true }, ..self }
     }
 
-    /// The same roots for firmware, whose certificates do not receive keys.
+    /// The same roots for firmware, whose keys only sign.
     #[must_use]
     pub fn for_firmware(self) -> Self {
         Self { role: Role::Firmware, ..self }
     }
 
-    /// Validates the path from `leaf` through any of `others` to a root, now (RFC 5280), and that the
-    /// certificates are for what they are used for. A TEE's is judged as a device judges it that
-    /// imports it: an authority issues certificates for other purposes too, such as its OCSP
-    /// responder's, and whoever holds one of these is no TEE.
+    /// Validates the path from `leaf` through any of `others` to a root at this time (RFC 5280), and the
+    /// purposes of the certificates. A TEE's certificate is checked as a device does when it imports it:
+    /// an authority also issues certificates for other purposes, such as its OCSP responder's, and their
+    /// holders are not TEEs.
     ///
     /// # Errors
-    /// [`Untrusted`] with the reason, OpenSSL's if it is about the path.
+    /// [`Untrusted`] with the reason; OpenSSL's, if it is about the path.
     pub fn validate(&self, leaf: &X509Ref, others: &[X509]) -> Result<(), Untrusted> {
         self.path(leaf, others).map(drop)
     }
 
-    /// Validates the path of a TEE as [`Self::validate`] does, and the keys and signatures on it by the
-    /// rules of devices: OpenSSL accepts more curves, exponents and encodings of points. The root's own
-    /// signature is not judged, as no device judges an anchor's.
+    /// Validates the path of a TEE as [`Self::validate`] does, and its keys and signatures by the rules of
+    /// devices, because OpenSSL accepts more curves, exponents and encodings of points. The signature of
+    /// the root is not checked; devices do not check it either.
     ///
     /// # Errors
     /// [`Untrusted::KeyType`] for the TEE's key, [`Untrusted::Path`] for everything else.
@@ -273,7 +273,7 @@ impl TeeRoots {
         let verified: Result<_, ErrorStack> = verify();
         match verified {
             Ok(Ok(path)) => {
-                // The root is configured, and what it says of its purpose binds no device either.
+                // The root is trusted by configuration; devices do not check its purpose either.
                 let below_root = path.split_last().map_or(&[][..], |(_, below_root)| below_root);
                 below_root
                     .iter()
@@ -289,7 +289,7 @@ impl TeeRoots {
         }
     }
 
-    /// Whether the leaf's key may do what it is used for: a TEE signs with it and receives keys.
+    /// Checks that the leaf's key may be used: a TEE signs with it, and keys are encrypted for it.
     fn check_leaf(&self, leaf: &X509Ref) -> Result<(), Untrusted> {
         let refused = |why: &str| Err(Untrusted::Path(String::from(why)));
         let der = leaf.to_der().map_err(|error| Untrusted::Path(error.to_string()))?;
@@ -307,7 +307,7 @@ impl TeeRoots {
             let receives = match leaf.public_key().map(|key| KeyType::of(&key)) {
                 Ok(Some(KeyType::Elliptic)) => X509KeyUsage::KEY_AGREEMENT,
                 Ok(Some(KeyType::Rsa)) => X509KeyUsage::KEY_ENCIPHERMENT,
-                // It is refused for its type, by whoever uses it.
+                // Refused later, for its type.
                 _ => X509KeyUsage::DIGITAL_SIGNATURE,
             };
             if self.role != Role::Firmware && !usage.contains(receives) {
@@ -327,7 +327,7 @@ impl TeeRoots {
         Ok(())
     }
 
-    /// Whether the certificate is for every purpose or for that of the role.
+    /// Checks that the certificate is for any purpose or for that of the role.
     fn check_purpose(&self, certificate: &X509Ref) -> Result<(), Untrusted> {
         let allowed = match self.role {
             Role::Tee { .. } => &[ANY_PURPOSE, TEE_PURPOSE][..],

@@ -1,7 +1,7 @@
-//! What a device would refuse of a configuration, found before a device does.
+//! Finds what a device would refuse in a configuration, by the same rules implemented a second time.
 //!
-//! A device gives no reason to a TAM that it does not trust, and a wrong image costs the one that is
-//! deleted for it. Each finding is a sentence with the file, the rule, and what helps.
+//! A device gives an untrusted TAM no reason, and a wrong image may cost the installed one, which is
+//! deleted to make place for it. Each finding is a sentence with the file, the rule and the remedy.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -18,19 +18,20 @@ use crate::ocsp::read_file;
 
 const HOUR: u64 = 3600;
 const DAY: u64 = 24 * HOUR;
-/// How long before its end a certificate is warned of.
+/// How long before its expiry a certificate causes a warning.
 const CERTIFICATE_WARNING: u64 = 30 * DAY;
 
-/// What was found.
+/// The result of a check.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Findings {
     /// What a device would refuse.
     pub errors: Vec<String>,
-    /// What it will refuse before long, or what makes little sense.
+    /// What it will refuse soon, or what is probably a mistake.
     pub warnings: Vec<String>,
 }
 
-/// Everything: [`standing`] of each identity at `now`, in seconds since 1970, and [`desired`].
+/// Checks everything: the [`standing`] of each identity at `now`, in seconds since 1970, the roots, and
+/// the [`desired`] state.
 #[must_use]
 pub fn configuration(configuration: &Configuration, now: u64) -> Findings {
     let mut findings = Findings::default();
@@ -43,7 +44,7 @@ pub fn configuration(configuration: &Configuration, now: u64) -> Findings {
     for der in &settings.tee_root_ders {
         let root = match Certificate::read(der) {
             Ok(root) => root,
-            // Whether it is one for OpenSSL was seen when it was read.
+            // OpenSSL has read it, so it is a certificate.
             Err(flaw) => {
                 let flaw =
                     format!("`tee_roots`: a root {flaw}, and no device below it is accepted");
@@ -75,18 +76,18 @@ pub fn configuration(configuration: &Configuration, now: u64) -> Findings {
     findings
 }
 
-/// How the certificates and OCSP responses of an identity stand.
+/// The state of an identity's certificates and OCSP responses.
 #[derive(Debug, Default)]
 pub struct Standing {
-    /// The responses in their files, as far as they can be read.
+    /// The OCSP responses that can be read.
     pub responses: Vec<Vec<u8>>,
     /// What a device would refuse.
     pub faults: Vec<String>,
-    /// What it will refuse before long.
+    /// What it will refuse soon.
     pub warnings: Vec<String>,
 }
 
-/// Judges an identity as a device would whose clock says `now`.
+/// Checks an identity as a device would at `now`.
 #[must_use]
 pub fn standing(settings: &TamSettings, identity: &Identity, now: u64) -> Standing {
     let files = settings.files_of(identity);
@@ -131,7 +132,7 @@ pub fn standing(settings: &TamSettings, identity: &Identity, now: u64) -> Standi
             time::utc(end)
         ));
     }
-    // Each response stands for the certificate of its place.
+    // Responses and certificates are matched by position, so a missing response makes the rest useless.
     if unread {
         return standing;
     }
@@ -158,19 +159,19 @@ pub fn standing(settings: &TamSettings, identity: &Identity, now: u64) -> Standi
     standing
 }
 
-/// One of the TAM's identities with the OCSP responses that are in its files now.
+/// Adds the OCSP responses that are in its files now to one of the TAM's identities.
 ///
 /// # Errors
-/// What a device would refuse of its certificates and responses at this moment: a TAM that is
-/// not trusted is told nothing else by a device.
+/// Everything that a device would refuse in its certificates and responses now, because a device gives
+/// an untrusted TAM no reason.
 pub fn stapled(settings: &TamSettings, identity: &Identity) -> anyhow::Result<Identity> {
     let standing = standing(settings, identity, log::now());
     ensure!(standing.faults.is_empty(), "{}", standing.faults.join("; "));
     Ok(identity.clone().staple(standing.responses))
 }
 
-/// What a device whose clock says `now` would refuse of the TAM's certificates, without the
-/// responses that change by themselves.
+/// What a device would refuse in the TAM's certificates at `now`. OCSP responses, which change
+/// independently, are not checked.
 #[must_use]
 pub fn chains(settings: &TamSettings, now: u64) -> Vec<String> {
     let anchors: Vec<&[u8]> = settings.tam_roots.iter().map(Vec::as_slice).collect();
@@ -190,7 +191,7 @@ pub fn chains(settings: &TamSettings, now: u64) -> Vec<String> {
     faults
 }
 
-/// Judges the desired state: signers, images, and what a device has room for.
+/// Checks the desired state: signers, images, and the capacity of devices.
 #[must_use]
 pub fn desired(configuration: &Configuration) -> Findings {
     let mut findings = Findings::default();

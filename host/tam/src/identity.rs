@@ -1,4 +1,4 @@
-//! The TAM's own key and certificate chain, and what it staples to show that they are good.
+//! The TAM's own key and certificate chain, with the OCSP responses that it staples.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use crate::jose::{
     ContentEncryption, ContentKey, Jwe, KeyManagement, KeyType, NotOpened, SignatureAlgorithm,
 };
 
-/// Who signs requests, and for whom answers are encrypted.
+/// A key of the TAM: it signs requests, and answers are encrypted for it.
 #[derive(Clone)]
 pub struct Identity {
     key: PKey<Private>,
@@ -25,17 +25,17 @@ pub struct Identity {
     taken: Taken,
 }
 
-/// The algorithms that this TAM takes in answers.
+/// The algorithms that this TAM accepts in answers.
 #[derive(Clone, Debug)]
 pub struct Taken {
-    /// How the answer's key may reach this TAM; those for other types of keys mean nothing.
+    /// Algorithms for the key of an answer. Those for other key types have no effect.
     pub key_managements: Vec<KeyManagement>,
-    /// How a device state may be encrypted; an answer to a command is encrypted as the command.
+    /// Algorithms for the content of a device state. An answer to a command is encrypted as the command.
     pub content_encryptions: Vec<ContentEncryption>,
 }
 
 impl Default for Taken {
-    /// Everything.
+    /// All algorithms.
     fn default() -> Self {
         Self {
             key_managements: KeyManagement::ALL.to_vec(),
@@ -45,17 +45,17 @@ impl Default for Taken {
 }
 
 impl Identity {
-    /// Reads the key and the chain, leaf first, each in PEM or DER. `tam_id` overrides the ID that the
-    /// leaf says, for a leaf that says it in a way that OpenSSL's bindings do not give out.
+    /// Reads the key and the chain, leaf first, each in PEM or DER. `tam_id` overrides the ID in the leaf,
+    /// for a leaf that has it as registeredID, which OpenSSL's bindings do not return.
     ///
     /// # Errors
-    /// If a file is missing, the key is not that of the leaf, or there is no ID.
+    /// If a file is missing, the key is not that of the leaf, or no ID is known.
     pub fn read(key: &Path, chain: &Path, tam_id: Option<&str>) -> anyhow::Result<Self> {
         let file = Zeroizing::new(
             std::fs::read(key)
                 .with_context(|| format!("cannot read the TAM key {}", key.display()))?,
         );
-        // By this reader: OpenSSL's own would ask for a passphrase, which a server has nobody to type.
+        // Not by OpenSSL's reader, which prompts for a passphrase if the key is encrypted.
         let der = otrp_pem::private_key(&file)
             .with_context(|| format!("the TAM key {}", key.display()))?;
         let key = PKey::private_key_from_der(&der)
@@ -89,13 +89,13 @@ impl Identity {
         Ok(Self { key, key_type, chain, tam_id, responses, taken })
     }
 
-    /// The same identity, which takes only these algorithms in answers.
+    /// The same identity, which accepts only these algorithms in answers.
     #[must_use]
     pub fn taking(self, taken: Taken) -> Self {
         Self { taken, ..self }
     }
 
-    /// How an answer's key may reach this TAM.
+    /// The algorithms accepted for the key of an answer.
     #[must_use]
     pub fn key_managements(&self) -> &[KeyManagement] {
         &self.taken.key_managements
@@ -104,7 +104,7 @@ impl Identity {
     /// Unwraps the key of a device state.
     ///
     /// # Errors
-    /// As [`Identity::unwrap_key`], and [`NotOpened::NotTaken`] for the state's encryption.
+    /// As [`Identity::unwrap_key`]; also [`NotOpened::NotTaken`] for the encryption of the state.
     pub fn unwrap_state_key(&self, jwe: &Jwe) -> Result<ContentKey, NotOpened> {
         let (encryption, _) = jwe.algorithms()?;
         if !self.taken.content_encryptions.contains(&encryption) {
@@ -116,8 +116,8 @@ impl Identity {
     /// Unwraps the key of an answer's content.
     ///
     /// # Errors
-    /// [`NotOpened`]; [`NotOpened::NotTaken`] for an algorithm that the key could be unwrapped by and
-    /// that is not among those of [`Identity::taking`].
+    /// [`NotOpened`]; [`NotOpened::NotTaken`] for an algorithm that fits the key and is not among those of
+    /// [`Identity::taking`].
     pub fn unwrap_key(&self, jwe: &Jwe) -> Result<ContentKey, NotOpened> {
         let (_, management) = jwe.algorithms()?;
         if management.key_type() != self.key_type {
@@ -148,7 +148,7 @@ impl Identity {
         self.key_type.signature_algorithm()
     }
 
-    /// The ID that the certificate's issuer vouches for.
+    /// The TAM ID, as certified.
     #[must_use]
     pub fn tam_id(&self) -> &str {
         &self.tam_id
@@ -169,7 +169,7 @@ impl Identity {
     /// The value of `x5c`: standard base64 of each certificate, leaf first.
     ///
     /// # Errors
-    /// When OpenSSL has no memory.
+    /// If OpenSSL runs out of memory.
     pub fn x5c(&self) -> anyhow::Result<Vec<String>> {
         Ok(self.ders()?.iter().map(|der| base64(der)).collect())
     }
@@ -177,7 +177,7 @@ impl Identity {
     /// The DER of each certificate, leaf first.
     ///
     /// # Errors
-    /// When OpenSSL has no memory.
+    /// If OpenSSL runs out of memory.
     pub fn ders(&self) -> anyhow::Result<Vec<Vec<u8>>> {
         self.chain.iter().map(|certificate| Ok(certificate.to_der()?)).collect()
     }
@@ -185,7 +185,7 @@ impl Identity {
     /// The value of `kid`: base64url SHA-256 of the leaf, by which a TEE finds a cached chain.
     ///
     /// # Errors
-    /// When OpenSSL has no memory.
+    /// If OpenSSL runs out of memory.
     pub fn key_id(&self) -> anyhow::Result<String> {
         let leaf: &X509Ref = self.chain.first().context("the chain is empty")?;
         Ok(base64url(&sha256(&leaf.to_der()?)?))

@@ -1,7 +1,7 @@
-//! Judges answers: what a TEE says to this TAM (OTrP draft, sections 9 and 10).
+//! Responses: verifies what a TEE sends to this TAM (OTrP draft, sections 9 and 10).
 //!
-//! An [`Answer`] is read first and trusted later: [`Answer::device_state`] and
-//! [`Answer::outcome`] are the only ways from it to what a device claims, and both verify.
+//! An [`Answer`] is parsed first. [`Answer::device_state`] and [`Answer::outcome`] are the only ways to
+//! its content, and both verify it.
 
 use std::fmt;
 
@@ -23,10 +23,10 @@ use crate::request::Exchange;
 /// Why a message from a device is not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Refused {
-    /// Not an answer of OTrP: another structure, a member missing, unknown or twice.
+    /// Not an answer of OTrP: another structure, or a missing, unknown or duplicate member.
     #[error("malformed answer: {0}")]
     Malformed(Flaw),
-    /// The signature, or the encryption.
+    /// The signature or the encryption is wrong.
     #[error(transparent)]
     Jose(#[from] NotOpened),
     /// The device state does not follow the protocol.
@@ -42,10 +42,10 @@ pub enum Refused {
     /// No request of this TAM waits for this answer.
     #[error("no request waits for this answer")]
     WrongExchange,
-    /// The signed name is not that of the message, or not that of the request.
+    /// The signed name differs from that of the message, or of the request.
     #[error("the answer is to another request")]
     WrongName,
-    /// The answer speaks of another device than the one that signed it.
+    /// The answer names another device than the one that signed it.
     #[error("the answer names another device")]
     WrongDevice,
     /// The content is not encrypted under the request's key, or repeats its initialization vector.
@@ -63,12 +63,12 @@ impl Refused {
     }
 }
 
-/// What came back from a device.
+/// A message from a device.
 #[derive(Debug)]
 pub enum Reply {
-    /// An answer that a TEE signed; nothing of it is verified yet.
+    /// An answer of a TEE, not verified yet.
     Answer(Box<Answer>),
-    /// The agent could not reach the TEE (OTrP draft, section 10). Nobody vouches for it.
+    /// The agent could not reach the TEE (OTrP draft, section 10). Unsigned.
     AgentError {
         /// The code, such as `ERR_AGENT_TEE_BUSY`.
         code: Foreign,
@@ -82,9 +82,9 @@ pub enum Reply {
 impl Reply {
     /// Reads a message from a device.
     ///
-    /// The agent gathers the answers to GetDeviceState of all TEEs in an array (section 9.1.5 of
-    /// the draft); one active TEE is all that the protocol supports, so it holds one. The TEE's
-    /// answer as such is accepted too.
+    /// The agent puts the answers of all TEEs to GetDeviceState into an array (section 9.1.5 of the
+    /// draft). The protocol supports only one active TEE, so the array has one element. The TEE's answer
+    /// alone is accepted too.
     ///
     /// # Errors
     /// [`Refused::Malformed`] or [`Refused::WrongName`].
@@ -153,7 +153,7 @@ enum Status {
     Fail,
 }
 
-/// `reason` as section 7.6 of the draft has it, or as the contents of section 9 have it.
+/// `reason`, in the form of section 7.6 of the draft or in that of section 9.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
 enum Reason {
@@ -183,7 +183,7 @@ struct Content {
     dsi: Option<Box<RawValue>>,
 }
 
-/// The samples write booleans as strings.
+/// Reads a boolean, which the draft's samples write as a string.
 fn boolean<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -201,7 +201,7 @@ fn boolean<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D
     }
 }
 
-/// The samples write an array of one as its element.
+/// Reads an array; the draft's samples write an array of one element as the element.
 fn one_or_more<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -220,9 +220,9 @@ fn one_or_more<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>
 pub struct Refusal {
     /// The code on the wire.
     pub code: Foreign,
-    /// A sentence for people.
+    /// An explanation for people.
     pub message: Foreign,
-    /// The signature algorithms that the TEE has, where that is the reason.
+    /// The signature algorithms that the TEE supports, if that is the reason.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub algorithms: Vec<String>,
 }
@@ -235,7 +235,7 @@ impl Refusal {
     }
 }
 
-/// The code, and the sentence if there is one.
+/// The code, and the message if there is one.
 impl fmt::Display for Refusal {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.error_code() {
@@ -249,14 +249,14 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// What a TEE answered to a command; the signature is verified.
+/// The verified answer of a TEE to a command.
 #[derive(Debug)]
 pub enum Outcome {
-    /// Done.
+    /// Carried out.
     Pass(Box<Passed>),
-    /// Refused; the device's state is as it was. After `ERR_TEE_FAIL` it may be the one that was wanted:
-    /// the TEE's storage can fail once the command is sure to be carried out, and it is at the next
-    /// request. The next state tells.
+    /// Refused; the device's state is unchanged. The exception is `ERR_TEE_FAIL`: the TEE's storage can
+    /// fail after the command was committed, and the command is then completed at the next request. The
+    /// next state shows which.
     Fail(Refusal),
 }
 
@@ -269,27 +269,27 @@ pub struct Passed {
     pub attestation_key: Option<String>,
     /// The type of the new attestation key.
     pub attestation_key_type: Option<String>,
-    /// The new state of the device, if it was asked for.
+    /// The new state of the device, if it was requested.
     pub state: Option<DeviceState>,
 }
 
-/// What a TEE answered to GetDeviceState.
+/// The answer of a TEE to GetDeviceState.
 #[derive(Debug)]
 pub enum StateAnswer {
-    /// Its state, signed by a TEE that the OEM's root vouches for.
+    /// Its state, verified up to a root of an OEM.
     State {
         /// The state.
         state: Box<DeviceState>,
-        /// Who signed it.
+        /// The device that signed it.
         identity: DeviceIdentity,
         /// Whether requests must carry the TAM's certificates.
         signer_required: bool,
     },
-    /// A refusal. Nobody vouches for it: a refusing TEE shows no certificate.
+    /// A refusal. It cannot be verified, because a TEE that refuses sends no certificate.
     Refused(Refusal),
 }
 
-/// An answer that is read, not verified.
+/// An answer that is parsed and not verified.
 #[derive(Debug)]
 pub struct Answer {
     name: RequestName,
@@ -311,25 +311,25 @@ impl Answer {
         Ok(Self { name, jws, tbs })
     }
 
-    /// The request's name, as the answer says. Unverified.
+    /// The name of the request that it answers. Unverified.
     #[must_use]
     pub const fn name(&self) -> RequestName {
         self.name
     }
 
-    /// The request's identifier, by which the exchange is found. Unverified.
+    /// The request's identifier. Unverified.
     #[must_use]
     pub fn rid(&self) -> &str {
         &self.tbs.rid
     }
 
-    /// The transaction's identifier, by which the exchange is found. Unverified.
+    /// The transaction's identifier. Unverified.
     #[must_use]
     pub fn tid(&self) -> &str {
         &self.tbs.tid
     }
 
-    /// The refusal that the answer claims, if it does. Unverified.
+    /// The refusal in the answer, if it is one. Unverified.
     #[must_use]
     pub fn claimed_refusal(&self) -> Option<Refusal> {
         (self.tbs.status == Status::Fail).then(|| self.refusal(None).ok()).flatten()
@@ -345,9 +345,9 @@ impl Answer {
         Ok(())
     }
 
-    /// The device's state (OTrP draft, section 9.1.7): decrypted, its certificate led back to a
-    /// root, and then the signature verified with it. `exchange` is the request that this must be
-    /// the answer to; without one, only a person who looks at a saved message may believe it.
+    /// The device's state (OTrP draft, section 9.1.7): decrypts it, validates its certificate up to a root,
+    /// then verifies the signature with it. `exchange` is the request that it must answer. Without one
+    /// the answer may be a replayed one, which is acceptable only for inspecting a saved message.
     ///
     /// # Errors
     /// [`Refused`].
@@ -385,7 +385,8 @@ impl Answer {
         Ok(StateAnswer::State { state: Box::new(state), identity, signer_required })
     }
 
-    /// What became of a command that went to the device of `certificate`.
+    /// The outcome of a command that was sent to the device with `certificate`; `exchange` as in
+    /// [`Self::device_state`].
     ///
     /// # Errors
     /// [`Refused`].
@@ -456,8 +457,8 @@ impl Answer {
 }
 
 impl Content {
-    /// Whether the members are those of the message: only a created domain is named, as the request
-    /// named it, and only CreateSD and UpdateSD make attestation keys.
+    /// Checks that the members belong to the message: only CreateSD names a domain, as in the request, and
+    /// only CreateSD and UpdateSD generate attestation keys.
     fn check_members(&self, name: RequestName, exchange: Option<&Exchange>) -> Result<(), Refused> {
         let may_make_key = matches!(name, RequestName::CreateSd | RequestName::UpdateSd);
         if !may_make_key && (self.teespaik.is_some() || self.teespaiktype.is_some()) {
@@ -475,8 +476,8 @@ impl Content {
         }
     }
 
-    /// Whether a new attestation key is one, and in the state if there is one. The draft's CreateSD
-    /// does not tell the type.
+    /// Checks that a new attestation key is valid, and contained in the new state if there is one. In the
+    /// draft, CreateSD does not state its type.
     fn check_attestation_key(&self, state: Option<&DeviceState>) -> Result<(), Refused> {
         let Some(text) = &self.teespaik else {
             return match &self.teespaiktype {
@@ -502,8 +503,8 @@ impl Content {
     }
 }
 
-/// Opens the content of an answer whose signature is verified, and checks what the draft promises
-/// of it: the request's key, wrapped for the TAM too, and the device's identity.
+/// Decrypts the content of an answer whose signature is verified, and checks what the draft requires:
+/// that it is encrypted under the request's key, and names the device.
 fn open_content(
     content: &Jwe,
     exchange: Option<&Exchange>,
@@ -520,7 +521,7 @@ fn open_content(
     let plaintext = content.open(&key)?;
     let content: Content = serde_json::from_slice(&plaintext).map_err(Refused::unread)?;
     let device_id = certificate::device_id(certificate).map_err(Refused::unread)?;
-    // Compared as bytes: the samples write it in base64url, others may.
+    // Compared as bytes, because the samples write it in base64url.
     if from_base64(&content.did) != from_base64(&device_id) {
         return Err(Refused::WrongDevice);
     }

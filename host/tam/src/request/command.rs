@@ -1,4 +1,4 @@
-//! What a TAM wants of a device, and the device that it is for.
+//! Commands, and the device that they are for.
 
 use openssl::x509::X509;
 use otrp_wire::RequestName;
@@ -8,7 +8,7 @@ use crate::dsi::{AttestationKey, DeviceState};
 use crate::encoding::base64;
 use crate::jose::KeyType;
 
-/// What the TAM wants of a device.
+/// A command to a device.
 #[derive(Clone, Debug)]
 pub enum Command<'a> {
     /// Creates a security domain.
@@ -31,11 +31,11 @@ pub enum Command<'a> {
     },
     /// Deletes a security domain.
     DeleteSd {
-        /// The service provider, where the name alone is ambiguous. Not a member of the draft.
+        /// The service provider, if the name alone is ambiguous. Not in the draft.
         spid: Option<&'a str>,
         /// The name of the domain.
         name: &'a str,
-        /// Whether the applications in it go with it.
+        /// Whether the applications in it are deleted, too.
         delete_tas: bool,
     },
     /// Installs a trusted application.
@@ -44,7 +44,7 @@ pub enum Command<'a> {
     UpdateTa(Application<'a>),
     /// Deletes a trusted application.
     DeleteTa {
-        /// The service provider, where the name alone is ambiguous. Not a member of the draft.
+        /// The service provider, if the name alone is ambiguous. Not in the draft.
         spid: Option<&'a str>,
         /// The name of the domain.
         name: &'a str,
@@ -53,7 +53,7 @@ pub enum Command<'a> {
     },
 }
 
-/// The changes of an UpdateSD; what is empty or `None` is left out of the request.
+/// The changes of an UpdateSD. What is empty or `None` is omitted from the request.
 #[derive(Clone, Debug, Default)]
 pub struct SdChanges<'a> {
     /// The domain's new name.
@@ -64,11 +64,11 @@ pub struct SdChanges<'a> {
     pub add: Vec<&'a [u8]>,
     /// SHA-256 of certificates to remove, in hexadecimal.
     pub remove: Vec<&'a str>,
-    /// Whether the SP's attestation key is made anew.
+    /// Whether a new attestation key of the SP is generated.
     pub renew_attestation_key: bool,
 }
 
-/// A trusted application on its way to a device.
+/// A trusted application to install or update.
 #[derive(Clone, Debug)]
 pub struct Application<'a> {
     /// The service provider.
@@ -77,9 +77,9 @@ pub struct Application<'a> {
     pub domain: &'a str,
     /// The application.
     pub taid: &'a str,
-    /// The certificate of a signer that the domain does not know yet, DER.
+    /// The certificate of a signer that the domain does not have yet, DER.
     pub certificate: Option<&'a [u8]>,
-    /// The signed image, which only an update may lack.
+    /// The signed image; only an update may omit it.
     pub image: Option<&'a [u8]>,
     /// The personalization data.
     pub personalization: Option<&'a [u8]>,
@@ -107,14 +107,14 @@ pub struct Target {
     pub tee: String,
     /// The certificate of its TEE.
     pub certificate: X509,
-    /// The hash of the state that the command builds on.
+    /// The hash of the device's current state.
     pub dsi_hash: String,
-    /// The attestation keys, for which images are encrypted.
+    /// The attestation keys of the SPs, for which images are encrypted.
     pub attestation_keys: Vec<AttestationKey>,
 }
 
 impl Target {
-    /// The types of the keys for which requests to the device are encrypted.
+    /// The types of the keys that requests to the device are encrypted for.
     #[must_use]
     pub fn key_types(&self) -> Vec<KeyType> {
         let attestation_keys = self.attestation_keys.iter().filter_map(AttestationKey::public_key);

@@ -1,4 +1,4 @@
-//! Makes requests: what a TAM says to a TEE (OTrP draft, section 9).
+//! Requests: what a TAM sends to a TEE (OTrP draft, section 9).
 
 mod command;
 mod suite;
@@ -22,21 +22,21 @@ use crate::jose::{
     SignatureAlgorithm,
 };
 
-/// The key that encrypts an image is for AES-256.
+/// Length of the key that encrypts an image, for AES-256.
 const TA_KEY_LENGTH: usize = 32;
-/// How a request says who signed it.
+/// How a request identifies its signer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SignerHeader {
-    /// With the whole chain: who does not know the TEE, does not know what it remembers.
+    /// By the whole chain: always possible, whatever the TEE has cached.
     #[default]
     Chain,
-    /// With the hash of the certificate (`kid`), for a TEE that said `signerreq` false.
+    /// By the hash of the certificate (`kid`), for a TEE that answered `signerreq` false.
     KeyId,
-    /// Not at all: the TEE knows the transaction.
+    /// Not at all: the TEE knows the signer of the transaction.
     Absent,
 }
 
-/// What must be remembered of a request to judge its answer.
+/// What is needed to verify the answer to a request.
 #[derive(Debug)]
 pub struct Exchange {
     /// The request's name.
@@ -47,25 +47,25 @@ pub struct Exchange {
     pub tid: String,
     /// The name of the security domain that the request creates.
     pub created: Option<String>,
-    /// The key of the request's content, under which the answer's content comes.
+    /// The content key of the request, under which the answer's content is encrypted too.
     pub content_key: Option<ContentKey>,
-    /// The initialization vector of the request's content, which the answer must not use again.
+    /// The initialization vector of the request's content, which the answer must not reuse.
     pub content_iv: Option<String>,
 }
 
 /// A signed request.
 #[derive(Debug)]
 pub struct Request {
-    /// The message as it goes to the device.
+    /// The message to send.
     pub message: Vec<u8>,
-    /// What to remember of it.
+    /// What is needed to verify its answer.
     pub exchange: Exchange,
 }
 
 /// A random identifier for `rid` and `tid`: 128 bits in hexadecimal.
 ///
 /// # Errors
-/// If there is no randomness.
+/// If OpenSSL has no randomness.
 pub fn random_id() -> anyhow::Result<String> {
     let mut bytes = [0; 16];
     rand_bytes(&mut bytes)?;
@@ -74,11 +74,11 @@ pub fn random_id() -> anyhow::Result<String> {
 
 type Edit<'a, T> = Option<Box<dyn FnOnce(&mut T) + 'a>>;
 
-/// Makes one request, and lets a test make it wrong at any stage.
+/// Builds one request. Tests can edit it at any stage to make it wrong.
 ///
-/// The edits run in the order in which they stand here: `edit_content` before the content is
-/// encrypted, `edit_tbs` before the payload is written, `edit_payload` and `edit_protected` before
-/// it is signed, `edit_message` after.
+/// The edits are applied in this order: `edit_content` before the content is encrypted, `edit_tbs`
+/// before the payload is serialized, `edit_payload` and `edit_protected` before it is signed,
+/// `edit_message` after that.
 pub struct Builder<'a> {
     identity: &'a Identity,
     command: Option<(&'a Target, Command<'a>)>,
@@ -101,13 +101,13 @@ pub struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    /// Asks for the device's state, and staples the responses of the identity.
+    /// GetDeviceState, with the OCSP responses of the identity stapled.
     #[must_use]
     pub fn device_state(identity: &'a Identity) -> Self {
         Self::new(identity, None)
     }
 
-    /// Commands a known device.
+    /// A command to a known device.
     #[must_use]
     pub fn command(identity: &'a Identity, target: &'a Target, command: Command<'a>) -> Self {
         Self::new(identity, Some((target, command)))
@@ -136,78 +136,78 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// The transaction; random if not said.
+    /// Sets the transaction identifier; random by default.
     #[must_use]
     pub fn tid(mut self, tid: impl Into<String>) -> Self {
         self.tid = Some(tid.into());
         self
     }
 
-    /// The request's identifier; random if not said.
+    /// Sets the request identifier; random by default.
     #[must_use]
     pub fn rid(mut self, rid: impl Into<String>) -> Self {
         self.rid = Some(rid.into());
         self
     }
 
-    /// Another TEE's name than the target's.
+    /// Sets the name of the TEE; the target's by default.
     #[must_use]
     pub fn tee(mut self, tee: impl Into<String>) -> Self {
         self.tee = Some(tee.into());
         self
     }
 
-    /// Another state's hash than the target's.
+    /// Sets the hash of the device state; the target's by default.
     #[must_use]
     pub fn dsi_hash(mut self, dsi_hash: impl Into<String>) -> Self {
         self.dsi_hash = Some(dsi_hash.into());
         self
     }
 
-    /// Another TAM ID to claim than the identity's.
+    /// Sets the TAM ID; the identity's by default.
     #[must_use]
     pub fn tam_id(mut self, tam_id: impl Into<String>) -> Self {
         self.tam_id = Some(tam_id.into());
         self
     }
 
-    /// Another device to mean than the target.
+    /// Sets the device identifier in CreateSD; the target's by default.
     #[must_use]
     pub fn device_id(mut self, device_id: impl Into<String>) -> Self {
         self.device_id = Some(device_id.into());
         self
     }
 
-    /// Whether the answer is to carry the new state; `true` if not said.
+    /// Sets whether the answer is to contain the new state; `true` by default.
     #[must_use]
     pub const fn next_dsi(mut self, next_dsi: bool) -> Self {
         self.next_dsi = next_dsi;
         self
     }
 
-    /// How the request says who signed it.
+    /// Sets how the request identifies its signer.
     #[must_use]
     pub const fn signer(mut self, signer: SignerHeader) -> Self {
         self.signer = signer;
         self
     }
 
-    /// How the content is encrypted.
+    /// Sets the encryption of the content.
     #[must_use]
     pub const fn content_encryption(mut self, encryption: ContentEncryption) -> Self {
         self.content_encryption = encryption;
         self
     }
 
-    /// How the keys of the content and of the image reach the device, where its keys are of the
-    /// type that this algorithm is for.
+    /// Sets the algorithm that encrypts the keys of the content and of the image, for keys of the device
+    /// of the algorithm's type.
     #[must_use]
     pub const fn key_management(mut self, management: KeyManagement) -> Self {
         self.key_managements = self.key_managements.with(management);
         self
     }
 
-    /// How the request is encrypted, all in one.
+    /// Sets all algorithms of the encryption.
     #[must_use]
     pub const fn suite(mut self, suite: Suite) -> Self {
         self.content_encryption = suite.content_encryption;
@@ -216,7 +216,7 @@ impl<'a> Builder<'a> {
         self
     }
 
-    /// How the image is encrypted.
+    /// Sets the encryption of images and personalization data.
     #[must_use]
     pub const fn ta_encryption(mut self, encryption: TaEncryption) -> Self {
         self.ta_encryption = encryption;
@@ -258,11 +258,11 @@ impl<'a> Builder<'a> {
         self
     }
 
-    /// Makes the request.
+    /// Builds the request.
     ///
     /// # Errors
-    /// If the target's or the SP's key is not one that can be encrypted for, or there is no
-    /// attestation key of the SP.
+    /// If the target's or the SP's key is of an unsupported type, or the target has no attestation key of
+    /// the SP.
     pub fn build(mut self) -> anyhow::Result<Request> {
         let rid = self.rid.take().map_or_else(random_id, Ok)?;
         let tid = self.tid.take().map_or_else(random_id, Ok)?;
@@ -281,8 +281,8 @@ impl<'a> Builder<'a> {
         match self.command.take() {
             None => {
                 tbs.insert("ocspdat".into(), self.identity.ocsp_data().into());
-                // The draft's list is of signatures. A TEE learns from it, too, with what it may
-                // wrap the key of its answer, where the request does not show it.
+                // In the draft this lists signature algorithms. Key management algorithms are added, so
+                // that a TEE knows which to use if the request does not show it.
                 let signatures = SignatureAlgorithm::ALL.map(SignatureAlgorithm::name);
                 let keys = self.identity.key_managements().iter().map(|it| it.name());
                 let algorithms: Vec<_> = signatures.into_iter().chain(keys).collect();
@@ -305,7 +305,7 @@ impl<'a> Builder<'a> {
         Ok(Request { message, exchange })
     }
 
-    /// Adds the members that all commands have, and the image where there is one.
+    /// Adds the members of a command, and the image if there is one.
     fn add_command(
         &mut self,
         tbs: &mut Map<String, Value>,
@@ -420,7 +420,7 @@ impl<'a> Builder<'a> {
         let mut members = Map::new();
         members.insert("key".into(), serde_json::to_value(FlattenedJwe::from(wrapped))?);
         members.insert("alg".into(), self.ta_encryption.name().into());
-        // The draft has one `iv`. A second text under the same key needs a second one: `ivp`.
+        // The draft has one `iv`. A second text under the same key needs another one: `ivp`.
         let mut iv_members = ["iv", "ivp"].into_iter();
         for (member, role, plaintext) in [
             (image_member, "image", application.image),

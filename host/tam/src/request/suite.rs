@@ -1,4 +1,4 @@
-//! The algorithms with which a request is encrypted.
+//! The algorithms that encrypt a request.
 
 use openssl::symm::{Cipher, encrypt, encrypt_aead};
 use serde::Deserialize;
@@ -7,19 +7,18 @@ use crate::jose::{ContentEncryption, KeyManagements};
 
 const GCM_TAG_LENGTH: usize = 16;
 
-/// How an image and its personalization data are encrypted (`encrypted_ta.alg`).
+/// The encryption of an image and its personalization data (`encrypted_ta.alg`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 pub enum TaEncryption {
-    /// AES-256-CBC with PKCS#7 padding: the draft's only one, which each TEE has.
+    /// AES-256-CBC with PKCS#7 padding: the draft's only algorithm, which each TEE supports.
     ///
-    /// It authenticates nothing. Whoever can sign as the TAM and has recorded a request can send
-    /// what is encrypted in it again, as something else, and so have the device decrypt it: an image
-    /// as personalization data for a program of his own. It keeps data from those who only listen.
+    /// It does not authenticate. An attacker who can sign as the TAM and has recorded a request can send
+    /// its ciphertext again as something else, and so have the device decrypt it: an image as
+    /// personalization data of the attacker's own program. It protects only against eavesdroppers.
     #[serde(rename = "AESCBC")]
     AesCbc,
-    /// AES-256-GCM, the tag behind the ciphertext, which is good only as what it was encrypted as:
-    /// the image, or the data, of this application in this domain of this SP. An addition to the
-    /// draft.
+    /// AES-256-GCM, with the tag after the ciphertext. The ciphertext is valid only for its purpose: the
+    /// image, or the data, of this application in this domain of this SP. An addition to the draft.
     #[default]
     #[serde(rename = "A256GCM")]
     A256Gcm,
@@ -63,13 +62,13 @@ impl TaEncryption {
     }
 }
 
-/// The algorithms with which a request is encrypted.
+/// The algorithms that encrypt a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Suite {
-    /// How the content is encrypted.
+    /// Encryption of the content.
     pub content_encryption: ContentEncryption,
-    /// How the keys reach the device.
+    /// Encryption of the keys.
     pub key_managements: KeyManagements,
-    /// How the image is encrypted.
+    /// Encryption of images and personalization data.
     pub ta_encryption: TaEncryption,
 }
