@@ -1,8 +1,8 @@
-//! Which devices are served among those whose certificate leads to a root: all of them, those on a
-//! list, or those that were served before.
+//! Which of the devices whose certificate leads to a root are served: all of them, those on a list, or
+//! those that were served before.
 //!
-//! Whoever steals a TEE authority's key can certify imitations of devices. What tells them from the
-//! devices that were made is the inventory of the factory.
+//! With the stolen key of a TEE authority, false devices can be certified. Only the inventory of the
+//! factory tells them from genuine ones.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -12,17 +12,17 @@ use thiserror::Error;
 
 use crate::encoding::from_base64;
 
-/// The columns of the inventory that name a device.
+/// The columns of the inventory that identify a device.
 const KEY_COLUMN: &str = "key_sha256";
 const CERTIFICATE_COLUMN: &str = "did";
 
-/// Why a device is not served, with the fingerprint of its key.
+/// Why a device is not served. Contains the fingerprint of its key.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum NotAdmitted {
     /// There is a list, and the device is not on it.
     #[error("the device with the key {0} is not on the list of devices (`devices`)")]
     NotListed(String),
-    /// No new devices are taken in.
+    /// The device is new, and new ones are not admitted.
     #[error("the device with the key {0} is new, and no new one is admitted (`admit_new`)")]
     New(String),
 }
@@ -30,15 +30,14 @@ pub enum NotAdmitted {
 /// Which devices are served.
 #[derive(Debug, Default)]
 pub struct Admission {
-    /// Only those on the list, if there is one.
+    /// If there is a list, only devices on it are served.
     pub list: Option<DeviceList>,
-    /// Only those that were served before.
+    /// Whether only devices that were served before are served.
     pub known_only: bool,
 }
 
 impl Admission {
-    /// Judges a device by the fingerprint of its key and by its identifier. `is_known`: whether it was
-    /// served before.
+    /// Checks a device, given the fingerprint of its key, its identifier, and whether it was served before.
     ///
     /// # Errors
     /// [`NotAdmitted`].
@@ -52,7 +51,7 @@ impl Admission {
         }
     }
 
-    /// Whether a device is on the list, if there is one.
+    /// Whether a device is on the list; `true` if there is none.
     #[must_use]
     pub fn lists(&self, key: &str, device_id: &str) -> bool {
         self.list.as_ref().is_none_or(|list| list.contains(key, device_id))
@@ -64,18 +63,18 @@ impl Admission {
 pub struct DeviceList {
     /// Fingerprints of keys.
     keys: HashSet<Vec<u8>>,
-    /// SHA-256 of certificates, of devices whose keys the inventory does not name.
+    /// SHA-256 of the certificates of devices whose keys are not in the inventory.
     certificates: HashSet<Vec<u8>>,
 }
 
 impl DeviceList {
-    /// Reads an inventory as `otrp-keys inventory` writes it: CSV (RFC 4180) under a line with the
-    /// names of the columns. `key_sha256` is the SHA-256 of the SubjectPublicKeyInfo in hexadecimal;
-    /// where it is missing, `did` names the certificate. Other columns are not looked at. Several
-    /// inventories may be put together, each with its first line.
+    /// Reads an inventory as `otrp-keys inventory` writes it: CSV (RFC 4180) with the names of the columns
+    /// in the first line. `key_sha256` is the SHA-256 of the SubjectPublicKeyInfo in hexadecimal; if it is
+    /// missing, `did` identifies the certificate. Other columns are ignored. Several inventories may be
+    /// concatenated, each with its first line.
     ///
     /// # Errors
-    /// If the file cannot be read, names no device, or a line is not as the first one says.
+    /// If the file cannot be read, contains no device, or a line does not match the first one.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("cannot read the list of devices {}", path.display()))?;
@@ -124,9 +123,9 @@ impl DeviceList {
         Ok(())
     }
 
-    /// How many devices it names.
+    /// Number of devices.
     #[must_use]
-    #[expect(clippy::len_without_is_empty, reason = "it never is")]
+    #[expect(clippy::len_without_is_empty, reason = "a list is never empty")]
     pub fn len(&self) -> usize {
         self.keys.len() + self.certificates.len()
     }
@@ -137,7 +136,7 @@ impl DeviceList {
     }
 }
 
-/// Where the names of devices are.
+/// The positions of the columns that identify a device.
 struct Columns {
     count: usize,
     key: Option<usize>,
@@ -145,7 +144,7 @@ struct Columns {
 }
 
 impl Columns {
-    /// The columns that a line names, if it is one that names columns.
+    /// The columns in a header line; `None` if the line is not one.
     fn of(fields: &[String]) -> Option<Self> {
         let place = |name: &str| fields.iter().position(|field| field == name);
         let (key, certificate) = (place(KEY_COLUMN), place(CERTIFICATE_COLUMN));
@@ -157,7 +156,7 @@ impl Columns {
     }
 }
 
-/// The records of a text in CSV, each with the number of its line; empty lines are none.
+/// The records of a text in CSV, each with the number of its line. Empty lines are skipped.
 fn records(text: &str) -> anyhow::Result<Vec<(usize, Vec<String>)>> {
     let mut records = Vec::new();
     let mut fields = Vec::new();

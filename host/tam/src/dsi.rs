@@ -13,11 +13,11 @@ use crate::encoding::{base64, from_base64, sha256};
 use crate::foreign::Flaw;
 use crate::jose::KeyType;
 
-/// The state of a device, as much of it as this TAM may see.
+/// The part of a device's state that this TAM may see.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Dsi {
-    /// What the firmware says of itself, where there is a firmware that signs.
+    /// Data of the firmware, if it signs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tfwdata: Option<FirmwareData>,
     /// The state of the TEE.
@@ -50,8 +50,8 @@ pub struct Tee {
     pub cert: String,
     /// The certificates above it, base64.
     pub cacert: Vec<String>,
-    /// A value that never comes twice, so that the hash of a state names one moment. Not in the
-    /// draft; TEEs of others lack it.
+    /// A value that is never reused, so that the hash of a state identifies one point in time. Not in the
+    /// draft; other TEEs may lack it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<String>,
     /// The security domains of this TAM.
@@ -63,9 +63,9 @@ pub struct Tee {
 /// The security domains of this TAM.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SdList {
-    /// How many, in decimal as the samples have it.
+    /// Their number, in decimal as in the draft's samples.
     pub cnt: String,
-    /// Each of them.
+    /// The security domains.
     pub sd: Vec<SecurityDomain>,
 }
 
@@ -103,7 +103,7 @@ pub struct SecurityDomain {
     pub name: String,
     /// Its service provider.
     pub spid: String,
-    /// What is installed in it.
+    /// The applications installed in it.
     pub talist: Vec<InstalledTa>,
 }
 
@@ -143,7 +143,7 @@ impl AttestationKey {
 #[must_use]
 pub fn attestation_key(key_type: &str, text: &str) -> Option<PKey<Public>> {
     let der = from_base64(text)?;
-    // OpenSSL stops reading behind the key: what it would write must be all that there is.
+    // OpenSSL ignores what follows the key, so its own encoding is compared with the whole text.
     let (key, written, expected) = match key_type {
         "ECC" => {
             let key = PKey::public_key_from_der(&der).ok()?;
@@ -164,8 +164,7 @@ pub fn attestation_key(key_type: &str, text: &str) -> Option<PKey<Public>> {
 const WORD_LIMIT: usize = 128;
 
 impl Dsi {
-    /// What there is more of than a device can have, which the TAM would have to keep; `None` if all
-    /// is within the protocol's limits.
+    /// Which limit of the protocol the state exceeds, if any: the TAM stores it.
     fn excess(&self) -> Option<&'static str> {
         let Self { tfwdata: _, tee } = self;
         let domains = &tee.sdlist.sd;
@@ -195,7 +194,7 @@ impl Dsi {
     }
 }
 
-/// Why a text is no device state.
+/// Why a text is not a device state.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("malformed device state: {0}")]
 pub struct MalformedState(Flaw);
@@ -205,7 +204,7 @@ pub struct MalformedState(Flaw);
 pub struct DeviceState {
     /// The bytes `{"dsi":...}` that the TEE encrypted, whose hash the next request names.
     pub document: Vec<u8>,
-    /// What they say.
+    /// The parsed state.
     pub dsi: Dsi,
     /// The certificate of the TEE.
     pub certificate: X509,
@@ -218,11 +217,11 @@ pub struct DeviceState {
 }
 
 impl DeviceState {
-    /// Reads the document `{"dsi":...}`. Nothing of it is verified.
+    /// Reads the document `{"dsi":...}`. Unverified.
     ///
     /// # Errors
-    /// [`MalformedState`] for an unknown, missing or second member, for anything after the
-    /// object, for certificates that are none, and for more than a device can have.
+    /// [`MalformedState`] for unknown, missing or duplicate members, anything after the object, invalid
+    /// certificates or keys, and states that exceed a limit of the protocol.
     pub fn read(document: &[u8]) -> Result<Self, MalformedState> {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
@@ -253,7 +252,7 @@ impl DeviceState {
 
     /// Reads the value of a member `dsi` in an answer's content.
     ///
-    /// The document that is hashed is always `{"dsi":...}`: here it is made around the value.
+    /// The document that is hashed is always `{"dsi":...}`, so it is put together from the value.
     ///
     /// # Errors
     /// As [`DeviceState::read`].

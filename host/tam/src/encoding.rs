@@ -1,4 +1,4 @@
-//! Base64 as OTrP uses it, and JSON objects with one member.
+//! Base64 and JSON as OTrP uses them, and SHA-256.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -11,7 +11,7 @@ use openssl::hash::{MessageDigest, hash};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-/// Padding may be there or not: the samples of the draft have both.
+/// With or without padding: the draft's samples have both.
 const EITHER_PADDING: GeneralPurposeConfig =
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
 const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, EITHER_PADDING);
@@ -35,7 +35,7 @@ pub fn base64(bytes: &[u8]) -> String {
     general_purpose::STANDARD.encode(bytes)
 }
 
-/// The bytes of base64 text in either alphabet, with padding or without.
+/// The bytes of base64 text in either alphabet, with or without padding; `None` if it is not base64.
 #[must_use]
 pub fn from_base64(text: &str) -> Option<Vec<u8>> {
     let engine = if text.contains(['-', '_']) { URL } else { STANDARD };
@@ -45,7 +45,7 @@ pub fn from_base64(text: &str) -> Option<Vec<u8>> {
 /// SHA-256 of `bytes`.
 ///
 /// # Errors
-/// When OpenSSL has no memory.
+/// If OpenSSL runs out of memory.
 pub fn sha256(bytes: &[u8]) -> Result<Vec<u8>, ErrorStack> {
     hash(MessageDigest::sha256(), bytes).map(|digest| digest.to_vec())
 }
@@ -84,8 +84,8 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Single<T> {
     }
 }
 
-/// A JSON value in which no object, however deep, has a member twice: which of the two counts would
-/// be up to the reader (RFC 7515, section 4).
+/// A JSON value without duplicate members at any depth: readers differ in which one they use (RFC 7515,
+/// section 4).
 #[derive(Debug)]
 pub struct Unambiguous(pub Value);
 
@@ -150,7 +150,7 @@ impl<'de> Deserialize<'de> for Unambiguous {
 /// Reads a JSON object as [`Unambiguous`].
 ///
 /// # Errors
-/// If it is none, or a member is there twice.
+/// If it is not an object, or has a duplicate member.
 pub fn unambiguous_object<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Map<String, Value>, D::Error> {

@@ -1,4 +1,4 @@
-//! What a TAM asks of the firmware below a TEE (OTrP draft, section 9.1.7).
+//! What a TAM requires of the firmware below a TEE (OTrP draft, section 9.1.7).
 
 use openssl::x509::X509;
 
@@ -8,16 +8,16 @@ use crate::encoding::from_base64;
 use crate::jose::SignatureAlgorithm;
 use crate::response::Refused;
 
-/// Which firmware is good enough.
+/// Which firmware is accepted.
 pub enum FirmwarePolicy {
-    /// Any; what it says of itself is not looked at.
+    /// Any; its data is not checked.
     Any,
-    /// One that signs the transaction, with a certificate that leads to one of these roots.
+    /// Firmware that signs the transaction, with a certificate that leads to one of these roots.
     SignedUnder(TeeRoots),
 }
 
 impl FirmwarePolicy {
-    /// Checks what came with a state that answers a request of the transaction `tid`.
+    /// Checks the firmware data in a state that answers a request in the transaction `tid`.
     ///
     /// # Errors
     /// [`Refused::Firmware`], [`Refused::Untrusted`], or [`Refused::Jose`].
@@ -35,7 +35,7 @@ impl FirmwarePolicy {
             .find(|algorithm| algorithm.name() == data.sigalg)
             .ok_or(Refused::Firmware("it signs with an algorithm that is not known"))?;
         let certificate = X509::from_der(&bytes(&data.cert)?)
-            .map_err(|_| Refused::Firmware("its certificate is none"))?;
+            .map_err(|_| Refused::Firmware("its certificate is not one"))?;
         roots.validate(&certificate, &[])?;
         let key = certificate
             .public_key()

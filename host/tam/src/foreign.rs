@@ -1,26 +1,25 @@
-//! Text from devices, agents and other strangers, shown so that it passes for nothing else.
+//! Untrusted text, from devices, agents and other clients, shown so that it cannot pass for anything else.
 //!
-//! A name or an error message of a device ends up on the terminal of whoever lists devices, and in
-//! the log. There it must not begin a line, move the cursor, turn the direction of writing, or look
-//! like something that this TAM says.
+//! A name or an error message of a device is shown in the list of devices and in the log. There it must
+//! not begin a line, move the cursor, change the direction of writing, or look like text of the TAM.
 
 use std::fmt::{self, Write as _};
 
 use serde::{Deserialize, Serialize};
 
-/// Most characters of a text that are shown.
+/// Characters shown of a text.
 const SHOWN: usize = 160;
-/// Most characters of a line that are shown.
+/// Characters shown of a line.
 const LINE: usize = 4000;
 
-/// A text from a stranger. It is stored and compared as it is, and shown escaped and cut: bare if it
-/// is a plain word, else in quotation marks.
+/// An untrusted text. It is stored and compared unchanged, and shown escaped and cut: bare if it is a
+/// plain word, else in quotation marks.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Foreign<T = String>(T);
 
 impl<T: AsRef<str>> Foreign<T> {
-    /// Marks a text as a stranger's.
+    /// Marks a text as untrusted.
     pub const fn new(text: T) -> Self {
         Self(text)
     }
@@ -30,7 +29,7 @@ impl<T: AsRef<str>> Foreign<T> {
         self.0
     }
 
-    /// The text as it is: to compare and to send, not to show.
+    /// The text unchanged: to compare and to send, not to show.
     #[must_use]
     pub fn as_str(&self) -> &str {
         self.0.as_ref()
@@ -61,7 +60,7 @@ impl<T: AsRef<str>> fmt::Display for Foreign<T> {
     }
 }
 
-/// In quotation marks, and what is cut off is counted behind them.
+/// In quotation marks, followed by the number of characters that were cut off.
 impl<T: AsRef<str>> fmt::Debug for Foreign<T> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = self.as_str();
@@ -83,14 +82,14 @@ impl<T: AsRef<str>> fmt::Debug for Foreign<T> {
 /// What is wrong with a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Flaw {
-    /// In this TAM's own words.
+    /// A message of this TAM.
     Own(&'static str),
-    /// In the words of the JSON reader or of OpenSSL, which quote what they read.
+    /// A message of the JSON reader or of OpenSSL, which quotes its input.
     Quoting(Foreign),
 }
 
 impl Flaw {
-    /// What a reader says.
+    /// The message of a reader.
     pub fn quoting(error: impl ToString) -> Self {
         Self::Quoting(Foreign::new(error.to_string()))
     }
@@ -105,12 +104,12 @@ impl fmt::Display for Flaw {
     }
 }
 
-/// Whether a terminal shows a character as itself, in its place.
+/// Whether a terminal shows the character as it is.
 fn is_printable(char: char) -> bool {
     matches!(char, '"' | '\'' | '\\') || char.escape_debug().len() == 1
 }
 
-/// A text in one line that a terminal shows as it is, however it was put together.
+/// Escapes and cuts a text to one line without control characters.
 #[must_use]
 pub fn one_line(text: &str) -> String {
     let mut line = String::new();
@@ -127,15 +126,15 @@ pub fn one_line(text: &str) -> String {
     line
 }
 
-/// JSON that a terminal shows as it is: the same value, with more characters escaped.
+/// JSON without characters that a terminal interprets: the same value, with more characters escaped.
 ///
 /// # Errors
-/// If the value is none of JSON.
+/// If the value cannot be represented in JSON.
 pub fn json(value: &impl Serialize) -> serde_json::Result<String> {
     let text = serde_json::to_string_pretty(value)?;
     let mut shown = String::with_capacity(text.len());
     for char in text.chars() {
-        // Line breaks are the layout's, those in strings are escaped.
+        // Line breaks are layout; those in strings are escaped already.
         if char == '\n' || is_printable(char) {
             shown.push(char);
         } else {

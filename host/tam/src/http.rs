@@ -1,15 +1,15 @@
 //! OTrP over HTTP: the TAM's side of `draft-ietf-teep-otrp-over-http-02`.
 //!
-//! Any path is the TAM's, since a TAM URI is any URI. TLS is for the reverse proxy in front;
-//! messages protect themselves end to end. `GET /health` answers 200 without looking at anything.
+//! Every path is the TAM's, since a TAM URI is any URI. TLS is terminated by a reverse proxy; messages
+//! are protected end to end. `GET /health` answers 200 without any check.
 //!
-//! No client keeps the server from others or from its end: the head of a request, its body and the
-//! reading of an answer have their time, connections have a number, and the end of the server
-//! leaves each of them a few seconds. One address has a quarter of the connections at most, and its
-//! next one then ends the oldest whose request is not complete. So it takes several addresses to
-//! keep others out, for the time of a head each. An address is that of the connection: what a proxy
-//! says of who is behind it is not believed, so behind a proxy there is one address, and limits for
-//! clients are the proxy's to set.
+//! No client can block the server for others or delay its end. The head of a request, its body and the
+//! reading of an answer have time limits, the number of connections is limited, and at its end the
+//! server waits a few seconds for open ones. One address has at most a quarter of the connections; its
+//! next one closes its oldest one whose request is incomplete. So blocking others takes several
+//! addresses, and each succeeds only for the time limit of a head. The address is that of the
+//! connection. Forwarded addresses are not trusted, so behind a proxy there is one address, and the proxy
+//! has to limit clients.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -43,33 +43,33 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 use crate::log::{self, Source};
 use crate::tam::{Rejection, Tam};
 
-/// Longest body: a TEE's longest answer, with room for TEEs that are wordier than ours.
+/// Maximum length of a body: this project's longest answer, with a margin for other TEEs.
 pub const BODY_LIMIT: usize = 4 * REPLY_LIMIT;
-/// Who asks for this with GET is told that the server runs.
+/// GET for this path answers that the server is running.
 pub const HEALTH_PATH: &str = "/health";
-/// How long to wait when no connection can be accepted, such as for want of descriptors.
+/// Pause after a failed attempt to accept a connection, for example for lack of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How often it is counted what the log left out.
+/// How often lines that the log left out are counted.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
-/// How much of all connections one address may have: one part of so many.
+/// The fraction of all connections that one address may have: one in this many.
 const ADDRESS_PART: usize = 4;
-/// How often the log says that devices are kept waiting.
+/// How often the log may say that devices have to wait.
 const SAY_AGAIN: Duration = Duration::from_secs(60);
-/// Descriptors that are not for connections: the database, files, the standard streams.
+/// Descriptors reserved for the database, files and the standard streams.
 const OTHER_DESCRIPTORS: usize = 24;
 
-/// How much time and room clients have.
+/// Limits for clients: times and the number of connections.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
-    /// For the head of a request, also of the next one on a connection.
+    /// Time for the head of a request.
     pub head: Duration,
-    /// For the body of a request.
+    /// Time for the body of a request.
     pub body: Duration,
-    /// For the client to take a piece of the answer.
+    /// Time for the client to read a piece of the answer.
     pub write: Duration,
-    /// For what is in progress when the server ends.
+    /// Time for requests in progress when the server ends.
     pub end: Duration,
-    /// Most connections at a time, a quarter of them from one address; further ones wait.
+    /// Connections at a time, at most a quarter of them from one address; further ones wait.
     pub connections: usize,
 }
 
@@ -85,13 +85,13 @@ impl Default for Patience {
     }
 }
 
-/// How many connections leave descriptors for everything else. A request that is being answered
-/// opens a file or two.
+/// Number of connections that leaves descriptors for everything else. Answering a request opens one or
+/// two files.
 fn connections_for(descriptors: usize) -> usize {
     (descriptors.saturating_sub(OTHER_DESCRIPTORS) / 2).clamp(4, 1024)
 }
 
-/// How many descriptors this process may have, as Linux says it.
+/// Maximum number of descriptors of this process, from /proc.
 fn descriptors() -> usize {
     const USUAL: usize = 1024;
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
@@ -101,10 +101,10 @@ fn descriptors() -> usize {
         .unwrap_or(USUAL)
 }
 
-/// Serves until `shutdown` is ready, and then for [`Patience::end`] at most.
+/// Serves until `shutdown` is ready, and then for at most [`Patience::end`].
 ///
 /// # Errors
-/// None so far: what can fail is tried again.
+/// None at present: whatever can fail is retried.
 pub async fn serve(
     tam: Arc<Tam>,
     listener: TcpListener,
@@ -152,7 +152,7 @@ pub async fn serve(
     Ok(())
 }
 
-/// The listener, and when something was last said of it in the log.
+/// The listener, and when the log last had a line about it.
 struct Accepting {
     listener: TcpListener,
     said: Option<Instant>,
@@ -171,7 +171,7 @@ impl Accepting {
                     "{limit} connections are open, as many as this server takes; others wait"
                 ));
             }
-            // It is never closed.
+            // The semaphore is never closed.
             let Ok(slot) = slots.clone().acquire_owned().await else { continue };
             match self.listener.accept().await {
                 Ok((stream, peer)) => return (stream, peer, slot),
@@ -184,7 +184,7 @@ impl Accepting {
         }
     }
 
-    /// One line a minute says that devices are kept waiting.
+    /// Logs a line, at most one in [`SAY_AGAIN`].
     fn say(&mut self, line: &str) {
         if self.said.is_none_or(|said| said.elapsed() > SAY_AGAIN) {
             log::of_server(line);
@@ -202,7 +202,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// The connections that are open, by where they come from.
+/// The open connections, by source.
 struct Addresses {
     share: usize,
     open: Mutex<HashMap<Source, Vec<Arc<Open>>>>,
@@ -211,13 +211,13 @@ struct Addresses {
 /// An open connection.
 #[derive(Default)]
 struct Open {
-    /// Whether its request is complete and not answered yet.
+    /// Whether its request is complete and being answered.
     in_work: AtomicBool,
-    /// That it is to end.
+    /// Tells the connection to end.
     leave: Notify,
 }
 
-/// The place of a connection among those of its address, which it leaves with this value.
+/// The place of a connection among those of its address, until this value is dropped.
 struct Place {
     addresses: Arc<Addresses>,
     source: Source,
@@ -229,8 +229,8 @@ impl Addresses {
         Self { share, open: Mutex::default() }
     }
 
-    /// A place for a connection. If its address has as many as it may have, the oldest whose request
-    /// is not in work ends for it; `None` if there is none.
+    /// A place for a connection. If its address has reached its share, the oldest connection whose request
+    /// is not being answered is ended; `None` if there is none.
     fn enter(self: &Arc<Self>, peer: SocketAddr) -> Option<Place> {
         let source = Source::of_address(peer.ip());
         let mut all = self.open();
@@ -280,12 +280,12 @@ async fn serve_connection(
     let mut connection = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
-            // One request a connection: who only keeps one open would keep others out.
+            // One request per connection: idle connections would block others.
             .keep_alive(false)
             .header_read_timeout(patience.head)
             .serve_connection(stream, service)
     );
-    // How a connection ends is the client's affair: what was processed has its own line.
+    // A client may end its connection at any time. What was processed is logged elsewhere.
     tokio::select! {
         _ = connection.as_mut() => {}
         () = place.open.leave.notified() => {}
@@ -330,7 +330,10 @@ async fn answer(
     response
 }
 
-/// The next message; `None` if there is nothing more to say; or the status that says why not.
+/// The next message, or `None` if the session is over.
+///
+/// # Errors
+/// The status of the refusal.
 async fn respond(
     tam: Arc<Tam>,
     request: Request<Incoming>,
@@ -353,7 +356,7 @@ async fn respond(
     if !body.is_empty() && !is_otrp {
         return Err(StatusCode::UNSUPPORTED_MEDIA_TYPE);
     }
-    // Files, a database and public key operations: not for the threads that move bytes.
+    // Files, a database and public key operations block, so they run on a thread of their own.
     let of_peer = peer.clone();
     open.in_work.store(true, Ordering::Relaxed);
     let processed = tokio::task::spawn_blocking(move || {
@@ -380,7 +383,7 @@ async fn respond(
     }
 }
 
-/// Whether the body is said to be OTrP; a parameter of the media type would mean nothing.
+/// Whether the body is declared to be OTrP. Parameters of the media type are ignored.
 fn is_otrp(headers: &HeaderMap) -> bool {
     headers
         .get(CONTENT_TYPE)
@@ -389,8 +392,8 @@ fn is_otrp(headers: &HeaderMap) -> bool {
         .is_some_and(|essence| essence.trim().eq_ignore_ascii_case(MEDIA_TYPE))
 }
 
-/// A connection that fails when the client takes nothing of what is written for some time. Reading
-/// has its time elsewhere: a head and a body are to be complete.
+/// A connection that fails if the client does not read what is written for some time. Reading has its
+/// own limits: those for a complete head and body.
 struct Impatient {
     stream: TcpStream,
     patience: Duration,
@@ -402,7 +405,7 @@ impl Impatient {
         Self { stream, patience, waiting: None }
     }
 
-    /// Passes on what came of writing, as long as there is patience.
+    /// Passes on the result of writing, or a timeout.
     fn watch<T>(
         &mut self,
         context: &mut Context<'_>,

@@ -1,5 +1,5 @@
-//! An OP-TEE signed TA file, as far as a TAM needs it: which TA and which version it ships, and
-//! whether a device will find it signed by one of the domain's certificates.
+//! OP-TEE signed TA files, as far as a TAM needs them: UUID and version, and whether a device will find
+//! the file signed by one of the domain's certificates.
 
 use openssl::bn::BigNum;
 use openssl::ecdsa::EcdsaSig;
@@ -39,10 +39,10 @@ pub enum NotAnImage {
     /// A signed image, but of another type: encrypted, a subkey, or without UUID and version.
     #[error("a signed image of a type that cannot be installed")]
     Type,
-    /// It ends too early, or goes on after its end.
+    /// It is too short, or continues after its end.
     #[error("the image's size is not that of its header")]
     Size,
-    /// Signed in a way that devices do not know.
+    /// Signed with an algorithm that devices do not support.
     #[error(
         "it is signed with an algorithm that devices do not know: they take RSA-PSS, RSA PKCS #1 \
          v1.5 and ECDSA on P-256, with SHA-256"
@@ -51,29 +51,29 @@ pub enum NotAnImage {
     /// The digest in the header is not that of the file.
     #[error("its digest is not that of its content, so the file is damaged: sign it again")]
     Digest,
-    /// No certificate of the domain is the signer's.
+    /// Not signed by any of the domain's signers.
     #[error(
         "it is not signed by a key of the domain's `certificates`: name the signer's certificate \
          there"
     )]
     Signer,
-    /// No device would install it.
+    /// No device can load it.
     #[error(transparent)]
     NotLoadable(#[from] NotLoadable),
 }
 
-/// What the signed header says.
+/// The content of the signed header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ImageHeader {
     /// The UUID that clients open, in text order.
     pub uuid: [u8; 16],
-    /// The version that may not fall.
+    /// The version, which must not decrease.
     pub version: u32,
 }
 
 impl ImageHeader {
-    /// Reads the header of a `.ta` file whose application a device would install, as far as that can be
-    /// told without its signer.
+    /// Reads the header of a `.ta` file, and checks everything that a device would check except the
+    /// signature.
     ///
     /// # Errors
     /// [`NotAnImage`].
@@ -83,7 +83,7 @@ impl ImageHeader {
         Ok(header)
     }
 
-    /// What its version may cost, such as being the last one: a sentence.
+    /// A warning about the version, such as that it is the last one.
     #[must_use]
     pub fn warning(&self) -> Option<String> {
         otrp_check::image::warning(self.version)
@@ -123,7 +123,7 @@ impl ImageHeader {
     }
 }
 
-/// Verifies that a `.ta` file is whole and signed by the key of one of `certificates`, in DER.
+/// Verifies that a `.ta` file is complete and signed by the key of one of `certificates`, in DER.
 ///
 /// # Errors
 /// [`NotAnImage`].
@@ -156,7 +156,7 @@ pub fn verify(file: &[u8], certificates: &[&[u8]]) -> Result<(), NotAnImage> {
     }
 }
 
-/// `None` where OpenSSL cannot tell, which is a no as well.
+/// Whether the signature is valid; `None` if OpenSSL cannot verify it.
 fn is_signed_by(
     key: &PKeyRef<Public>,
     algorithm: u32,

@@ -1,16 +1,16 @@
-//! The files of the OCSP responses that the TAM staples. [`crate::check`] judges what is in them.
+//! Files with the OCSP responses that the TAM staples. [`crate::check`] checks their content.
 
 use std::path::Path;
 
 use anyhow::Context as _;
 
-/// What the text encoding of RFC 7468 begins with.
+/// The beginning of the text encoding of RFC 7468.
 const PEM: &[u8] = b"-----BEGIN ";
 
-/// Reads a response, which is in DER or in PEM, as DER.
+/// Reads a response in DER or PEM; returns DER.
 ///
 /// # Errors
-/// If the file cannot be read, or has another thing or several in PEM.
+/// If the file cannot be read, or does not contain exactly one response in PEM.
 pub fn read_file(path: &Path) -> anyhow::Result<Vec<u8>> {
     let place = || format!("cannot read the OCSP response {}", path.display());
     let file = std::fs::read(path).with_context(place)?;

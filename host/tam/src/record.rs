@@ -119,7 +119,7 @@ impl DeviceRecord {
     }
 }
 
-/// The last failures of a device, each cut to [`FAILURE_LENGTH`].
+/// The last failures of a device, each cut to a readable length.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Failures(pub(crate) Vec<String>);
 

@@ -1,4 +1,4 @@
-//! Judges what a TEE says of an installed application (OTrP draft, section 6.4.2).
+//! Verifies the information of a TEE about an installed application (OTrP draft, section 6.4.2).
 
 use openssl::bn::{BigNum, BigNumContext};
 use openssl::error::ErrorStack;
@@ -10,7 +10,7 @@ use crate::encoding::{Single, base64url};
 use crate::jose::{Jws, KeyType, NotOpened};
 use crate::response::Refused;
 
-/// What the TEE says of an application; the signature of the SP's attestation key is verified.
+/// Information about an application, verified with the attestation key of its SP.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TaInformation {
@@ -20,9 +20,9 @@ pub struct TaInformation {
     pub tamid: String,
     /// The service provider.
     pub spid: String,
-    /// The certificate of who signed the application, base64.
+    /// The certificate of the application's signer, base64.
     pub signercert: String,
-    /// The certificates above it, where there are any.
+    /// The certificates above it, if there are any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub signercacerts: Vec<String>,
     /// The certificate of the TAM, base64.
@@ -33,8 +33,8 @@ pub struct TaInformation {
 }
 
 impl TaInformation {
-    /// Reads the message `{"TAInformation":...}` and verifies that the key known to be the SP's
-    /// on this device signed it. The key that the message itself shows must be that one.
+    /// Reads the message `{"TAInformation":...}` and verifies that it is signed by the key that is known to
+    /// be the SP's on this device. If the message contains a key, it must be the same one.
     ///
     /// # Errors
     /// [`Refused`].

@@ -12,8 +12,8 @@ use zeroize::Zeroizing;
 
 use super::error::{NotMade, NotOpened};
 
-/// Lengths of RSA keys in bits: 112 bits of security at least (OTrP draft, section 14.1), and no
-/// more than certificates of the protocol have.
+/// Lengths of RSA keys in bits: at least 112 bits of security (OTrP draft, section 14.1), and at most
+/// what devices accept.
 const RSA_BITS: std::ops::RangeInclusive<u32> = 2048..=4096;
 
 /// AES key wrap adds an integrity block of this many bytes (RFC 3394).
@@ -32,7 +32,7 @@ pub enum KeyType {
 }
 
 impl KeyType {
-    /// The type of a key; `None` if the protocol has no use for it.
+    /// The type of a key; `None` if the protocol does not use it.
     #[must_use]
     pub fn of<T: HasPublic>(key: &PKeyRef<T>) -> Option<Self> {
         match key.id() {
@@ -45,7 +45,7 @@ impl KeyType {
         }
     }
 
-    /// The algorithm of signatures by such a key.
+    /// The signature algorithm of such a key.
     #[must_use]
     pub const fn signature_algorithm(self) -> SignatureAlgorithm {
         match self {
@@ -55,7 +55,7 @@ impl KeyType {
     }
 }
 
-/// The signature of a message (`alg`).
+/// The signature algorithm of a message (`alg`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SignatureAlgorithm {
     /// ECDSA on P-256 with SHA-256.
@@ -65,7 +65,7 @@ pub enum SignatureAlgorithm {
 }
 
 impl SignatureAlgorithm {
-    /// Every one that this TAM verifies, the preferred one first.
+    /// All algorithms that this TAM verifies, the preferred one first.
     pub const ALL: [Self; 2] = [Self::Es256, Self::Rs256];
 
     /// Its name on the wire.
@@ -84,7 +84,7 @@ impl SignatureAlgorithm {
         })
     }
 
-    /// Verifies a signature in the form of JOSE over `text`, by a key of the algorithm's type.
+    /// Verifies a signature over `text`, encoded as in JOSE, with a key of the algorithm's type.
     ///
     /// # Errors
     /// [`NotOpened::Algorithm`] for a key of another type, [`NotOpened::Signature`].
@@ -110,10 +110,10 @@ impl SignatureAlgorithm {
     }
 }
 
-/// Authenticated encryption of a JWE's content (`enc`).
+/// The authenticated encryption of a JWE's content (`enc`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 pub enum ContentEncryption {
-    /// AES-128-CBC with HMAC-SHA-256, what every TEE must have.
+    /// AES-128-CBC with HMAC-SHA-256, which every TEE must support.
     #[default]
     #[serde(rename = "A128CBC-HS256")]
     A128CbcHs256,
@@ -129,7 +129,7 @@ pub enum ContentEncryption {
 }
 
 impl ContentEncryption {
-    /// Every one.
+    /// All algorithms.
     pub const ALL: [Self; 4] =
         [Self::A128CbcHs256, Self::A256CbcHs512, Self::A128Gcm, Self::A256Gcm];
 
@@ -144,7 +144,7 @@ impl ContentEncryption {
         }
     }
 
-    /// The one of a name.
+    /// The algorithm with this name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|encryption| encryption.name() == name)
@@ -159,7 +159,7 @@ impl ContentEncryption {
         }
     }
 
-    /// The hash of the HMAC, where there is one.
+    /// The hash of the HMAC, if there is one.
     pub(super) fn mac(self) -> Option<MessageDigest> {
         match self {
             Self::A128CbcHs256 => Some(MessageDigest::sha256()),
@@ -176,7 +176,7 @@ impl ContentEncryption {
     }
 }
 
-/// How a content encryption key reaches its recipient (`alg`).
+/// The encryption of a content encryption key for its recipient (`alg`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub enum KeyManagement {
     /// Ephemeral-static key agreement, then AES-128 key wrap.
@@ -185,7 +185,7 @@ pub enum KeyManagement {
     /// Ephemeral-static key agreement, then AES-256 key wrap.
     #[serde(rename = "ECDH-ES+A256KW")]
     EcdhEsA256Kw,
-    /// RSAES-PKCS1-v1_5, the draft's, which JOSE is giving up.
+    /// RSAES-PKCS1-v1_5: the draft's algorithm, deprecated in JOSE.
     #[serde(rename = "RSA1_5")]
     Rsa15,
     /// RSAES-OAEP with SHA-1 and MGF1 with SHA-1.
@@ -197,7 +197,7 @@ pub enum KeyManagement {
 }
 
 impl KeyManagement {
-    /// Every one.
+    /// All algorithms.
     pub const ALL: [Self; 5] =
         [Self::EcdhEsA128Kw, Self::EcdhEsA256Kw, Self::Rsa15, Self::RsaOaep, Self::RsaOaep256];
 
@@ -213,7 +213,7 @@ impl KeyManagement {
         }
     }
 
-    /// The one of a name.
+    /// The algorithm with this name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|known| known.name() == name)
@@ -280,13 +280,13 @@ impl KeyManagement {
     }
 }
 
-/// josekit's algorithm, of either kind.
+/// An algorithm of josekit.
 enum Primitive {
     Agreement(EcdhEsJweAlgorithm),
     Encryption(RsaesJweAlgorithm),
 }
 
-/// Which algorithm brings a key to a recipient whose key is of either type.
+/// One key management algorithm for each type of recipient key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyManagements {
     elliptic: KeyManagement,
@@ -300,7 +300,7 @@ impl Default for KeyManagements {
 }
 
 impl KeyManagements {
-    /// The same, but with `management` for the keys that it fits.
+    /// Replaces the algorithm for the key type of `management`.
     #[must_use]
     pub const fn with(mut self, management: KeyManagement) -> Self {
         match management.key_type() {
@@ -313,7 +313,7 @@ impl KeyManagements {
     /// The algorithm for a recipient.
     ///
     /// # Errors
-    /// [`NotMade`] if the recipient's key is of a type without any.
+    /// [`NotMade`] if the recipient's key is of an unsupported type.
     pub fn for_key(self, recipient: &PKeyRef<Public>) -> Result<KeyManagement, NotMade> {
         match KeyType::of(recipient) {
             Some(KeyType::Elliptic) => Ok(self.elliptic),

@@ -1,4 +1,4 @@
-//! Keys of a JWE's content: what they encrypt and open.
+//! Content encryption keys of a JWE.
 
 use openssl::memcmp;
 use openssl::pkey::PKey;
@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::algorithm::ContentEncryption;
 use super::error::{NotMade, NotOpened};
 
-/// A content encryption key and its algorithm. Not `Clone`, not printed.
+/// A content encryption key with its algorithm. Not `Clone`; `Debug` does not print the key.
 pub struct ContentKey {
     pub(super) encryption: ContentEncryption,
     pub(super) bytes: Zeroizing<Vec<u8>>,
@@ -22,17 +22,17 @@ impl std::fmt::Debug for ContentKey {
 }
 
 impl ContentKey {
-    /// A random key.
+    /// Generates a key.
     ///
     /// # Errors
-    /// [`NotMade`] if there is no randomness.
+    /// [`NotMade`] if OpenSSL has no randomness.
     pub fn random(encryption: ContentEncryption) -> Result<Self, NotMade> {
         let mut bytes = Zeroizing::new(vec![0; encryption.primitive().key_len()]);
         rand_bytes(&mut bytes).map_err(NotMade::because)?;
         Ok(Self { encryption, bytes })
     }
 
-    /// The key of these bytes; `None` if they are not as many as the algorithm needs.
+    /// The key with these bytes; `None` if their number is not that of the algorithm.
     #[must_use]
     pub fn new(encryption: ContentEncryption, bytes: Vec<u8>) -> Option<Self> {
         let bytes = Zeroizing::new(bytes);
@@ -53,7 +53,7 @@ impl ContentKey {
             && memcmp::eq(&self.bytes, &other.bytes)
     }
 
-    /// Encrypts; the additional data are the protected header's text, as in every JWE of OTrP.
+    /// Encrypts. The additional data is the text of the protected header, as in every JWE of OTrP.
     pub(super) fn seal(&self, plaintext: &[u8], protected: &str) -> Result<Sealed, NotMade> {
         let primitive = self.encryption.primitive();
         let mut iv = vec![0; primitive.iv_len()];
@@ -83,7 +83,8 @@ impl ContentKey {
             .map_err(|_| NotOpened::Decryption)
     }
 
-    /// Checks the tag of a CBC mode (RFC 7518, section 5.2.2.2); GCM needs no second check.
+    /// Checks the tag of a CBC mode in constant time (RFC 7518, section 5.2.2.2); `true` for GCM, which
+    /// josekit checks.
     fn has_authentic_mac(&self, sealed: &Sealed, protected: &str) -> bool {
         let Some(digest) = self.encryption.mac() else {
             return true;

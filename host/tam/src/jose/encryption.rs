@@ -1,4 +1,4 @@
-//! JWE: encryption and decryption, and the key that it wraps.
+//! JWE: encryption, decryption, and the wrapped content encryption key.
 
 use josekit::jwe::JweHeader;
 use openssl::pkey::{PKeyRef, Private, Public};
@@ -34,7 +34,7 @@ pub struct Jwe {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipient {
-    /// The recipient's header: `alg` and `epk`, unless they are in the protected one.
+    /// The recipient's header: `alg` and `epk`, unless the protected header has them.
     #[serde(default, deserialize_with = "unambiguous_object")]
     pub header: Header,
     /// The wrapped content encryption key, base64url.
@@ -90,7 +90,7 @@ impl Jwe {
     /// Encrypts `plaintext` under `key`, and `key` for `recipient`.
     ///
     /// # Errors
-    /// [`NotMade`] if the recipient's key is of another type than `management` needs.
+    /// [`NotMade`] if the recipient's key does not fit `management`.
     pub fn seal(
         plaintext: &[u8],
         key: &ContentKey,
@@ -120,8 +120,8 @@ impl Jwe {
 
     /// Unwraps the content encryption key with the recipient's private key.
     ///
-    /// A key that RSA1_5 wraps wrongly is a random one, so that only the content's tag tells (RFC
-    /// 7516, section 11.5).
+    /// If RSA1_5 unwrapping fails, the result is a random key, so that wrong padding cannot be told from a
+    /// wrong tag (RFC 7516, section 11.5).
     ///
     /// # Errors
     /// [`NotOpened`].
@@ -143,7 +143,7 @@ impl Jwe {
         ContentKey::new(encryption, bytes.into_owned()).ok_or(NotOpened::Decryption)
     }
 
-    /// The algorithms by which the content and its key are encrypted; nothing of it is verified.
+    /// The algorithms of the content and its key. Unverified.
     ///
     /// # Errors
     /// [`NotOpened::Malformed`], [`NotOpened::Algorithm`].
@@ -169,8 +169,8 @@ impl Jwe {
         key.open(&sealed, &self.protected)
     }
 
-    /// The algorithms, and the header that they come from: protected and recipient's, disjoint,
-    /// with no member (`crit`, `zip`) that would have to be understood.
+    /// The algorithms, and the joined header: protected and recipient's, which must be disjoint and must
+    /// not contain a member (`crit`, `zip`) that would have to be understood.
     fn headers(&self) -> Result<(ContentEncryption, KeyManagement, JweHeader), NotOpened> {
         const KNOWN: [&str; 7] = ["enc", "alg", "epk", "apu", "apv", "kid", "typ"];
         let protected = from_base64url(&self.protected).ok_or(NotOpened::Malformed)?;
@@ -203,8 +203,8 @@ impl Jwe {
     }
 }
 
-/// The key in the last bytes of an RSA1_5 block, or a random one if the block is none (RFC 8017,
-/// section 7.2.2). Which of them takes as long; OpenSSL only rejects so from version 3.2 on.
+/// The key in the last bytes of an RSA1_5 block, or a random one if the padding is wrong (RFC 8017,
+/// section 7.2.2), in constant time. OpenSSL does this itself only since version 3.2.
 fn unwrap_rsa1_5(
     wrapped: &[u8],
     encryption: ContentEncryption,
@@ -212,7 +212,7 @@ fn unwrap_rsa1_5(
 ) -> Result<ContentKey, NotOpened> {
     let mut key = ContentKey::random(encryption).map_err(|_| NotOpened::Decryption)?;
     let mut block = Zeroizing::new(vec![0; recipient.size()]);
-    // Without padding it fails for a number that is too large, which everybody sees anyway.
+    // Without padding it fails only for a number larger than the modulus, which is public.
     recipient
         .rsa()
         .and_then(|rsa| rsa.private_decrypt(wrapped, &mut block, Padding::NONE))

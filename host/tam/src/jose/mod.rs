@@ -1,13 +1,12 @@
 //! JWS and JWE in the forms of OTrP, around the primitives of josekit and OpenSSL.
 //!
-//! josekit's own serializer chooses the content encryption key itself and does not give it out,
-//! but an answer is encrypted under the key of its request (OTrP draft, section 9.2.1.2). So the
-//! JSON is assembled here, and josekit signs, agrees, wraps and encrypts.
+//! josekit's serializer generates the content encryption key and does not return it, but an answer is
+//! encrypted under the key of its request (OTrP draft, section 9.2.1.2). So the JSON is assembled here,
+//! and josekit signs, agrees, wraps and encrypts.
 //!
-//! Three of its habits are unfit for what strangers send, and are made up for here: it decrypts
-//! CBC before it compares the tag, byte by byte (a padding oracle), it tells when the padding of
-//! RSA1_5 is wrong (another), and it takes a GCM tag of any length and a wrapped key too short to
-//! be one.
+//! Three of its properties are unsafe for untrusted messages, and are compensated here: it decrypts CBC
+//! before it compares the tag, and not in constant time (a padding oracle); it reports wrong RSA1_5
+//! padding (another); and it accepts GCM tags of any length and wrapped keys that are too short.
 
 mod algorithm;
 mod content;

@@ -36,11 +36,11 @@ fn unambiguous_header<'de, D: Deserializer<'de>>(
 }
 
 impl Jws {
-    /// Signs `payload` with the algorithm of the key's type; `protected` is the protected header as
-    /// JSON text.
+    /// Signs `payload` with the algorithm of the key's type. `protected` is the protected header as JSON
+    /// text.
     ///
     /// # Errors
-    /// [`NotMade`] if the key is of a type that signs no messages.
+    /// [`NotMade`] if the key is of an unsupported type.
     pub fn sign(
         payload: &[u8],
         protected: &[u8],
@@ -56,7 +56,7 @@ impl Jws {
         Ok(Self { payload, protected, header, signature: base64url(&signature) })
     }
 
-    /// The payload, of which nothing is verified.
+    /// The payload, unverified.
     ///
     /// # Errors
     /// [`NotOpened::Malformed`].
@@ -64,13 +64,13 @@ impl Jws {
         from_base64url(&self.payload).ok_or(NotOpened::Malformed)
     }
 
-    /// Verifies the signature over the texts as received. The key alone decides which algorithm
-    /// may make it.
+    /// Verifies the signature over the texts as received. Only the algorithm of the key's type is
+    /// accepted.
     ///
     /// # Errors
     /// [`NotOpened`].
     pub fn verify(&self, key: &PKeyRef<Public>) -> Result<(), NotOpened> {
-        /// Whatever else is in a protected header would have to be understood.
+        /// Any other member of a protected header would have to be understood.
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
         struct Protected {
@@ -81,7 +81,7 @@ impl Jws {
         let protected = from_base64url(&self.protected).ok_or(NotOpened::Malformed)?;
         let protected: Protected =
             serde_json::from_slice(&protected).map_err(|_| NotOpened::Malformed)?;
-        // The two headers are one, in which nothing is twice, and `crit` has to be signed (RFC 7515,
+        // The two headers must not have a member in common, and `crit` must be protected (RFC 7515,
         // sections 4 and 4.1.11).
         let twice = |name: &String| match name.as_str() {
             "alg" | "crit" => true,
