@@ -105,7 +105,9 @@ impl Configured {
                         && let Err(error) = guard.accept(&configuration)
                     {
                         let why = sentence(&error);
-                        log::of_server(&format!("the next start may ask about deletions: {why}"));
+                        log::of_server(&format!(
+                            "the next start may ask to confirm deletions: {why}"
+                        ));
                     }
                     seen.good = Arc::new(configuration);
                 }
@@ -118,8 +120,8 @@ impl Configured {
                 log::of_server(&format!("the configuration is wrong: {mistake}"));
             }
             log::of_server(match mistakes.is_empty() {
-                true => "the configuration is right again",
-                false => "the configuration of before stays in use",
+                true => "the configuration is valid again",
+                false => "the former configuration stays in use",
             });
             seen.mistakes = mistakes;
         }

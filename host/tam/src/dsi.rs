@@ -237,12 +237,12 @@ impl DeviceState {
         let read = |text: &String| {
             from_base64(text)
                 .and_then(|der| X509::from_der(&der).ok())
-                .ok_or_else(|| malformed("a certificate is none"))
+                .ok_or_else(|| malformed("an invalid certificate"))
         };
         let certificate = read(&dsi.tee.cert)?;
         let authorities = dsi.tee.cacert.iter().map(read).collect::<Result<Vec<_>, _>>()?;
         if dsi.tee.teeaiklist.iter().any(|key| key.public_key().is_none()) {
-            return Err(malformed("an attestation key is none"));
+            return Err(malformed("an invalid attestation key"));
         }
         let device_id = certificate::device_id(&certificate).map_err(|e| unread(&e))?;
         let hash = base64(&sha256(document).map_err(|e| unread(&e))?);

@@ -134,7 +134,7 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(600);
 
     #[test]
-    fn a_question_comes_back_as_it_was_asked() {
+    fn a_question_is_recognized_with_its_context() {
         let echoes = Echoes::new(PATIENCE).unwrap();
         for signature in SignatureAlgorithm::ALL {
             for (changed_key, sequence) in [(false, 0), (true, u64::MAX), (true, 0x0102)] {
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_else_comes_back() {
+    fn nothing_else_is_recognized() {
         let echoes = Echoes::new(PATIENCE).unwrap();
         let rid = echoes.ask("tid", SignatureAlgorithm::Es256, false, 7).unwrap();
         assert_eq!(echoes.recognize("other", &rid), None);

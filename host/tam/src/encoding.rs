@@ -97,7 +97,7 @@ impl<'de> Deserialize<'de> for Unambiguous {
             type Value = Value;
 
             fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("JSON without a member twice")
+                formatter.write_str("JSON without duplicate members")
             }
 
             fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
@@ -136,7 +136,7 @@ impl<'de> Deserialize<'de> for Unambiguous {
                 let mut members = Map::new();
                 while let Some((name, Unambiguous(value))) = map.next_entry::<String, _>()? {
                     if members.insert(name, value).is_some() {
-                        return Err(A::Error::custom("a member is there twice"));
+                        return Err(A::Error::custom("a duplicate member"));
                     }
                 }
                 Ok(Value::Object(members))
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn no_member_is_there_twice_at_any_depth() {
+    fn duplicate_members_are_refused_at_any_depth() {
         let text = r#"{"a":[1,-1,1.5,"x",null,true,{"b":1}],"b":{"b":{}}}"#;
         let Unambiguous(value) = serde_json::from_str(text).unwrap();
         assert_eq!(value, serde_json::from_str::<Value>(text).unwrap());

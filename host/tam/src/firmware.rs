@@ -35,7 +35,7 @@ impl FirmwarePolicy {
             .find(|algorithm| algorithm.name() == data.sigalg)
             .ok_or(Refused::Firmware("it signs with an algorithm that is not known"))?;
         let certificate = X509::from_der(&bytes(&data.cert)?)
-            .map_err(|_| Refused::Firmware("its certificate is not one"))?;
+            .map_err(|_| Refused::Firmware("its certificate is invalid"))?;
         roots.validate(&certificate, &[])?;
         let key = certificate
             .public_key()

@@ -130,7 +130,7 @@ pub async fn serve(
             next = next => next,
         };
         let Some(place) = addresses.enter(peer) else {
-            let line = "closed: its address has as many requests in work as one may have";
+            let line = "closed: its address has reached its limit of requests in progress";
             log::of_stranger(&peer.to_string(), line);
             continue;
         };
@@ -167,9 +167,7 @@ impl Accepting {
     ) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
         loop {
             if slots.available_permits() == 0 {
-                self.say(&format!(
-                    "{limit} connections are open, as many as this server takes; others wait"
-                ));
+                self.say(&format!("{limit} connections are open, which is the limit; others wait"));
             }
             // The semaphore is never closed.
             let Ok(slot) = slots.clone().acquire_owned().await else { continue };

@@ -70,9 +70,7 @@ impl Listing {
             fs::set_permissions(&path, Permissions::from_mode(0o600))?;
             Ok(Self { place, listener })
         };
-        open().with_context(|| {
-            format!("cannot make the socket beside {} that lists devices", state.display())
-        })
+        open().with_context(|| format!("cannot create the socket beside {}", state.display()))
     }
 
     /// Answers each client with the list that `devices` returns. Never ends.

@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sources_that_are_counted_have_a_number() {
+    fn the_number_of_counted_sources_is_limited() {
         let mut quota = Quota::default();
         let start = Instant::now();
         let address = |number: u32| Source::Address(IpAddr::from(number.to_be_bytes()));

@@ -106,7 +106,7 @@ fn check(config: &Path, state: Option<&Path>) -> anyhow::Result<()> {
     let applications: usize = domains.iter().map(|domain| domain.applications.len()).sum();
     writeln!(
         std::io::stdout(),
-        "{}: TAM {:?}, {} security domains, {applications} TAs: a device that trusts its root takes it",
+        "{}: TAM {:?}, {} security domains, {applications} TAs: devices that trust its root accept it",
         config.display(),
         configuration.tam.identity.tam_id(),
         domains.len()

@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_session_ends_where_there_are_too_many() {
+    fn the_oldest_session_is_evicted() {
         let mut pending = Pending::new(PATIENCE);
         for number in 0..=SESSION_LIMIT {
             pending.wait(&number.to_string(), request(number), number);
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn sessions_end_with_the_patience() {
+    fn sessions_expire() {
         let mut pending = Pending::new(Duration::ZERO);
         pending.wait("a", request(1), 1);
         assert!(pending.waiting(&request(1)).is_none());
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_has_one_answer_in_work() {
+    fn one_answer_of_a_device_is_processed_at_a_time() {
         let mut pending = Pending::<()>::new(PATIENCE);
         assert!(pending.begin_work("a") && pending.begin_work("b"));
         assert!(!pending.begin_work("a"));

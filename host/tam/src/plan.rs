@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn an_update_that_was_not_answered_is_sent_again_or_taken_back() {
+    fn an_unanswered_update_is_sent_again_or_reverted() {
         let domain = DomainName { spid: "sp".into(), name: "a".into() };
         for (image, data, expected) in [
             (Some("i2"), None, "UpdateTA sp/a/x i1 d1"),

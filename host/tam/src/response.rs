@@ -102,7 +102,7 @@ impl Reply {
             "OTrPBrokerError" => {
                 let AgentError { ver, rid, tid, errcode: code } = read(outer.value)?;
                 if ver != VERSION {
-                    return Err(Refused::malformed("another version"));
+                    return Err(Refused::malformed("an unsupported version"));
                 }
                 Ok(Self::AgentError { code, rid, tid })
             }
@@ -118,7 +118,7 @@ impl Reply {
                     .iter()
                     .copied()
                     .find(|name| name.response() == response)
-                    .ok_or_else(|| Refused::malformed("no response of OTrP"))?;
+                    .ok_or_else(|| Refused::malformed("not a response of OTrP"))?;
                 Ok(Self::Answer(Box::new(Answer::read(name, read(outer.value)?)?)))
             }
         }
@@ -306,7 +306,7 @@ impl Answer {
             return Err(Refused::WrongName);
         }
         if tbs.ver != VERSION {
-            return Err(Refused::malformed("another version"));
+            return Err(Refused::malformed("an unsupported version"));
         }
         Ok(Self { name, jws, tbs })
     }
@@ -481,7 +481,7 @@ impl Content {
     fn check_attestation_key(&self, state: Option<&DeviceState>) -> Result<(), Refused> {
         let Some(text) = &self.teespaik else {
             return match &self.teespaiktype {
-                Some(_) => Err(Refused::malformed("the type of no attestation key")),
+                Some(_) => Err(Refused::malformed("a type without an attestation key")),
                 None => Ok(()),
             };
         };
@@ -490,7 +490,7 @@ impl Content {
             None => vec!["ECC", "RSA"],
         };
         if !types.iter().any(|key_type| attestation_key(key_type, text).is_some()) {
-            return Err(Refused::malformed("teespaik is no key of its type"));
+            return Err(Refused::malformed("teespaik is not a key of its type"));
         }
         let der = from_base64(text);
         let in_state = |state: &DeviceState| {

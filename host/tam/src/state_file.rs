@@ -64,7 +64,7 @@ fn open(path: &Path) -> anyhow::Result<(File, bool)> {
     match options.open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let made = options.create_new(true).mode(0o600).open(path);
-            Ok((made.context("it cannot be made")?, true))
+            Ok((made.context("it cannot be created")?, true))
         }
         opened => Ok((opened.context("it cannot be opened")?, false)),
     }
@@ -135,7 +135,7 @@ fn take_over(path: &Path, original: &File) -> anyhow::Result<TakenOver> {
         .truncate(false)
         .mode(0o600)
         .open(&name)
-        .with_context(|| format!("cannot make {}", name.display()))?;
+        .with_context(|| format!("cannot create {}", name.display()))?;
     let made = copy.metadata()?;
     let is_private = made.mode() & 0o077 == 0 && made.nlink() == 1 && made.uid() == own_user()?;
     match (fs::symlink_metadata(&name), copy.try_lock()) {
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_a_servers_is_left_to_it() {
+    fn a_file_that_may_be_a_servers_is_left_alone() {
         // An exclusive lock of a process of this user, which has no socket.
         let (_folder, path, _) = scene();
         let server = File::open(&path).unwrap();
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_in_the_place_of_the_copy_is_not_written_to() {
+    fn an_existing_file_is_not_overwritten_by_the_copy() {
         let (folder, path, _) = scene();
         let (copy, other) = (folder.path().join("state.redb.copy"), folder.path().join("other"));
         let reader = File::open(&path).unwrap();

@@ -392,7 +392,7 @@ impl Tam {
         if step.is_lone_removal() && code == Some(ErrorCode::SpCertInvalid) {
             session.made.insert(step.clone());
             record.memory.record(step, None);
-            let line = format!("{line}: it was removed before");
+            let line = format!("{line}: it had been removed before");
             return self.go_on(turn, session, record, line);
         }
         let line = format!("{line} refused: {refusal}");
@@ -460,7 +460,7 @@ impl Tam {
         }
         if asks || undead {
             let next = self.ask_for_state(turn, session)?;
-            let why = if asks { "" } else { ", so that no refused request counts later" };
+            let why = if asks { "" } else { ", to invalidate refused requests" };
             return Ok(Next { line: format!("{line}; {}{why}", next.line), device, ..next });
         }
         let end = match (failed, retired) {
@@ -521,7 +521,7 @@ impl Tam {
         let mut again = Session::new(session.tid.clone(), session.signature);
         again.changed_key = session.changed_key;
         let next = self.ask_for_state(turn, again)?;
-        let line = format!("{line}, too late to count; {}", next.line);
+        let line = format!("{line}, too late; {}", next.line);
         Ok(Next { line, ..next })
     }
 

@@ -61,7 +61,7 @@ const PLAIN: Extensions = Extensions {
 };
 
 #[test]
-fn a_certificate_for_another_purpose_is_no_tees() {
+fn a_certificate_for_another_purpose_is_not_a_tees() {
     let server = Server::start("");
     let ca = &server.pki.tee_ca;
     let with = |purposes| Extensions { purposes, ..PLAIN };
@@ -127,7 +127,7 @@ fn a_certificate_for_another_purpose_is_no_tees() {
 
 /// A purpose on an authority binds those below it, as it does for a device that imports its chain.
 #[test]
-fn an_authority_for_another_purpose_issues_no_tees() {
+fn an_authority_for_another_purpose_issues_no_tee_certificates() {
     let server = Server::start("");
     for (purposes, is_tee) in [
         (&[][..], true),

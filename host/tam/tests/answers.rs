@@ -384,16 +384,16 @@ fn contents_must_fit_their_request() {
     };
     let rows = [
         ("another name", set("sdname", "other".into()), "sdname is not that of the request"),
-        ("no key", set("teespaik", "AAAA".into()), "teespaik is no key of its type"),
+        ("no key", set("teespaik", "AAAA".into()), "teespaik is not a key of its type"),
         (
             "a key of another type",
             plaintext(move |it| {
                 it["teespaik"] = known.clone().into();
                 it["teespaiktype"] = "ECC".into();
             }),
-            "teespaik is no key of its type",
+            "teespaik is not a key of its type",
         ),
-        ("a type alone", set("teespaiktype", "ECC".into()), "the type of no attestation key"),
+        ("a type alone", set("teespaiktype", "ECC".into()), "a type without an attestation key"),
         ("a key beside the state", set("teespaik", stranger), "teespaik is not in the new state"),
     ];
     let mut scene = Scene::new();
@@ -479,7 +479,7 @@ fn a_refusal_is_signed_and_read() {
 }
 
 #[test]
-fn a_refusal_by_nobody_is_no_outcome() {
+fn an_unsigned_refusal_is_not_an_outcome() {
     // As a TEE refuses whoever it does not know: no identifiers, no content, a key that nobody has.
     let anonymous = |name: &'static str, code| Faults {
         refuse: vec![(if name == "CreateSD" { name } else { "GetDeviceState" }, code)],
@@ -588,7 +588,7 @@ fn each_fault_of_an_outcome_is_refused() {
 // ---- forms of the samples, and the agent ------------------------------------------------------
 
 #[test]
-fn the_samples_forms_are_read() {
+fn the_forms_of_the_samples_are_read() {
     let mut scene = Scene::new();
     scene.device.faults =
         tbs(|it| it["GetDeviceTEEStateTBSResponse"]["signerreq"] = " false".into());
@@ -649,7 +649,7 @@ fn ta_information_is_verified_with_the_known_key_only() {
 }
 
 #[test]
-fn firmware_is_believed_only_under_its_root_and_for_this_transaction() {
+fn firmware_is_accepted_only_under_its_root_and_for_this_transaction() {
     let root = issue(&Profile::ca("test TFW root"), new_key(), None);
     let policy = || {
         FirmwarePolicy::SignedUnder(

@@ -210,7 +210,7 @@ fn run(folder: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
 }
 
 #[test]
-fn check_and_serve_say_everything_and_refuse() {
+fn check_and_serve_report_everything_and_refuse() {
     let scene = Scene::new();
     let folder = scene.folder.path();
     let wrong = scene.section.replace("['tam.ocsp']", "[]");
@@ -240,7 +240,7 @@ fn check_and_serve_say_everything_and_refuse() {
 
 /// What devices do not accept of a root, the TAM does not either: nobody below it would be served.
 #[test]
-fn a_root_that_devices_do_not_accept_is_warned_of() {
+fn a_root_that_devices_do_not_accept_causes_a_warning() {
     let scene = Scene::new();
     let curve = |curve| {
         let group = EcGroup::from_curve_name(curve).unwrap();

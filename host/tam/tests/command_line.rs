@@ -539,12 +539,12 @@ fn few_descriptors_do_not_stop_the_service() {
     drop(idle);
     server.kill().unwrap();
     let log = String::from_utf8(server.wait_with_output().unwrap().stderr).unwrap();
-    assert!(log.contains("12 connections are open, as many as this server takes"), "{log}");
+    assert!(log.contains("12 connections are open, which is the limit"), "{log}");
 }
 
 /// A device gives a TAM that it does not trust no reason, so the log has those that there can be.
 #[test]
-fn the_log_tells_a_lack_of_trust_from_the_rest() {
+fn the_log_explains_a_lack_of_trust() {
     let (pki, folder) = scene();
     let (mut server, address) = logging(folder.path());
     let mut device = pki.device();
@@ -691,7 +691,7 @@ fn the_server_outlives_the_reader_of_its_log() {
 }
 
 #[test]
-fn what_no_device_signed_or_what_does_not_count_is_one_line_a_second() {
+fn unsigned_and_repeated_answers_cause_one_line_a_second() {
     const REPEATED: usize = 200;
     type Message = fn(std::net::SocketAddr, &mut common::Device) -> Vec<u8>;
     let rows: [(&str, Message); 4] = [

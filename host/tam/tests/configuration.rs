@@ -112,7 +112,7 @@ fn a_file_from_the_future_is_read_once() {
 }
 
 #[test]
-fn a_change_that_is_wrong_leaves_what_was_before() {
+fn a_wrong_change_leaves_the_former_configuration() {
     let server = Server::start(DOMAIN);
     let configured = Configured::read(&server.path("desired.toml")).unwrap();
     let domains = || configured.current().desired.domains.len();

@@ -83,7 +83,7 @@ fn both_suites_converge() {
 // ---- refusals ---------------------------------------------------------------------------------
 
 #[test]
-fn a_changed_state_is_asked_for_again_but_not_for_ever() {
+fn a_changed_state_is_requested_again_but_not_endlessly() {
     let server = Server::start(DOMAIN);
     let mut device = server.pki.device();
     device.faults.refuse = vec![("CreateSD", "ERR_DEV_STATE_MISMATCH")];
@@ -101,7 +101,7 @@ fn a_changed_state_is_asked_for_again_but_not_for_ever() {
 }
 
 #[test]
-fn no_step_is_sent_on_a_state_that_is_over() {
+fn no_step_is_sent_for_an_outdated_state() {
     let two = format!("{}{}", DOMAIN.replace("'sd'", "'one'"), DOMAIN.replace("'sd'", "'two'"));
     let server = Server::start(&two);
     for code in ["ERR_DEV_STATE_MISMATCH", "ERR_TEE_FAIL"] {
@@ -126,7 +126,7 @@ fn no_step_is_sent_on_a_state_that_is_over() {
 /// A request that was refused can be carried out later by whoever kept it, until a newer state was
 /// asked for: the session does.
 #[test]
-fn what_was_refused_is_dead_when_the_session_ends() {
+fn refused_requests_cannot_be_replayed_after_the_session() {
     let server = Server::start(DOMAIN);
     let tam = Tam::new(&server.path("desired.toml"), &server.path("own.redb")).unwrap();
     let mut device = server.pki.device();
@@ -425,7 +425,7 @@ fn a_renewed_certificate_is_the_same_device() {
 }
 
 #[test]
-fn firmware_that_does_not_sign_is_refused_where_it_must() {
+fn unsigned_firmware_is_refused_if_a_signature_is_required() {
     let server = Server::start(DOMAIN);
     let config = server.path("desired.toml");
     let roots = "firmware_roots = ['tee-root.der']\n";
@@ -453,7 +453,7 @@ fn a_retired_device_is_emptied_and_gets_nothing_more() {
 // ---- failed steps and lost states -------------------------------------------------------------
 
 #[test]
-fn a_refused_step_is_recorded_and_the_others_go_on() {
+fn a_refused_step_is_recorded_and_the_others_continue() {
     let two = format!("{}[[sd.ta]]\nid = 'tb'\nfile = 'other.ta'\n", with_ta("v1.ta"));
     let server = Server::start(&with_ta("v1.ta"));
     std::fs::write(server.path("other.ta"), server.pki.image(0x73, 1, b"another")).unwrap();
@@ -474,7 +474,7 @@ fn a_refused_step_is_recorded_and_the_others_go_on() {
 }
 
 #[test]
-fn a_state_that_does_not_come_is_asked_for() {
+fn a_missing_state_is_requested() {
     let server = Server::start(&with_ta("v1.ta"));
     let mut device = server.pki.device();
     device.faults.no_dsi = true;
@@ -485,7 +485,7 @@ fn a_state_that_does_not_come_is_asked_for() {
 }
 
 #[test]
-fn a_device_that_pretends_ends_too() {
+fn a_session_with_a_lying_device_ends() {
     let server = Server::start(DOMAIN);
     let mut device = server.pki.device();
     // "Created", and yet not there.
@@ -500,7 +500,7 @@ fn a_device_that_pretends_ends_too() {
 // ---- answers that are lost --------------------------------------------------------------------
 
 #[test]
-fn a_tam_that_forgot_sends_again() {
+fn a_tam_without_memory_sends_everything_again() {
     let server = Server::start(&with_ta("v1.ta"));
     let mut device = server.pki.device();
     converge(server.address, &mut device);
@@ -510,7 +510,7 @@ fn a_tam_that_forgot_sends_again() {
 }
 
 #[test]
-fn data_whose_arrival_was_not_answered_go_when_they_are_not_wanted() {
+fn unconfirmed_data_is_deleted_when_no_longer_desired() {
     let server = Server::start(&with_ta("v1.ta"));
     std::fs::write(server.path("data"), b"personal").unwrap();
     let with_data = format!("{}personalization = 'data'\n", with_ta("v1.ta"));
@@ -566,7 +566,7 @@ fn signers_converge_when_the_answer_is_lost() {
 }
 
 #[test]
-fn a_signer_whose_addition_was_not_answered_goes_when_it_is_not_wanted() {
+fn an_unconfirmed_signer_is_removed_when_no_longer_desired() {
     let server = Server::start(DOMAIN);
     let mut device = server.pki.device();
     let first = std::fs::read(server.path("sp.der")).unwrap();

@@ -158,7 +158,7 @@ fn what_was_accepted_outlives_the_server() {
 }
 
 #[test]
-fn a_tenth_of_what_is_installed_may_go() {
+fn a_tenth_of_what_is_installed_may_be_deleted() {
     let _one = ONE.lock();
     let server = start();
     server.configure(&desired("abcdefghij"));
@@ -334,7 +334,7 @@ fn what_an_earlier_version_accepted_stays_accepted() {
 
 /// Data can be taken away only together with what the application stored.
 #[test]
-fn data_that_are_taken_away_count_as_a_deletion() {
+fn removed_data_counts_as_a_deletion() {
     let _one = ONE.lock();
     let server = start();
     server.configure(&desired("AB"));

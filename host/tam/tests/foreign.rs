@@ -168,7 +168,7 @@ fn no_text_begins_a_line_of_the_log() {
 }
 
 #[test]
-fn strangers_write_a_line_a_second_and_a_device_is_logged_all_the_same() {
+fn clients_cause_one_line_a_second_and_devices_are_still_logged() {
     let server = Server::start("[[sd]]\nname = 'sd'\nspid = 'sp'\ncertificates = ['sp.der']\n");
     let program = Program::start(&server);
     let start = Instant::now();

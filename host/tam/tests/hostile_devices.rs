@@ -103,7 +103,7 @@ fn each_answer_is_one_change() {
 }
 
 #[test]
-fn an_identifier_that_is_met_later_retires_its_key_for_good() {
+fn an_identifier_seen_later_retires_its_key_for_good() {
     let server = start("");
     let mut device = server.pki.device();
     // A device that this TAM never met.
@@ -143,7 +143,7 @@ fn identifiers_are_bounded_and_a_retired_one_is_kept() {
 }
 
 #[test]
-fn half_finished_sessions_of_one_device_keep_nobody_away() {
+fn unfinished_sessions_of_one_device_block_no_other() {
     let server = start(DOMAIN);
     let tam = Tam::new(&server.path("desired.toml"), &server.path("own.redb")).unwrap();
     let mut greedy = server.pki.device();
@@ -220,7 +220,7 @@ fn a_late_answer_does_not_make_the_tam_forget() {
 
 /// A state that was kept back tells what was before the TAM's requests.
 #[test]
-fn a_state_from_before_the_last_answer_is_not_taken_over() {
+fn a_state_older_than_the_last_answer_is_not_accepted() {
     let server = start(&with_data());
     let mut device = server.pki.device();
     let early = connect(server.address).body;
@@ -348,7 +348,7 @@ fn refusals_do_not_let_the_database_grow() {
 
 /// A device that has something new to delete in each state: the session ends all the same.
 #[test]
-fn a_session_has_an_end() {
+fn the_length_of_a_session_is_limited() {
     let server = start("");
     let tam = Tam::new(&server.path("desired.toml"), &server.path("own.redb")).unwrap();
     let mut device = server.pki.device();

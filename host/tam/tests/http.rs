@@ -91,7 +91,7 @@ fn deep_nesting_and_odd_bytes_are_refused() {
 }
 
 #[test]
-fn what_nobody_waits_for_is_refused_and_what_nobody_vouches_for_ends_the_session() {
+fn unexpected_answers_are_refused_and_unsigned_refusals_end_the_exchange() {
     let server = Server::start("");
     let refusal = |rid: &Value, tid: &Value| {
         let tbs = json!({ "GetDeviceTEEStateTBSResponse": {

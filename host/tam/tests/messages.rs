@@ -157,7 +157,7 @@ fn each_command_has_the_members_of_the_draft_and_no_other() {
 }
 
 #[test]
-fn images_and_data_come_out_as_they_went_in() {
+fn images_and_data_are_decrypted_unchanged() {
     let pki = Pki::new();
     let identity = pki.identity();
     let (mut device, target) = known_device(&pki, &identity);
@@ -265,7 +265,7 @@ fn a_tam_with_an_rsa_key_signs_with_it() {
 }
 
 #[test]
-fn an_application_without_its_key_or_its_bytes_is_not_made() {
+fn an_application_needs_an_attestation_key_and_content() {
     let pki = Pki::new();
     let identity = pki.identity();
     let (_, target) = known_device(&pki, &identity);
@@ -286,7 +286,7 @@ fn an_application_without_its_key_or_its_bytes_is_not_made() {
 }
 
 #[test]
-fn requests_can_be_made_wrong_at_every_stage() {
+fn requests_can_be_edited_at_every_stage() {
     let pki = Pki::new();
     let identity = pki.identity();
     let (mut device, target) = known_device(&pki, &identity);

@@ -19,7 +19,7 @@ fn stapled(message: &[u8]) -> Value {
 }
 
 #[test]
-fn responses_are_read_anew_for_each_device() {
+fn responses_are_read_again_for_each_device() {
     let server = Server::start("");
     for _ in 0..2 {
         let response = server.pki.ocsp(&server.pki.tam, false);

@@ -48,7 +48,7 @@ fn devices_do_not_mix() {
 }
 
 #[test]
-fn a_crowd_of_strangers_pushes_nobody_out() {
+fn many_clients_evict_no_device() {
     let server = Server::start(DOMAIN);
     let tam = Tam::new(&server.path("desired.toml"), &server.path("own.redb")).unwrap();
     let (mut device, mut late) = (server.pki.device(), server.pki.device());
@@ -67,7 +67,7 @@ fn a_crowd_of_strangers_pushes_nobody_out() {
 
 /// Two connections that only ask, as fast as they can, and eight devices that have work to do.
 #[test]
-fn devices_are_served_while_strangers_ask_without_end() {
+fn devices_are_served_while_clients_connect_endlessly() {
     let server = Server::start(&with_ta("v1.ta"));
     let address = server.address;
     let stop = AtomicBool::new(false);

@@ -23,7 +23,7 @@ pub enum NotOpened {
     #[error("unsupported JOSE algorithm")]
     Algorithm,
     /// An algorithm that the recipient supports and does not accept.
-    #[error("{0} is not among the algorithms that this TAM is configured to take in answers")]
+    #[error("{0} is not among the algorithms that this TAM is configured to accept in answers")]
     NotTaken(&'static str),
     /// The signature is wrong.
     #[error("wrong signature")]

@@ -293,7 +293,7 @@ fn with_wrapped(wrapped: &[u8]) -> Jwe {
 }
 
 #[test]
-fn a_wrong_block_of_rsa1_5_is_a_random_key() {
+fn wrong_rsa1_5_padding_yields_a_random_key() {
     let (jwe, key) = rfc7516_a2();
     let rsa = key.rsa().unwrap();
     let wrapped = from_base64url(&jwe.recipients[0].encrypted_key).unwrap();
@@ -352,7 +352,7 @@ fn each_defect_of_an_rsa_jwe_is_refused() {
 
 /// Which of two members counts would be up to the reader.
 #[test]
-fn a_member_twice_is_refused_in_every_header() {
+fn a_duplicate_member_is_refused_in_every_header() {
     let (jwe, key) = rfc7520_5_4();
     for protected in [
         r#"{"enc":"A128CBC-HS256","enc":"A128GCM","alg":"ECDH-ES+A128KW"}"#,

@@ -148,7 +148,7 @@ fn a_file_has_one_server_by_whatever_name() {
 }
 
 #[test]
-fn what_is_no_database_is_said_in_one_sentence() {
+fn a_file_that_is_not_a_database_is_reported_in_one_sentence() {
     let (_folder, path) = scene();
     let store = Store::open(&path).unwrap();
     for number in 0..50 {
