@@ -51,7 +51,7 @@ pub(crate) struct Session {
     /// Number of requests made.
     pub(crate) requests: usize,
     /// Whether a request that names the current state was refused, and so could still be replayed.
-    pub(crate) undead: bool,
+    pub(crate) replayable: bool,
     /// Whether only the state may still be requested.
     pub(crate) ending: bool,
     /// Algorithm of the TAM's key that signs.
@@ -67,7 +67,7 @@ pub(crate) struct Session {
     /// Whether the failures differ from those in the database.
     pub(crate) failures_changed: bool,
     /// Failures that were logged: each is logged once.
-    pub(crate) told: HashSet<String>,
+    pub(crate) logged: HashSet<String>,
 }
 
 /// The device of a session.
@@ -88,7 +88,7 @@ impl Session {
             made: HashSet::new(),
             repeated: HashSet::new(),
             requests: 0,
-            undead: false,
+            replayable: false,
             ending: false,
             signature,
             changed_key: false,
@@ -97,13 +97,13 @@ impl Session {
             failures: Failures::default(),
             // The failures of the device's former session are replaced.
             failures_changed: true,
-            told: HashSet::new(),
+            logged: HashSet::new(),
         }
     }
 
     /// Adds a failure; `false` if the session already has it.
     pub(crate) fn fail(&mut self, failure: &str) -> bool {
-        let is_new = self.told.insert(String::from(failure));
+        let is_new = self.logged.insert(String::from(failure));
         if is_new {
             self.failures.push(failure);
             self.failures_changed = true;

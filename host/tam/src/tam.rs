@@ -3,7 +3,7 @@
 //! HTTP keeps no state between requests, and the sender of a request is unknown. An answer is matched
 //! to its request by `tid` and `rid`, which the TEE signs, and by nothing else. Until a TEE has signed
 //! a state, nothing is stored for a client ([`crate::echo`]); from then on a device has one session
-//! ([`crate::session`], [`crate::pending`]).
+//! (`session.rs`), and its request is in [`crate::pending`].
 //!
 //! Answers can be late: the device's owner may hold one back or run two agents. An answer is accepted
 //! only if the device's record is still the revision that the request was made from. The record that
@@ -274,9 +274,9 @@ impl Tam {
         record.identify(&state.device_id, &device, |identifier| settings.is_retired(identifier));
         record.see(&state)?;
         session.state = Some(state);
-        session.undead = false;
+        session.replayable = false;
         session.signer_required = signer_required;
-        self.go_on(turn, session, record, line)
+        self.proceed(turn, session, record, line)
     }
 
     /// A TEE refused GetDeviceState. If it does not support the signature algorithm, the request is
@@ -363,14 +363,14 @@ impl Tam {
             Outcome::Pass(passed) => {
                 session.made.insert(step.clone());
                 // Requests refused before name a state that is no longer current.
-                session.undead = false;
+                session.replayable = false;
                 let Passed { state, .. } = *passed;
                 record.memory.record(step, version);
                 if let Some(state) = &state {
                     record.see(state)?;
                 }
                 session.state = state.map(Box::new);
-                self.go_on(turn, session, record, format!("{line} pass"))
+                self.proceed(turn, session, record, format!("{line} pass"))
             }
         }
     }
@@ -387,13 +387,13 @@ impl Tam {
         line: String,
     ) -> Result<Next, Rejection> {
         let settings = turn.settings();
-        session.undead = true;
+        session.replayable = true;
         let code = refusal.error_code();
         if step.is_lone_removal() && code == Some(ErrorCode::SpCertInvalid) {
             session.made.insert(step.clone());
             record.memory.record(step, None);
             let line = format!("{line}: it had been removed before");
-            return self.go_on(turn, session, record, line);
+            return self.proceed(turn, session, record, line);
         }
         let line = format!("{line} refused: {refusal}");
         // A TEE that fails may have carried it out.
@@ -402,7 +402,7 @@ impl Tam {
         }
         if let Some(remedy) = remedy(settings, &session, step, refusal) {
             session.apply(&remedy, step);
-            return self.go_on(turn, session, record, line);
+            return self.proceed(turn, session, record, line);
         }
         session.made.insert(step.clone());
         session.fail(&format!("{step}: {refusal}"));
@@ -412,13 +412,13 @@ impl Tam {
         }
         let line = format!("{line}{}", explain(settings, &session, refusal));
         session.ending |= concerns_every_request(refusal);
-        self.go_on(turn, session, record, line)
+        self.proceed(turn, session, record, line)
     }
 
     /// Stores the record, then returns the request for the first step not yet made. If no step is left,
     /// requests the state if it is unknown, or if a refused request could otherwise be replayed; else
     /// ends the session.
-    fn go_on(
+    fn proceed(
         &self,
         turn: &Turn<'_>,
         mut session: Session,
@@ -450,7 +450,7 @@ impl Tam {
             return Ok(Next { message: None, line, device });
         }
         let asks = session.state.is_none();
-        let undead = session.undead;
+        let replayable = session.replayable;
         let failed = !session.failures.is_empty();
         session.device = Some(Known { key: record.key, revision });
         if let Some((request, version, step)) = found {
@@ -458,7 +458,7 @@ impl Tam {
             let message = self.wait(request, Some(step), version, session)?;
             return Ok(Next { message: Some(message), line, device });
         }
-        if asks || undead {
+        if asks || replayable {
             let next = self.ask_for_state(turn, session)?;
             let why = if asks { "" } else { ", to invalidate refused requests" };
             return Ok(Next { line: format!("{line}; {}{why}", next.line), device, ..next });
