@@ -10,7 +10,9 @@ use anyhow::ensure;
 use otrp_check::{Certificate, chain, ocsp, time};
 use otrp_wire::limits::{SD_LIMIT, TA_LIMIT};
 
-use crate::desired::{Configuration, DesiredDomain, DesiredTa, TamSettings, sentence};
+use crate::desired::{
+    Configuration, DesiredDomain, DesiredTa, IdentityFiles, TamSettings, sentence,
+};
 use crate::identity::Identity;
 use crate::image::{self, ImageHeader};
 use crate::log;
@@ -136,8 +138,20 @@ pub fn standing(settings: &TamSettings, identity: &Identity, now: u64) -> Standi
     if unread {
         return standing;
     }
+    check_responses(&mut standing, &path, files, now);
+    standing
+}
+
+/// Adds what is wrong with the OCSP responses of a path.
+fn check_responses(
+    standing: &mut Standing,
+    path: &chain::Chain<'_>,
+    files: &IdentityFiles,
+    now: u64,
+) {
+    let file = files.chain.display();
     let responses: Vec<&[u8]> = standing.responses.iter().map(Vec::as_slice).collect();
-    match ocsp::check_all(&responses, &path, now) {
+    match ocsp::check_all(&responses, path, now) {
         Ok(good) if good.until < now.saturating_add(HOUR) => standing.warnings.push(format!(
             "the OCSP responses of {file} end on {}: replace them before, and the server reads them",
             time::utc(good.until)
@@ -156,7 +170,6 @@ pub fn standing(settings: &TamSettings, identity: &Identity, now: u64) -> Standi
             }
         })),
     }
-    standing
 }
 
 /// Adds the OCSP responses that are in its files now to one of the TAM's identities.

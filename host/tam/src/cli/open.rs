@@ -12,9 +12,10 @@ use otrp_tam::encoding::Single;
 use otrp_tam::foreign::{self, Foreign};
 use otrp_tam::identity::Identity;
 use otrp_tam::jose::{Jws, NotOpened};
-use otrp_tam::response::{Outcome, Refused, Reply, StateAnswer};
+use otrp_tam::response::{Answer, Outcome, Refused, Reply, StateAnswer};
 use otrp_tam::ta_information::TaInformation;
-use serde_json::{Value, json};
+use otrp_wire::RequestName;
+use serde_json::{Map, Value, json};
 
 use super::device::DeviceArguments;
 
@@ -70,71 +71,85 @@ impl OpenArguments {
         ensure!(wanted(&self.rid, answer.rid()), "an answer to the request {rid:?}");
         let config = self.config.as_ref().context("for which TAM is it? Give --config")?;
         let settings = TamSettings::read(config)?;
-        let mut opened = json!({
-            "message": answer.name().response(),
-            "rid": answer.rid(),
-            "tid": answer.tid(),
-        });
-        let mut add = |name: &str, value: Value| {
-            if let Some(members) = opened.as_object_mut() {
-                members.insert(String::from(name), value);
+        let mut opened = Map::new();
+        opened.insert("message".into(), answer.name().response().into());
+        opened.insert("rid".into(), answer.rid().into());
+        opened.insert("tid".into(), answer.tid().into());
+        match answer.name() {
+            RequestName::GetDeviceState => {
+                self.add_device_state(&answer, &settings, &mut opened)?
             }
-        };
-        if answer.name() == otrp_wire::RequestName::GetDeviceState {
-            let open =
-                |identity: &Identity| answer.device_state(None, identity, &settings.tee_roots);
-            match open_as_any(&settings, open)? {
-                StateAnswer::Refused(refusal) => {
-                    add("status", "fail".into());
-                    add("verified", false.into());
-                    add("reason", serde_json::to_value(refusal)?);
-                }
-                StateAnswer::State { state, signer_required, .. } => {
-                    add("status", "pass".into());
-                    add("verified", true.into());
-                    add("signerreq", signer_required.into());
-                    self.add_state(&state, &mut add)?;
-                }
-            }
-            return Ok(opened);
+            _ => self.add_outcome(&answer, &settings, &mut opened)?,
         }
+        Ok(Value::Object(opened))
+    }
+
+    fn add_device_state(
+        &self,
+        answer: &Answer,
+        settings: &TamSettings,
+        opened: &mut Map<String, Value>,
+    ) -> anyhow::Result<()> {
+        let open = |identity: &Identity| answer.device_state(None, identity, &settings.tee_roots);
+        match open_as_any(settings, open)? {
+            StateAnswer::Refused(refusal) => {
+                opened.insert("status".into(), "fail".into());
+                opened.insert("verified".into(), false.into());
+                opened.insert("reason".into(), serde_json::to_value(refusal)?);
+            }
+            StateAnswer::State { state, signer_required, .. } => {
+                opened.insert("status".into(), "pass".into());
+                opened.insert("verified".into(), true.into());
+                opened.insert("signerreq".into(), signer_required.into());
+                self.add_state(&state, opened)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn add_outcome(
+        &self,
+        answer: &Answer,
+        settings: &TamSettings,
+        opened: &mut Map<String, Value>,
+    ) -> anyhow::Result<()> {
         let certificate = self.device.target()?.certificate;
         let open = |identity: &Identity| answer.outcome(None, identity, &certificate);
-        let outcome = open_as_any(&settings, open)?;
-        add("verified", true.into());
+        let outcome = open_as_any(settings, open)?;
+        opened.insert("verified".into(), true.into());
         match outcome {
             Outcome::Fail(refusal) => {
-                add("status", "fail".into());
-                add("reason", serde_json::to_value(refusal)?);
+                opened.insert("status".into(), "fail".into());
+                opened.insert("reason".into(), serde_json::to_value(refusal)?);
             }
             Outcome::Pass(passed) => {
-                add("status", "pass".into());
+                opened.insert("status".into(), "pass".into());
                 if let Some(name) = &passed.sd_name {
-                    add("sdname", name.as_str().into());
+                    opened.insert("sdname".into(), name.as_str().into());
                 }
                 if let Some(key) = &passed.attestation_key {
-                    add("teespaik", key.as_str().into());
+                    opened.insert("teespaik".into(), key.as_str().into());
                 }
                 if let Some(state) = &passed.state {
-                    self.add_state(state, &mut add)?;
+                    self.add_state(state, opened)?;
                 }
             }
         }
-        Ok(opened)
+        Ok(())
     }
 
     fn add_state(
         &self,
         state: &DeviceState,
-        add: &mut impl FnMut(&str, Value),
+        opened: &mut Map<String, Value>,
     ) -> anyhow::Result<()> {
         if let Some(path) = &self.dsi_out {
             std::fs::write(path, &state.document)
                 .with_context(|| format!("cannot write {}", path.display()))?;
         }
-        add("did", state.device_id.as_str().into());
-        add("dsihash", state.hash.as_str().into());
-        add("dsi", serde_json::to_value(&state.dsi)?);
+        opened.insert("did".into(), state.device_id.as_str().into());
+        opened.insert("dsihash".into(), state.hash.as_str().into());
+        opened.insert("dsi".into(), serde_json::to_value(&state.dsi)?);
         Ok(())
     }
 

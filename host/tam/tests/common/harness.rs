@@ -96,14 +96,14 @@ pub fn lose_answer(address: SocketAddr, device: &mut Device, name: &str) {
 /// A desired state with one security domain.
 pub const DOMAIN: &str = "[[sd]]\nname = 'sd'\nspid = 'sp'\ncertificates = ['sp.der']\n";
 
-/// The domain as a device names it.
-pub fn key_of_domain() -> (String, String) {
-    ("sp".into(), "sd".into())
-}
-
 /// The same with a TA in the domain.
 pub fn with_ta(file: &str) -> String {
     format!("{DOMAIN}[[sd.ta]]\nid = 'ta'\nfile = '{file}'\n")
+}
+
+/// The key of that domain in [`Device::domains`].
+pub fn key_of_domain() -> (String, String) {
+    ("sp".into(), "sd".into())
 }
 
 pub struct Server {
