@@ -1,5 +1,7 @@
-//! Which of the devices whose certificate leads to a root are served: all of them, those on a list, or
-//! those that were served before.
+//! Which devices are served.
+//!
+//! Of the devices whose certificate leads to a root: all of them, those on a list, or those that were
+//! served before.
 //!
 //! With the stolen key of a TEE authority, false devices can be certified. Only the inventory of the
 //! factory tells them from genuine ones.
@@ -37,7 +39,8 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// Checks a device, given the fingerprint of its key, its identifier, and whether it was served before.
+    /// Checks a device, given the fingerprint of its key, its identifier, and whether it was served
+    /// before.
     ///
     /// # Errors
     /// [`NotAdmitted`].
@@ -68,10 +71,10 @@ pub struct DeviceList {
 }
 
 impl DeviceList {
-    /// Reads an inventory as `otrp-keys inventory` writes it: CSV (RFC 4180) with the names of the columns
-    /// in the first line. `key_sha256` is the SHA-256 of the SubjectPublicKeyInfo in hexadecimal; if it is
-    /// missing, `did` identifies the certificate. Other columns are ignored. Several inventories may be
-    /// concatenated, each with its first line.
+    /// Reads an inventory as `otrp-keys inventory` writes it: CSV (RFC 4180) with the names of the
+    /// columns in the first line. `key_sha256` is the SHA-256 of the SubjectPublicKeyInfo in
+    /// hexadecimal; if it is missing, `did` identifies the certificate. Other columns are ignored.
+    /// Several inventories may be concatenated, each with its first line.
     ///
     /// # Errors
     /// If the file cannot be read, contains no device, or a line does not match the first one.

@@ -89,7 +89,8 @@ pub fn encoded_key_fingerprint(certificate: &X509Ref) -> Result<String, ErrorSta
     Ok(hex::encode(sha256(&certificate.public_key()?.public_key_to_der()?)?))
 }
 
-/// The identity of a device whose certificate leads to a root. Only [`TeeRoots::identify`] constructs it.
+/// The identity of a device whose certificate leads to a root. Only [`TeeRoots::identify`]
+/// constructs it.
 ///
 /// ```
 /// use otrp_tam::certificate::DeviceIdentity;
@@ -217,10 +218,10 @@ impl TeeRoots {
         Self { role: Role::Firmware, ..self }
     }
 
-    /// Validates the path from `leaf` through any of `others` to a root at this time (RFC 5280), and the
-    /// purposes of the certificates. A TEE's certificate is checked as a device does when it imports it:
-    /// an authority also issues certificates for other purposes, such as its OCSP responder's, and their
-    /// holders are not TEEs.
+    /// Validates the path from `leaf` through any of `others` to a root at this time (RFC 5280),
+    /// and the purposes of the certificates. A TEE's certificate is checked as a device does when
+    /// it imports it: an authority also issues certificates for other purposes, such as its OCSP
+    /// responder's, and their holders are not TEEs.
     ///
     /// # Errors
     /// [`Untrusted`] with the reason; OpenSSL's, if it is about the path.
@@ -228,9 +229,9 @@ impl TeeRoots {
         self.path(leaf, others).map(drop)
     }
 
-    /// Validates the path of a TEE as [`Self::validate`] does, and its keys and signatures by the rules of
-    /// devices, because OpenSSL accepts more curves, exponents and encodings of points. The signature of
-    /// the root is not checked; devices do not check it either.
+    /// Validates the path of a TEE as [`Self::validate`] does, and its keys and signatures by the
+    /// rules of devices, because OpenSSL accepts more curves, exponents and encodings of points.
+    /// The signature of the root is not checked; devices do not check it either.
     ///
     /// # Errors
     /// [`Untrusted::KeyType`] for the TEE's key, [`Untrusted::Path`] for everything else.

@@ -1,4 +1,4 @@
-//! Finds what a device would refuse in a configuration, by the same rules implemented a second time.
+//! Finds what a device would refuse in a configuration.
 //!
 //! A device gives an untrusted TAM no reason, and a wrong image may cost the installed one, which is
 //! deleted to make place for it. Each finding is a sentence with the file, the rule and the remedy.

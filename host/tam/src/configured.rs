@@ -131,8 +131,9 @@ impl Configured {
 impl Files {
     fn of(files: Vec<PathBuf>) -> Self {
         let now = i64::try_from(log::now()).unwrap_or(i64::MAX);
-        // ctime, because mtime can be set to anything. If it is in the future, because the clock was set
-        // back, the next change will have another one. A missing file has changed once it exists.
+        // ctime, because mtime can be set to anything. If it is in the future, because the clock
+        // was set back, the next change will have another one. A missing file has changed once it
+        // exists.
         let is_settled = |path: &PathBuf| {
             path.metadata().is_ok_and(|it| now.abs_diff(it.ctime()) > SETTLED_AFTER)
                 || !path.exists()

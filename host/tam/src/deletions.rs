@@ -1,14 +1,15 @@
-//! A change of the desired state that deletes a lot must be confirmed before it is carried out.
+//! A change of the desired state that deletes a lot needs a confirmation.
 //!
-//! What the desired state does not contain is deleted on every device, and half of a file is a valid
-//! file. So everything that is installed and not desired counts as a deletion, and so does everything
-//! on a retired device, until the device has carried it out or the operator has confirmed it: several
-//! small changes count as one large one. If more than a tenth of what is installed would be deleted, and
-//! more than one application, the configuration must name the new state in `allow_deletion`.
+//! What the desired state does not contain is deleted on every device, and half of a file is a
+//! valid file. So everything that is installed and not desired counts as a deletion, and so does
+//! everything on a retired device, until the device has carried it out or the operator has
+//! confirmed it: several small changes count as one large one. If more than a tenth of what is
+//! installed would be deleted, and more than one application, the configuration must name the new
+//! state in `allow_deletion`.
 //!
-//! What was confirmed, and what was desired last, is kept in a file beside the state file. A server that
-//! starts there without knowing any device has lost its state file, and counts what was desired last as
-//! installed on one device, until a deletion is confirmed.
+//! What was confirmed, and what was desired last, is kept in a file beside the state file. A server
+//! that starts there without knowing any device has lost its state file, and counts what was
+//! desired last as installed on one device, until a deletion is confirmed.
 //!
 //! This is no protection against removing a tenth each time the devices have followed, and applications
 //! that the TAM does not know of are not counted.
@@ -33,7 +34,8 @@ const PART: usize = 10;
 const ALWAYS: usize = 1;
 /// Number of applications that are named in the objection.
 const NAMED: usize = 5;
-/// Digits of the digest that name a state. Collisions are not an attack: the operator writes both states.
+/// Digits of the digest that name a state. Collisions are not an attack: the operator writes both
+/// states.
 const NAME_DIGITS: usize = 16;
 
 /// Service provider, domain, application, and whether it has personalization data.
@@ -88,8 +90,8 @@ struct Accepted {
     /// confirmed all.
     #[serde(default)]
     retired: Option<BTreeSet<String>>,
-    /// Applications that were desired when the state file was lost. They stand for what the devices have
-    /// that were forgotten with it.
+    /// Applications that were desired when the state file was lost. They stand for what the devices
+    /// have that were forgotten with it.
     #[serde(default)]
     forgotten: BTreeSet<Application>,
 }
@@ -131,8 +133,9 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// The guard of a server with the state file at `store`, beside which it stores what was accepted. If
-    /// that file is missing or unreadable, nothing was confirmed. `devices` returns the known devices.
+    /// The guard of a server with the state file at `store`, beside which it stores what was
+    /// accepted. If that file is missing or unreadable, nothing was confirmed. `devices` returns
+    /// the known devices.
     #[must_use]
     pub fn beside(
         store: &Path,
@@ -154,8 +157,8 @@ impl Guard {
         Self { file, accepted, is_written, devices: Box::new(devices) }
     }
 
-    /// The objection to a configuration that deletes a lot without confirmation: what it deletes, and how
-    /// to confirm it.
+    /// The objection to a configuration that deletes a lot without confirmation: what it deletes,
+    /// and how to confirm it.
     ///
     /// # Errors
     /// If the known devices cannot be read.
@@ -224,8 +227,8 @@ impl Guard {
     /// Stores a configuration as the one accepted last, with what it confirms.
     ///
     /// # Errors
-    /// If the file cannot be written or the known devices cannot be read. Then the next start knows only
-    /// what was confirmed before.
+    /// If the file cannot be written or the known devices cannot be read. Then the next start knows
+    /// only what was confirmed before.
     pub fn accept(&mut self, configuration: &Configuration) -> anyhow::Result<()> {
         let next = self.after(configuration)?;
         if !self.is_written || self.accepted.as_ref() != Some(&next) {

@@ -50,8 +50,8 @@ pub struct Tee {
     pub cert: String,
     /// The certificates above it, base64.
     pub cacert: Vec<String>,
-    /// A value that is never reused, so that the hash of a state identifies one point in time. Not in the
-    /// draft; other TEEs may lack it.
+    /// A value that is never reused, so that the hash of a state identifies one point in time. Not
+    /// in the draft; other TEEs may lack it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<String>,
     /// The security domains of this TAM.

@@ -1,7 +1,8 @@
-//! Untrusted text, from devices, agents and other clients, shown so that it cannot pass for anything else.
+//! Untrusted text, shown so that it cannot pass for anything else.
 //!
-//! A name or an error message of a device is shown in the list of devices and in the log. There it must
-//! not begin a line, move the cursor, change the direction of writing, or look like text of the TAM.
+//! It comes from devices, agents and other clients. A name or an error message of a device is shown
+//! in the list of devices and in the log. There it must not begin a line, move the cursor, change
+//! the direction of writing, or look like text of the TAM.
 
 use std::fmt::{self, Write as _};
 

@@ -3,13 +3,13 @@
 //! Every path is the TAM's, since a TAM URI is any URI. TLS is terminated by a reverse proxy; messages
 //! are protected end to end. `GET /health` answers 200 without any check.
 //!
-//! No client can block the server for others or delay its end. The head of a request, its body and the
-//! reading of an answer have time limits, the number of connections is limited, and at its end the
-//! server waits a few seconds for open ones. One address has at most a quarter of the connections; its
-//! next one closes its oldest one whose request is incomplete. So blocking others takes several
-//! addresses, and each succeeds only for the time limit of a head. The address is that of the
-//! connection. Forwarded addresses are not trusted, so behind a proxy there is one address, and the proxy
-//! has to limit clients.
+//! No client can block the server for others or delay its end. The head of a request, its body and
+//! the reading of an answer have time limits, the number of connections is limited, and at its end
+//! the server waits a few seconds for open ones. One address has at most a quarter of the
+//! connections; its next one closes its oldest one whose request is incomplete. So blocking others
+//! takes several addresses, and each succeeds only for the time limit of a head. The address is
+//! that of the connection. Forwarded addresses are not trusted, so behind a proxy there is one
+//! address, and the proxy has to limit clients.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -227,8 +227,8 @@ impl Addresses {
         Self { share, open: Mutex::default() }
     }
 
-    /// A place for a connection. If its address has reached its share, the oldest connection whose request
-    /// is not being answered is ended; `None` if there is none.
+    /// A place for a connection. If its address has reached its share, the oldest connection whose
+    /// request is not being answered is ended; `None` if there is none.
     fn enter(self: &Arc<Self>, peer: SocketAddr) -> Option<Place> {
         let source = Source::of_address(peer.ip());
         let mut all = self.open();

@@ -1,4 +1,4 @@
-//! The TAM's own key and certificate chain, with the OCSP responses that it staples.
+//! The TAM's own key and certificates, with the OCSP responses that it staples.
 
 use std::path::Path;
 
@@ -30,7 +30,8 @@ pub struct Identity {
 pub struct Taken {
     /// Algorithms for the key of an answer. Those for other key types have no effect.
     pub key_managements: Vec<KeyManagement>,
-    /// Algorithms for the content of a device state. An answer to a command is encrypted as the command.
+    /// Algorithms for the content of a device state. An answer to a command is encrypted as the
+    /// command.
     pub content_encryptions: Vec<ContentEncryption>,
 }
 
@@ -45,8 +46,8 @@ impl Default for Taken {
 }
 
 impl Identity {
-    /// Reads the key and the chain, leaf first, each in PEM or DER. `tam_id` overrides the ID in the leaf,
-    /// for a leaf that has it as registeredID, which OpenSSL's bindings do not return.
+    /// Reads the key and the chain, leaf first, each in PEM or DER. `tam_id` overrides the ID in
+    /// the leaf, for a leaf that has it as registeredID, which OpenSSL's bindings do not return.
     ///
     /// # Errors
     /// If a file is missing, the key is not that of the leaf, or no ID is known.

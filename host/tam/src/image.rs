@@ -1,5 +1,4 @@
-//! OP-TEE signed TA files, as far as a TAM needs them: UUID and version, and whether a device will find
-//! the file signed by one of the domain's certificates.
+//! OP-TEE signed TA files: UUID, version, and whether a device will accept the signer.
 
 use openssl::bn::BigNum;
 use openssl::ecdsa::EcdsaSig;

@@ -1,8 +1,9 @@
-//! A Trusted Application Manager: makes OTrP requests, verifies answers, brings devices to a desired state.
+//! A Trusted Application Manager (TAM) that speaks OTrP over HTTP.
 //!
-//! It is written against the drafts and shares no code with the device except the names, codes and
-//! limits of `otrp-wire`: JOSE is josekit's and OpenSSL's, certificate paths are OpenSSL's, JSON is
-//! serde's. So a misreading of the protocol has to be made twice to go unnoticed.
+//! It makes requests, verifies answers, and brings devices to a desired state. It is written
+//! against the drafts and shares no code with the device except the names, codes and limits of
+//! `otrp-wire`: JOSE is josekit's and OpenSSL's, certificate paths are OpenSSL's, JSON is serde's.
+//! So a misreading of the protocol has to be made twice to go unnoticed.
 //!
 //! Modules do not import each other in a circle (`make lint` checks it). From the ground up:
 //!

@@ -1,7 +1,7 @@
 //! The device list of a running server, through a socket beside its state file.
 //!
-//! The server has the file locked, so a tool cannot read it. It connects to the socket instead, which is
-//! accessible to the server's user and root, and reads all records as JSON.
+//! The server has the file locked, so a tool cannot read it. It connects to the socket instead,
+//! which is accessible to the server's user and root, and reads all records as JSON.
 
 use std::ffi::OsString;
 use std::fs::{self, File, Permissions};
@@ -25,8 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Pause after a failed attempt to accept a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// The socket of a state file. Its path goes through the descriptor of the folder, which must stay open,
-/// because the path of a socket must be short.
+/// The socket of a state file. Its path goes through the descriptor of the folder, which must stay
+/// open, because the path of a socket must be short.
 struct Place {
     folder: File,
     name: OsString,
@@ -53,8 +53,8 @@ pub struct Listing {
 }
 
 impl Listing {
-    /// Opens the socket of the server with the state file `state`, and replaces one that a killed server
-    /// left behind.
+    /// Opens the socket of the server with the state file `state`, and replaces one that a killed
+    /// server left behind.
     ///
     /// # Errors
     /// If the folder cannot be written to, or the file's name is too long for a socket.

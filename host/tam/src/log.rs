@@ -1,13 +1,13 @@
-//! The log: events of one line each, which [`to_standard_error`] writes with the time in UTC.
+//! The log: events of one line each.
 //!
-//! Only this module records events, and it escapes each line first ([`one_line`]): no text of a
-//! device begins a line or reaches a terminal as a control character. Events of other crates are not
-//! written, because they are not escaped.
+//! [`to_standard_error`] writes them with the time in UTC. Only this module records events, and it
+//! escapes each line first ([`one_line`]): no text of a device begins a line or reaches a terminal as
+//! a control character. Events of other crates are not written, because they are not escaped.
 //!
-//! Anyone who can reach the server can cause lines, so they are limited. Each address may cause one line
-//! a second. Each device, by answers that its TEE's key signed and that were accepted, may cause as
-//! many lines as its longest session has, and then one a second. Lines that are left out are counted,
-//! and the count is logged.
+//! Anyone who can reach the server can cause lines, so they are limited. Each address may cause one
+//! line a second. Each device, by answers that its TEE's key signed and that were accepted, may
+//! cause as many lines as its longest session has, and then one a second. Lines that are left out
+//! are counted, and the count is logged.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -67,7 +67,8 @@ pub fn of_stranger(peer: &str, line: &str) {
     limited(Source::of_peer(peer), 1, &format!("{peer} {line}"));
 }
 
-/// Logs a line that a device caused by an accepted answer; `device` is the fingerprint of its TEE's key.
+/// Logs a line that a device caused by an accepted answer; `device` is the fingerprint of its TEE's
+/// key.
 pub fn of_device(peer: &str, device: &str, line: &str) {
     limited(Source::Device(String::from(device)), DEVICE_LINES, &format!("{peer} {line}"));
 }

@@ -1,5 +1,6 @@
-//! What the TAM knows about a device from the steps it took. No input or output: the database is
-//! [`crate::store`].
+//! What the TAM knows about a device from the steps it took.
+//!
+//! No input or output here: the database is [`crate::store`].
 
 use serde::{Deserialize, Serialize};
 
@@ -45,8 +46,8 @@ pub struct KnownDomain {
     pub name: String,
     /// SHA-256 of the signers' certificates, in hexadecimal.
     pub certificates: Vec<String>,
-    /// The same for signers that the domain may or may not have: the device has not answered the request
-    /// that adds or removes them.
+    /// The same for signers that the domain may or may not have: the device has not answered the
+    /// request that adds or removes them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub doubtful: Vec<String>,
 }

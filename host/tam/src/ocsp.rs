@@ -1,4 +1,4 @@
-//! Files with the OCSP responses that the TAM staples. [`crate::check`] checks their content.
+//! Files with the OCSP responses to staple. [`crate::check`] checks their content.
 
 use std::path::Path;
 

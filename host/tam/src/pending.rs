@@ -1,5 +1,4 @@
-//! The requests that wait for the answers of devices whose TEE has signed a state: one per device, for a
-//! limited time.
+//! Requests that wait for the answers of identified devices: one per device.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

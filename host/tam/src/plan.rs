@@ -1,4 +1,4 @@
-//! The steps that a device needs: desired state compared with device state. A pure function.
+//! Compares the desired state with that of a device. A pure function.
 
 use crate::desired::{DesiredDomain, DesiredState, DesiredTa};
 use crate::dsi::{Dsi, SecurityDomain};
@@ -75,9 +75,9 @@ fn plan_domain(
             let (certificates, doubtful) = known
                 .map(|known| (known.certificates.clone(), known.doubtful.clone()))
                 .unwrap_or_default();
-            // To remove a signer that the domain does not have is refused as invalid, and so is an invalid
-            // new one. Each doubtful signer is removed alone, so that the refusal is unambiguous; and
-            // first, because the number of signers is limited.
+            // To remove a signer that the domain does not have is refused as invalid, and so is an
+            // invalid new one. Each doubtful signer is removed alone, so that the refusal is
+            // unambiguous; and first, because the number of signers is limited.
             for digest in doubtful.into_iter().filter(|it| wanted.certificate(it).is_none()) {
                 let (add, remove) = (Vec::new(), vec![digest]);
                 plan.steps.push(Step::UpdateSd { domain: domain.clone(), add, remove });

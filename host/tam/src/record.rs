@@ -52,8 +52,8 @@ pub struct DeviceRecord {
     pub attestation_keys: Vec<AttestationKey>,
     /// What this TAM knows from the steps it took.
     pub memory: Memory,
-    /// What failed in the device's last session, one line each, the newest at the end. Stored in a table
-    /// of its own, so it is empty except in lists of devices.
+    /// What failed in the device's last session, one line each, the newest at the end. Stored in a
+    /// table of its own, so it is empty except in lists of devices.
     #[serde(default)]
     pub failures: Vec<String>,
 }

@@ -1,4 +1,4 @@
-//! Responses: verifies what a TEE sends to this TAM (OTrP draft, sections 9 and 10).
+//! Responses: verifies what a TEE sends (OTrP draft, sections 9 and 10).
 //!
 //! An [`Answer`] is parsed first. [`Answer::device_state`] and [`Answer::outcome`] are the only ways to
 //! its content, and both verify it.
@@ -83,8 +83,8 @@ impl Reply {
     /// Reads a message from a device.
     ///
     /// The agent puts the answers of all TEEs to GetDeviceState into an array (section 9.1.5 of the
-    /// draft). The protocol supports only one active TEE, so the array has one element. The TEE's answer
-    /// alone is accepted too.
+    /// draft). The protocol supports only one active TEE, so the array has one element. The TEE's
+    /// answer alone is accepted too.
     ///
     /// # Errors
     /// [`Refused::Malformed`] or [`Refused::WrongName`].
@@ -345,9 +345,10 @@ impl Answer {
         Ok(())
     }
 
-    /// The device's state (OTrP draft, section 9.1.7): decrypts it, validates its certificate up to a root,
-    /// then verifies the signature with it. `exchange` is the request that it must answer. Without one
-    /// the answer may be a replayed one, which is acceptable only for inspecting a saved message.
+    /// The device's state (OTrP draft, section 9.1.7): decrypts it, validates its certificate up to
+    /// a root, then verifies the signature with it. `exchange` is the request that it must answer.
+    /// Without one the answer may be a replayed one, which is acceptable only for inspecting a
+    /// saved message.
     ///
     /// # Errors
     /// [`Refused`].
@@ -457,8 +458,8 @@ impl Answer {
 }
 
 impl Content {
-    /// Checks that the members belong to the message: only CreateSD names a domain, as in the request, and
-    /// only CreateSD and UpdateSD generate attestation keys.
+    /// Checks that the members belong to the message: only CreateSD names a domain, as in the
+    /// request, and only CreateSD and UpdateSD generate attestation keys.
     fn check_members(&self, name: RequestName, exchange: Option<&Exchange>) -> Result<(), Refused> {
         let may_make_key = matches!(name, RequestName::CreateSd | RequestName::UpdateSd);
         if !may_make_key && (self.teespaik.is_some() || self.teespaiktype.is_some()) {
@@ -476,8 +477,8 @@ impl Content {
         }
     }
 
-    /// Checks that a new attestation key is valid, and contained in the new state if there is one. In the
-    /// draft, CreateSD does not state its type.
+    /// Checks that a new attestation key is valid, and contained in the new state if there is one.
+    /// In the draft, CreateSD does not state its type.
     fn check_attestation_key(&self, state: Option<&DeviceState>) -> Result<(), Refused> {
         let Some(text) = &self.teespaik else {
             return match &self.teespaiktype {

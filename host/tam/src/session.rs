@@ -1,4 +1,4 @@
-//! The session with a device: what it was asked, what it answered, and what to try after a refusal.
+//! The session with a device, and what to try after a refusal.
 
 use std::collections::HashSet;
 use std::time::Instant;
@@ -17,23 +17,6 @@ use crate::record::Failures;
 use crate::request::{Exchange, Target};
 use crate::response::Refusal;
 use crate::step::Step;
-
-/// A request that waits for its answer.
-pub(crate) struct Waiting {
-    pub(crate) exchange: Exchange,
-    /// The step that the request carries out; `None` for GetDeviceState.
-    pub(crate) step: Option<Step>,
-    /// The version of the image in the request.
-    pub(crate) version: Option<u32>,
-    pub(crate) session: Session,
-    pub(crate) since: Instant,
-}
-
-impl Waiting {
-    pub(crate) fn key(&self) -> RequestKey {
-        (self.exchange.tid.clone(), self.exchange.rid.clone())
-    }
-}
 
 /// One connection of a device, from its first state to the last answer.
 #[derive(Clone)]
@@ -77,6 +60,23 @@ pub(crate) struct Known {
     pub(crate) key: String,
     /// The revision of its record from which the request was made.
     pub(crate) revision: u64,
+}
+
+/// A request that waits for its answer.
+pub(crate) struct Waiting {
+    pub(crate) exchange: Exchange,
+    /// The step that the request carries out; `None` for GetDeviceState.
+    pub(crate) step: Option<Step>,
+    /// The version of the image in the request.
+    pub(crate) version: Option<u32>,
+    pub(crate) session: Session,
+    pub(crate) since: Instant,
+}
+
+impl Waiting {
+    pub(crate) fn key(&self) -> RequestKey {
+        (self.exchange.tid.clone(), self.exchange.rid.clone())
+    }
 }
 
 impl Session {

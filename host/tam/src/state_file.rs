@@ -1,4 +1,4 @@
-//! The state file as a file: accessible to its owner only, and locked by one server.
+//! The state file as a file: its mode, and its lock by one server.
 //!
 //! A user who can read a file can lock it, so the mode is repaired before the lock is taken: a file of
 //! an older version or restored from a backup may be accessible to others. A process that opened it

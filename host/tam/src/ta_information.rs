@@ -1,4 +1,4 @@
-//! Verifies the information of a TEE about an installed application (OTrP draft, section 6.4.2).
+//! TAInformation of an installed application (OTrP draft, section 6.4.2).
 
 use openssl::bn::{BigNum, BigNumContext};
 use openssl::error::ErrorStack;
@@ -33,8 +33,8 @@ pub struct TaInformation {
 }
 
 impl TaInformation {
-    /// Reads the message `{"TAInformation":...}` and verifies that it is signed by the key that is known to
-    /// be the SP's on this device. If the message contains a key, it must be the same one.
+    /// Reads the message `{"TAInformation":...}` and verifies that it is signed by the key that is
+    /// known to be the SP's on this device. If the message contains a key, it must be the same one.
     ///
     /// # Errors
     /// [`Refused`].

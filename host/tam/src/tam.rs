@@ -1,4 +1,4 @@
-//! The TAM itself: takes one message, returns the next, until a device is as desired.
+//! The TAM itself: takes one message and returns the next.
 //!
 //! HTTP keeps no state between requests, and the sender of a request is unknown. An answer is matched
 //! to its request by `tid` and `rid`, which the TEE signs, and by nothing else. Until a TEE has signed

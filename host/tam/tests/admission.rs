@@ -1,4 +1,4 @@
-//! Which devices are served: what a maker certified as a TEE, and of these the ones on the list.
+//! Which devices are served: those certified as TEEs, and of these the ones on the list.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 mod common;

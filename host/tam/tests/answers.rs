@@ -1,4 +1,4 @@
-//! Each refusal is a row: an answer that is accepted, one fault, and what the TAM says to it.
+//! Each refusal is a row: an accepted answer, one fault, and the error.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 mod common;

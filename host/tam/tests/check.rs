@@ -1,4 +1,4 @@
-//! What a device would refuse is found in the configuration, all of it, with file and rule.
+//! `otrp-tam check` reports everything that a device would refuse, with file and rule.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 mod common;

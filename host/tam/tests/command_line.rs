@@ -1,4 +1,4 @@
-//! The program: single messages made and opened, the server and the list of devices beside it.
+//! The program: single messages, the server, and the list of devices.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 mod common;

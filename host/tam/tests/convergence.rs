@@ -1,4 +1,4 @@
-//! Devices are brought to the desired state over HTTP, step by step and whatever happens.
+//! Devices are brought to the desired state over HTTP, step by step.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 mod common;

@@ -1,4 +1,4 @@
-//! A change of the desired state that deletes much waits until somebody confirms it.
+//! A change of the desired state that deletes a lot waits for a confirmation.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 mod common;

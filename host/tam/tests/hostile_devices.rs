@@ -1,4 +1,4 @@
-//! What the owner of a device with a valid certificate can do to the TAM: nothing to other devices.
+//! What the owner of a certified device can do to the TAM: nothing to other devices.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 mod common;

@@ -1,4 +1,4 @@
-//! Fifty honest devices while others do what they can: all are served, and how fast is printed.
+//! Fifty honest devices among hostile clients: all are served; the times are printed.
 //!
 //! `qemu/scripts/build/cargo.sh test -p otrp-tam --test load -- --nocapture`
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]

@@ -1,4 +1,4 @@
-//! Each request is what another implementation of JOSE and the draft's text make of it.
+//! Requests, read by another implementation of JOSE and compared with the draft's text.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 mod common;

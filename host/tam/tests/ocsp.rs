@@ -1,4 +1,4 @@
-//! What is stapled is what is in the files at that moment. `openssl ocsp` makes the responses.
+//! The current content of the files is stapled. `openssl ocsp` makes the responses.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 mod common;

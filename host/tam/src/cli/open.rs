@@ -185,7 +185,8 @@ impl OpenArguments {
     }
 }
 
-/// Opens an answer with the first of the TAM's keys, or with the other one if it was encrypted for that.
+/// Opens an answer with the first of the TAM's keys, or with the other one if it was encrypted for
+/// that.
 fn open_as_any<T>(
     settings: &TamSettings,
     open: impl Fn(&Identity) -> Result<T, Refused>,

@@ -54,8 +54,8 @@ impl Algorithms {
         self.suite(0)
     }
 
-    /// The suites to try with a device, each if it does not support the one before. Every suite takes the
-    /// next algorithm of each list, or the last one if a list is exhausted. Never empty.
+    /// The suites to try with a device, each if it does not support the one before. Every suite
+    /// takes the next algorithm of each list, or the last one if a list is exhausted. Never empty.
     #[must_use]
     pub fn suites(&self, device: &Target) -> Vec<Suite> {
         let types = device.key_types();

@@ -36,8 +36,9 @@
 //!
 //! An algorithm may be a list, the preferred one first; the others are for devices that answer
 //! `ERR_UNSUPPORTED_CRYPTO_ALG`. `key_management` lists algorithms for both types of device keys. The
-//! defaults are `ECDH-ES+A128KW` and, for RSA, `RSA-OAEP-256`, then `RSA-OAEP`. `RSA1_5` is used only if
-//! it is listed. The alternative key signs for TEEs that do not verify signatures of the first one.
+//! defaults are `ECDH-ES+A128KW` and, for RSA, `RSA-OAEP-256`, then `RSA-OAEP`. `RSA1_5` is used
+//! only if it is listed. The alternative key signs for TEEs that do not verify signatures of the
+//! first one.
 //!
 //! `ta_encryption` is the encryption of images and personalization data. `AESCBC`, which the draft
 //! requires of each TEE, is used only if it is listed, because it does not authenticate: with a stolen

@@ -120,8 +120,8 @@ impl Jwe {
 
     /// Unwraps the content encryption key with the recipient's private key.
     ///
-    /// If RSA1_5 unwrapping fails, the result is a random key, so that wrong padding cannot be told from a
-    /// wrong tag (RFC 7516, section 11.5).
+    /// If RSA1_5 unwrapping fails, the result is a random key, so that wrong padding cannot be told
+    /// from a wrong tag (RFC 7516, section 11.5).
     ///
     /// # Errors
     /// [`NotOpened`].
@@ -169,8 +169,8 @@ impl Jwe {
         key.open(&sealed, &self.protected)
     }
 
-    /// The algorithms, and the joined header: protected and recipient's, which must be disjoint and must
-    /// not contain a member (`crit`, `zip`) that would have to be understood.
+    /// The algorithms, and the joined header: protected and recipient's, which must be disjoint and
+    /// must not contain a member (`crit`, `zip`) that would have to be understood.
     fn headers(&self) -> Result<(ContentEncryption, KeyManagement, JweHeader), NotOpened> {
         const KNOWN: [&str; 7] = ["enc", "alg", "epk", "apu", "apv", "kid", "typ"];
         let protected = from_base64url(&self.protected).ok_or(NotOpened::Malformed)?;

@@ -36,8 +36,8 @@ fn unambiguous_header<'de, D: Deserializer<'de>>(
 }
 
 impl Jws {
-    /// Signs `payload` with the algorithm of the key's type. `protected` is the protected header as JSON
-    /// text.
+    /// Signs `payload` with the algorithm of the key's type. `protected` is the protected header as
+    /// JSON text.
     ///
     /// # Errors
     /// [`NotMade`] if the key is of an unsupported type.

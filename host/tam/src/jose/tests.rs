@@ -1,4 +1,4 @@
-//! The examples of RFC 7515, 7516, 7518 and 7520, OpenSSL and josekit, and each defect that is refused.
+//! Examples of RFC 7515, 7516, 7518 and 7520; OpenSSL and josekit; each defect.
 
 use josekit::jwk::Jwk;
 use josekit::jwk::alg::ec::{EcCurve, EcKeyPair};

@@ -199,8 +199,8 @@ impl<'a> Builder<'a> {
         self
     }
 
-    /// Sets the algorithm that encrypts the keys of the content and of the image, for keys of the device
-    /// of the algorithm's type.
+    /// Sets the algorithm that encrypts the keys of the content and of the image, for keys of the
+    /// device of the algorithm's type.
     #[must_use]
     pub const fn key_management(mut self, management: KeyManagement) -> Self {
         self.key_managements = self.key_managements.with(management);
@@ -261,8 +261,8 @@ impl<'a> Builder<'a> {
     /// Builds the request.
     ///
     /// # Errors
-    /// If the target's or the SP's key is of an unsupported type, or the target has no attestation key of
-    /// the SP.
+    /// If the target's or the SP's key is of an unsupported type, or the target has no attestation
+    /// key of the SP.
     pub fn build(mut self) -> anyhow::Result<Request> {
         let rid = self.rid.take().map_or_else(random_id, Ok)?;
         let tid = self.tid.take().map_or_else(random_id, Ok)?;

@@ -12,13 +12,14 @@ const GCM_TAG_LENGTH: usize = 16;
 pub enum TaEncryption {
     /// AES-256-CBC with PKCS#7 padding: the draft's only algorithm, which each TEE supports.
     ///
-    /// It does not authenticate. An attacker who can sign as the TAM and has recorded a request can send
-    /// its ciphertext again as something else, and so have the device decrypt it: an image as
+    /// It does not authenticate. An attacker who can sign as the TAM and has recorded a request can
+    /// send its ciphertext again as something else, and so have the device decrypt it: an image as
     /// personalization data of the attacker's own program. It protects only against eavesdroppers.
     #[serde(rename = "AESCBC")]
     AesCbc,
-    /// AES-256-GCM, with the tag after the ciphertext. The ciphertext is valid only for its purpose: the
-    /// image, or the data, of this application in this domain of this SP. An addition to the draft.
+    /// AES-256-GCM, with the tag after the ciphertext. The ciphertext is valid only for its
+    /// purpose: the image, or the data, of this application in this domain of this SP. An addition
+    /// to the draft.
     #[default]
     #[serde(rename = "A256GCM")]
     A256Gcm,

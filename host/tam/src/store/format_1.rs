@@ -30,8 +30,8 @@ pub(super) fn current_identifiers(
     Ok(current)
 }
 
-/// The records of format 1, keyed by the key in their certificates. Several records with one key are one
-/// device with several identifiers; its data is that of the record that the index names.
+/// The records of format 1, keyed by the key in their certificates. Several records with one key
+/// are one device with several identifiers; its data is that of the record that the index names.
 pub(super) fn records(
     devices: &impl ReadableTable<&'static str, &'static [u8]>,
     current: &BTreeMap<String, String>,

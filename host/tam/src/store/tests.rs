@@ -1,4 +1,4 @@
-//! The database: records survive, are replaced only by revision, and damage is reported in one sentence.
+//! The database: records, revisions, formats, and damaged files.
 
 use std::fs::Permissions;
 use std::os::unix::fs::{PermissionsExt as _, symlink};

@@ -1,4 +1,4 @@
-//! A server on the loopback, and an HTTP client that sends exactly what it is told to.
+//! A server on the loopback, and an HTTP client that sends exactly what it is given.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};

@@ -1,5 +1,6 @@
-//! JOSE and base64 by josekit and OpenSSL only: written again on purpose, so that no mistake of the TAM is
-//! repeated here.
+//! JOSE and base64 by josekit and OpenSSL only.
+//!
+//! Implemented again on purpose, so that a mistake of the TAM is not repeated here.
 
 use josekit::jwe::alg::ecdh_es::EcdhEsJweAlgorithm;
 use josekit::jwe::alg::rsaes::RsaesJweAlgorithm;

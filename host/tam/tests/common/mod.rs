@@ -1,5 +1,4 @@
-//! What the tests share: a PKI, a device that is made with OpenSSL and josekit only, and a server on
-//! the loopback.
+//! Shared by the tests: a PKI, a device, and a server on the loopback.
 #![allow(dead_code, unused_imports, reason = "each test file uses a part of it")]
 
 mod device;
