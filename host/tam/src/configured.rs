@@ -62,7 +62,10 @@ impl Configured {
         let (files, configuration) = Configuration::read_named(path);
         let good = Arc::new(configuration?);
         let findings = check::configuration(&good, log::now());
-        findings.warnings.iter().for_each(|warning| log::of_server(&format!("warning: {warning}")));
+        findings
+            .warnings
+            .iter()
+            .for_each(|warning| log::about_server(&format!("warning: {warning}")));
         let mut errors = findings.errors;
         if let Some(guard) = &guard {
             errors.extend(guard.objection(&good)?);
@@ -105,7 +108,7 @@ impl Configured {
                         && let Err(error) = guard.accept(&configuration)
                     {
                         let why = sentence(&error);
-                        log::of_server(&format!(
+                        log::about_server(&format!(
                             "the next start may ask to confirm deletions: {why}"
                         ));
                     }
@@ -117,9 +120,9 @@ impl Configured {
         };
         if mistakes != seen.mistakes {
             for mistake in &mistakes {
-                log::of_server(&format!("the configuration is wrong: {mistake}"));
+                log::about_server(&format!("the configuration is wrong: {mistake}"));
             }
-            log::of_server(match mistakes.is_empty() {
+            log::about_server(match mistakes.is_empty() {
                 true => "the configuration is valid again",
                 false => "the former configuration stays in use",
             });

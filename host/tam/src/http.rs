@@ -131,7 +131,7 @@ pub async fn serve(
         };
         let Some(place) = addresses.enter(peer) else {
             let line = "closed: its address has reached its limit of requests in progress";
-            log::of_stranger(&peer.to_string(), line);
+            log::about_client(&peer.to_string(), line);
             continue;
         };
         let (tam, mut ended) = (tam.clone(), ended.clone());
@@ -146,7 +146,7 @@ pub async fn serve(
     counting.abort();
     let drained = timeout(patience.end, async { while connections.join_next().await.is_some() {} });
     if drained.await.is_err() {
-        log::of_server(&format!("{} connections are cut off", connections.len()));
+        log::about_server(&format!("{} connections are cut off", connections.len()));
         connections.shutdown().await;
     }
     Ok(())
@@ -185,7 +185,7 @@ impl Accepting {
     /// Logs a line, at most one in [`SAY_AGAIN`].
     fn say(&mut self, line: &str) {
         if self.said.is_none_or(|said| said.elapsed() > SAY_AGAIN) {
-            log::of_server(line);
+            log::about_server(line);
             self.said = Some(Instant::now());
         }
     }
@@ -369,7 +369,7 @@ async fn respond(
     match processed {
         Ok(Ok(message)) => Ok(message),
         Ok(Err(rejection)) => {
-            log::of_stranger(&peer, &format!("refused: {rejection}"));
+            log::about_client(&peer, &format!("refused: {rejection}"));
             Err(match rejection {
                 Rejection::NotAdmitted(_) => StatusCode::FORBIDDEN,
                 Rejection::Refused(_) => StatusCode::BAD_REQUEST,

@@ -93,7 +93,7 @@ impl Listing {
             let devices = devices.clone();
             tokio::task::spawn_blocking(move || {
                 if let Err(error) = devices().and_then(|devices| answer(&devices, stream)) {
-                    log::of_server(&format!("cannot list the devices: {error:#}"));
+                    log::about_server(&format!("cannot list the devices: {error:#}"));
                 }
             });
         }

@@ -63,18 +63,18 @@ impl FormatTime for Utc {
 
 /// Logs a line that anyone at `peer`, an address and a port, can cause. It is left out if another one
 /// was logged for this address within the last second.
-pub fn of_stranger(peer: &str, line: &str) {
+pub fn about_client(peer: &str, line: &str) {
     limited(Source::of_peer(peer), 1, &format!("{peer} {line}"));
 }
 
 /// Logs a line that a device caused by an accepted answer; `device` is the fingerprint of its TEE's
 /// key.
-pub fn of_device(peer: &str, device: &str, line: &str) {
+pub fn about_device(peer: &str, device: &str, line: &str) {
     limited(Source::Device(String::from(device)), DEVICE_LINES, &format!("{peer} {line}"));
 }
 
 /// Logs a line about the server itself.
-pub fn of_server(line: &str) {
+pub fn about_server(line: &str) {
     write(line);
 }
 

@@ -76,7 +76,7 @@ fn repair_mode(path: &Path, file: &File) -> anyhow::Result<()> {
         return Ok(());
     }
     let name = path.display();
-    log::of_server(&match file.set_permissions(Permissions::from_mode(0o600)) {
+    log::about_server(&match file.set_permissions(Permissions::from_mode(0o600)) {
         Ok(()) => format!("others could open the state file {name}, mode {mode:o}: now 600"),
         Err(error) => format!(
             "warning: others can open the state file {name}, mode {mode:o}, and that cannot be \
@@ -160,7 +160,7 @@ fn take_over(path: &Path, original: &File) -> anyhow::Result<TakenOver> {
     }
     fs::rename(&name, &path)?;
     File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()?;
-    log::of_server(&format!(
+    log::about_server(&format!(
         "the state file {} was locked by a process that is not a server, so a copy is in its place",
         path.display()
     ));

@@ -93,13 +93,13 @@ impl Turn<'_> {
     }
 
     fn log(&self, line: &str) {
-        log::of_stranger(self.peer, line);
+        log::about_client(self.peer, line);
     }
 
     /// Logs a line about the device that signed an answer, or about the sender if there is none.
     fn log_of(&self, device: Option<&str>, line: &str) {
         match device {
-            Some(device) => log::of_device(self.peer, device, line),
+            Some(device) => log::about_device(self.peer, device, line),
             None => self.log(line),
         }
     }

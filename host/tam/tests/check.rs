@@ -195,7 +195,7 @@ fn a_signer_that_is_listed_twice_is_found() {
     let (code, _, errors) = run(scene.folder.path(), &["check", "--config", "desired.toml"]);
     assert_eq!(code, Some(1));
     let digest = hex::encode(openssl::sha::sha256(&scene.pki.sp.certificate.to_der().unwrap()));
-    assert!(errors.contains("one is there twice"), "{errors}");
+    assert!(errors.contains("is listed twice"), "{errors}");
     assert!(errors.contains(&digest), "{errors}");
 }
 

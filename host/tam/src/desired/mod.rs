@@ -102,7 +102,7 @@ impl Configuration {
         for section in file.sd {
             if !names.insert((section.spid.clone(), section.name.clone())) {
                 mistakes.add(format!(
-                    "the security domain {} of {} is there twice",
+                    "the security domain {} of {} is listed twice",
                     section.name, section.spid
                 ));
             }

@@ -110,8 +110,8 @@ pub(super) fn read_domain(
     for certificate in &certificates {
         if !seen.insert(&certificate.digest) {
             mistakes.add(format!(
-                "`certificates` of the security domain {}: one is there twice, the one with the \
-                 SHA-256 {}: take it out once",
+                "`certificates` of the security domain {}: the certificate with the SHA-256 {} is \
+                 listed twice: remove one of them",
                 section.name, certificate.digest
             ));
         }
@@ -129,7 +129,7 @@ pub(super) fn read_domain(
     for application in section.ta {
         mistakes.note(check_identifier("the id of a TA", &application.id));
         if !names.insert(application.id.clone()) {
-            mistakes.add(format!("the TA {} is twice in {}", application.id, section.name));
+            mistakes.add(format!("the TA {} is listed twice in {}", application.id, section.name));
         }
         applications.extend(mistakes.note(read_application(folder, application)));
     }
