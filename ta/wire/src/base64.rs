@@ -98,6 +98,115 @@ pub fn decode_array<const N: usize>(text: &[u8], form: Form) -> Result<[u8; N], 
     if decode(text, form, &mut bytes)?.len() == N { Ok(bytes) } else { Err(NotBase64) }
 }
 
+/// Characters of a group, and the octets that it stands for.
+const GROUP: usize = 4;
+const OCTETS: usize = 3;
+
+/// Decodes a text that comes in pieces, as strictly as [`decode`].
+///
+/// The last group is held back until [`Decoder::finish`]: padding may be nowhere else.
+#[derive(Clone, Debug)]
+pub struct Decoder {
+    form: Form,
+    /// Whether the alphabet is that of base64url, once a character has shown it.
+    url: Option<bool>,
+    held: heapless::Vec<u8, GROUP>,
+}
+
+impl Decoder {
+    /// A decoder at the start of a text.
+    #[must_use]
+    pub const fn new(form: Form) -> Self {
+        let url = match form {
+            Form::Url => Some(true),
+            Form::Any => None,
+        };
+        Self { form, url, held: heapless::Vec::new() }
+    }
+
+    /// The most octets that so many characters decode to, with those that are held back.
+    #[must_use]
+    pub const fn longest(characters: usize) -> usize {
+        characters.div_ceil(GROUP).saturating_add(1).saturating_mul(OCTETS)
+    }
+
+    /// Continues at the start of another group of the same text.
+    pub fn jump(&mut self) {
+        self.held.clear();
+    }
+
+    /// Decodes the next piece to the start of `out`, which has [`Decoder::longest`] octets for it; how
+    /// many octets that gave.
+    ///
+    /// # Errors
+    /// [`NotBase64`]; also where `out` is too short.
+    pub fn push(&mut self, text: &[u8], out: &mut [u8]) -> Result<usize, NotBase64> {
+        if self.url.is_none() {
+            self.url = url_alphabet(text);
+        }
+        let total = self.held.len().saturating_add(text.len());
+        // At least one character is held back.
+        let octets = total.saturating_sub(1).div_euclid(GROUP).saturating_mul(OCTETS);
+        if octets == 0 {
+            self.held.extend_from_slice(text).map_err(|_| NotBase64)?;
+            return Ok(0);
+        }
+        let decoder = match self.url {
+            Some(true) => &URL,
+            Some(false) | None => &STANDARD_BARE,
+        };
+        let out = out.get_mut(..octets).ok_or(NotBase64)?;
+        let mut rest = text;
+        let mut start = 0;
+        if !self.held.is_empty() {
+            let missing = GROUP.saturating_sub(self.held.len());
+            let (head, behind) = rest.split_at_checked(missing).ok_or(NotBase64)?;
+            self.held.extend_from_slice(head).map_err(|_| NotBase64)?;
+            start = OCTETS;
+            fill(decoder, &self.held, out.get_mut(..start))?;
+            rest = behind;
+        }
+        let body = out.get_mut(start..);
+        let length = octets.saturating_sub(start).div_euclid(OCTETS).saturating_mul(GROUP);
+        let (groups, tail) = rest.split_at_checked(length).ok_or(NotBase64)?;
+        fill(decoder, groups, body)?;
+        self.held = heapless::Vec::from_slice(tail).map_err(|_| NotBase64)?;
+        Ok(octets)
+    }
+
+    /// Decodes what was held back and ends the text; how many octets that gave.
+    ///
+    /// # Errors
+    /// [`NotBase64`].
+    pub fn finish(&mut self, out: &mut [u8; OCTETS]) -> Result<usize, NotBase64> {
+        let text = core::mem::take(&mut self.held);
+        let url = self.url.unwrap_or_default();
+        let decoder = match (self.form, url, text.ends_with(b"=")) {
+            (Form::Url, ..) | (Form::Any, true, false) => &URL,
+            (Form::Any, true, true) => &URL_PADDED,
+            (Form::Any, false, true) => &STANDARD,
+            (Form::Any, false, false) => &STANDARD_BARE,
+        };
+        decoder.decode_slice(&text, out).map_err(|_| NotBase64)
+    }
+}
+
+/// Decodes whole groups, which fill `out`.
+fn fill(decoder: &GeneralPurpose, text: &[u8], out: Option<&mut [u8]>) -> Result<(), NotBase64> {
+    let out = out.ok_or(NotBase64)?;
+    let length = decoder.decode_slice(text, out).map_err(|_| NotBase64)?;
+    if length == out.len() { Ok(()) } else { Err(NotBase64) }
+}
+
+/// Whether a text is in the alphabet of base64url; `None` if it has no character of one alphabet only.
+fn url_alphabet(text: &[u8]) -> Option<bool> {
+    text.iter().find_map(|byte| match byte {
+        b'-' | b'_' => Some(true),
+        b'+' | b'/' => Some(false),
+        _ => None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,6 +257,63 @@ mod tests {
         let mut text = vec![b'A'; CHUNK - 2];
         text.extend_from_slice(b"==AAAA");
         assert_eq!(in_place(core::str::from_utf8(&text).unwrap(), Form::Any), None);
+    }
+
+    /// What a decoder makes of a text in pieces of a size, in one form.
+    fn in_pieces(text: &str, form: Form, size: usize) -> Option<Vec<u8>> {
+        let mut decoder = Decoder::new(form);
+        let mut decoded = Vec::new();
+        for piece in text.as_bytes().chunks(size) {
+            let mut out = vec![0; Decoder::longest(piece.len())];
+            let length = decoder.push(piece, &mut out).ok()?;
+            decoded.extend_from_slice(&out[..length]);
+        }
+        let mut out = [0; 3];
+        let length = decoder.finish(&mut out).ok()?;
+        decoded.extend_from_slice(&out[..length]);
+        Some(decoded)
+    }
+
+    #[test]
+    fn pieces_decode_to_what_the_whole_does() {
+        let bytes: Vec<u8> = (0..100_u8).map(|index| index.wrapping_mul(167) ^ 0xf7).collect();
+        let mut texts: Vec<std::string::String> = (0..bytes.len())
+            .flat_map(|length| [URL.encode(&bytes[..length]), STANDARD.encode(&bytes[..length])])
+            .collect();
+        for text in [
+            "Zg==",
+            "Zh",
+            "Zh==",
+            "Zm9v\n",
+            "Zm 9",
+            "Z",
+            "+/+/",
+            "-_+/",
+            "-_-_+/+/",
+            "Zm9vYh",
+            "Zm9vYg=",
+            "=",
+            "====",
+            "Zg==Zg==",
+            "Zm=v",
+            "-_-_Zg=",
+            "-_-_Zg==",
+            "Zm8==",
+            "AAAA+/+/-_-_",
+            "AAAA",
+            "AA==AAAA",
+            "\u{e9}AA",
+        ] {
+            texts.push(text.into());
+        }
+        for text in &texts {
+            for form in [Form::Url, Form::Any] {
+                let whole = in_place(text, form);
+                for size in 1..=text.len().max(1) {
+                    assert_eq!(in_pieces(text, form, size), whole, "{text} by {size}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -255,7 +255,7 @@ fn unescape(text: &mut [u8]) -> Option<(usize, usize)> {
 }
 
 /// The character of an escape whose backslash was just taken (RFC 8259, section 7).
-fn escaped(text: &mut impl Iterator<Item = u8>) -> Option<char> {
+pub(crate) fn escaped(text: &mut impl Iterator<Item = u8>) -> Option<char> {
     Some(match text.next()? {
         itself @ (b'"' | b'\\' | b'/') => char::from(itself),
         b'b' => '\u{8}',

@@ -33,6 +33,7 @@ pub mod name;
 pub mod request;
 pub mod response;
 pub mod span;
+pub mod stream;
 
 pub use code::ErrorCode;
 pub use name::RequestName;

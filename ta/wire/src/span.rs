@@ -33,6 +33,12 @@ impl Span {
         self.start
     }
 
+    /// Position behind the last byte.
+    #[must_use]
+    pub const fn end(&self) -> usize {
+        self.end
+    }
+
     /// The first `length` bytes of this span.
     #[must_use]
     pub const fn truncated(&self, length: usize) -> Self {
