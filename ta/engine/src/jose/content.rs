@@ -15,7 +15,7 @@ use crate::crypto::Error;
 use crate::platform::Rng;
 
 /// Octets in an AES block, and the most that PKCS #7 padding adds.
-const BLOCK: usize = 16;
+pub(super) const BLOCK: usize = 16;
 /// Octets in the longest content key, that of `A256CBC-HS512`.
 pub const LONGEST_KEY: usize = 64;
 /// Octets in the longest initialization vector, that of CBC mode.
@@ -296,6 +296,11 @@ impl DataKey {
         exactly(bytes).map(Self)
     }
 
+    /// The octets, for a cipher.
+    pub(super) const fn octets(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// Decrypts what `buffer` holds, which was encrypted for what `aad` says; returns the plaintext,
     /// which starts where `buffer` starts.
     ///
@@ -440,7 +445,7 @@ where
 
 /// The length of `buffer` without its PKCS #7 padding (RFC 5652, section 6.3); `None` if that is
 /// malformed. The time taken does not depend on the contents.
-fn unpadded_length(buffer: &[u8]) -> Option<usize> {
+pub(super) fn unpadded_length(buffer: &[u8]) -> Option<usize> {
     let last_block: &[u8; BLOCK] = buffer.last_chunk()?;
     let &[.., count] = last_block;
     let mut good = !count.ct_eq(&0) & !count.ct_gt(&16);

@@ -11,6 +11,7 @@ pub mod content;
     reason = "a test that panics has found something"
 )]
 mod cookbook;
+pub mod data_stream;
 pub mod key_management;
 pub mod open;
 pub mod signature;

@@ -64,9 +64,34 @@ impl SignatureAlgorithm {
 
 /// SHA-256 of the JWS signing input: the two texts as they stand in the message, base64url and all,
 /// with a full stop between them.
+#[derive(Clone, Debug)]
+pub struct SigningInput(Sha256);
+
+impl SigningInput {
+    /// The input up to the payload.
+    #[must_use]
+    pub fn new(protected: &[u8]) -> Self {
+        Self(Sha256::new().chain_update(protected).chain_update(b"."))
+    }
+
+    /// Appends a piece of the payload.
+    pub fn push(&mut self, payload: &[u8]) {
+        self.0.update(payload);
+    }
+
+    /// The digest.
+    #[must_use]
+    pub fn digest(self) -> [u8; 32] {
+        self.0.finalize().into()
+    }
+}
+
+/// SHA-256 of the JWS signing input of a payload in one piece.
 #[must_use]
 pub fn signing_digest(protected: &[u8], payload: &[u8]) -> [u8; 32] {
-    Sha256::new().chain_update(protected).chain_update(b".").chain_update(payload).finalize().into()
+    let mut input = SigningInput::new(protected);
+    input.push(payload);
+    input.digest()
 }
 
 #[cfg(test)]
