@@ -33,7 +33,7 @@ fn configurations_with_mistakes_are_refused_in_a_sentence() {
         (&format!("{DOMAIN}{DOMAIN}"), "twice"),
         (&with_ta("none.ta"), "none.ta"),
         (&with_ta("sp.der"), "sp.der"),
-        (&with_ta("long.ta"), "a device takes up to 2097152"),
+        (&with_ta("long.ta"), "a device takes up to 8388608"),
         (&with_ta("broker.ta"), "is that of the OTrP broker itself"),
         (&with_ta("x86.ta"), "it is for x86-64, and OP-TEE runs AArch64"),
         (&format!("{}{}", with_ta("v1.ta"), "[[sd.ta]]\nid = 'ta'\nfile = 'v2.ta'\n"), "twice"),

@@ -9,8 +9,7 @@ use object::read::elf::{Dyn as _, ElfFile, FileHeader, ProgramHeader as _};
 use object::{Endianness, Object as _, ObjectSymbol as _};
 use otrp_wire::command::BROKER;
 
-/// Octets of the largest application that a device takes.
-pub const ELF_LIMIT: usize = 2 * 1024 * 1024;
+pub use otrp_wire::limits::ELF_LIMIT;
 /// From here on a version leaves few or none above it.
 const LAST_VERSIONS: u32 = u32::MAX - 0xff;
 /// `sizeof(struct ta_head)`: the UUID, the sizes of stack and flags, an entry that is not used.

@@ -60,7 +60,7 @@ fn each_reason_is_a_sentence_with_what_to_do() {
         ("text", b"#!/bin/sh".to_vec(), "it is not an ELF file"),
         ("empty", Vec::new(), "it is not an ELF file"),
         ("cut", whole[..40].to_vec(), "damaged"),
-        ("too long", sized(UUID, ELF_LIMIT + 1, 1), "a device takes up to 2097152"),
+        ("too long", sized(UUID, ELF_LIMIT + 1, 1), "a device takes up to 8388608"),
         ("class", changed(4, &[3]), "neither 32 nor 64 bits"),
         ("big-endian", big_endian, "it is for big-endian AArch64"),
         ("x86-64", changed(18, &[62]), "it is for x86-64, and OP-TEE runs AArch64"),

@@ -1,7 +1,9 @@
-//! The one read of a client's memory, and the one write of it.
+//! Reads of a client's memory, and the one write of it.
 //!
-//! A client in the normal world can change its memory at any time, also while a command runs. So a
-//! request is copied once, after its length is bounded, and nothing looks at the original again.
+//! A client in the normal world can change its memory at any time, also while a command runs. What is
+//! short is copied once, after its length is bounded, and nothing looks at the original again. A TAM's
+//! message is read in windows, some of them twice: the engine takes nothing at the second reading that was
+//! not there at the first (`otrp_engine::windows`).
 
 use alloc::vec::Vec;
 
@@ -9,7 +11,37 @@ use optee_utee::{
     Error, ErrorKind, ParameterMemref as _, ParameterMemrefInput, ParameterMemrefOutput,
     ParameterMemrefRead as _, ParameterMemrefWrite as _,
 };
+use otrp_engine::platform::{PortError, Source};
 use zeroize::Zeroizing;
+
+/// A message in the client's memory.
+pub struct Message<'m, 'p>(&'m ParameterMemrefInput<'p>);
+
+impl<'m, 'p> Message<'m, 'p> {
+    /// A message of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// `ExcessData` if it is longer.
+    pub fn new(memory: &'m ParameterMemrefInput<'p>, limit: usize) -> Result<Self, Error> {
+        if memory.buffer_len() > limit {
+            return Err(ErrorKind::ExcessData.into());
+        }
+        Ok(Self(memory))
+    }
+}
+
+impl Source for Message<'_, '_> {
+    fn length(&self) -> usize {
+        self.0.buffer_len()
+    }
+
+    fn read(&mut self, at: usize, buffer: &mut [u8]) -> core::result::Result<(), PortError> {
+        match self.0.read_at(at, buffer) {
+            Ok(length) if length == buffer.len() => Ok(()),
+            _ => Err(PortError::Failed),
+        }
+    }
+}
 
 /// Copies a request of at most `limit` bytes to memory of this TA, which is wiped when dropped.
 ///

@@ -16,13 +16,14 @@ use otrp_engine::{
     device::ImportError,
     error::{Error as EngineError, Unanswerable},
     information::QueryError,
+    intake::memory_for,
     limits::{MESSAGE_LIMIT, NAME_LIMIT, REPLY_LIMIT, TAM_ID_LIMIT, TEE_CHAIN_BYTES_LIMIT},
     personalization::PersonalizationError,
-    platform::{Platform, PortError, Ports, UuidBytes},
+    platform::{Platform, PortError, Ports, Source as _, UuidBytes},
 };
 use otrp_ta::{
-    client::Client, clock::ReeClock, inbox, keys::TeeKeys, rng::TeeRng, rsa::TeeRsa, stack,
-    store::PtaStore,
+    client::Client, clock::ReeClock, inbox, inbox::Message, keys::TeeKeys, rng::TeeRng,
+    rsa::TeeRsa, stack, store::PtaStore,
 };
 
 use otrp_wire::command::{
@@ -155,9 +156,11 @@ fn serve(command: u32, parameters: &mut ParametersAny<'_>) -> Result<()> {
         (PROCESS, (MemrefInput(input), MemrefOutput(output), None, None)) => {
             // Found out after the state has changed, a short buffer would lose the reply.
             inbox::require(output, REPLY_LIMIT)?;
+            let mut message = Message::new(input, MESSAGE_LIMIT)?;
             let mut reply = inbox::reserve(REPLY_LIMIT)?;
-            let mut message = inbox::receive(input, MESSAGE_LIMIT)?;
-            let reply = engine.process(&mut message, &mut reply).map_err(unanswerable)?;
+            let mut memory = inbox::reserve(memory_for(message.length()))?;
+            let reply =
+                engine.process(&mut message, &mut memory, &mut reply).map_err(unanswerable)?;
             inbox::send(output, reply)
         }
         (TA_INFORMATION, (MemrefInput(input), MemrefOutput(output), None, None)) => {

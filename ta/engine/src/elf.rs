@@ -4,6 +4,9 @@
 //! of that name, else at address 0, and starts at the ELF's entry (`ldelf/ta_elf.c`). A shared library
 //! has no head; applications name it by its UUID, which its own name has to be.
 
+use otrp_wire::copy::copy;
+
+use crate::image::LIBRARY_LIMIT;
 use crate::platform::UuidBytes;
 
 const ET_DYN: u16 = 3;
@@ -17,7 +20,7 @@ const DT_NEEDED: u64 = 1;
 const DT_STRTAB: u64 = 5;
 const DT_SONAME: u64 = 14;
 /// The loader looks for program headers in the first page alone.
-const PAGE: usize = 4096;
+const PAGE: u64 = 4096;
 /// `sizeof(struct ta_head)`.
 const HEAD_LENGTH: usize = 32;
 /// In `depr_entry`: the entry is the ELF's. Applications from before 2019 have theirs here.
@@ -26,178 +29,320 @@ const NO_ENTRY: [u8; 8] = [0xff; 8];
 const HYPHENS: [usize; 4] = [8, 13, 18, 23];
 const TEXT_LENGTH: usize = 36;
 
-/// Whether it is an application or a library of this UUID. 64-bit ELFs are for a TEE of 64 bits only.
-pub(crate) fn is_loadable(bytes: &[u8], uuid: &UuidBytes, elf64: bool) -> bool {
-    Elf::parse(bytes, elf64).is_some_and(|elf| {
-        elf.is_application(uuid).unwrap_or(false) || elf.is_library(uuid).unwrap_or(false)
-    })
+/// The octets of a file, by their place.
+pub trait ReadAt {
+    /// Why they cannot be had.
+    type Error;
+
+    /// Octets in the file.
+    fn length(&self) -> u64;
+
+    /// Copies the octets from `at` on to all of `buffer`; they are all in the file.
+    ///
+    /// # Errors
+    /// Whatever keeps the reader from it.
+    fn read_at(&mut self, at: u64, buffer: &mut [u8]) -> Result<(), Self::Error>;
 }
 
-/// The libraries that the loader maps with it, by their UUIDs; `None` for a name that is no UUID, which
-/// the loader knows no library of.
-pub(crate) fn libraries(bytes: &[u8]) -> impl Iterator<Item = Option<UuidBytes>> {
-    Elf::parse(bytes, true).into_iter().flat_map(|elf| {
-        let strings = elf.dynamic(DT_STRTAB).last();
-        elf.dynamic(DT_NEEDED).map(move |name| elf.uuid_text(strings?.checked_add(name)?))
-    })
+/// A file in memory.
+impl ReadAt for &[u8] {
+    /// It lies outside.
+    type Error = OutOfRange;
+
+    fn length(&self) -> u64 {
+        self.len().try_into().unwrap_or(u64::MAX)
+    }
+
+    fn read_at(&mut self, at: u64, buffer: &mut [u8]) -> Result<(), OutOfRange> {
+        let octets = usize::try_from(at).ok().and_then(|at| self.get(at..)?.get(..buffer.len()));
+        copy(buffer, octets.ok_or(OutOfRange)?).ok_or(OutOfRange)
+    }
+}
+
+/// Octets that are not in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutOfRange;
+
+/// The libraries that the loader maps with an ELF, by their UUIDs; `None` if one has a name that is no
+/// UUID, or there are too many.
+pub(crate) type Libraries = Option<heapless::Vec<UuidBytes, LIBRARY_LIMIT>>;
+
+/// Whether it is an application or a library of this UUID, with the libraries that it needs. 64-bit ELFs
+/// are for a TEE of 64 bits only.
+pub(crate) fn judge<F: ReadAt>(
+    file: &mut F,
+    uuid: &UuidBytes,
+    elf64: bool,
+) -> Result<Option<Libraries>, F::Error> {
+    let judged = Elf::parse(file, elf64).and_then(|mut elf| {
+        let dynamic = elf.dynamic()?;
+        let loads = elf.is_application(uuid).or_not()?.unwrap_or_default()
+            || elf.is_library(&dynamic, uuid).or_not()?.unwrap_or_default();
+        if loads { elf.libraries(&dynamic) } else { Err(Stop::NotLoadable) }
+    });
+    judged.or_not()
+}
+
+/// Why an ELF is not read on.
+enum Stop<E> {
+    NotLoadable,
+    Read(E),
+}
+
+type Read<T, F> = Result<T, Stop<<F as ReadAt>::Error>>;
+
+/// Tells what the ELF has not from what cannot be read.
+trait OrNot<T, E> {
+    fn or_not(self) -> Result<Option<T>, E>;
+}
+
+impl<T, E> OrNot<T, E> for Result<T, Stop<E>> {
+    fn or_not(self) -> Result<Option<T>, E> {
+        match self {
+            Ok(found) => Ok(Some(found)),
+            Err(Stop::NotLoadable) => Ok(None),
+            Err(Stop::Read(error)) => Err(error),
+        }
+    }
+}
+
+impl<E> From<E> for Stop<E> {
+    fn from(error: E) -> Self {
+        Self::Read(error)
+    }
+}
+
+/// A number that arithmetic gave, if it did.
+fn sum<T, E>(number: Option<T>) -> Result<T, Stop<E>> {
+    number.ok_or(Stop::NotLoadable)
 }
 
 /// An ELF for this processor whose segments lie in the file.
-#[derive(Clone, Copy)]
-struct Elf<'a> {
-    bytes: &'a [u8],
+struct Elf<'f, F> {
+    file: &'f mut F,
     /// 64 bits, else 32.
     wide: bool,
     /// Where the program headers start, and their number.
-    segments: (usize, usize),
+    segments: (u64, u16),
 }
 
-struct Segment<'a> {
+struct Segment {
     kind: u32,
     flags: u32,
     address: u64,
     memory: u64,
-    file: &'a [u8],
+    /// Where its octets in the file start, and their number.
+    offset: u64,
+    length: u64,
 }
 
-impl<'a> Elf<'a> {
-    fn parse(bytes: &'a [u8], elf64: bool) -> Option<Self> {
+/// What the dynamic section says.
+#[derive(Default)]
+struct Dynamic {
+    strings: Option<u64>,
+    name: Option<u64>,
+    needed: heapless::Vec<u64, LIBRARY_LIMIT>,
+    needs_more: bool,
+}
+
+/// Octets of the longest header of a segment, a section or a symbol.
+const LONGEST_HEADER: usize = 64;
+
+impl<'f, F: ReadAt> Elf<'f, F> {
+    fn parse(file: &'f mut F, elf64: bool) -> Read<Self, F> {
+        let mut elf = Self { file, wide: false, segments: (0, 0) };
         // Class, little-endian, version, system; Arm's own number stands for the same system.
-        let wide = match bytes.first_chunk()? {
+        elf.wide = match &elf.octets(0)? {
             b"\x7fELF\x02\x01\x01\x00" if elf64 => true,
             b"\x7fELF\x01\x01\x01\x00" | b"\x7fELF\x01\x01\x01\x61" => false,
-            _ => return None,
+            _ => return Err(Stop::NotLoadable),
         };
-        let mut elf = Self { bytes, wide, segments: (0, 0) };
         let machine = elf.pick(EM_ARM, EM_AARCH64);
         let start = elf.long(elf.pick(28, 32))?;
-        let sizes: usize = elf.pick(42, 54);
-        let number = usize::from(elf.half(sizes.checked_add(2)?)?);
-        elf.segments = (usize::try_from(start).ok()?, number);
-        let end = elf.segments.0.checked_add(number.checked_mul(elf.pick(32, 56))?)?;
+        let sizes: u64 = elf.pick(42, 54);
+        let number = elf.half(sizes.saturating_add(2))?;
+        let (segment, section): (u16, u16) = (elf.pick(32, 56), elf.pick(40, 64));
+        elf.segments = (start, number);
+        let length = u64::from(number).saturating_mul(segment.into());
         let fits = elf.half(16)? == ET_DYN
             && elf.half(18)? == machine
-            && elf.half(sizes)? == elf.pick(32, 56)
-            && elf.half(sizes.checked_add(4)?)? == elf.pick(40, 64)
-            && end <= PAGE;
+            && elf.half(sizes)? == segment
+            && elf.half(sizes.saturating_add(4))? == section
+            && start.checked_add(length).is_some_and(|end| end <= PAGE);
         let mut next = None;
         for number in 0..number {
             let segment = elf.segment(number)?;
             if segment.kind == PT_LOAD {
                 // In order, from address 0.
                 let in_order = next.map_or(segment.address == 0, |next| segment.address >= next);
-                let length = u64::try_from(segment.file.len()).ok()?;
-                if !in_order || length > segment.memory {
-                    return None;
+                if !in_order || segment.length > segment.memory {
+                    return Err(Stop::NotLoadable);
                 }
-                next = Some(segment.address.checked_add(segment.memory)?);
+                next = Some(sum(segment.address.checked_add(segment.memory))?);
             }
         }
-        fits.then_some(elf)
+        if fits { Ok(elf) } else { Err(Stop::NotLoadable) }
     }
 
     /// Whether its head is one of this UUID, and its entry is in code.
-    fn is_application(&self, uuid: &UuidBytes) -> Option<bool> {
-        let head = self.at(self.head_symbol().unwrap_or(0), HEAD_LENGTH)?;
+    fn is_application(&mut self, uuid: &UuidBytes) -> Read<bool, F> {
+        let address = self.head_symbol().or_not()?.unwrap_or(0);
+        let at = self.locate(address, HEAD_LENGTH)?;
+        let mut head = [0; HEAD_LENGTH];
+        self.read(at, &mut head)?;
         // `TEE_UUID` has three numbers of the machine's order in front.
         let [a, b, c, d, e, f, g, h, rest @ ..] = *uuid;
-        let named = head.starts_with(&[d, c, b, a, f, e, h, g]) && head.get(8..16)? == rest;
-        let stack = head.get(16..20)? != [0; 4];
+        let named =
+            head.starts_with(&[d, c, b, a, f, e, h, g]) && head.get(8..16) == Some(&rest[..]);
+        let stack = head.get(16..20) != Some(&[0; 4]);
         let entry = self.long(24)?;
         let starts = !head.ends_with(&NO_ENTRY)
             || self
-                .loaded()
-                .any(|segment| segment.flags & PF_X != 0 && segment.at(entry, 1).is_some());
-        Some(named && stack && starts)
+                .find_segment(|segment| {
+                    segment.kind == PT_LOAD
+                        && segment.flags & PF_X != 0
+                        && segment.at(entry, 1).is_some()
+                })?
+                .is_some();
+        Ok(named && stack && starts)
     }
 
     /// Whether its name is this UUID in text.
-    fn is_library(&self, uuid: &UuidBytes) -> Option<bool> {
-        let strings = self.dynamic(DT_STRTAB).last()?;
-        let name = self.dynamic(DT_SONAME).last()?;
-        Some(self.uuid_text(strings.checked_add(name)?)? == *uuid)
+    fn is_library(&mut self, dynamic: &Dynamic, uuid: &UuidBytes) -> Read<bool, F> {
+        let (strings, name) = (sum(dynamic.strings)?, sum(dynamic.name)?);
+        Ok(self.uuid_text(sum(strings.checked_add(name))?)? == *uuid)
     }
 
-    /// The values in its dynamic section under this tag.
-    fn dynamic(&self, tag: u64) -> impl Iterator<Item = u64> + use<'a> {
-        let elf = *self;
-        let table = elf.segments().find(|segment| segment.kind == PT_DYNAMIC);
-        let size: usize = elf.pick(8, 16);
-        let entries = table.map_or(&[][..], |table| table.file).chunks_exact(size);
-        entries.filter_map(move |entry| {
-            let (found, value) = entry.split_at_checked(size.div_euclid(2))?;
-            if elf.number(found)? == tag { elf.number(value) } else { None }
-        })
+    fn libraries(&mut self, dynamic: &Dynamic) -> Read<Libraries, F> {
+        let mut libraries = heapless::Vec::new();
+        if dynamic.needs_more {
+            return Ok(None);
+        }
+        for name in &dynamic.needed {
+            let address = dynamic.strings.and_then(|strings| strings.checked_add(*name));
+            let Some(address) = address else { return Ok(None) };
+            let Some(library) = self.uuid_text(address).or_not()? else { return Ok(None) };
+            // There is room for as many as there are names.
+            let _ = libraries.push(library);
+        }
+        Ok(Some(libraries))
+    }
+
+    /// Reads its dynamic section; without one it says nothing.
+    fn dynamic(&mut self) -> Read<Dynamic, F> {
+        let mut dynamic = Dynamic::default();
+        let table = self.find_segment(|segment| segment.kind == PT_DYNAMIC)?;
+        let Some(Segment { offset, length, .. }) = table else { return Ok(dynamic) };
+        let size: u64 = self.pick(8, 16);
+        for number in 0..length.div_euclid(size) {
+            let at = offset.saturating_add(number.saturating_mul(size));
+            let value = self.long(at.saturating_add(size.div_euclid(2)))?;
+            match self.long(at)? {
+                DT_STRTAB => dynamic.strings = Some(value),
+                DT_SONAME => dynamic.name = Some(value),
+                DT_NEEDED => dynamic.needs_more |= dynamic.needed.push(value).is_err(),
+                _ => {}
+            }
+        }
+        Ok(dynamic)
     }
 
     /// The UUID whose text is loaded at this address, with a zero behind it.
-    fn uuid_text(&self, address: u64) -> Option<UuidBytes> {
-        let (text, end) = self.at(address, TEXT_LENGTH.checked_add(1)?)?.split_last_chunk::<1>()?;
-        let hyphens_fit = HYPHENS.iter().all(|position| text.get(*position) == Some(&b'-'));
-        let mut digits = text
-            .iter()
-            .enumerate()
-            .filter(|(position, _)| !HYPHENS.contains(position))
-            .map(|(_, character)| char::from(*character).to_digit(16));
-        let mut uuid = UuidBytes::default();
-        for octet in &mut uuid {
-            let (high, low) = (digits.next()??, digits.next()??);
-            *octet = u8::try_from(high << 4 | low).ok()?;
-        }
-        (hyphens_fit && *end == [0]).then_some(uuid)
+    fn uuid_text(&mut self, address: u64) -> Read<UuidBytes, F> {
+        let mut text = [0; TEXT_LENGTH + 1];
+        let at = self.locate(address, text.len())?;
+        self.read(at, &mut text)?;
+        sum(uuid_of(&text))
     }
 
     /// The address of the dynamic symbol `ta_head`. The loader reads that table by its section.
-    fn head_symbol(&self) -> Option<u64> {
-        let start = self.long(self.pick(32, 40))?;
+    fn head_symbol(&mut self) -> Read<u64, F> {
         let number = self.half(self.pick(48, 60))?;
-        let section = |number: u64| {
-            let size: u64 = self.pick(40, 64);
-            let start = usize::try_from(start.checked_add(number.checked_mul(size)?)?).ok()?;
-            self.bytes.get(start..)?.get(..self.pick(40, 64))
-        };
-        let contents = |header: &[u8]| {
-            let address = self.field(header, 12, 16)?;
-            self.at(address, usize::try_from(self.field(header, 20, 32)?).ok()?)
-        };
-        let table = (0..u64::from(number))
-            .filter_map(section)
-            .find(|header| word(header, 4) == Some(SHT_DYNSYM))?;
-        let strings = contents(section(word(table, self.pick(24, 40))?.into())?)?;
-        let symbol = contents(table)?.chunks_exact(self.pick(16, 24)).find(|symbol| {
-            let name = word(symbol, 0).and_then(|at| strings.get(usize::try_from(at).ok()?..));
+        let mut found = None;
+        for number in 0..number {
+            let section = self.section(number.into());
+            let Some(section) = section.or_not()? else { continue };
+            if word(&section, 4) == Some(SHT_DYNSYM) {
+                found = Some(section);
+                break;
+            }
+        }
+        let table = sum(found)?;
+        let link = sum(word(&table, self.pick(24, 40)))?;
+        let strings = self.section(link.into())?;
+        let (strings, strings_length) = self.contents(&strings)?;
+        let (symbols, symbols_length) = self.contents(&table)?;
+        let size: u64 = self.pick(16, 24);
+        for number in 0..symbols_length.div_euclid(size) {
+            let mut symbol = [0; LONGEST_HEADER];
+            let symbol = sum(symbol.get_mut(..self.pick(16, 24)))?;
+            self.read(symbols.saturating_add(number.saturating_mul(size)), symbol)?;
+            let name = u64::from(sum(word(symbol, 0))?);
+            let in_strings = name.checked_add(8).is_some_and(|end| end <= strings_length);
             let defined = symbol.get(self.pick(14..16, 6..8)) != Some(&[0, 0]);
-            defined && name.is_some_and(|name| name.starts_with(b"ta_head\0"))
+            if defined && in_strings && self.octets(strings.saturating_add(name))? == *b"ta_head\0"
+            {
+                return sum(self.field(symbol, 4, 8));
+            }
+        }
+        Err(Stop::NotLoadable)
+    }
+
+    /// The header of a section.
+    fn section(&mut self, number: u64) -> Read<[u8; LONGEST_HEADER], F> {
+        let size: u64 = self.pick(40, 64);
+        let start = self.long(self.pick(32, 40))?;
+        let at = number.checked_mul(size).and_then(|offset| start.checked_add(offset));
+        let mut header = [0; LONGEST_HEADER];
+        self.read(sum(at)?, sum(header.get_mut(..self.pick(40, 64)))?)?;
+        Ok(header)
+    }
+
+    /// Where in the file the octets are that a section has in memory, and their number.
+    fn contents(&mut self, section: &[u8]) -> Read<(u64, u64), F> {
+        let (address, length) =
+            (sum(self.field(section, 12, 16))?, sum(self.field(section, 20, 32))?);
+        let at = self.locate(address, sum(usize::try_from(length).ok())?)?;
+        Ok((at, length))
+    }
+
+    /// Where in the file the octets are that are loaded at this address.
+    fn locate(&mut self, address: u64, length: usize) -> Read<u64, F> {
+        let found = self.find_segment(|segment| {
+            segment.kind == PT_LOAD && segment.at(address, length).is_some()
         })?;
-        self.field(symbol, 4, 8)
+        sum(found.and_then(|segment| segment.at(address, length)))
     }
 
-    /// The octets of the file that are loaded at this address.
-    fn at(&self, address: u64, length: usize) -> Option<&'a [u8]> {
-        self.loaded().find_map(|segment| segment.at(address, length))
+    fn find_segment(&mut self, wanted: impl Fn(&Segment) -> bool) -> Read<Option<Segment>, F> {
+        for number in 0..self.segments.1 {
+            let segment = self.segment(number)?;
+            if wanted(&segment) {
+                return Ok(Some(segment));
+            }
+        }
+        Ok(None)
     }
 
-    fn loaded(&self) -> impl Iterator<Item = Segment<'a>> {
-        self.segments().filter(|segment| segment.kind == PT_LOAD)
-    }
-
-    fn segments(&self) -> impl Iterator<Item = Segment<'a>> {
-        (0..self.segments.1).filter_map(|number| self.segment(number))
-    }
-
-    fn segment(&self, number: usize) -> Option<Segment<'a>> {
-        let size = self.pick(32, 56);
-        let start = self.segments.0.checked_add(number.checked_mul(size)?)?;
-        let header = self.bytes.get(start..)?.get(..size)?;
-        let offset = usize::try_from(self.field(header, 4, 8)?).ok()?;
-        let length = usize::try_from(self.field(header, 16, 32)?).ok()?;
-        Some(Segment {
-            kind: word(header, 0)?,
-            flags: word(header, self.pick(24, 4))?,
-            address: self.field(header, 8, 16)?,
-            memory: self.field(header, 20, 40)?,
-            // What has nothing in the file may be said to be anywhere in it.
-            file: if length == 0 { &[] } else { self.bytes.get(offset..)?.get(..length)? },
+    fn segment(&mut self, number: u16) -> Read<Segment, F> {
+        let size: u64 = self.pick(32, 56);
+        let offset = u64::from(number).saturating_mul(size);
+        let mut header = [0; LONGEST_HEADER];
+        let header = sum(header.get_mut(..self.pick(32, 56)))?;
+        self.read(sum(self.segments.0.checked_add(offset))?, header)?;
+        let (offset, length) = (sum(self.field(header, 4, 8))?, sum(self.field(header, 16, 32))?);
+        // What has nothing in the file may be said to be anywhere in it.
+        let end = if length == 0 { Some(0) } else { offset.checked_add(length) };
+        if sum(end)? > self.file.length() {
+            return Err(Stop::NotLoadable);
+        }
+        Ok(Segment {
+            kind: sum(word(header, 0))?,
+            flags: sum(word(header, self.pick(24, 4)))?,
+            address: sum(self.field(header, 8, 16))?,
+            memory: sum(self.field(header, 20, 40))?,
+            offset,
+            length,
         })
     }
 
@@ -208,32 +353,66 @@ impl<'a> Elf<'a> {
 
     /// An address or a size in a header, by where it is in the two classes.
     fn field(&self, header: &[u8], narrow: usize, wide: usize) -> Option<u64> {
-        self.number(header.get(self.pick(narrow, wide)..)?)
-    }
-
-    fn long(&self, at: usize) -> Option<u64> {
-        self.number(self.bytes.get(at..)?)
-    }
-
-    fn number(&self, bytes: &[u8]) -> Option<u64> {
+        let octets = header.get(self.pick(narrow, wide)..)?;
         match self.wide {
-            true => bytes.first_chunk().copied().map(u64::from_le_bytes),
-            false => word(bytes, 0).map(u64::from),
+            true => octets.first_chunk().copied().map(u64::from_le_bytes),
+            false => word(octets, 0).map(u64::from),
         }
     }
 
-    fn half(&self, at: usize) -> Option<u16> {
-        self.bytes.get(at..)?.first_chunk().copied().map(u16::from_le_bytes)
+    fn long(&mut self, at: u64) -> Read<u64, F> {
+        match self.wide {
+            true => self.octets(at).map(u64::from_le_bytes),
+            false => Ok(u32::from_le_bytes(self.octets(at)?).into()),
+        }
+    }
+
+    fn half(&mut self, at: u64) -> Read<u16, F> {
+        self.octets(at).map(u16::from_le_bytes)
+    }
+
+    fn octets<const N: usize>(&mut self, at: u64) -> Read<[u8; N], F> {
+        let mut octets = [0; N];
+        self.read(at, &mut octets)?;
+        Ok(octets)
+    }
+
+    fn read(&mut self, at: u64, buffer: &mut [u8]) -> Read<(), F> {
+        let length = u64::try_from(buffer.len()).ok();
+        let end = sum(length.and_then(|length| at.checked_add(length)))?;
+        if end > self.file.length() {
+            return Err(Stop::NotLoadable);
+        }
+        Ok(self.file.read_at(at, buffer)?)
     }
 }
 
-impl<'a> Segment<'a> {
-    fn at(&self, address: u64, length: usize) -> Option<&'a [u8]> {
-        let offset = usize::try_from(address.checked_sub(self.address)?).ok()?;
-        self.file.get(offset..)?.get(..length)
+impl Segment {
+    /// Where in the file so many octets are that it has at this address.
+    fn at(&self, address: u64, length: usize) -> Option<u64> {
+        let start = address.checked_sub(self.address)?;
+        let end = start.checked_add(length.try_into().ok()?)?;
+        if end <= self.length { self.offset.checked_add(start) } else { None }
     }
 }
 
 fn word(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..)?.first_chunk().copied().map(u32::from_le_bytes)
+}
+
+/// The UUID of a text with a zero behind it.
+fn uuid_of(text: &[u8]) -> Option<UuidBytes> {
+    let (text, end) = text.split_last_chunk::<1>()?;
+    let hyphens_fit = HYPHENS.iter().all(|position| text.get(*position) == Some(&b'-'));
+    let mut digits = text
+        .iter()
+        .enumerate()
+        .filter(|(position, _)| !HYPHENS.contains(position))
+        .map(|(_, character)| char::from(*character).to_digit(16));
+    let mut uuid = UuidBytes::default();
+    for octet in &mut uuid {
+        let (high, low) = (digits.next()??, digits.next()??);
+        *octet = u8::try_from(high << 4 | low).ok()?;
+    }
+    (hyphens_fit && *end == [0]).then_some(uuid)
 }

@@ -12,11 +12,12 @@ use crate::device::{self, ImportError};
 use crate::dsi::{TEE_VERSION, View};
 use crate::error::{Error, Unanswerable};
 use crate::information::{self, QueryError};
+use crate::intake::{IntakeError, memory_for};
 use crate::jose::key_management::{KeyAlgorithm, Recipient, Shown};
 use crate::jose::open::DecryptionKey;
 use crate::jose::signature::SignatureAlgorithm;
 use crate::personalization::{self, PersonalizationError};
-use crate::platform::{Clock, KeyType, Keys, Platform, Ports, UuidBytes};
+use crate::platform::{Clock, KeyType, Keys, Platform, Ports, Source, UuidBytes};
 use crate::registry::{self, Owner, Registry, State};
 use crate::reply::{Addressed, Outcome, refuse_stranger};
 use crate::request::{Opened, Received, Request, SealingKey, Transaction};
@@ -68,7 +69,10 @@ impl<P: Platform> Engine<P> {
         Self { ports, trust, registry: Registry::new(trust), chain: ChainBuffer::new() }
     }
 
-    /// Processes one message, which is scratch and wiped; the reply is a part of `out`.
+    /// Processes one message, which may change while it is read; the reply is a part of `out`.
+    ///
+    /// `memory` has [`memory_for`](crate::intake::memory_for) octets for the message; it is scratch and
+    /// wiped.
     ///
     /// Whatever is wrong with a request is answered with its error code. After a power cut at any
     /// instant the device is in the state before or in the state after.
@@ -77,38 +81,43 @@ impl<P: Platform> Engine<P> {
     /// [`Unanswerable`].
     pub fn process<'o>(
         &mut self,
-        message: &mut [u8],
+        message: &mut dyn Source,
+        memory: &mut [u8],
         out: &'o mut [u8],
     ) -> Result<&'o [u8], Unanswerable> {
-        let reply = self.answer(message, out);
+        let reply = self.answer(message, memory, out);
         self.registry.close();
-        wipe(message);
+        wipe(memory);
         reply
     }
 
     fn answer<'o>(
         &mut self,
-        message: &mut [u8],
+        message: &mut dyn Source,
+        memory: &mut [u8],
         out: &'o mut [u8],
     ) -> Result<&'o [u8], Unanswerable> {
-        if out.len() < REPLY_LIMIT {
+        if out.len() < REPLY_LIMIT || memory.len() < memory_for(message.length()) {
             return Err(Unanswerable::ShortBuffer);
         }
         // Without a registry the TEE still can say so.
         let opened = self.registry.open(&mut self.ports, out);
         let mut transaction = None;
-        let (name, received) = match Received::parse(message) {
-            Ok(received) => (received.name(), opened.map(|()| received)),
-            Err(EnvelopeError::NotARequest) => return Err(Unanswerable::NotARequest),
-            Err(EnvelopeError::Malformed(name)) => (name, opened.and(Err(INVALID))),
+        let read = match Received::read(message, memory, &mut self.ports.rng, out) {
+            Ok(received) => Ok((received.name(), opened.map(|()| received))),
+            Err(IntakeError::Envelope(EnvelopeError::NotARequest)) => {
+                return Err(Unanswerable::NotARequest);
+            }
+            Err(IntakeError::Envelope(EnvelopeError::Malformed(name))) => {
+                Ok((name, opened.and(Err(INVALID))))
+            }
+            Err(IntakeError::Failed(error)) => Err(error),
         };
-        let received = match received {
-            Ok(received) => received,
-            Err(error) => return self.reply(name, None, Answer::RefusedOpen(error), out),
-        };
-        let answer = self
-            .handle(received, &mut transaction, Workspace::new(out))
-            .unwrap_or_else(Answer::RefusedOpen);
+        let (name, received) = read?;
+        let handled = received.and_then(|received| self.handle(received, &mut transaction));
+        let answer = handled.unwrap_or_else(Answer::RefusedOpen);
+        // An image was there in clear.
+        wipe(out);
         // After a failure in the middle of a change find out at once which side of it we are on.
         let reopened = self.registry.open(&mut self.ports, out);
         let answer = match (answer, reopened) {
@@ -125,14 +134,14 @@ impl<P: Platform> Engine<P> {
     /// stranger again.
     fn handle(
         &mut self,
-        received: Received<'_>,
+        received: Received<'_, '_>,
         transaction: &mut Option<Transaction>,
-        workspace: Workspace<'_>,
     ) -> Result<Answer, Error> {
         let (name, clock) = (received.name(), self.clock());
         let Self { ports, trust, registry, chain } = self;
         let state = registry.state();
-        let verified = received.authenticate(trust, state, ports, clock, chain)?;
+        let (verified, out) = received.authenticate(trust, state, ports, clock, chain)?;
+        let workspace = Workspace::new(out);
         let (identifiers, tam, read) = verified.read();
         let now = state.time_under(&tam.path().anchor_fingerprint(), clock);
 
@@ -391,9 +400,9 @@ fn open_request<'m, P: Platform>(
     request.open(ports, own, current)
 }
 
-/// Overwrites what a message held. `black_box` keeps the compiler from seeing that nobody reads
-/// the zeros; a volatile write for each of 4 Mi bytes would cost more than the signature check.
-fn wipe(message: &mut [u8]) {
-    message.fill(0);
-    core::hint::black_box(message);
+/// Overwrites what a message has left. `black_box` keeps the compiler from seeing that nobody reads the
+/// zeros.
+fn wipe(memory: &mut [u8]) {
+    memory.fill(0);
+    core::hint::black_box(memory);
 }

@@ -20,19 +20,21 @@ use core::ops::Deref;
 
 use sha2::{Digest, Sha256};
 
-use crate::crypto::{PublicKey, Scheme};
-use crate::elf;
-use crate::platform::{RsaPublic, UuidBytes};
+pub use otrp_wire::limits::ELF_LIMIT;
 
-/// Longest ELF in bytes. The largest trusted applications in the field take 1 to 2 MiB, and a
-/// request carries the image base64 twice.
-pub const ELF_LIMIT: usize = 2 * 1024 * 1024;
+use crate::crypto::{PublicKey, Scheme};
+use crate::elf::{self, Libraries, ReadAt};
+use crate::platform::{RsaPublic, UuidBytes};
 
 /// `SHDR_MAGIC`.
 const MAGIC: u32 = 0x4f54_5348;
 /// `SHDR_BOOTSTRAP_TA`: an ELF whose UUID and version are signed with it. The other types carry no
 /// UUID, are encrypted with a key that only the vendor has, or are no application.
 const BOOTSTRAP_TA: u32 = 1;
+/// Octets before the hash: `struct shdr`.
+const FIXED: usize = 20;
+/// Octets of the longest signature, by an RSA key of 4096 bits.
+const LONGEST_SIGNATURE: usize = 512;
 /// How much is hashed before the other hash has its turn: both find it in the first-level cache.
 const STRIDE: usize = 4096;
 
@@ -90,91 +92,95 @@ pub enum ImageError {
     Algorithm,
     /// The application is longer than [`ELF_LIMIT`].
     TooLong,
-    /// The application is no ELF.
-    NotElf,
     /// The hash in the header is not that of the image.
     Hash,
 }
 
-/// An image whose hash is right; by whom it is signed is open.
-#[derive(Clone, Copy, Debug)]
-pub struct Image<'a> {
+/// What stands before the ELF. Nothing of it is verified.
+#[derive(Clone, Debug)]
+pub struct Header {
     algorithm: Algorithm,
+    elf_size: usize,
     hash: [u8; 32],
-    signature: &'a [u8],
-    contents: Contents<'a>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Contents<'a> {
+    signature: heapless::Vec<u8, LONGEST_SIGNATURE>,
     uuid: UuidBytes,
     version: u32,
-    elf: &'a [u8],
-    digest: [u8; 32],
+    /// The hash up to the ELF.
+    whole: Sha256,
 }
 
-/// An image that was signed by a certain key. Only [`Image::signed_by`] makes one.
+/// A header whose hash a certain key has signed. Only [`Header::signed_by`] makes one.
+///
+/// ```
+/// use otrp_engine::image::SignedHeader;
+/// fn pass(header: SignedHeader) -> SignedHeader { header }
+/// ```
+/// ```compile_fail,E0451
+/// use otrp_engine::image::SignedHeader;
+/// fn pass(header: SignedHeader) -> SignedHeader { SignedHeader { ..header } }
+/// ```
+#[derive(Clone, Debug)]
+pub struct SignedHeader {
+    header: Header,
+}
+
+/// An image on its way: the ELF is hashed as it comes.
+#[derive(Clone, Debug)]
+pub struct Hashing {
+    header: Header,
+    alone: Sha256,
+    length: usize,
+}
+
+/// An image that was signed by a certain key: the hash that it signed is that of the image. Only
+/// [`Hashing::finish`] makes one.
 ///
 /// ```
 /// use otrp_engine::image::SignedImage;
-/// fn pass(image: SignedImage<'_>) -> SignedImage<'_> { image }
+/// fn pass(image: SignedImage) -> SignedImage { image }
 /// ```
 /// ```compile_fail,E0451
 /// use otrp_engine::image::SignedImage;
-/// fn pass(image: SignedImage<'_>) -> SignedImage<'_> { SignedImage { ..image } }
+/// fn pass(image: SignedImage) -> SignedImage { SignedImage { ..image } }
 /// ```
 #[derive(Clone, Copy, Debug)]
-pub struct SignedImage<'a> {
-    contents: Contents<'a>,
+pub struct SignedImage {
+    uuid: UuidBytes,
+    version: u32,
+    size: u32,
+    digest: [u8; 32],
 }
 
-impl<'a> Image<'a> {
-    /// Takes an image apart and checks its hash.
+impl Header {
+    /// The longest in octets.
+    pub const LONGEST: usize = FIXED + 32 + LONGEST_SIGNATURE + 16 + 4;
+
+    /// Reads the header at the start of an image; also where in it the ELF starts.
+    ///
+    /// `start` has [`Header::LONGEST`] octets, or the whole image.
     ///
     /// # Errors
-    /// See [`ImageError`].
-    pub fn parse(bytes: &'a [u8]) -> Result<Self, ImageError> {
-        let mut rest = bytes;
-        let header = take::<20>(&mut rest)?;
-        let fields = Header::parse(header)?;
-        let stated_hash = *take::<32>(&mut rest)?;
+    /// [`ImageError`].
+    pub fn parse(start: &[u8]) -> Result<(Self, usize), ImageError> {
+        let mut rest = start;
+        let fixed = take::<FIXED>(&mut rest)?;
+        let fields = Fields::parse(fixed)?;
+        let hash = *take::<32>(&mut rest)?;
         let signature;
         (signature, rest) =
             rest.split_at_checked(fields.signature_size).ok_or(ImageError::Truncated)?;
         let uuid = *take::<16>(&mut rest)?;
         let version = *take::<4>(&mut rest)?;
-        let elf = rest;
-        if elf.len() < fields.elf_size {
-            return Err(ImageError::Truncated);
-        }
-        if elf.len() > fields.elf_size {
-            return Err(ImageError::TrailingBytes);
-        }
-        if !elf.starts_with(b"\x7fELF") {
-            return Err(ImageError::NotElf);
-        }
-
-        let mut whole = Sha256::new().chain_update(header).chain_update(uuid).chain_update(version);
-        let mut alone = Sha256::new();
-        for piece in elf.chunks(STRIDE) {
-            whole.update(piece);
-            alone.update(piece);
-        }
-        let hash: [u8; 32] = whole.finalize().into();
-        if hash != stated_hash {
-            return Err(ImageError::Hash);
-        }
-        Ok(Self {
+        let header = Self {
             algorithm: fields.algorithm,
+            elf_size: fields.elf_size,
             hash,
-            signature,
-            contents: Contents {
-                uuid,
-                version: u32::from_le_bytes(version),
-                elf,
-                digest: alone.finalize().into(),
-            },
-        })
+            signature: signature.try_into().map_err(|_| ImageError::Algorithm)?,
+            uuid,
+            version: u32::from_le_bytes(version),
+            whole: Sha256::new().chain_update(fixed).chain_update(uuid).chain_update(version),
+        };
+        Ok((header, start.len().saturating_sub(rest.len())))
     }
 
     /// How the image is signed.
@@ -183,90 +189,170 @@ impl<'a> Image<'a> {
         self.algorithm
     }
 
-    /// The image as one signed by `key`; `None` if the signature is not by this key or the
+    /// The header as one whose hash `key` has signed; `None` if the signature is not by this key or the
     /// algorithm is not one for this kind of key.
-    ///
-    /// Cheap to ask for one key after the other: the hash is not computed again.
     #[must_use]
-    pub fn signed_by<R: RsaPublic>(&self, key: &PublicKey<'_>) -> Option<SignedImage<'a>> {
-        key.verify::<R>(self.algorithm.scheme(), &self.hash, self.signature)
-            .then_some(SignedImage { contents: self.contents })
+    pub fn signed_by<R: RsaPublic>(&self, key: &PublicKey<'_>) -> Option<SignedHeader> {
+        key.verify::<R>(self.algorithm.scheme(), &self.hash, &self.signature)
+            .then(|| SignedHeader { header: self.clone() })
     }
 }
+
+impl SignedHeader {
+    /// The UUID that the image claims.
+    #[must_use]
+    pub const fn uuid(&self) -> &UuidBytes {
+        &self.header.uuid
+    }
+
+    /// The version that the image claims.
+    #[must_use]
+    pub const fn version(&self) -> u32 {
+        self.header.version
+    }
+
+    /// The octets of the ELF that the image claims.
+    #[must_use]
+    pub const fn elf_size(&self) -> usize {
+        self.header.elf_size
+    }
+
+    /// Takes the ELF from here on.
+    #[must_use]
+    pub fn hash(self) -> Hashing {
+        Hashing { header: self.header, alone: Sha256::new(), length: 0 }
+    }
+}
+
+impl Hashing {
+    /// Takes the next piece of the ELF.
+    pub fn push(&mut self, piece: &[u8]) {
+        // Both hashes find a piece in the first-level cache.
+        for piece in piece.chunks(STRIDE) {
+            self.header.whole.update(piece);
+            self.alone.update(piece);
+        }
+        self.length = self.length.saturating_add(piece.len());
+    }
+
+    /// Whether more was taken than the header says.
+    #[must_use]
+    pub const fn is_too_long(&self) -> bool {
+        self.length > self.header.elf_size
+    }
+
+    /// The image, all of whose ELF was taken.
+    ///
+    /// # Errors
+    /// [`ImageError`].
+    pub fn finish(self) -> Result<SignedImage, ImageError> {
+        let Self { header, alone, length } = self;
+        if length < header.elf_size {
+            return Err(ImageError::Truncated);
+        }
+        if length > header.elf_size {
+            return Err(ImageError::TrailingBytes);
+        }
+        let hash: [u8; 32] = header.whole.finalize().into();
+        if hash != header.hash {
+            return Err(ImageError::Hash);
+        }
+        Ok(SignedImage {
+            uuid: header.uuid,
+            version: header.version,
+            size: header.elf_size.try_into().map_err(|_| ImageError::TooLong)?,
+            digest: alone.finalize().into(),
+        })
+    }
+}
+
+/// Most libraries that an application may need: what OP-TEE's loader maps for one.
+pub const LIBRARY_LIMIT: usize = 16;
 
 /// A signed image that OP-TEE's loader runs, so that it may take the place of another one. Only
 /// [`SignedImage::application`] makes one.
 ///
 /// ```
 /// use otrp_engine::image::Application;
-/// fn pass(image: Application<'_>) -> Application<'_> { image }
+/// fn pass(image: Application) -> Application { image }
 /// ```
 /// ```compile_fail,E0451
 /// use otrp_engine::image::Application;
-/// fn pass(image: Application<'_>) -> Application<'_> { Application { ..image } }
+/// fn pass(image: Application) -> Application { Application { ..image } }
 /// ```
-#[derive(Clone, Copy, Debug)]
-pub struct Application<'a>(SignedImage<'a>);
+#[derive(Clone, Debug)]
+pub struct Application {
+    image: SignedImage,
+    libraries: Libraries,
+}
 
-impl Application<'_> {
-    /// The libraries that it is loaded with, by their UUIDs; `None` for a name that stands for none.
-    pub fn libraries(&self) -> impl Iterator<Item = Option<UuidBytes>> {
-        elf::libraries(self.contents.elf)
+impl Application {
+    /// The libraries that it is loaded with, by their UUIDs; `None` if one of them has another kind of
+    /// name, of which the loader finds none, or if there are more than [`LIBRARY_LIMIT`].
+    #[must_use]
+    pub fn libraries(&self) -> Option<&[UuidBytes]> {
+        self.libraries.as_deref()
     }
 }
 
-impl<'a> Deref for Application<'a> {
-    type Target = SignedImage<'a>;
+impl Deref for Application {
+    type Target = SignedImage;
 
     fn deref(&self) -> &Self::Target {
-        &self.0
+        &self.image
     }
 }
 
-impl<'a> SignedImage<'a> {
+impl SignedImage {
     /// The image as an application or library that loads under its UUID; `None` if OP-TEE's loader
     /// would refuse it. `elf64` is whether that loader takes 64-bit ones.
     ///
-    /// The ELF is read only here, after the signature was verified.
-    #[must_use]
-    pub fn application(self, elf64: bool) -> Option<Application<'a>> {
-        let Contents { elf, uuid, .. } = &self.contents;
-        elf::is_loadable(elf, uuid, elf64).then_some(Application(self))
+    /// `elf` is the ELF that was hashed; it is read only here, after the signature was verified.
+    ///
+    /// # Errors
+    /// That of the reader.
+    pub fn application<F: ReadAt>(
+        self,
+        elf: &mut F,
+        elf64: bool,
+    ) -> Result<Option<Application>, F::Error> {
+        let libraries = elf::judge(elf, &self.uuid, elf64)?;
+        Ok(libraries.map(|libraries| Application { image: self, libraries }))
     }
 
     /// The UUID that the application loads under.
     #[must_use]
     pub const fn uuid(&self) -> &UuidBytes {
-        &self.contents.uuid
+        &self.uuid
     }
 
     /// The version that an update must not lower.
     #[must_use]
     pub const fn version(&self) -> u32 {
-        self.contents.version
+        self.version
     }
 
-    /// The application.
+    /// Octets of the application.
     #[must_use]
-    pub const fn elf(&self) -> &'a [u8] {
-        self.contents.elf
+    pub const fn size(&self) -> u32 {
+        self.size
     }
 
     /// SHA-256 of the application.
     #[must_use]
     pub const fn digest(&self) -> &[u8; 32] {
-        &self.contents.digest
+        &self.digest
     }
 }
 
 /// What `struct shdr` says.
-struct Header {
+struct Fields {
     elf_size: usize,
     algorithm: Algorithm,
     signature_size: usize,
 }
 
-impl Header {
+impl Fields {
     fn parse(mut header: &[u8]) -> Result<Self, ImageError> {
         if word(&mut header)? != MAGIC {
             return Err(ImageError::Magic);

@@ -4,8 +4,8 @@
 //! fail, and nothing inside a message is looked at before the signature around it is checked:
 //!
 //! ```text
-//!  message                        bytes in one buffer, which is wiped at the end
-//!    |  Received::parse           the envelope: a name, a signature, certificates
+//!  message                        in memory that its sender can change
+//!    |  Received::read            the envelope: a name, a signature, certificates
 //!  Received
 //!    |  authenticate              path to an anchor, signature of the leaf's key
 //!  Verified
@@ -60,18 +60,21 @@
 extern crate std;
 
 mod chain;
+pub mod ciphertext;
 mod command;
 pub mod crypto;
 pub mod device;
 mod dsi;
-mod elf;
+pub mod elf;
 pub mod engine;
 pub mod error;
 pub mod image;
 pub mod information;
+pub mod intake;
 pub mod jose;
 pub mod personalization;
 pub mod pki;
+pub(crate) mod plaintext;
 pub mod platform;
 pub mod registry;
 mod reply;
@@ -81,6 +84,7 @@ pub mod revocation;
 pub mod secret;
 mod sp_certificates;
 pub mod trust;
+pub mod windows;
 mod workspace;
 
 pub use engine::Engine;

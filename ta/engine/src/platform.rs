@@ -3,6 +3,8 @@
 //! The contract of each method is its documentation. `otrp-port-tests` holds every implementation to
 //! it with the same generic tests: the simulator's and OP-TEE's.
 
+use otrp_wire::copy::copy;
+
 use crate::secret::{Scalar, Seed};
 
 /// A type that names one implementation of every port.
@@ -30,6 +32,32 @@ pub struct Ports<P: Platform> {
     pub clock: P::Clock,
     /// Random bytes.
     pub rng: P::Rng,
+}
+
+/// A request in memory that its sender can change at any time.
+pub trait Source {
+    /// Octets of the request; the same each time.
+    fn length(&self) -> usize;
+
+    /// Copies the octets from `at` on to all of `buffer`. Each call may find other octets: whoever
+    /// reads twice cannot trust that both are the same.
+    ///
+    /// # Errors
+    /// `Failed` beyond the end, or if the memory cannot be read; `buffer` is then undefined.
+    fn read(&mut self, at: usize, buffer: &mut [u8]) -> Result<(), PortError>;
+}
+
+/// A request that does not change.
+impl Source for &[u8] {
+    fn length(&self) -> usize {
+        self.len()
+    }
+
+    fn read(&mut self, at: usize, buffer: &mut [u8]) -> Result<(), PortError> {
+        let end = at.checked_add(buffer.len()).ok_or(PortError::Failed)?;
+        let octets = self.get(at..end).ok_or(PortError::Failed)?;
+        copy(buffer, octets).ok_or(PortError::Failed)
+    }
 }
 
 /// Why a port could not do what it was asked.

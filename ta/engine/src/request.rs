@@ -1,25 +1,27 @@
 //! A request on its way: received, verified, opened. Each state consumes the one before.
 //!
-//! Nothing inside a message is looked at before the signature around it is checked. All decoding
-//! and decryption happens in the one buffer that the message arrived in.
+//! Nothing inside a message is looked at before the signature around it is checked. What is in memory of
+//! it is decoded and decrypted where it stands; the image is not in memory.
 
 use otrp_wire::base64::{Form, decode, decode_array, decode_in_place};
-use otrp_wire::envelope::{Envelope, EnvelopeError};
+use otrp_wire::json::Malformed;
 use otrp_wire::jwe::Header;
 use otrp_wire::limits::{JOSE_HEADER_LIMIT, OCSP_LIMIT, TRANSACTION_ID_LIMIT};
 use otrp_wire::request::{Content, EncryptedTa, Tbs};
 use otrp_wire::{ErrorCode, RequestName, Span, VERSION};
 
 use crate::chain::ChainBuffer;
+use crate::ciphertext::ImageText;
 use crate::crypto::PublicKey;
 use crate::crypto::rsa::LONGEST_MODULUS;
 use crate::error::Error;
+use crate::intake::{Intake, IntakeError, Payload};
 use crate::jose::content::ContentKey;
 use crate::jose::key_management::KeyAlgorithm;
 use crate::jose::open::{DecryptionKey, OpenedJwe, open_jwe};
-use crate::jose::signature::{SignatureAlgorithm, signing_digest};
+use crate::jose::signature::SignatureAlgorithm;
 use crate::pki::{self, TrustedTam};
-use crate::platform::{Platform, Ports, Store};
+use crate::platform::{Platform, Ports, Rng, Source, Store};
 use crate::registry::{Current, Owner, State, Tam};
 use crate::revocation::UnrevokedTam;
 use crate::trust::Trust;
@@ -80,17 +82,14 @@ impl Transaction {
 }
 
 /// A message with the structure of a request. Nothing in it is verified.
-#[derive(Debug)]
-pub struct Received<'m> {
-    message: &'m mut [u8],
-    envelope: Envelope,
-}
+pub struct Received<'m, 'o>(Intake<'m, 'o>);
 
 /// A request that a trusted TAM signed, its payload decoded.
 #[derive(Debug)]
 pub struct Verified<'m, 'c> {
     name: RequestName,
     payload: &'m mut [u8],
+    image: Option<ImageText<'m>>,
     tam: TrustedTam<'c>,
 }
 
@@ -98,6 +97,7 @@ pub struct Verified<'m, 'c> {
 #[derive(Debug)]
 pub struct Request<'m> {
     payload: &'m mut [u8],
+    image: Option<ImageText<'m>>,
     tbs: Tbs,
     name: RequestName,
 }
@@ -106,6 +106,7 @@ pub struct Request<'m> {
 /// the TAM that signed.
 pub struct Opened<'m> {
     payload: &'m mut [u8],
+    image: Option<ImageText<'m>>,
     plaintext: Span,
     content: Content,
     encrypted_ta: Option<EncryptedTa>,
@@ -144,31 +145,39 @@ impl SealingKey {
     }
 }
 
-impl<'m> Received<'m> {
-    /// Reads the envelope.
+impl<'m, 'o> Received<'m, 'o> {
+    /// Reads a message for the first time, and its envelope.
+    ///
+    /// `memory` has [`memory_for`](crate::intake::memory_for) octets. `out` has those of a reply; it holds
+    /// the envelope until [`Received::authenticate`].
     ///
     /// # Errors
-    /// [`EnvelopeError`].
-    pub fn parse(message: &'m mut [u8]) -> Result<Self, EnvelopeError> {
-        let envelope = Envelope::read(message)?;
-        Ok(Self { message, envelope })
+    /// [`IntakeError`].
+    pub fn read<R: Rng>(
+        source: &'m mut dyn Source,
+        memory: &'m mut [u8],
+        rng: &mut R,
+        out: &'o mut [u8],
+    ) -> Result<Self, IntakeError> {
+        Intake::read(source, memory, rng, out).map(Self)
     }
 
     /// The name outside the signature.
     #[must_use]
     pub const fn name(&self) -> RequestName {
-        self.envelope.name
+        self.0.envelope.name
     }
 
     /// Checks who signed: the certificates in the message lead to an anchor, or are those that
     /// the TAM sent with an earlier request; and its key made the signature.
     ///
-    /// The certificates are left in `chain`.
+    /// The certificates are left in `chain`; the buffer for the reply is free again.
     ///
     /// # Errors
     /// `ERR_UNSUPPORTED_CRYPTO_ALG` and `ERR_REQUEST_INVALID` for what the message's form alone
     /// shows. `ERR_TAM_NOT_TRUSTED` for certificates that lead to no anchor, for a `kid` of nobody
     /// and for a wrong signature alike, so that a stranger cannot tell which TAMs are known.
+    /// [`Error::Port`] if the message has changed since it was read.
     pub fn authenticate<'c, P: Platform>(
         self,
         trust: &Trust,
@@ -176,10 +185,11 @@ impl<'m> Received<'m> {
         ports: &mut Ports<P>,
         now: u64,
         chain: &'c mut ChainBuffer,
-    ) -> Result<Verified<'m, 'c>, Error> {
-        let Self { message, envelope } = self;
-        let algorithm = signature_algorithm(envelope.protected.of(message))?;
-        let digest = signing_digest(envelope.protected.of(message), envelope.payload.of(message));
+    ) -> Result<(Verified<'m, 'c>, &'o mut [u8]), Error> {
+        let Self(mut intake) = self;
+        let algorithm = signature_algorithm(intake.envelope.protected.of(intake.out))?;
+        let digest = intake.signing_digest()?;
+        let Intake { out: message, envelope, payload, .. } = intake;
         let mut signature = Signature::new();
         signature.resize_default(signature.capacity()).map_err(|_| Error::Internal)?;
         let length = decode(envelope.signature.of(message), Form::Url, &mut signature)?.len();
@@ -207,8 +217,10 @@ impl<'m> Received<'m> {
         if !signed.is_by::<P>(tam.key()) || !is_named {
             return Err(UNTRUSTED);
         }
-        let payload = decode_in_place(message, envelope.payload, Form::Url)?.of_mut(message);
-        Ok(Verified { name: envelope.name, payload, tam })
+        let Payload { skeleton, image, windows, text: payload } = payload;
+        let image = image.map(|image| ImageText { windows, payload, image });
+        let payload = skeleton.ok_or(INVALID)?;
+        Ok((Verified { name: envelope.name, payload, image, tam }, message))
     }
 }
 
@@ -296,9 +308,14 @@ impl<'m, 'c> Verified<'m, 'c> {
     /// Reads the members, as many as there are of those that an answer repeats also where the
     /// request is refused: with `ERR_UNSUPPORTED_MSG_VERSION` or `ERR_REQUEST_INVALID`.
     pub fn read(self) -> (Identifiers, TrustedTam<'c>, Result<Request<'m>, Error>) {
-        let Self { name, payload, tam } = self;
+        let Self { name, payload, image, tam } = self;
         let mut tbs = Tbs::default();
-        let read = tbs.read(payload, name);
+        let read = tbs.read(payload, name).and_then(|()| {
+            // The string that is not in memory has to be the image, and the image not in memory.
+            let there = tbs.encrypted_ta.as_ref().and_then(|parts| parts.image);
+            let passed = image.as_ref().map(|text| text.image.at);
+            if there.map(|span| span.start()) == passed { Ok(()) } else { Err(Malformed) }
+        });
         let text = |span: Option<Span>| span.map_or("", |span| span.text(payload));
         // Both were bounded when they were read.
         let bounded = |text: &str| text.try_into().unwrap_or_default();
@@ -309,7 +326,7 @@ impl<'m, 'c> Verified<'m, 'c> {
         let request = if tbs.version.is_some_and(|version| version.text(payload) != VERSION) {
             Err(ErrorCode::UnsupportedMsgVersion.into())
         } else {
-            read.map_err(Error::from).map(|()| Request { payload, tbs, name })
+            read.map_err(Error::from).map(|()| Request { payload, image, tbs, name })
         };
         (identifiers, tam, request)
     }
@@ -378,7 +395,7 @@ impl<'m> Request<'m> {
         own: DecryptionKey<'_>,
         signer: Current<'_>,
     ) -> Result<(Opened<'m>, Owner), Error> {
-        let Self { payload, tbs, name: request } = self;
+        let Self { payload, image, tbs, name: request } = self;
         let content = tbs.content.ok_or(INVALID)?;
         let OpenedJwe { key, key_algorithm, plaintext } =
             open_jwe(payload, &content, ports, own)
@@ -387,13 +404,31 @@ impl<'m> Request<'m> {
         let owner = signer.claims(content.tam_id.as_ref().ok_or(INVALID)?)?;
         let next_dsi = tbs.next_dsi.unwrap_or_default();
         let (encrypted_ta, key) = (tbs.encrypted_ta, SealingKey(key));
-        let opened =
-            Opened { payload, plaintext, content, encrypted_ta, key, key_algorithm, next_dsi };
+        let opened = Opened {
+            payload,
+            image,
+            plaintext,
+            content,
+            encrypted_ta,
+            key,
+            key_algorithm,
+            next_dsi,
+        };
         Ok((opened, owner))
     }
 }
 
-impl Opened<'_> {
+/// What [`Opened::encrypted_ta`] gives.
+pub struct EncryptedParts<'o, 'm> {
+    /// The members.
+    pub parts: &'o EncryptedTa,
+    /// What they stand in.
+    pub payload: &'o mut [u8],
+    /// The image, which does not stand there.
+    pub image: Option<&'o mut ImageText<'m>>,
+}
+
+impl<'m> Opened<'m> {
     /// The members of the content.
     #[must_use]
     pub const fn content(&self) -> &Content {
@@ -439,13 +474,13 @@ impl Opened<'_> {
             == Ok(device_id)
     }
 
-    /// The image and personalization data, still encrypted, and the rest of the content.
+    /// The encrypted parts of a trusted application, the payload that they stand in, and the image.
     ///
     /// # Errors
     /// `ERR_REQUEST_INVALID` if the request carries none.
-    pub fn encrypted_ta(&mut self) -> Result<(&EncryptedTa, &mut [u8]), Error> {
+    pub fn encrypted_ta(&mut self) -> Result<EncryptedParts<'_, 'm>, Error> {
         let parts = self.encrypted_ta.as_ref().ok_or(INVALID)?;
-        Ok((parts, self.payload))
+        Ok(EncryptedParts { parts, payload: self.payload, image: self.image.as_mut() })
     }
 
     /// Bytes anywhere in the payload, together with bytes of the content.

@@ -24,6 +24,9 @@ const SEPARATOR: u8 = 0;
 // A request may add and remove as many as there may be, and half a reply's buffer holds a record.
 const LONGEST_RECORD: usize =
     (SP_CERTIFICATE_LIMIT + RETIRED_CERTIFICATE_LIMIT) * CERTIFICATE_LIMIT;
+/// Octets that the certificates of a domain take while a request changes them.
+pub(crate) const CERTIFICATES_SPACE: usize =
+    LONGEST_RECORD + SP_CERTIFICATE_LIMIT * CERTIFICATE_LIMIT + 1;
 const _: () = assert!(
     LONGEST_RECORD + SP_CERTIFICATE_LIMIT * CERTIFICATE_LIMIT < REPLY_LIMIT
         && LONGEST_RECORD < REPLY_LIMIT / 2,

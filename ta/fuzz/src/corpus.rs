@@ -65,6 +65,7 @@ fn messages(inputs: &mut Vec<Input>) {
             .build()
             .expect("a request");
         let file = name.request();
+        add("skeleton", file, [&[100], &request.message[..]].concat());
         add("envelope", file, request.message);
         let payload = payload.into_inner();
         add("tbs", file, [&[chosen], &payload[..]].concat());

@@ -25,14 +25,15 @@ pub use operations::operations;
 pub use pki::{certificate, ocsp, path};
 pub use process::process;
 pub use record::record;
-pub use wire::{base64, content, envelope, jose_header, jwe, string, ta_query, tbs};
+pub use wire::{base64, content, envelope, jose_header, jwe, skeleton, string, ta_query, tbs};
 
 /// Judges the broker on some bytes; panics where it is wrong.
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its program and of its folder in `corpus/`.
-pub const TARGETS: [(&str, Target); 16] = [
+pub const TARGETS: [(&str, Target); 17] = [
     ("envelope", envelope),
+    ("skeleton", skeleton),
     ("jose_header", jose_header),
     ("jwe", jwe),
     ("tbs", tbs),

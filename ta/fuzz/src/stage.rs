@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use openssl::x509::X509;
 use otrp_engine::error::Unanswerable;
+use otrp_engine::intake::memory_for;
 use otrp_engine::limits::REPLY_LIMIT;
 use otrp_engine::platform::UuidBytes;
 use otrp_engine::{Anchor, Engine, Trust};
@@ -121,11 +122,12 @@ impl Device {
         self.engine = self.world.boot(stage().trust);
     }
 
-    /// Processes a message, which must be wiped whatever becomes of it.
-    pub(crate) fn process(&mut self, message: &[u8]) -> Result<Vec<u8>, Unanswerable> {
-        let mut message = message.to_vec();
-        let reply = self.engine.process(&mut message, &mut self.reply).map(<[u8]>::to_vec);
-        assert!(message.iter().all(|byte| *byte == 0), "the message is not wiped");
+    /// Processes a message, whose memory must be wiped whatever becomes of it.
+    pub(crate) fn process(&mut self, mut message: &[u8]) -> Result<Vec<u8>, Unanswerable> {
+        let mut memory = vec![0xa5; memory_for(message.len())];
+        let reply =
+            self.engine.process(&mut message, &mut memory, &mut self.reply).map(<[u8]>::to_vec);
+        assert!(memory.iter().all(|byte| *byte == 0), "the memory is not wiped");
         reply
     }
 

@@ -7,6 +7,7 @@ use otrp_wire::id::{SdName, TamId};
 use otrp_wire::json::Reader;
 use otrp_wire::jwe::{EcPublicKey, Header, Jwe, WrappedKey};
 use otrp_wire::request::{Content, EncryptedTa, TaQuery, Tbs};
+use otrp_wire::stream::Splitter;
 use otrp_wire::{RequestName, Span};
 use serde_json::Value;
 
@@ -45,6 +46,45 @@ pub fn envelope(data: &[u8]) {
     match &header["signer"] {
         Value::Null => same_list(text, &envelope.signer.certificates, &header["x5c"]),
         signer => same(text, envelope.signer.certificates[0], signer),
+    }
+}
+
+/// Splits a message in pieces of the length that the first byte chooses: its skeleton must be read as the
+/// whole is.
+pub fn skeleton(data: &[u8]) {
+    let Some((size, data)) = data.split_first() else { return };
+    let whole = &mut data.to_vec()[..];
+    let expected = Envelope::read(whole);
+
+    let mut memory = vec![0; data.len()];
+    let mut value = Vec::new();
+    let mut splitter = Splitter::new(&["payload"], "protected", &mut memory);
+    for piece in data.chunks(usize::from(*size).max(1)) {
+        splitter.push(piece, &mut |_, piece| value.extend_from_slice(piece));
+    }
+    let noted = splitter.noted().map(|(span, text)| (span, text.to_vec()));
+    let (text, long) = splitter.finish();
+    let found = Envelope::read(text)
+        .ok()
+        .filter(|envelope| long.is_some_and(|long| long.at == envelope.payload.start()));
+
+    // Nobody's payload has other characters.
+    let expected = expected.ok().filter(|envelope| envelope.payload.text(whole).is_ascii());
+    let (Some(found), Some(expected)) = (&found, &expected) else {
+        assert!(found.is_none() && expected.is_none());
+        return;
+    };
+    assert_eq!(found.name, expected.name);
+    assert_eq!(value, expected.payload.of(whole));
+    assert_eq!(found.protected.text(text), expected.protected.text(whole));
+    assert_eq!(found.signature.text(text), expected.signature.text(whole));
+    let texts = |message: &[u8], spans: &[Span]| -> Vec<String> {
+        spans.iter().map(|span| span.text(message).to_owned()).collect()
+    };
+    let certificates = &expected.signer.certificates;
+    assert_eq!(texts(text, &found.signer.certificates), texts(whole, certificates));
+    if let Some((span, noted)) = noted.filter(|(span, _)| *span == found.protected) {
+        assert_eq!(noted, span.of(text));
     }
 }
 

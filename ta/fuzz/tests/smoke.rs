@@ -59,6 +59,7 @@ macro_rules! smoke {
 // The last two take milliseconds for each.
 smoke! {
     envelope: 20000
+    skeleton: 20000
     jose_header: 20000
     jwe: 20000
     tbs: 20000

@@ -29,6 +29,7 @@ use openssl::symm::{Cipher, decrypt, decrypt_aead};
 use openssl::x509::store::{X509Store, X509StoreBuilder};
 use openssl::x509::verify::X509VerifyParam;
 use openssl::x509::{X509, X509StoreContext};
+use otrp_engine::intake::memory_for;
 use otrp_keys::{Uuid, image};
 use otrp_tam::message::{Application, Builder, Command, TaEncryption, Target};
 use serde_json::Value;
@@ -189,8 +190,11 @@ fn install(criterion: &mut Criterion) {
             group.throughput(Throughput::Bytes(u64::try_from(size).unwrap()));
             group.bench_function(format!("engine, {name}"), |bencher| {
                 bencher.iter_batched_ref(
-                    || message.clone(),
-                    |message| device.engine.process(message, &mut device.reply).unwrap().len(),
+                    || vec![0; memory_for(message.len())],
+                    |memory| {
+                        let reply = &mut device.reply;
+                        device.engine.process(&mut &message[..], memory, reply).unwrap().len()
+                    },
                     BatchSize::LargeInput,
                 );
             });

@@ -3,10 +3,13 @@
 //! A vendor changes them here. The sizes of the reply and of the registry record follow from the
 //! counts; `otrp-engine` checks at compile time that they fit into [`REPLY_LIMIT`].
 
-/// Longest request in bytes. A 2 MiB image is base64 twice on the wire (x 16/9), of which an encoder
-/// may have escaped `+` and `/`, with room for a certificate chain, its OCSP responses and the
-/// personalization data.
-pub const MESSAGE_LIMIT: usize = 4 * 1024 * 1024;
+/// Longest request in bytes. An image of [`ELF_LIMIT`] is base64 twice on the wire (x 16/9), of which an
+/// encoder may have escaped `+` and `/`, with room for a certificate chain and the personalization data.
+///
+/// The TEE's memory holds of it two octets in a KiB, so that a longer one costs little.
+pub const MESSAGE_LIMIT: usize = 16 * 1024 * 1024;
+/// Longest ELF of a trusted application in bytes: more than OP-TEE has memory for on most boards.
+pub const ELF_LIMIT: usize = 8 * 1024 * 1024;
 /// Longest reply in bytes, and the engine's working space: a device that holds the largest number
 /// of the longest names and of RSA keys, its state encrypted and signed.
 pub const REPLY_LIMIT: usize = 61 * 1024;

@@ -3,10 +3,11 @@
 //! `AESCBC` authenticates nothing, so whoever can sign as the TAM can have any ciphertext decrypted.
 //! That it is the right padding must show by nothing but the command being carried out. So what can
 //! be refused for another reason is refused before anything is decrypted; from then on all refusals
-//! are the same. Two things still tell: storage that fails afterwards, which it does only where
-//! the command would have been carried out; and the time, for an image is hashed only if its padding
-//! is right. Neither tells more than personalization data that are sent to see whether they are
-//! taken.
+//! are the same. The image is decrypted, hashed and written whatever its end turns out to be, once its
+//! header is one that the service provider signed; a failure of storage shows nothing else.
+//!
+//! What is written before the image is known to be good is not a part of anything: the blob is sealed
+//! at the end, or dropped.
 
 use otrp_wire::base64::{Form, decode_in_place};
 use otrp_wire::id::TaId;
@@ -17,21 +18,16 @@ use otrp_wire::{ErrorCode, Span};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::context::{Context, Done, INVALID, sp_certificate};
-use crate::crypto::PublicKey;
-use crate::crypto::digest::sha256;
+use super::image::{Admission, REFUSED, Received, key_of, receive};
 use crate::error::Error;
-use crate::image::{Application, Image};
 use crate::jose::content::{DataAlgorithm, DataKey};
 use crate::jose::open::{DecryptionKey, open_bare, open_jwe};
-use crate::pki::Certificate;
-use crate::platform::{Blob, Platform, Ports, Properties, Store};
-use crate::registry::{Authorized, Installation, Owner, Sd, State, Ta, Target};
-use crate::request::Opened;
+use crate::plaintext::Lock;
+use crate::platform::{Blob, Platform, Ports, UuidBytes};
+use crate::registry::{Authorized, Owner, Sd, State, Ta, Target};
+use crate::request::{EncryptedParts, Opened};
 use crate::secret::wipe_stack;
 use crate::sp_certificates::SpCertificates;
-
-/// Everything that is wrong with an image, its encryption or its signature.
-const REFUSED: Error = Error::Refused(ErrorCode::TaInvalid);
 
 /// Installs a trusted application that the domain does not hold yet.
 pub(super) fn install<P: Platform>(
@@ -70,11 +66,8 @@ fn run<P: Platform>(
         Some(member) => Some(sp_certificate::<P>(opened, member)?),
         None => None,
     };
-    let mut certificates = SpCertificates::load(
-        &mut context.ports.store,
-        sd.number,
-        context.workspace.certificates(),
-    )?;
+    let (room, image_room) = context.workspace.certificates_and_image()?;
+    let mut certificates = SpCertificates::load(&mut context.ports.store, sd.number, room)?;
     let new_certificates = match certificate {
         Some(der) => certificates.add(opened.bytes(der))?,
         None => false,
@@ -82,37 +75,57 @@ fn run<P: Platform>(
     if new_certificates {
         certificates.settle(|hash| state.signs(sd.number, hash))?;
     }
-    let (parts, payload) = opened.encrypted_ta()?;
+    let EncryptedParts { parts, payload, image: image_text } = opened.encrypted_ta()?;
     let algorithm = DataAlgorithm::from_name(parts.algorithm.text(payload))
         .ok_or(Error::Refused(ErrorCode::UnsupportedCryptoAlg))?;
     let own = DecryptionKey { pair: &aik.key, rsa1_5: context.trust.rsa1_5 };
     let purpose = Purpose { sd: &sd, id: &id };
-    let plain = decrypt(parts, payload, algorithm, purpose, context.ports, own)?;
+    let Unlocked { key, image_iv, personalization } =
+        unlock(parts, payload, algorithm, purpose, context.ports, own)?;
     wipe_stack();
 
-    let target = target(state, &sd, id)?;
-    let image = plain.image.map(|span| opened.payload(span));
-    let (entry, image) =
-        enter::<P>(target, image, &certificates, state).map_err(|error| match algorithm {
-            DataAlgorithm::AesCbc => REFUSED,
-            DataAlgorithm::A256Gcm => error,
+    let target = target(state, &sd, id.clone())?;
+    let image_owner = target.image_owner(state)?;
+    let mut staging = context.registry.stage(&mut context.ports.store);
+    let image = match image_text {
+        Some(text) => {
+            let lock = Lock { key: &key, algorithm, iv: image_iv.bytes() };
+            let aad = purpose.of("image")?;
+            let may_be = |uuid: &UuidBytes, version| target.could_be(state, uuid, version);
+            let admission =
+                Admission { certificates: &certificates, owner: image_owner, may_be: &may_be };
+            let aad = aad.as_bytes();
+            Some(receive::<P>(admission, &mut staging, text, lock, aad, image_room))
+        }
+        None => None,
+    };
+    wipe_stack();
+    // Neither is judged before both are decrypted.
+    let image = image.transpose()?;
+    let personalization = personalization?;
+    // The last block of a ciphertext may hold more than its padding.
+    if personalization.is_some_and(|span| span.len() > PERSONALIZATION_LIMIT) {
+        return Err(REFUSED);
+    }
+
+    let has_image = image.is_some();
+    let entry =
+        enter(target, image, &certificates, state).map_err(|error| match (algorithm, error) {
+            (DataAlgorithm::AesCbc, Error::Refused(_)) => REFUSED,
+            (DataAlgorithm::AesCbc | DataAlgorithm::A256Gcm, error) => error,
         })?;
     let record = if new_certificates { Some(certificates.into_record()?) } else { None };
+    let new = entry.into_installation(state, personalization.is_some())?;
+    let uuid = new.get().ta.uuid;
 
-    let new = entry.into_installation(state, plain.personalization.is_some())?;
-    let Installation { ta, owner: image_owner } = new.get();
-    let (uuid, stored) = (ta.uuid, ta.stored);
-    let properties = Properties { size: stored.size, version: stored.version, owner: *image_owner };
-
-    let mut staging = context.registry.stage(&mut context.ports.store);
+    if has_image {
+        staging.seal_image()?;
+    }
     if let Some(record) = record {
         staging.put(sd.number.certificates(), record)?;
     }
-    if let Some(span) = plain.personalization {
+    if let Some(span) = personalization {
         staging.put(Blob::Personalization(uuid), opened.payload(span))?;
-    }
-    if let Some(image) = image {
-        staging.image(uuid, &properties, image.elf())?;
     }
     context.registry.change().install(new)?;
     context.commit(owner, opened)
@@ -141,20 +154,22 @@ impl Purpose<'_> {
     }
 }
 
-/// The decrypted parts, by their place in the payload.
-struct Plain {
-    image: Option<Span>,
-    personalization: Option<Span>,
+/// What the key of the data opens.
+struct Unlocked {
+    key: DataKey,
+    image_iv: Iv,
+    /// The personalization data, by their place in the payload.
+    personalization: Result<Option<Span>, Error>,
 }
 
-fn decrypt<P: Platform>(
+fn unlock<P: Platform>(
     parts: &EncryptedTa,
     payload: &mut [u8],
     algorithm: DataAlgorithm,
     purpose: Purpose<'_>,
     ports: &mut Ports<P>,
     aik: DecryptionKey<'_>,
-) -> Result<Plain, Error> {
+) -> Result<Unlocked, Error> {
     let image_iv = Iv::read(parts.iv, payload, algorithm)?;
     let personalization_iv = match (parts.personalization_iv, parts.image) {
         (Some(iv), _) => Iv::read(iv, payload, algorithm)?,
@@ -169,34 +184,28 @@ fn decrypt<P: Platform>(
     if both && algorithm == DataAlgorithm::A256Gcm && image_iv == personalization_iv {
         return Err(REFUSED);
     }
-
-    let mut decode = |span: Option<Span>| -> Result<Option<Span>, Error> {
-        span.map(|span| decode_in_place(payload, span, Form::Any)).transpose().map_err(|_| REFUSED)
-    };
-    let (image, personalization) = (decode(parts.image)?, decode(parts.personalization)?);
+    let personalization = parts
+        .personalization
+        .map(|span| decode_in_place(payload, span, Form::Any))
+        .transpose()
+        .map_err(|_| REFUSED)?;
     let longest = algorithm.longest(PERSONALIZATION_LIMIT);
     if personalization.is_some_and(|ciphertext| ciphertext.len() > longest) {
         return Err(ErrorCode::TeeResourceFull.into());
     }
 
     let key = data_key(&parts.key, payload, ports, aik)?;
-    let mut open = |ciphertext: Option<Span>, iv: Iv, role| -> Result<Option<Span>, Error> {
-        let Some(ciphertext) = ciphertext else { return Ok(None) };
-        let aad = purpose.of(role)?;
-        let buffer = ciphertext.of_mut(payload);
-        let plaintext = key.decrypt_in_place(algorithm, iv.bytes(), aad.as_bytes(), buffer);
-        let length = plaintext.map_err(|_| REFUSED)?.len();
-        Ok(Some(ciphertext.truncated(length)))
+    let personalization = match personalization {
+        None => Ok(None),
+        Some(ciphertext) => {
+            let aad = purpose.of("data")?;
+            let buffer = ciphertext.of_mut(payload);
+            let iv = personalization_iv.bytes();
+            let plaintext = key.decrypt_in_place(algorithm, iv, aad.as_bytes(), buffer);
+            plaintext.map(|text| Some(ciphertext.truncated(text.len()))).map_err(|_| REFUSED)
+        }
     };
-    // Neither is judged before both are decrypted.
-    let image = open(image, image_iv, "image");
-    let personalization = open(personalization, personalization_iv, "data");
-    let plain = Plain { image: image?, personalization: personalization? };
-    // The last block of a ciphertext may hold more than its padding.
-    if plain.personalization.is_some_and(|span| span.len() > PERSONALIZATION_LIMIT) {
-        return Err(REFUSED);
-    }
-    Ok(plain)
+    Ok(Unlocked { key, image_iv, personalization })
 }
 
 /// Unwraps the key of the data.
@@ -261,46 +270,23 @@ fn decode_hexadecimal(text: &str, bytes: &mut [u8]) -> bool {
         })
 }
 
-/// The entry that a request makes or replaces; with the image, if it brings one.
-fn enter<'i, P: Platform>(
+/// The entry that a request makes or replaces.
+fn enter(
     target: Target<'_>,
-    image: Option<&'i [u8]>,
+    image: Option<Received>,
     certificates: &SpCertificates<'_>,
     state: &State,
-) -> Result<(Authorized<Ta>, Option<Application<'i>>), Error> {
-    let Some(bytes) = image else { return Ok((target.as_installed(state)?, None)) };
-    let (image, certificate) = verify::<P>(bytes, certificates)?;
+) -> Result<Authorized<Ta>, Error> {
+    let Some(Received { application, signer }) = image else { return target.as_installed(state) };
     // The certificate may be another one for the same key. One that is not kept any more is
     // nobody's, and so is its key.
+    let certificate = certificates.signer(&signer).ok_or(Error::Internal)?;
     let before = target.installed().and_then(|ta| certificates.signer(&ta.signer));
     let same_signer = match before {
         Some(before) => key_of(before)? == key_of(certificate)?,
         None => false,
     };
-    let entry = target.with_image(state, &image, sha256(certificate), same_signer)?;
-    Ok((entry, Some(image)))
-}
-
-/// Checks an image against the certificates that its domain accepts, then that it can run; also the
-/// certificate that it is signed by.
-fn verify<'i, 'c, P: Platform>(
-    bytes: &'i [u8],
-    certificates: &'c SpCertificates<'_>,
-) -> Result<(Application<'i>, &'c [u8]), Error> {
-    let image = Image::parse(bytes).map_err(|_| REFUSED)?;
-    for der in certificates.accepted() {
-        if let Some(signed) = image.signed_by::<P::Rsa>(&key_of(der)?) {
-            let application = signed.application(P::Store::ELF64).ok_or(REFUSED)?;
-            return Ok((application, der));
-        }
-    }
-    Err(REFUSED)
-}
-
-/// The key of a certificate that was checked when it was taken.
-fn key_of(der: &[u8]) -> Result<PublicKey<'_>, Error> {
-    let key = Certificate::parse(der).and_then(|certificate| certificate.public_key());
-    key.map_err(|_| Error::Internal)
+    target.with_image(state, &application, signer, same_signer)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ mod context;
 mod create_sd;
 mod delete;
 pub mod get_device_state;
+mod image;
 mod install_ta;
 mod update_sd;
 

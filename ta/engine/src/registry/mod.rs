@@ -20,6 +20,8 @@ pub mod policy;
 mod shares;
 mod state;
 
+use core::cell::Cell;
+
 use otrp_wire::limits::{CHAIN_BYTES_LIMIT, REPLY_LIMIT};
 
 use crate::error::Error;
@@ -48,7 +50,8 @@ const _: () = assert!(LONGEST_RECORD <= REPLY_LIMIT, "raise REPLY_LIMIT with the
 #[derive(Debug)]
 pub struct Registry {
     state: State,
-    stale: bool,
+    /// A cell: what only writes blobs does not change the state, and may look at it.
+    stale: Cell<bool>,
     trust: Trust,
 }
 
@@ -58,7 +61,7 @@ impl Registry {
     pub const fn new(trust: Trust) -> Self {
         let mut state = State::new();
         state.reserved = trust.reserved;
-        Self { state, stale: true, trust }
+        Self { state, stale: Cell::new(true), trust }
     }
 
     /// The state, as in storage.
@@ -78,7 +81,7 @@ impl Registry {
         ports: &mut Ports<P>,
         record_buffer: &mut [u8],
     ) -> Result<(), Error> {
-        if !self.stale {
+        if !self.stale.get() {
             return Ok(());
         }
         self.state.clear();
@@ -98,7 +101,7 @@ impl Registry {
         let trust = self.trust;
         self.change().follow(&trust);
         self.evict(ports, record_buffer)?;
-        self.stale = false;
+        self.stale.set(false);
         Ok(())
     }
 
@@ -135,7 +138,7 @@ impl Registry {
 
     /// Begins a change: the state in memory is no longer that of storage until it is committed.
     pub fn change(&mut self) -> Change<'_> {
-        self.stale = true;
+        self.stale.set(true);
         wipe_stack();
         Change::new(&mut self.state)
     }
@@ -144,13 +147,13 @@ impl Registry {
     /// during a command only.
     pub fn close(&mut self) {
         self.state.forget_keys();
-        self.stale = true;
+        self.stale.set(true);
     }
 
     /// Begins to write blobs: they are pending in the store until a commit, or until the next use
     /// reads the record anew, which drops them.
-    pub const fn stage<'s, S: Store>(&mut self, store: &'s mut S) -> Staging<'s, S> {
-        self.stale = true;
+    pub fn stage<'s, S: Store>(&self, store: &'s mut S) -> Staging<'s, S> {
+        self.stale.set(true);
         Staging(store)
     }
 
@@ -166,7 +169,7 @@ impl Registry {
     ) -> Result<(), Error> {
         self.write(&mut ports.store, record_buffer)?;
         self.destroy_retired(ports)?;
-        self.stale = false;
+        self.stale.set(false);
         Ok(())
     }
 
@@ -208,18 +211,31 @@ impl<S: Store> Staging<'_, S> {
         self.0.put(blob, bytes)
     }
 
-    /// Makes an ELF the pending image under a UUID.
+    /// Begins the image under a UUID.
     ///
     /// # Errors
-    /// Those of [`Store::begin`], [`Store::write`] and [`Store::seal`].
-    pub fn image(
+    /// Those of [`Store::begin`].
+    pub fn begin_image(
         &mut self,
         uuid: UuidBytes,
         properties: &Properties,
-        elf: &[u8],
     ) -> Result<(), PortError> {
-        self.0.begin(Blob::Image(uuid), properties)?;
-        self.0.write(elf)?;
+        self.0.begin(Blob::Image(uuid), properties)
+    }
+
+    /// Appends to the image.
+    ///
+    /// # Errors
+    /// Those of [`Store::write`].
+    pub fn write(&mut self, piece: &[u8]) -> Result<(), PortError> {
+        self.0.write(piece)
+    }
+
+    /// Makes the image a pending one, once it is known to be good.
+    ///
+    /// # Errors
+    /// Those of [`Store::seal`].
+    pub fn seal_image(&mut self) -> Result<(), PortError> {
         self.0.seal()
     }
 }

@@ -356,6 +356,42 @@ impl<'s> Target<'s> {
         Ok(Self { sd, id, installed })
     }
 
+    /// The lowest version of an image under `uuid` that may become the entry.
+    fn lowest_version(&self, state: &State, uuid: &UuidBytes) -> Result<u32, Error> {
+        if state.is_reserved(uuid) {
+            return Err(ErrorCode::TaInvalid.into());
+        }
+        match (self.installed, state.ta_under(uuid), state.retired_uuid(uuid)) {
+            (Some(installed), ..) if installed.uuid == *uuid => Ok(installed.stored.version),
+            (Some(_), ..) | (None, Some(_), _) => Err(ErrorCode::TaInvalid.into()),
+            (None, None, Some(retired)) => {
+                let tam = state.tam_numbered(self.sd.tam).ok_or(Error::Internal)?;
+                if retired.holder != Holder::new(&tam.id, &self.sd.sp) {
+                    return Err(ErrorCode::TaInvalid.into());
+                }
+                Ok(retired.version)
+            }
+            (None, None, None) if state.has_room(Resource::Uuids, self.sd.tam) => Ok(0),
+            (None, None, None) => Err(ErrorCode::TeeResourceFull.into()),
+        }
+    }
+
+    /// Whether an image that claims this UUID and version could become the entry, as far as these say;
+    /// before the image is here, so that nothing is written for one that could not.
+    #[must_use]
+    pub fn could_be(&self, state: &State, uuid: &UuidBytes, version: u32) -> bool {
+        self.lowest_version(state, uuid).is_ok_and(|lowest| version >= lowest)
+    }
+
+    /// Whose image it is to be.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if the owner of its domain is not known, which cannot be.
+    pub fn image_owner(&self, state: &State) -> Result<ImageOwner, Error> {
+        let tam = state.tam_numbered(self.sd.tam).ok_or(Error::Internal)?;
+        Ok(Holder::new(&tam.id, &self.sd.sp).image_owner())
+    }
+
     /// What is installed, if anything.
     #[must_use]
     pub const fn installed(&self) -> Option<&'s Ta> {
@@ -376,47 +412,27 @@ impl<'s> Target<'s> {
     pub fn with_image(
         self,
         state: &State,
-        image: &Application<'_>,
+        image: &Application,
         signer: [u8; 32],
         same_signer: bool,
     ) -> Result<Authorized<Ta>, Error> {
         let uuid = *image.uuid();
-        if state.is_reserved(&uuid) {
-            return Err(ErrorCode::TaInvalid.into());
-        }
-        let lowest = match (self.installed, state.ta_under(&uuid), state.retired_uuid(&uuid)) {
-            (Some(installed), ..) if installed.uuid == uuid => installed.stored.version,
-            (Some(_), ..) | (None, Some(_), _) => return Err(ErrorCode::TaInvalid.into()),
-            (None, None, Some(retired)) => {
-                let tam = state.tam_numbered(self.sd.tam).ok_or(Error::Internal)?;
-                if retired.holder != Holder::new(&tam.id, &self.sd.sp) {
-                    return Err(ErrorCode::TaInvalid.into());
-                }
-                retired.version
-            }
-            (None, None, None) if state.has_room(Resource::Uuids, self.sd.tam) => 0,
-            (None, None, None) => return Err(ErrorCode::TeeResourceFull.into()),
-        };
+        let lowest = self.lowest_version(state, &uuid)?;
         if image.version() < lowest {
             return Err(ErrorCode::TaInvalid.into());
         }
-        let may_need = |library: Option<UuidBytes>| {
-            let Some(library) = library else { return false };
-            let Some(installed) = state.ta_under(&library) else {
+        let may_need = |library: &UuidBytes| {
+            let Some(installed) = state.ta_under(library) else {
                 // Nobody can install one there.
-                return state.is_reserved(&library);
+                return state.is_reserved(library);
             };
             state.sd(installed.sd).is_some_and(|sd| sd.tam == self.sd.tam && sd.sp == self.sd.sp)
         };
-        if !image.libraries().all(may_need) {
+        if !image.libraries().is_some_and(|libraries| libraries.iter().all(may_need)) {
             return Err(ErrorCode::TaInvalid.into());
         }
-        let stored = StoredTa {
-            version: image.version(),
-            // An image is shorter than the message that it came in.
-            size: image.elf().len().try_into().map_err(|_| Error::Internal)?,
-            digest: *image.digest(),
-        };
+        let stored =
+            StoredTa { version: image.version(), size: image.size(), digest: *image.digest() };
         Ok(Authorized(Ta {
             sd: self.sd.number,
             id: self.id,

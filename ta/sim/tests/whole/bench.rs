@@ -10,9 +10,10 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use openssl::pkey::{PKeyRef, Public};
 use openssl::x509::X509;
 use otrp_engine::error::Unanswerable;
+use otrp_engine::intake::memory_for;
 use otrp_engine::limits::REPLY_LIMIT;
 use otrp_engine::personalization::PersonalizationError;
-use otrp_engine::platform::{Blob, KeyName, Platform, UuidBytes};
+use otrp_engine::platform::{Blob, KeyName, Platform, Source, UuidBytes};
 use otrp_engine::{Anchor, Engine, Trust};
 use otrp_keys::certificate::Identity as Signer;
 use otrp_keys::device::Authority;
@@ -324,11 +325,17 @@ impl<P: Platform> Device<P> {
         self.engine.personalization(uuid, &mut self.reply).map(<[u8]>::to_vec)
     }
 
-    /// Processes a message; it must be wiped, whatever becomes of it.
+    /// Processes a message.
     pub fn process(&mut self, message: &[u8]) -> Result<Vec<u8>, Unanswerable> {
-        let mut message = message.to_vec();
-        let reply = self.engine.process(&mut message, &mut self.reply).map(<[u8]>::to_vec);
-        assert!(message.iter().all(|byte| *byte == 0), "the message is not wiped");
+        let mut message = message;
+        self.process_from(&mut message)
+    }
+
+    /// Processes a message from memory that may change; its own must be wiped, whatever becomes of it.
+    pub fn process_from(&mut self, message: &mut dyn Source) -> Result<Vec<u8>, Unanswerable> {
+        let mut memory = vec![0xa5; memory_for(message.length())];
+        let reply = self.engine.process(message, &mut memory, &mut self.reply).map(<[u8]>::to_vec);
+        assert!(memory.iter().all(|byte| *byte == 0), "the memory is not wiped");
         reply
     }
 

@@ -12,6 +12,7 @@ mod exhaustion;
 mod flow;
 mod forms;
 mod home;
+mod hostile_memory;
 mod libraries;
 mod limits;
 mod mandatory;

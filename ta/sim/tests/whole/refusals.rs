@@ -364,10 +364,15 @@ fn a_stranger_cannot_tell_which_tams_are_known() {
         otrp_wire::ErrorCode::TamNotTrusted.message()
     );
     assert_eq!(texts, [expected], "one answer, whatever is wrong");
-    // Nor by what the device does meanwhile: it loads its record and one chain, and draws the refusal's signature.
+    // Nor by what the device does meanwhile: it loads its record, draws the key of the message's tags, loads one
+    // chain, and draws the refusal's signature.
     for (what, operations) in work {
         let names: Vec<_> = operations.iter().map(|operation| operation.name).collect();
-        assert_eq!(names, ["store.load", "store.read", "rng.fill", "rng.fill"], "{what}");
+        assert_eq!(
+            names,
+            ["store.load", "rng.fill", "store.read", "rng.fill", "rng.fill"],
+            "{what}"
+        );
     }
 }
 

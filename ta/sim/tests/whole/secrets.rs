@@ -13,6 +13,7 @@ use std::rc::Rc;
 use openssl::pkey::{PKeyRef, Public};
 use openssl::symm::{Cipher, encrypt_aead};
 use otrp_engine::Engine;
+use otrp_engine::intake::memory_for;
 use otrp_engine::platform::{Platform, PortError, Ports, Rng};
 use otrp_sim::{SimClock, SimKeys, SimRng, SimRsa, SimStore, World};
 use otrp_tam::jose::{ContentEncryption, ContentKey, Jwe, KeyManagement};
@@ -193,29 +194,34 @@ fn private_keys<P: Platform>(device: &Device<P>) -> Vec<Needle> {
 
 /// Processes a request, and tells where a secret is left.
 fn remains<P: Platform>(device: &mut Device<P>, sealed: Sealed, accepted: bool) -> Vec<String> {
-    let Sealed { mut message, mut needles } = sealed;
+    let Sealed { message, mut needles } = sealed;
     let _ = device.process(b"{}");
     // What the simulated store gives back of its own stands for its disk.
     NEEDLES.set(needles.clone());
     needles.extend(private_keys(device));
     FREED_WITH.set(None);
     FREED.set(0);
-    let reply = device.engine.process(&mut message, &mut device.reply).expect("an answer").len();
+    let mut memory = vec![0; memory_for(message.len())];
+    let reply = device
+        .engine
+        .process(&mut &message[..], &mut memory, &mut device.reply)
+        .expect("an answer")
+        .len();
     NEEDLES.set(Vec::new());
     assert!(FREED.get() > 0, "nothing was given back, so nothing was looked at");
     let text = String::from_utf8_lossy(&device.reply[..reply]);
     assert_eq!(device.world.snapshot() != home().snapshot, accepted, "{text}");
     needles.extend(private_keys(device));
     PLANTED.with_borrow(|planted| match planted {
-        Some((Place::Message, piece)) => message[77..][..piece.len()].copy_from_slice(piece),
+        Some((Place::Memory, piece)) => memory[77..][..piece.len()].copy_from_slice(piece),
         Some((Place::Reply, piece)) => {
             device.reply[reply + 77..][..piece.len()].copy_from_slice(piece);
         }
         _ => {}
     });
     let mut remains = Vec::new();
-    if message.iter().any(|byte| *byte != 0) {
-        remains.push("the message".into());
+    if memory.iter().any(|byte| *byte != 0) {
+        remains.push("the memory".into());
     }
     let places =
         [("the reply's buffer", device.reply.clone()), ("the engine", memory_of(&*device.engine))];
@@ -263,7 +269,7 @@ fn no_secret_outlives_its_message() {
 /// Where a secret can be left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
-    Message,
+    Memory,
     Reply,
     Engine,
     Heap,
@@ -327,7 +333,7 @@ fn a_secret_that_is_left_anywhere_is_found() {
     assert_eq!(remains(&mut leaky_device(), sealed(), true), [""; 0]);
 
     let mut found = 0;
-    for place in [Place::Message, Place::Reply, Place::Engine, Place::Heap] {
+    for place in [Place::Memory, Place::Reply, Place::Engine, Place::Heap] {
         for index in 0.. {
             let (mut device, sealed) = (leaky_device(), sealed());
             let mut secrets = sealed.needles.clone();
@@ -340,7 +346,7 @@ fn a_secret_that_is_left_anywhere_is_found() {
             let remains = remains(&mut device, sealed, true);
             PLANTED.set(None);
             let expected = match place {
-                Place::Message => "the message".into(),
+                Place::Memory => "the memory".into(),
                 Place::Reply => format!("{name} in the reply's buffer"),
                 Place::Engine => format!("{name} in the engine"),
                 Place::Heap => format!("{name} on the heap"),
