@@ -6,8 +6,10 @@
 
 use otrp_wire::copy::copy;
 
-use crate::image::LIBRARY_LIMIT;
 use crate::platform::UuidBytes;
+
+/// Most libraries that an application may need.
+pub const LIBRARY_LIMIT: usize = 16;
 
 const ET_DYN: u16 = 3;
 const EM_ARM: u16 = 40;

@@ -266,9 +266,6 @@ impl Hashing {
     }
 }
 
-/// Most libraries that an application may need: what OP-TEE's loader maps for one.
-pub const LIBRARY_LIMIT: usize = 16;
-
 /// A signed image that OP-TEE's loader runs, so that it may take the place of another one. Only
 /// [`SignedImage::application`] makes one.
 ///
@@ -288,7 +285,7 @@ pub struct Application {
 
 impl Application {
     /// The libraries that it is loaded with, by their UUIDs; `None` if one of them has another kind of
-    /// name, of which the loader finds none, or if there are more than [`LIBRARY_LIMIT`].
+    /// name, of which the loader finds none, or if there are more than [`LIBRARY_LIMIT`](elf::LIBRARY_LIMIT).
     #[must_use]
     pub fn libraries(&self) -> Option<&[UuidBytes]> {
         self.libraries.as_deref()

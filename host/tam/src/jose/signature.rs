@@ -14,10 +14,11 @@ use crate::encoding::{base64url, from_base64url, unambiguous_object};
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Jws {
+    /// The protected header, base64url. It stands first, so that a device hashes the signing input as
+    /// it reads the message, and not once more.
+    pub protected: String,
     /// What is signed, base64url.
     pub payload: String,
-    /// The protected header, base64url.
-    pub protected: String,
     /// The unprotected header.
     #[serde(
         default,

@@ -41,6 +41,7 @@ struct Receiver<'r, 'c, 's, S: Store> {
     state: Progress,
 }
 
+#[expect(clippy::large_enum_variant, reason = "there is one, and it lives on the stack")]
 enum Progress {
     Header,
     Elf {

@@ -22,6 +22,7 @@ const TAG: usize = 16;
 /// [`DataAlgorithm::AesCbc`] not even then.
 pub struct DataStream(Cipher);
 
+#[expect(clippy::large_enum_variant, reason = "there is one, and it lives on the stack")]
 enum Cipher {
     Cbc(cbc::Decryptor<Aes256>),
     Gcm(Gcm),
