@@ -43,6 +43,8 @@ fn octets(text: &str) -> Vec<u8> {
     buffer
 }
 
+// ---- signatures by others -------------------------------------------------------------------
+
 const F4: &[u8] = &[1, 0, 1];
 
 /// RFC 7515, appendix A.2: modulus, digest, signature.
@@ -192,6 +194,8 @@ fn rfc_7520_section_4_1() {
     assert!(key.verify::<OpensslRsa>(SignatureAlgorithm::Rs256.scheme(), &digest, &signature));
 }
 
+// ---- fixture: keys and random numbers of a TEE ----------------------------------------------
+
 const TEE: KeyName = KeyName::Tee;
 
 /// One RSA key pair of OpenSSL's behind the port; counts how often the private key is used.
@@ -310,6 +314,8 @@ impl Rng for Constant {
     }
 }
 
+// ---- decryption: the examples of the RFCs ---------------------------------------------------
+
 #[test]
 fn rfc_7516_appendix_a_1() {
     let mut keys = RsaKeys::from_jwk(
@@ -394,6 +400,8 @@ fn rfc_7520_section_5_1() {
         word. We are your friends, Frodo.";
     assert_eq!(plaintext, Ok(expected.as_bytes().to_vec()));
 }
+
+// ---- decryption: Wycheproof, and each defect of a padding -----------------------------------
 
 /// What a key of `length` octets is taken for; `None` if it is a random one.
 fn recover(
@@ -498,7 +506,7 @@ fn each_defect_of_pkcs1_padding_gives_a_random_key() {
         ("a first octet", |block| block[0] = 1),
         ("the padding of signatures", |block| block[1] = 1),
         ("no kind of padding", |block| block[1] = 0),
-        ("a separator that is none", |block| block[223] = 1),
+        ("a separator other than zero", |block| block[223] = 1),
         ("a zero in the first octet of padding", |block| block[2] = 0),
         ("a zero in the last octet of padding", |block| block[222] = 0),
         ("a key with an octet less", |block| block.swap(223, 224)),
@@ -546,6 +554,8 @@ fn what_is_no_number_below_the_modulus_never_meets_the_private_key() {
     );
     assert_eq!(result, Err(Error::Port(PortError::Failed)));
 }
+
+// ---- messages exchanged with josekit --------------------------------------------------------
 
 fn josekit_algorithm(encryption: Encryption) -> RsaesJweAlgorithm {
     match encryption {
@@ -637,6 +647,8 @@ fn messages_decrypt_with_josekit() {
         }
     }
 }
+
+// ---- what the engine pads and signs ---------------------------------------------------------
 
 /// Hands out octets one after the other, then fails.
 struct Script(Vec<u8>);

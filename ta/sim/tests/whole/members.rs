@@ -27,6 +27,8 @@ const SD_NOT_FOUND: &str = "ERR_SD_NOT_FOUND";
 const TA_INVALID: &str = "ERR_TA_INVALID";
 const TA_NOT_FOUND: &str = "ERR_TA_NOT_FOUND";
 
+// ---- what is expected, and where ------------------------------------------------------------
+
 /// What must become of a request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Expect {
@@ -120,6 +122,8 @@ impl Layer {
         matches!(self, Self::Message | Self::MessageByKeyId | Self::Protected)
     }
 }
+
+// ---- the members of each level --------------------------------------------------------------
 
 /// What type a member's value has.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -429,6 +433,8 @@ fn sample(name: &str) -> Value {
     }
 }
 
+// ---- the harness: one member changed, one answer --------------------------------------------
+
 /// One change of an object.
 #[derive(Clone, Debug)]
 enum Change {
@@ -657,6 +663,8 @@ pub fn verdict(what: &str, reply: &[u8]) -> Option<(Answer, String)> {
     }
 }
 
+// ---- every member of every level ------------------------------------------------------------
+
 fn check_levels(levels: impl Fn(Case) -> Vec<Level>) {
     let mut rows = 0;
     for case in Case::all() {
@@ -713,6 +721,8 @@ fn a_message_without_a_name_has_no_answer() {
         assert_eq!(reply, Err(Unanswerable::NotARequest));
     }
 }
+
+// ---- lengths at and above the limits --------------------------------------------------------
 
 #[test]
 fn as_long_as_they_may_be_and_longer() {

@@ -30,6 +30,8 @@ use crate::model::{Model, Seen, ask, look, public};
 /// A provider that has nothing at home.
 const NEW_SP: &str = "new.example";
 
+// ---- the requests that are tried at home ----------------------------------------------------
+
 /// A request of a TAM, and what it does to what a device holds.
 #[derive(Clone)]
 pub struct Step {
@@ -193,6 +195,8 @@ fn new_tam() -> &'static Identity {
         stapled_below_authority(Identity::new(key, chain, None).unwrap())
     })
 }
+
+// ---- the harness: one request, each fault, each next request --------------------------------
 
 /// A device in some state, and a request that it accepts.
 pub struct Case {
@@ -500,7 +504,7 @@ impl<P: Platform> Trial<'_, P> {
         if seen == self.after.seen() { Ok(()) } else { Err(format!("not there yet: {seen:?}")) }
     }
 
-    /// After an error, without a restart: the engine must see what is stored, and go on.
+    /// After an error, without a restart: the engine must see what is stored, and continue.
     fn go_on(
         &self,
         mut device: Device<P>,
@@ -648,6 +652,8 @@ fn cut_short<T>(run: impl FnOnce() -> T) -> Option<T> {
     }
 }
 
+// ---- security domains and keys --------------------------------------------------------------
+
 fn assert_survives(case: &Case) {
     assert_survives_with(case, Effort::Sample);
 }
@@ -771,6 +777,8 @@ fn deleting_the_last_domain_of_a_provider() {
     assert_survives(&Case::at_home("another TAM's last domain of a provider goes"));
 }
 
+// ---- applications ---------------------------------------------------------------------------
+
 #[test]
 fn installing() {
     for what in ["an application with data and signer", "an application"] {
@@ -808,6 +816,8 @@ fn deleting_an_application() {
     }
 }
 
+// ---- GetDeviceState, and every request after every fault ------------------------------------
+
 #[test]
 fn asking() {
     for what in ["a question", "another TAM's question", "a new TAM's question"] {
@@ -833,6 +843,8 @@ fn every_request_after_every_fault_of_every_request() {
     }
     println!("all: {sum:?}");
 }
+
+// ---- the harness: anything that happens to a device, with each fault ------------------------
 
 /// Lets something happen to a device, once with each fault, and looks at what is left: with a
 /// restart, and after an error also without.
@@ -893,6 +905,8 @@ pub fn with_cuts_in_cuts(
         }
     }
 }
+
+// ---- first contact, first start, import of certificates -------------------------------------
 
 #[test]
 fn meeting_a_tam() {
@@ -981,7 +995,7 @@ fn importing_certificates() {
             let _ = device.engine.import_certificates(&bytes, &mut device.reply);
         },
         |device| {
-            // What the TAM is told is what is stored, and with a new certificate it must be told.
+            // The TAM sees what is stored, and it must see a new certificate.
             let imported = device.certificate() == chain[0];
             let outcome = device.process(&Base::DeleteTa.builder().build().unwrap().message);
             let text = text_of(&outcome.unwrap());

@@ -54,6 +54,8 @@ fn tam(purpose: Purpose, validity: Validity, uri: Option<&str>) -> Identity {
     stapled_below_authority(Identity::new(key, chain, Some(pki().tam.tam_id())).unwrap())
 }
 
+// ---- the TAM: its path, its header, its signature -------------------------------------------
+
 #[test]
 fn tams_that_no_anchor_vouches_for() {
     let mut refusals = Refusals::begin();
@@ -145,7 +147,7 @@ fn signers_that_are_not_shown_as_they_must_be() {
         ("a kid with padding", INVALID, json!({ "kid": tam_kid.clone() + "=" })),
         ("x5c and signer", INVALID, json!({ "x5c": x5c, "signer": x5c[0] })),
         ("too many certificates", INVALID, json!({ "x5c": many })),
-        ("certificates that are none", UNTRUSTED, json!({ "x5c": ["AAAA"] })),
+        ("not a certificate", UNTRUSTED, json!({ "x5c": ["AAAA"] })),
         ("an empty certificate", UNTRUSTED, json!({ "x5c": [""] })),
         (
             "two certificates in one",
@@ -253,6 +255,8 @@ fn signatures_and_algorithms() {
     assert_eq!(refused.tid, state.exchange.tid);
     refusals.end(Base::CreateSd);
 }
+
+// ---- what a refusal reveals to a stranger ---------------------------------------------------
 
 /// Requests that are refused before it is known who signed them, and the code.
 fn from_strangers() -> Vec<(&'static str, &'static str, Vec<u8>)> {
@@ -375,6 +379,8 @@ fn a_stranger_cannot_tell_which_tams_are_known() {
         );
     }
 }
+
+// ---- the content: decryption, addressee, state ----------------------------------------------
 
 /// Replaces the content by this plaintext under the named algorithms.
 fn with_content(
@@ -541,6 +547,8 @@ fn states_that_are_over() {
     device.carry_out(tam, Base::DeleteTa.command());
 }
 
+// ---- ownership, and commands that do not fit the state --------------------------------------
+
 #[test]
 fn domains_of_others() {
     let mut refusals = Refusals::begin();
@@ -648,7 +656,7 @@ fn commands_that_make_no_sense_here() {
         ("a domain that is not there", SD_NOT_FOUND, rename("nowhere", SP, Some("x"), None)),
         ("a provider that is not there", SD_NOT_FOUND, rename(DOMAIN, "nobody", Some("x"), None)),
         ("a certificate that is not there", "ERR_SPCERT_INVALID", remove(some_hash)),
-        ("a hash that is none", INVALID, remove(short_hash)),
+        ("not a hash", INVALID, remove(short_hash)),
         ("adding a broken certificate", "ERR_SPCERT_INVALID", add(broken)),
         ("installed already", "ERR_TA_ALREADY_INSTALLED", install(TA, &home.new_image)),
         ("not installed", "ERR_TA_NOT_FOUND", update("new", &home.newer_image)),
@@ -728,6 +736,8 @@ fn commands_that_make_no_sense_here() {
         device.pass(&pki().tam, from_tam(command));
     }
 }
+
+// ---- images and their encryption ------------------------------------------------------------
 
 /// A program for the free UUID with one octet of its headers changed.
 fn spoiled(place: usize, octet: u8) -> Vec<u8> {
@@ -937,6 +947,8 @@ fn one_vector_for_two_texts_in_counter_mode() {
     let accepted = request(iv, other, Some(hex::encode(other)));
     Device::from(&home().snapshot).pass(&pki().tam, accepted);
 }
+
+// ---- members that are missing, repeated or of another type ----------------------------------
 
 /// Values of the types that a member may be taken for.
 fn strangers() -> [Value; 7] {
