@@ -72,7 +72,7 @@ pub fn differences(elf: &Path, trust: &Path, choices: &Choices) -> Result<Vec<Di
             let kind = if is_development(der) { "development " } else { "" };
             texts.push(format!(
                 "the broker's image contains the {kind}certificate {} ({name:?}), which is not in {}",
-                hexadecimal(&sha256(der)),
+                hex::encode(sha256(der)),
                 trust.display()
             ));
         }
@@ -242,7 +242,7 @@ impl Comparison<'_> {
 
     /// Whose certificate has a SHA-256, in brackets behind a space; nothing where that is not known.
     fn called(&self, digest: &str) -> String {
-        let is_it = |der: &[u8]| hexadecimal(&sha256(der)) == digest;
+        let is_it = |der: &[u8]| hex::encode(sha256(der)) == digest;
         let in_image = self.certificates.iter().find(|(_, der)| is_it(der));
         let kind = |der| if is_development(der) { "development: " } else { "" };
         if let Some((name, der)) = in_image {
@@ -271,8 +271,4 @@ fn is_same_thing((word, rest): (&str, &str), (other, other_rest): (&str, &str)) 
 
 fn speaks_for(names: &str) -> &str {
     if names.is_empty() { "every TAM" } else { names }
-}
-
-fn hexadecimal(octets: &[u8]) -> String {
-    octets.iter().map(|octet| format!("{octet:02x}")).collect()
 }

@@ -15,7 +15,7 @@ use openssl::x509::{X509, X509KeyUsage, X509Req, X509StoreContext};
 
 use crate::certificate::{Identity, Purpose, Template, Validity, now, seconds};
 use crate::file::{beside, read_certificates, read_key};
-use crate::show::{distinguished_name, hexadecimal};
+use crate::show::distinguished_name;
 use crate::{Error, Result};
 
 /// A certification authority that is ready to issue: key, certificate and chain agree.
@@ -104,7 +104,7 @@ impl Authority {
         let issuer = &self.identity.certificate;
         let template = Template {
             organization: &organization(issuer),
-            common_name: &format!("TEE {}", hexadecimal(&fingerprint[..16])),
+            common_name: &format!("TEE {}", hex::encode(&fingerprint[..16])),
             purpose: Purpose::Tee,
             validity: Validity { not_after: seconds(issuer.not_after())?, ..Validity::years(0) },
             uri: None,

@@ -20,7 +20,7 @@ use crate::file::{
     beside, chain_pem, create, folder_of, is_aside, is_break, is_plain, read, read_certificates,
     replace,
 };
-use crate::show::{distinguished_name, hexadecimal};
+use crate::show::distinguished_name;
 use crate::{Error, Result};
 
 /// What the name of a chain file ends with.
@@ -394,7 +394,7 @@ impl Device {
             &date_and_time(self.not_before),
             &date_and_time(self.not_after),
             &self.chain.display().to_string(),
-            &hexadecimal(&self.key_sha256),
+            &hex::encode(self.key_sha256),
         ]
         .map(|text| cell(text))
         .join(",")

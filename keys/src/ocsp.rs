@@ -193,8 +193,7 @@ pub fn describe(response: &[u8]) -> Option<String> {
         let parts = elements(single.value())?;
         let [id, status, this_update, rest @ ..] = parts.as_slice() else { return None };
         let serial = elements(id.value())?;
-        let digits: String =
-            serial.last()?.value().iter().map(|octet| format!("{octet:02x}")).collect();
+        let digits = hex::encode(serial.last()?.value());
         let status = match status.tag().number().value() {
             0 => "good",
             1 => "REVOKED",

@@ -123,7 +123,7 @@ fn certificate(certificate: &X509) -> Result<String> {
         }
     }
     let digest = certificate.digest(MessageDigest::sha256())?;
-    line("SHA-256", &hexadecimal(&digest));
+    line("SHA-256", &hex::encode(digest));
     Ok(text)
 }
 
@@ -147,7 +147,7 @@ fn signed_image(image: &SignedImage<'_>) -> Description {
         image.version,
         image.elf.len(),
         image.algorithm.name(),
-        hexadecimal(image.digest),
+        hex::encode(image.digest),
         if sound { "matches" } else { "DOES NOT MATCH" },
     );
     // A device refuses it, but the file is what it says.
@@ -191,8 +191,4 @@ pub(crate) fn distinguished_name(name: &X509NameRef) -> String {
         format!("{} = {value}", entry.object().nid().short_name().unwrap_or("?"))
     };
     name.entries().map(entry).collect::<Vec<_>>().join(", ")
-}
-
-pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use clap::{Parser, Subcommand};
 use otrp_wire::limits::MESSAGE_LIMIT;
 use rustls_pki_types::CertificateDer;
+use uuid::fmt::Hyphenated;
 
 use crate::exchange::{self, SessionError};
 use crate::http::{Settings, Tam, TamError};
@@ -174,7 +175,7 @@ impl Arguments {
             Command::Csr { out } => {
                 let mut tee = open()?;
                 let request = patiently(|| tee.certification_request())?;
-                let request = otrp_pem::encode("CERTIFICATE REQUEST", &request);
+                let request = otrp_pem::encode("CERTIFICATE REQUEST", &request)?;
                 match out {
                     None => put(output, request.as_bytes())?,
                     Some(file) => {
@@ -262,16 +263,9 @@ pub fn clock_note(status: &[u8], now: u64) -> Option<String> {
     Some(note)
 }
 
-/// Whether a text is a UUID, for the TEE to look up.
+/// Reads a UUID in the form with hyphens, and no other.
 fn uuid(text: &str) -> Result<String, TeeError> {
-    let shape = |(position, character): (usize, char)| match position {
-        8 | 13 | 18 | 23 => character == '-',
-        _ => character.is_ascii_hexdigit(),
-    };
-    match text.len() == 36 && text.char_indices().all(shape) {
-        true => Ok(text.to_owned()),
-        false => Err(TeeError::Uuid),
-    }
+    text.parse::<Hyphenated>().map(|_| text.to_owned()).map_err(|_| TeeError::Uuid)
 }
 
 /// Has the TEE do what a TAM wants; returns the TEE to be asked about the outcome, and whether

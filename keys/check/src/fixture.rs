@@ -87,11 +87,7 @@ pub fn needing(uuid: [u8; 16], names: &[&str]) -> Vec<u8> {
 pub fn library(uuid: [u8; 16]) -> Vec<u8> {
     let dynamic_at = 64 + 2 * 56;
     let strings_at = dynamic_at + 3 * 16;
-    let name = uuid.iter().enumerate().fold(String::new(), |mut text, (position, octet)| {
-        let hyphen = if matches!(position, 4 | 6 | 8 | 10) { "-" } else { "" };
-        text.push_str(&format!("{hyphen}{octet:02x}"));
-        text
-    });
+    let name = uuid::Uuid::from_bytes(uuid).hyphenated().to_string();
     let end = strings_at + 1 + 36 + 1;
     let mut elf = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
     elf.extend([3, 0, 183, 0, 1, 0, 0, 0]);

@@ -8,6 +8,7 @@ use object::elf::{self, FileHeader32, FileHeader64};
 use object::read::elf::{Dyn as _, ElfFile, FileHeader, ProgramHeader as _};
 use object::{Endianness, Object as _, ObjectSymbol as _};
 use otrp_wire::command::BROKER;
+use uuid::Uuid;
 
 pub use otrp_wire::limits::ELF_LIMIT;
 /// From here on a version leaves few or none above it.
@@ -266,12 +267,7 @@ const fn text_order(uuid: [u8; 16]) -> [u8; 16] {
 }
 
 fn text(uuid: &[u8; 16]) -> String {
-    let mut text = String::new();
-    for (position, octet) in uuid.iter().enumerate() {
-        let hyphen = if matches!(position, 4 | 6 | 8 | 10) { "-" } else { "" };
-        text.push_str(&format!("{hyphen}{octet:02x}"));
-    }
-    text
+    Uuid::from_bytes_ref(uuid).hyphenated().to_string()
 }
 
 fn machine_name(machine: u16, little_endian: bool) -> String {

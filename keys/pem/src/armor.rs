@@ -11,23 +11,6 @@ const END: &str = "-----END ";
 const DASHES: &str = "-----";
 /// Where files were joined and the first had no line feed at its end.
 const JOINED: &str = "----------";
-/// Characters in a line (RFC 7468, section 2).
-const LINE: usize = 64;
-
-/// DER as one block of PEM.
-#[must_use]
-pub fn encode(label: &str, der: &[u8]) -> String {
-    let mut pem = format!("{BEGIN}{label}{DASHES}\n");
-    for (position, character) in STANDARD.encode(der).chars().enumerate() {
-        if position > 0 && position % LINE == 0 {
-            pem.push('\n');
-        }
-        pem.push(character);
-    }
-    pem.push_str(&format!("\n{END}{label}{DASHES}\n"));
-    pem
-}
-
 /// A block whose end has not come yet.
 struct Open {
     label: String,

@@ -6,17 +6,18 @@
 //! kind is ignored, the function says so, else it is named in the error. Nobody is ever asked for a
 //! passphrase.
 //!
-//! The libraries for PEM skip blocks that they do not know or that lack their end, which is why the lines
-//! are read here; base64 and DER are theirs.
+//! The libraries for PEM skip blocks that they do not know or that lack their end, so this crate reads
+//! the lines itself. Base64, DER and the writing of PEM are left to libraries.
 
 mod armor;
 mod shape;
 
 use std::fmt;
 
+use pem_rfc7468::LineEnding;
 use zeroize::Zeroizing;
 
-pub use armor::encode;
+pub use pem_rfc7468::Error as EncodeError;
 
 /// What stands in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -256,6 +257,14 @@ pub fn has_private_key(file: &[u8]) -> bool {
     shape::leading(file).iter().any(secret)
         || items(file).is_ok_and(|items| items.iter().any(|item| secret(&item.kind)))
         || armor::names_private_key(file)
+}
+
+/// DER as one block of PEM (RFC 7468).
+///
+/// # Errors
+/// If the label has a character that RFC 7468 does not allow.
+pub fn encode(label: &str, der: &[u8]) -> Result<String, EncodeError> {
+    pem_rfc7468::encode_string(label, LineEnding::LF, der)
 }
 
 fn select(items: Vec<Item>, wanted: Kind, ignored: &[Kind]) -> Result<Vec<Item>, Error> {

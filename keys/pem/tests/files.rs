@@ -253,7 +253,7 @@ fn no_damage_is_skipped() {
 fn what_is_written_is_read_by_openssl() {
     let folder = folder();
     let der = read(folder.path(), "csr.der");
-    let pem = otrp_pem::encode("CERTIFICATE REQUEST", &der);
+    let pem = otrp_pem::encode("CERTIFICATE REQUEST", &der).unwrap();
     assert!(pem.lines().all(|line| line.len() <= 64 || line.starts_with('-')));
     let read = openssl::x509::X509Req::from_pem(pem.as_bytes()).unwrap();
     assert_eq!(read.to_der().unwrap(), der);

@@ -220,8 +220,7 @@ mod tests {
             .zip(contents)
             .map(|((_, uuid), content)| (*uuid, content.to_vec()))
             .collect();
-        let hex: String = package(&parts).iter().map(|octet| format!("{octet:02x}")).collect();
-        assert_eq!(hex, BY_FIPTOOL);
+        assert_eq!(hex::encode(package(&parts)), BY_FIPTOOL);
     }
 
     #[test]

@@ -177,12 +177,8 @@ impl File {
 
     /// The digest in hexadecimal.
     fn fingerprint(&self) -> String {
-        hexadecimal(&self.digest())
+        hex::encode(self.digest())
     }
-}
-
-fn hexadecimal(octets: &[u8]) -> String {
-    octets.iter().map(|octet| format!("{octet:02x}")).collect()
 }
 
 /// What kind of key pairs a broker makes.

@@ -214,13 +214,8 @@ fn is_object_identifier(text: &str) -> bool {
 
 /// The octets of exactly `2 * N` hexadecimal digits.
 fn hexadecimal<const N: usize>(text: &str) -> Option<[u8; N]> {
-    if text.len() != N.saturating_mul(2) || !text.bytes().all(|it| it.is_ascii_hexdigit()) {
-        return None;
-    }
     let mut octets = [0; N];
-    for (octet, pair) in octets.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        *octet = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
+    hex::decode_to_slice(text, &mut octets).ok()?;
     Some(octets)
 }
 
@@ -264,10 +259,7 @@ impl fmt::Display for Evicted {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tam(id) => formatter.write_str(id),
-            Self::Root(digest) => {
-                formatter.write_str("root:")?;
-                digest.iter().try_for_each(|octet| write!(formatter, "{octet:02x}"))
-            }
+            Self::Root(digest) => write!(formatter, "root:{}", hex::encode(digest)),
         }
     }
 }

@@ -24,7 +24,7 @@
 
 use std::fmt::Write as _;
 
-use crate::{Build, hexadecimal};
+use crate::Build;
 
 /// The name of the section.
 pub const SECTION: &str = ".otrp.trust";
@@ -77,7 +77,7 @@ impl Build {
 }
 
 fn dashed(uuid: &[u8; 16]) -> String {
-    let mut text = hexadecimal(uuid);
+    let mut text = hex::encode(uuid);
     for position in [20, 16, 12, 8] {
         text.insert(position, '-');
     }
