@@ -1,6 +1,6 @@
 //! `otrp-qemu`: emulated devices with the broker in OP-TEE.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -11,15 +11,16 @@ use otrp_qemu::harness::device::{self, Device};
 use otrp_qemu::harness::image::{self, Builds, DEFAULT_BOARD, Image};
 use otrp_qemu::harness::machine::{self, Machine};
 use otrp_qemu::scenario::deployment::Suite;
+use otrp_qemu::scenario::report::{Report, Terminal};
 
 /// Boots OP-TEE and Linux in QEMU with the OTrP broker in the secure world.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
-    /// Where `make` has built.
+    /// The folder in which `make` builds.
     #[arg(long, default_value = ".cache", value_name = "DIR")]
     cache: PathBuf,
-    /// What it was built for: the name of a file in qemu/boards.
+    /// The board that it was built for: the name of a file in qemu/boards.
     #[arg(long, env = "BOARD", default_value = DEFAULT_BOARD, value_parser = image::board_name)]
     board: String,
     #[command(subcommand)]
@@ -28,25 +29,25 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Has a TAM install, update and delete a trusted application on a new device.
+    /// Lets a TAM install, update and delete a trusted application on a new device.
     #[command(after_help = "Examples:
   otrp-qemu run
   otrp-qemu run --suite rsa")]
     Run {
-        /// Which keys TAM and TEE have; `make rsa` builds the image for RSA.
+        /// The keys of TAM and TEE; `make rsa` builds the image for RSA.
         #[arg(long, value_enum, default_value_t = SuiteName::Ec)]
         suite: SuiteName,
     },
-    /// Times installations through OTrP beside raw ones, in the lab image.
+    /// Compares the times of installations through OTrP and raw ones, in the lab image.
     Bench,
     /// Counts the calls to the normal world that commands take, in the lab image: one line for each,
     /// with the number of applications on the device, calls to tee-supplicant, synchronous writes among
-    /// them, commits of secure storage's directory, and steps of the platform's counter.
+    /// them, commits of secure storage's directory, and steps of the monotonic counter.
     Calls,
-    /// Measures the broker's stack and heap in an installation, in the lab image.
+    /// Measures the broker's stack and heap during an installation, in the lab image.
     Memory,
-    /// Cuts a device's power at random instants, installs and deletes many times, and has a program
-    /// be hostile to the broker, in the lab image; fails if anything is lost or let in.
+    /// Stress-tests the lab image: cuts a device's power at random instants, installs and deletes many
+    /// times, and runs a hostile program against the broker; fails if anything is lost or accepted.
     Soak {
         /// How often the power is cut.
         #[arg(long, default_value_t = 100)]
@@ -54,14 +55,14 @@ enum Command {
         /// How often an application is installed and deleted.
         #[arg(long, default_value_t = 200)]
         cycles: u32,
-        /// How often the broker processes a message that is rewritten meanwhile.
+        /// How often the broker processes a message that is rewritten at the same time.
         #[arg(long, default_value_t = 5000)]
         races: u32,
-        /// What the instants and the commands follow from; the time, if it is not given.
+        /// Seed for the instants and the commands; the current time if not given.
         #[arg(long)]
         seed: Option<u64>,
     },
-    /// Writes what a device boots from, with a new hardware key that is kept nowhere else.
+    /// Writes a boot file with a new hardware key, which is stored nowhere else.
     BootFile {
         /// The folder of the image.
         #[arg(long, value_name = "DIR")]
@@ -69,13 +70,13 @@ enum Command {
         /// The Raspberry Pi's `armstub8.bin`, or the flash of QEMU's machine.
         file: PathBuf,
     },
-    /// Prints a script that starts an image without this program.
+    /// Prints a shell script that starts an image without this program.
     Script {
         /// The folder of the image.
         #[arg(long, value_name = "DIR")]
         image: PathBuf,
     },
-    /// Boots a device; runs a command in its Linux, or gives a shell there.
+    /// Boots a device and runs a command in its Linux, or opens a shell there.
     ///
     /// The exit status is that of the command, or of the shell.
     #[command(after_help = "Examples:
@@ -83,19 +84,19 @@ enum Command {
   otrp-qemu shell --device mine --wipe -- otrp-agent status
   otrp-qemu --cache ~/otrp/.cache shell")]
     Shell {
-        /// The device; it is made when there is none of this name.
+        /// The device; created if there is none of this name.
         #[arg(long, default_value = "shell", value_parser = device::name)]
         device: String,
-        /// Starts over with a new device: another hardware key, empty storage.
+        /// Start with a new device: another hardware key, empty storage.
         #[arg(long)]
         wipe: bool,
-        /// What it boots.
+        /// The image that it boots.
         #[arg(long, value_enum, default_value_t = Variant::Development)]
         image: Variant,
-        /// How many seconds the command may take.
+        /// Time limit for the command, in seconds.
         #[arg(long, default_value_t = 1200, value_name = "SECONDS")]
         timeout: u64,
-        /// The command, for the guest's sh; its exit status is passed on.
+        /// The command, for the guest's sh.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         script: Vec<String>,
     },
@@ -120,7 +121,7 @@ impl From<SuiteName> for Suite {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Variant {
-    /// What a device would carry, with a shell.
+    /// As for a delivered device, with a shell.
     Development,
     /// The same with RSA keys in the TEE.
     Rsa,
@@ -154,7 +155,9 @@ fn execute(Arguments { cache, board, command }: Arguments) -> Result<ExitCode> {
     match command {
         Command::Run { suite } => {
             let device = builds.device("run");
-            otrp_qemu::scenario::flow::run(&builds, &device, suite.into(), &mut say)?;
+            let report: &mut dyn Report =
+                if io::stdout().is_terminal() { &mut Terminal::new() } else { &mut say };
+            otrp_qemu::scenario::flow::run(&builds, &device, suite.into(), report)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Bench => {
@@ -206,7 +209,7 @@ fn execute(Arguments { cache, board, command }: Arguments) -> Result<ExitCode> {
     }
 }
 
-/// A line of a report. The work goes on where nobody reads it.
+/// Prints a line of a report. The work continues if nobody reads it.
 fn say(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
 }
@@ -229,7 +232,7 @@ fn shell(machine: Machine, script: &str, timeout: Duration) -> Result<ExitCode> 
     Ok(u8::try_from(output.status).map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
-/// How the interactive shell ended, as qemu/guest/start logs it; none if the guest was switched off.
+/// The exit status of the interactive shell, as qemu/guest/start logs it; none if the guest was turned off.
 fn shell_status(log: &str) -> Option<u8> {
     let (_, status) = log.rsplit_once("start: the shell ended with status ")?;
     status.lines().next()?.trim().parse().ok()

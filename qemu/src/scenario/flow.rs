@@ -1,8 +1,8 @@
-//! The main job, step by step: a TAM provisions an application into OP-TEE, and takes it away.
+//! The demonstration, step by step: a TAM installs, updates and deletes an application in OP-TEE.
 
 use std::fmt::Write as _;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use openssl::bn::{BigNum, BigNumContext};
@@ -15,6 +15,7 @@ use crate::harness::guest::Guest;
 use crate::harness::image::{Builds, Image};
 use crate::harness::machine::Machine;
 use crate::scenario::deployment::{DOMAIN, Deployment, Desired, SERVICE_PROVIDER, SIGNER, Suite};
+use crate::scenario::report::{Party, Report, Step};
 
 /// The exit code of the client when there is no trusted application of that UUID.
 const ITEM_NOT_FOUND: i32 = 4;
@@ -26,13 +27,14 @@ const PERSONALIZATION: [&str; 2] =
 /// SHA-256 of `abc` (FIPS 180-4, appendix B.1): something to sign.
 const DIGEST: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
-/// Runs the whole flow on a new device in `device` and reports a line for each step.
-pub fn run(
-    builds: &Builds,
-    device: &Path,
-    suite: Suite,
-    report: &mut dyn FnMut(&str),
-) -> Result<()> {
+/// How many steps there are.
+pub const STEPS: usize = 14;
+
+/// Runs all steps on a new device in `device`.
+///
+/// # Errors
+/// The first step that fails, with the ends of the logs.
+pub fn run(builds: &Builds, device: &Path, suite: Suite, report: &mut dyn Report) -> Result<()> {
     let start = Instant::now();
     let device = Device::open_or_create(device)?;
     device.wipe()?;
@@ -40,22 +42,22 @@ pub fn run(
     let _ = std::fs::remove_dir_all(&folder);
     let mut steps = Steps { report, count: 0 };
 
-    let deployment = steps.step("TAM started, sample signed by its service provider", || {
-        Ok((Deployment::start(builds, folder, suite)?, String::new()))
-    })?;
+    let deployment =
+        steps.step(Party::Tam, "TAM started, sample signed by its service provider", || {
+            Ok((Deployment::start(builds, folder, suite)?, String::new()))
+        })?;
     let image = || builds.image(suite.image());
     let outcome = drive(&mut steps, &deployment, device, &image);
     if outcome.is_err() {
         let log = deployment.tam_log();
         let lines: Vec<_> = log.lines().collect();
-        (steps.report)("--- end of tam.log");
+        steps.report.line("--- end of tam.log");
         for line in &lines[lines.len().saturating_sub(15)..] {
-            (steps.report)(line);
+            steps.report.line(line);
         }
     }
     outcome?;
-    let count = steps.count;
-    (steps.report)(&format!("all {count} steps passed in {}", seconds(start.elapsed())));
+    steps.report.finished(steps.count, start.elapsed());
     Ok(())
 }
 
@@ -65,15 +67,16 @@ fn drive(
     device: Device,
     image: &dyn Fn() -> Result<Image>,
 ) -> Result<()> {
-    let mut guest = steps.step("OP-TEE and Linux booted on a new device", || {
+    let mut guest = steps.step(Party::Tee, "OP-TEE and Linux booted on a new device", || {
         Ok((Machine::new(device, image()?).boot()?, String::new()))
     })?;
     let outcome = before_reboot(steps, deployment, &mut guest);
     with_logs(&guest, outcome)?;
 
     let device = guest.power_off()?;
-    let mut guest =
-        steps.step("rebooted", || Ok((Machine::new(device, image()?).boot()?, String::new())))?;
+    let mut guest = steps.step(Party::Tee, "rebooted", || {
+        Ok((Machine::new(device, image()?).boot()?, String::new()))
+    })?;
     let outcome = after_reboot(steps, deployment, &mut guest);
     with_logs(&guest, outcome)?;
     guest.power_off()?;
@@ -81,42 +84,59 @@ fn drive(
 }
 
 fn before_reboot(steps: &mut Steps<'_>, deployment: &Deployment, guest: &mut Guest) -> Result<()> {
-    steps.step("first start: the TEE made its key, nothing is certified", || {
+    steps.step(Party::Tee, "first start: the TEE made its key, nothing is certified", || {
         let status = guest.run("otrp-agent status")?.success()?.text();
         ensure!(status.contains("\"provisioned\":false"), "unexpected status {status}");
         ensure!(client(guest, "version")?.is_none(), "the sample is there before it is installed");
         Ok(((), status))
     })?;
-    steps.step("certification request out, maker's CA certified it, chain in", || {
-        deployment.provision(guest)?;
-        let status = guest.run("otrp-agent status")?.success()?.text();
-        ensure!(status.contains("\"provisioned\":true"), "unexpected status {status}");
-        Ok(((), String::new()))
-    })?;
-    steps.step("GetDeviceState, CreateSD, InstallTA with personalization data", || {
-        deployment.desire(signer(1, Some(PERSONALIZATION[0])))?;
-        let lines = deployment.converge(guest)?;
-        expect_messages(&lines, &["GetDeviceState", "CreateSD", "InstallTA"])?;
-        Ok(((), compact(&lines)))
-    })?;
-    steps.step("client opened the sample by UUID: version 1, no file of it in Linux", || {
-        ensure!(client(guest, "version")?.as_deref() == Some("1"), "version 1 does not answer");
-        let files = guest.run("find / -xdev -name '*.ta' -o -xdev -iname '*7265664a*'")?;
-        ensure!(files.text().is_empty(), "there is a file of it in Linux: {}", files.text());
-        signature(guest)?;
-        Ok(((), format!("made a key, signed with it; its label: {}", label(guest, 7)?)))
-    })?;
-    steps.step("UpdateSD adds a signer, UpdateTA to version 2, and the client sees it", || {
-        deployment.desire(signer(2, Some(PERSONALIZATION[0])))?;
-        let lines = deployment.converge(guest)?;
-        expect_messages(&lines, &["GetDeviceState", "UpdateSD", "UpdateTA"])?;
-        ensure!(client(guest, "version")?.as_deref() == Some("2"), "version 2 does not answer");
-        client(guest, "sign-message hello")?.context("version 2 does not sign messages")?;
-        label(guest, 7)?;
-        used_up(guest)?;
-        Ok(((), compact(&lines)))
-    })?;
     steps.step(
+        Party::Tee,
+        "certification request out, maker's CA certified it, chain in",
+        || {
+            deployment.provision(guest)?;
+            let status = guest.run("otrp-agent status")?.success()?.text();
+            ensure!(status.contains("\"provisioned\":true"), "unexpected status {status}");
+            Ok(((), String::new()))
+        },
+    )?;
+    steps.step(
+        Party::Tam,
+        "GetDeviceState, CreateSD, InstallTA with personalization data",
+        || {
+            deployment.desire(signer(1, Some(PERSONALIZATION[0])))?;
+            let lines = deployment.converge(guest)?;
+            expect_messages(&lines, &["GetDeviceState", "CreateSD", "InstallTA"])?;
+            Ok(((), compact(&lines)))
+        },
+    )?;
+    steps.step(
+        Party::Tee,
+        "client opened the sample by UUID: version 1, no file of it in Linux",
+        || {
+            ensure!(client(guest, "version")?.as_deref() == Some("1"), "version 1 does not answer");
+            let files = guest.run("find / -xdev -name '*.ta' -o -xdev -iname '*7265664a*'")?;
+            ensure!(files.text().is_empty(), "there is a file of it in Linux: {}", files.text());
+            signature(guest)?;
+            Ok(((), format!("made a key, signed with it; its label: {}", label(guest, 7)?)))
+        },
+    )?;
+    steps.step(
+        Party::Tam,
+        "UpdateSD adds a signer, UpdateTA to version 2, and the client sees it",
+        || {
+            deployment.desire(signer(2, Some(PERSONALIZATION[0])))?;
+            let lines = deployment.converge(guest)?;
+            expect_messages(&lines, &["GetDeviceState", "UpdateSD", "UpdateTA"])?;
+            ensure!(client(guest, "version")?.as_deref() == Some("2"), "version 2 does not answer");
+            client(guest, "sign-message hello")?.context("version 2 does not sign messages")?;
+            label(guest, 7)?;
+            used_up(guest)?;
+            Ok(((), compact(&lines)))
+        },
+    )?;
+    steps.step(
+        Party::Tam,
         "UpdateTA of the personalization data alone: another label, one more use",
         || {
             deployment.desire(signer(2, Some(PERSONALIZATION[1])))?;
@@ -128,23 +148,29 @@ fn before_reboot(steps: &mut Steps<'_>, deployment: &Deployment, guest: &mut Gue
             Ok(((), format!("{}; its label: {label}", compact(&lines))))
         },
     )?;
-    steps.step("GetTAInformation, its signature verified with the provider's key", || {
-        ta_information(deployment, guest)
-    })
+    steps.step(
+        Party::Tee,
+        "GetTAInformation, its signature verified with the provider's key",
+        || ta_information(deployment, guest),
+    )
 }
 
 fn after_reboot(steps: &mut Steps<'_>, deployment: &Deployment, guest: &mut Guest) -> Result<()> {
-    steps.step("all is still there: certificate, sample, its key and counter", || {
-        let status = guest.run("otrp-agent status")?.success()?.text();
-        ensure!(status.contains("\"provisioned\":true"), "unexpected status {status}");
-        ensure!(client(guest, "version")?.as_deref() == Some("2"), "version 2 does not answer");
-        let counter = client(guest, "counter")?.context("the sample is gone")?;
-        ensure!(counter == "3", "the counter of uses is {counter}, not 3");
-        label(guest, 8)?;
-        used_up(guest)?;
-        ta_information(deployment, guest)
-    })?;
-    steps.step("DeleteTA: the client's call finds nothing", || {
+    steps.step(
+        Party::Tee,
+        "all is still there: certificate, sample, its key and counter",
+        || {
+            let status = guest.run("otrp-agent status")?.success()?.text();
+            ensure!(status.contains("\"provisioned\":true"), "unexpected status {status}");
+            ensure!(client(guest, "version")?.as_deref() == Some("2"), "version 2 does not answer");
+            let counter = client(guest, "counter")?.context("the sample is gone")?;
+            ensure!(counter == "3", "the counter of uses is {counter}, not 3");
+            label(guest, 8)?;
+            used_up(guest)?;
+            ta_information(deployment, guest)
+        },
+    )?;
+    steps.step(Party::Tam, "DeleteTA: the client's call finds nothing", || {
         deployment.desire(Desired::Domain)?;
         let lines = deployment.converge(guest)?;
         expect_messages(&lines, &["GetDeviceState", "DeleteTA"])?;
@@ -152,6 +178,7 @@ fn after_reboot(steps: &mut Steps<'_>, deployment: &Deployment, guest: &mut Gues
         Ok(((), compact(&lines)))
     })?;
     steps.step(
+        Party::Tam,
         "InstallTA again, without data: the old data and its own key went with the old installation",
         || {
             deployment.desire(signer(2, None))?;
@@ -167,7 +194,7 @@ fn after_reboot(steps: &mut Steps<'_>, deployment: &Deployment, guest: &mut Gues
             Ok(((), compact(&lines)))
         },
     )?;
-    steps.step("DeleteSD: the device is as it was", || {
+    steps.step(Party::Tam, "DeleteSD: the device is as it was", || {
         deployment.desire(Desired::Nothing)?;
         let lines = deployment.converge(guest)?;
         expect_messages(&lines, &["GetDeviceState", "DeleteSD"])?;
@@ -188,7 +215,7 @@ fn label(guest: &mut Guest, till: u32) -> Result<String> {
     Ok(label)
 }
 
-/// Checks that the sample does not sign once more.
+/// Checks that the sample refuses to sign again.
 fn used_up(guest: &mut Guest) -> Result<()> {
     let output = guest.run(&format!("otrp-signer-client sign {DIGEST}"))?;
     ensure!(output.status == USED_UP && output.text().is_empty(), "it signs: {output:?}");
@@ -204,7 +231,7 @@ fn client(guest: &mut Guest, arguments: &str) -> Result<Option<String>> {
     Ok(Some(output.success()?.text()))
 }
 
-/// Has the sample make a key and sign, and checks the signature here.
+/// Lets the sample generate a key and sign, and verifies the signature.
 fn signature(guest: &mut Guest) -> Result<()> {
     let mut ask = |arguments: &str| client(guest, arguments)?.context("the sample is gone");
     ask("generate")?;
@@ -221,7 +248,7 @@ fn signature(guest: &mut Guest) -> Result<()> {
     Ok(())
 }
 
-/// Has the TAM's program verify what the TEE says of the sample.
+/// Verifies the TEE's statement about the sample with the TAM's program.
 fn ta_information(deployment: &Deployment, guest: &mut Guest) -> Result<((), String)> {
     let message =
         guest.run(&format!("otrp-agent ta-info {SERVICE_PROVIDER} {SIGNER}"))?.success()?.stdout;
@@ -240,7 +267,7 @@ pub fn expect_messages(lines: &[String], names: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// The agent's lines on one line.
+/// The agent's lines, joined.
 fn compact(lines: &[String]) -> String {
     let line = |line: &String| line.split_whitespace().collect::<Vec<_>>().join(" ");
     lines.iter().map(line).collect::<Vec<_>>().join(", ")
@@ -262,27 +289,28 @@ fn with_logs<T>(guest: &Guest, result: Result<T>) -> Result<T> {
 }
 
 struct Steps<'r> {
-    report: &'r mut dyn FnMut(&str),
+    report: &'r mut dyn Report,
     count: usize,
 }
 
 impl Steps<'_> {
-    /// Runs one step and prints its line: number, time, what, and a detail.
-    fn step<T>(&mut self, what: &str, action: impl FnOnce() -> Result<(T, String)>) -> Result<T> {
+    /// Runs one step, which returns a value and a detail to show, and reports it.
+    fn step<T>(
+        &mut self,
+        party: Party,
+        what: &str,
+        action: impl FnOnce() -> Result<(T, String)>,
+    ) -> Result<T> {
         self.count += 1;
+        let step = Step { number: self.count, total: STEPS, party, what };
+        self.report.begin(&step);
         let start = Instant::now();
         let result = action();
-        let time = seconds(start.elapsed());
-        let verdict = if result.is_ok() { "ok" } else { "FAILED" };
-        (self.report)(&format!("{:>2} {verdict} {time:>8}  {what}", self.count));
-        let (value, detail) = result.with_context(|| what.to_owned())?;
-        if !detail.is_empty() {
-            (self.report)(&format!("                  {detail}"));
+        match &result {
+            Ok((_, detail)) => self.report.passed(&step, start.elapsed(), detail),
+            Err(_) => self.report.failed(&step, start.elapsed()),
         }
+        let (value, _) = result.with_context(|| what.to_owned())?;
         Ok(value)
     }
-}
-
-fn seconds(time: Duration) -> String {
-    format!("{:.2} s", time.as_secs_f64())
 }

@@ -6,4 +6,5 @@ pub mod deployment;
 pub mod flow;
 pub mod hostile;
 pub mod operator;
+pub mod report;
 pub mod soak;
