@@ -1,5 +1,5 @@
 #!/bin/bash
-# Everything that can be said about the code without running it.
+# What can be checked without running the code.
 #   lint.sh DEVICE_CRATE...    the crates that only compile for the device
 set -euo pipefail
 . "$(dirname "$0")/../common.sh"
@@ -43,6 +43,10 @@ say "links, tables and examples of the documents"
 
 say "doctests that must not compile"
 "$PYTHON3" "$SCRIPTS/check/compile_fail_twins.py"
+
+say "phrases"
+"$PYTHON3" "$SCRIPTS/check/prose.py" --self-test
+"$PYTHON3" "$SCRIPTS/check/prose.py"
 
 say "spelling"
 # A mirror's archive has no git: all files but what is generated, quoted or not text.
