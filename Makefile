@@ -31,8 +31,8 @@ run: development
 	@$(SCRIPTS)/build/host.sh otrp-tam otrp-keys otrp-qemu
 	@$(call PROGRAM,otrp-qemu) run
 
-## test: all tests: dependencies, host crates, then the adapters and the whole flow inside OP-TEE
-test: audit test-host test-device
+## test: all tests: lint, host crates, then the adapters and the whole flow inside OP-TEE
+test: lint test-host test-device
 
 ## test-host: the tests that need no emulator
 test-host: setup
@@ -71,7 +71,7 @@ soak: packed lab rpi3 test-32 ports reproducible
 	@$(call PROGRAM,otrp-qemu) soak
 	@$(call PROGRAM,otrp-qemu) --board rpi3 run
 
-## lint: format, clippy, licences and sources, direction of dependencies, shell scripts
+## lint: format, clippy, dependencies, order of modules, documents, spelling and phrases, shell scripts
 lint: development lab audit
 	@$(SCRIPTS)/setup/host-packages.sh lint
 	@$(SCRIPTS)/check/lint.sh $(DEVICE_CRATES)

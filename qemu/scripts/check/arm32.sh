@@ -7,6 +7,7 @@
 # tests compare with, are unpacked into .cache/armhf.
 set -euo pipefail
 . "$(dirname "$0")/../common.sh"
+# shellcheck source=qemu/scripts/setup/private-apt.sh
 . "$SCRIPTS/setup/private-apt.sh"
 
 TARGET=armv7-unknown-linux-gnueabihf

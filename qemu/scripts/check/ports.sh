@@ -3,6 +3,7 @@
 # nothing that only QEMU's has. Nothing boots here.
 set -euo pipefail
 . "$(dirname "$0")/../common.sh"
+# shellcheck source=qemu/scripts/setup/private-apt.sh
 . "$SCRIPTS/setup/private-apt.sh"
 
 PLATFORMS=(k3-am62x rockchip-rk3588)

@@ -9,7 +9,9 @@
 # .cache is never downloaded again.
 set -euo pipefail
 . "$(dirname "$0")/../common.sh"
+# shellcheck source=qemu/scripts/setup/private-apt.sh
 . "$SCRIPTS/setup/private-apt.sh"
+# shellcheck source=qemu/scripts/setup/packages.sh
 . "$SCRIPTS/setup/packages.sh"
 
 SOURCES=$CACHE/src

@@ -6,7 +6,9 @@
 # is frozen on purpose.
 set -euo pipefail
 . "$(dirname "$0")/../common.sh"
+# shellcheck source=qemu/scripts/setup/private-apt.sh
 . "$SCRIPTS/setup/private-apt.sh"
+# shellcheck source=qemu/scripts/setup/packages.sh
 . "$SCRIPTS/setup/packages.sh"
 
 valid=true

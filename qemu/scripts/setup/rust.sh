@@ -1,12 +1,14 @@
 #!/bin/bash
 # Finds or unpacks a Rust that compiles for this machine and for arm64; writes .cache/rust.env.
 #
-# The user's own cargo and rustc serve when they are new enough and have the arm64 standard library
-# (`rustup target add aarch64-unknown-linux-gnu`). Otherwise the distribution's cargo-web and
-# rustc-web, both standard libraries, clippy and rustfmt are unpacked into .cache/rust: neither the
-# system nor ~/.rustup changes, and one compiler builds everything (libraries of two do not mix).
+# The user's own cargo and rustc serve when they are new enough and have the arm64 standard library, clippy
+# and rustfmt (`rustup target add aarch64-unknown-linux-gnu`, `rustup component add clippy rustfmt`).
+# Otherwise the distribution's cargo-web and rustc-web, both standard libraries, clippy and rustfmt are
+# unpacked into .cache/rust: neither the system nor ~/.rustup changes, and one compiler builds everything
+# (libraries of two do not mix).
 set -euo pipefail
 . "$(dirname "$0")/../common.sh"
+# shellcheck source=qemu/scripts/setup/private-apt.sh
 . "$SCRIPTS/setup/private-apt.sh"
 
 TARGET=aarch64-unknown-linux-gnu
@@ -24,7 +26,9 @@ serves() {
 }
 
 # installed_cargo: the user's cargo and rustc serve.
-installed_cargo() { command -v cargo >/dev/null && cargo --version >/dev/null 2>&1 && command -v rustc >/dev/null && serves rustc; }
+installed_cargo() {
+    { cargo --version && cargo clippy --version && cargo fmt --version; } >/dev/null 2>&1 && serves rustc
+}
 unpacked_cargo() {
     local run=(env LD_LIBRARY_PATH="$RUST/lib")
     "${run[@]}" "$RUST/bin/cargo" --version >/dev/null 2>&1 && serves "${run[@]}" "$RUST/bin/rustc"
@@ -35,7 +39,7 @@ unpack() {
     machine=$(dpkg --print-architecture)
     multiarch=$(gcc -print-multiarch 2>/dev/null || true)
     [ -n "$multiarch" ] || multiarch=$(uname -m)-linux-gnu
-    say "this machine has no Rust $NEEDED with the arm64 standard library; unpacking the distribution's into .cache/rust, about 30 s"
+    say "this machine has no Rust $NEEDED with the arm64 standard library, clippy and rustfmt; unpacking the distribution's into .cache/rust, about 30 s"
     rm -rf "$work"
     mkdir -p "$work/root"
     repositories | awk -v key="$DEBIAN_KEYRING" '{ print "deb [signed-by=" key "] " $1 " " $2 " main" }' >"$work/sources"
