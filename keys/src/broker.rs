@@ -1,6 +1,6 @@
-//! Whether a broker's ELF, the very one that goes into an image, trusts what it is meant to.
+//! Checks that a broker's ELF, the one that goes into an image, trusts what it should.
 //!
-//! Its manifest says what it was built with, and its octets show which certificates are in it: each
+//! Its manifest states what it was built with, and its bytes show which certificates it contains: each
 //! anchor must be there, and no other certificate.
 
 use std::fmt;
@@ -31,7 +31,7 @@ pub struct Choices {
     pub built_at: Option<u64>,
 }
 
-/// How a broker differs from what it is meant to be: a sentence.
+/// A difference between a broker and the expected one: a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference(String);
 
@@ -41,8 +41,8 @@ impl fmt::Display for Difference {
     }
 }
 
-/// How the broker in the file `elf` differs from one that is built with the folder `trust` and these
-/// choices.
+/// The differences between the broker in the file `elf` and one that is built with the folder `trust`
+/// and these choices.
 ///
 /// # Errors
 /// If a file cannot be read, or the build refuses folder or choices.
@@ -161,7 +161,7 @@ fn certificates(octets: &[u8]) -> Vec<(String, &[u8])> {
     found
 }
 
-/// What there is to say of a manifest, with the names of what is in folder and image.
+/// Compares manifests, and names what is in folder and image.
 struct Comparison<'a> {
     trust: &'a Path,
     folder: &'a Folder,
@@ -259,7 +259,7 @@ fn split(line: &str) -> (&str, &str) {
     line.split_once(' ').unwrap_or((line, ""))
 }
 
-/// Whether two lines are about one thing of which they may say different things.
+/// Whether two lines are about the same item, possibly with different values.
 fn is_same_thing((word, rest): (&str, &str), (other, other_rest): (&str, &str)) -> bool {
     word == other
         && match word {

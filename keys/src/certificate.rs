@@ -1,4 +1,4 @@
-//! Certificates: the profiles this project issues, and how one is made.
+//! Certificates: the profiles this project issues, and how they are signed.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -41,11 +41,11 @@ pub enum Purpose {
     TeeAuthority,
     /// A party of the protocol, a TAM or a TEE: it signs messages and receives wrapped keys.
     Party,
-    /// A party that says that it is a TEE.
+    /// A party with the extendedKeyUsage of TEEs.
     Tee,
     /// A service provider's key that signs trusted applications.
     TaSigning,
-    /// Answers for an authority whether its certificates are revoked.
+    /// Signs OCSP responses for an authority.
     OcspResponder,
 }
 
@@ -58,7 +58,7 @@ pub struct Validity {
     pub not_after: i64,
 }
 
-/// The content of a certificate apart from its key and issuer.
+/// The contents of a certificate except its key and issuer.
 #[derive(Debug, Clone, Copy)]
 pub struct Template<'a> {
     /// Subject, organization.
@@ -79,7 +79,7 @@ const BACKDATED_SECONDS: i64 = 3600;
 const SECONDS_A_DAY: i64 = 86_400;
 
 impl Validity {
-    /// From slightly before now, for about so many years.
+    /// From slightly before now, for about this number of years.
     #[must_use]
     pub fn years(years: u16) -> Self {
         let now = now();
@@ -192,14 +192,14 @@ impl Template<'_> {
     }
 }
 
-/// id-pkix-ocsp-nocheck: the responder itself is good as long as its certificate is valid.
+/// id-pkix-ocsp-nocheck: the responder's own certificate is not checked for revocation.
 fn ocsp_no_check() -> Result<X509Extension> {
     let identifier = Asn1Object::from_str("1.3.6.1.5.5.7.48.1.5")?;
     let null = Asn1OctetString::new_from_bytes(&[0x05, 0x00])?;
     Ok(X509Extension::new_from_der(&identifier, false, &null)?)
 }
 
-/// A new P-256 key pair.
+/// Generates a P-256 key pair.
 ///
 /// # Errors
 /// OpenSSL's.
@@ -209,7 +209,7 @@ pub fn generate_p256() -> Result<PKey<Private>> {
     Ok(PKey::from_ec_key(EcKey::generate(&group)?)?)
 }
 
-/// A new RSA key pair of so many bits.
+/// Generates an RSA key pair of `bits` bits.
 ///
 /// # Errors
 /// OpenSSL's.
@@ -217,7 +217,7 @@ pub fn generate_rsa(bits: u32) -> Result<PKey<Private>> {
     Ok(PKey::from_rsa(Rsa::generate(bits)?)?)
 }
 
-/// A new RSA key pair of so many bits with this public exponent, which must be odd.
+/// Generates an RSA key pair of `bits` bits with this public exponent, which must be odd.
 ///
 /// # Errors
 /// OpenSSL's.

@@ -30,7 +30,7 @@ impl Authority {
     /// Reads `stem.key.pem` and `stem.chain.pem`, the CA first and the root last.
     ///
     /// # Errors
-    /// Whatever keeps the authority from issuing certificates that a device would accept.
+    /// If devices would not accept what the authority issues.
     pub fn read(stem: &Path) -> Result<Self> {
         let key = read_key(&beside(stem, ".key.pem"))?;
         let mut chain = read_certificates(&beside(stem, ".chain.pem"))?;
@@ -38,8 +38,8 @@ impl Authority {
         Self::new(Identity { key, certificate }, chain)
     }
 
-    /// The same authority, if devices take what it issues for their own certificates: those that are
-    /// built with the anchors in the folder `trust` take only what ends at its `tee-root.der`.
+    /// The same authority, if devices import what it issues: a device that is built with the folder of
+    /// anchors `trust` imports only what leads to its `tee-root.der`.
     ///
     /// # Errors
     /// `OtherRoot`, such as for the authority of the TAMs.
@@ -56,8 +56,8 @@ impl Authority {
         })
     }
 
-    /// The same authority, if its certificate, or one above it, says that it certifies TEEs: where the
-    /// anchors of the devices are not known, nothing else tells it from the authority of the TAMs.
+    /// The same authority, if its certificate, or one above it, has the extendedKeyUsage of TEEs. If the
+    /// anchors of the devices are not known, nothing else distinguishes it from the authority of the TAMs.
     ///
     /// # Errors
     /// `NotForTees`.
@@ -69,7 +69,7 @@ impl Authority {
         if says_so { Ok(self) } else { Err(Error::NotForTees) }
     }
 
-    /// Takes a key with its certificate, and the certificates above that one, the root last.
+    /// An authority from a key with its certificate, and the certificates above that one, the root last.
     ///
     /// # Errors
     /// As for [`Authority::read`].
@@ -93,8 +93,8 @@ impl Authority {
 
     /// Issues the TEE certificate that `request` asks for: the chain, leaf first, root last.
     ///
-    /// Only the key is taken from the request, in DER or PEM. The subject is the authority's
-    /// choice, made from the key, so that no request can name itself after another device.
+    /// Only the key is taken from the request, which is DER or PEM. The authority derives the subject
+    /// from the key, so no request can choose the name of another device.
     ///
     /// # Errors
     /// `RequestMalformed`, `RequestKey` or `RequestSignature`.

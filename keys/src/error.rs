@@ -1,4 +1,4 @@
-//! Why a key, certificate or signed image could not be made or read.
+//! Why a key, certificate or signed image could not be created or read.
 
 use std::io;
 use std::path::PathBuf;
@@ -30,7 +30,7 @@ pub enum Error {
         reason: io::Error,
     },
     /// The place for new development keys is taken by older ones.
-    #[error("{} holds development keys already; --force replaces them, and devices provisioned under them must be reset", .0.display())]
+    #[error("{} contains development keys already; --force replaces them, and devices provisioned under them must be reset", .0.display())]
     Exists(PathBuf),
     /// The place for new development keys is taken by something else.
     #[error("{} exists and was not made by otrp-keys init, so it is left alone", .0.display())]
@@ -43,57 +43,57 @@ pub enum Error {
         /// What it should have been, with its article.
         expected: &'static str,
     },
-    /// A file does not hold what is wanted of it.
+    /// A file does not contain what is wanted.
     #[error("{}: {reason}", path.display())]
     Content {
         /// The file.
         path: PathBuf,
-        /// What it holds instead.
+        /// What it contains instead.
         reason: otrp_pem::Error,
     },
-    /// There is no certification request where one should be.
+    /// The file contains no certification request.
     #[error("{0}")]
     RequestMalformed(otrp_pem::Error),
     /// A certification request is not signed by the key it carries.
     #[error("the request is not signed by the key it asks a certificate for")]
     RequestSignature,
-    /// A certification request carries a key that no TEE of ours makes.
+    /// A certification request contains a key that no TEE generates.
     #[error(
         "the request's key is neither P-256 nor RSA of 2048 to 4096 bits with an odd exponent from 65537 to 4294967295, and devices accept no other"
     )]
     RequestKey,
     /// A key that asks for a certificate has one under another name.
-    #[error("the same key has a chain already, {}: no two devices have one key", shown(.0))]
+    #[error("the same key has a chain already, {}: two devices never have the same key", shown(.0))]
     KeyTaken(PathBuf),
     /// The inventory has one key under several names.
-    #[error("the same key is in {}: no two devices have one key, so keep one chain and certify the other device's own key", listed(.0))]
+    #[error("the same key is in {}: two devices never have the same key, so keep one chain and certify the other device's own key", listed(.0))]
     KeyTwice(Vec<PathBuf>),
     /// A certificate of a device's chain, or its key, is not one that devices read.
     #[error("{0}, so the device cannot be provisioned with it")]
     DeviceFlaw(otrp_check::chain::Fault),
     /// The place for a chain is taken by that of another key.
-    #[error("{} is there and not for this key; if the device made a new key, remove it first", .0.display())]
+    #[error("{} exists and is for another key; if the device has generated a new key, remove that file first", .0.display())]
     ChainOfAnother(PathBuf),
     /// A name would break its line in a list of devices.
-    #[error("{path:?} is a name with control characters, or not in UTF-8: a list of devices cannot have it in one line. Rename it", path = .0)]
+    #[error("{path:?} is a name with control characters, or not UTF-8, so it does not fit into one line of a list of devices: rename the file", path = .0)]
     Name(PathBuf),
     /// The name of a chain would hide it.
-    #[error("{} begins with a dot, and what is hidden is overlooked: give the chain another name", .0.display())]
+    #[error("{} begins with a dot, and hidden files are easily overlooked: give the chain another name", .0.display())]
     HiddenName(PathBuf),
     /// A folder of chains cannot be locked.
-    #[error("cannot lock {}: {reason}. The lock keeps two processes from giving one key two names; use a file system that has locks", path.display())]
+    #[error("cannot lock {}: {reason}. The lock prevents two processes from giving one key two names; use a file system that supports locks", path.display())]
     Lock {
         /// The file that is locked.
         path: PathBuf,
         /// The system's reason.
         reason: io::Error,
     },
-    /// A folder lacks what it should hold.
-    #[error("{} holds no {what}", folder.display())]
+    /// A folder does not contain what it should.
+    #[error("{} contains no {what}", folder.display())]
     NothingIn {
         /// The folder.
         folder: PathBuf,
-        /// What it should hold.
+        /// What it should contain.
         what: &'static str,
     },
     /// The certificate that should issue is not a CA certificate.
@@ -107,14 +107,14 @@ pub enum Error {
         "{0} is for other purposes than TEEs, as its extendedKeyUsage says: certify TEEs with the CA of the TEEs"
     )]
     OtherPurpose(String),
-    /// Nothing says that the authority is that of the TEEs.
+    /// Nothing shows that the authority is that of the TEEs.
     #[error(
-        "nothing says that it is the CA of the TEEs: name the folder of anchors that the devices are built with (--trust), or give the CA a certificate with the extendedKeyUsage {}",
+        "nothing shows that it is the CA of the TEEs: name the folder of anchors that the devices are built with (--trust), or give the CA a certificate with the extendedKeyUsage {}",
         otrp_check::TEE_PURPOSE_DOTTED
     )]
     NotForTees,
-    /// The authority is not one whose certificates the devices take for their own.
-    #[error("it ends at {found}, and the devices that are built with {} take only what ends at {expected}: is it the CA of the TEEs?", trust.display())]
+    /// Devices do not import certificates of this authority.
+    #[error("it leads to {found}, but devices that are built with {} accept only what leads to {expected}: is it the CA of the TEEs?", trust.display())]
     OtherRoot {
         /// The subject of the authority's root.
         found: String,
@@ -129,10 +129,10 @@ pub enum Error {
     /// The issuing certificate is not valid at present.
     #[error("the issuing certificate is expired or not valid yet")]
     AuthorityExpired,
-    /// The issuing certificate's chain does not hold together up to its root.
+    /// The issuing certificate's chain does not lead to its root.
     #[error("the issuing certificate's chain does not lead to its root: {0}")]
     AuthorityChain(&'static str),
-    /// A certificate is not by the authority that is to answer for it.
+    /// A certificate was not issued by the authority whose responder is asked.
     #[error("the certificate is not issued by that authority")]
     OtherIssuer,
     /// Devices would not accept answers of this responder.
@@ -143,12 +143,12 @@ pub enum Error {
     /// A key cannot sign OCSP responses.
     #[error("OCSP responses are signed with P-256, P-384 or RSA, not with this key")]
     ResponderKey,
-    /// The text is not a time, or one that no response can name.
+    /// The text is not a time, or a time that no response can contain.
     #[error("'{0}' is not a time like 2027-03-01T00:00:00Z")]
     Time(String),
     /// A key is of another kind than the signature algorithm asked for.
     #[error(
-        "{asked} is not a signature that this key makes: it makes {makes}, which needs no --algorithm"
+        "{asked} is not a signature that this key can create: it creates {makes}, which needs no --algorithm"
     )]
     Algorithm {
         /// What was asked for.
@@ -178,7 +178,7 @@ pub enum Error {
     Anchor {
         /// The anchor's file.
         path: PathBuf,
-        /// What speaks against it: the end of a sentence about it.
+        /// What is wrong with it: the end of a sentence about it.
         fault: String,
         /// What to do instead.
         remedy: &'static str,
@@ -194,7 +194,7 @@ pub enum Error {
         what: &'static str,
     },
     /// A private key is in the folder of anchors.
-    #[error("{} holds a private key, and a folder of anchors goes to where images are built: keep it where it is used, and nowhere else", .0.display())]
+    #[error("{} contains a private key, but the folder of anchors is copied to where images are built: keep the key only where it is used", .0.display())]
     PrivateKeyInTrust(PathBuf),
     /// Something in the folder of anchors cannot be searched for private keys.
     #[error("{} {why}, so it is not searched for private keys: take it out of the folder of anchors", path.display())]
@@ -205,14 +205,14 @@ pub enum Error {
         why: &'static str,
     },
     /// A key cannot be OP-TEE's TA key.
-    #[error("{}: the key {fault}. Make one of your own (keys/CEREMONY.md): openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:3072", path.display())]
+    #[error("{}: the key {fault}. Generate one of your own (keys/CEREMONY.md): openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:3072", path.display())]
     ImageKey {
         /// The file of the public key.
         path: PathBuf,
-        /// What speaks against it: the end of a sentence about it.
+        /// What is wrong with it: the end of a sentence about it.
         fault: &'static str,
     },
-    /// A TA signing key's private half is in other hands than the maker's.
+    /// Somebody other than the maker has the private half of a TA signing key.
     #[error("{}: {why}. Whoever has the private half could sign for the image. Set TA_SIGNING_KEY to the public half of a key of your own (keys/CEREMONY.md), or ALLOW_DEV_KEYS=1 for an emulated device", path.display())]
     SigningKeyOfOthers {
         /// The file of the public key.

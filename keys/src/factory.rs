@@ -1,4 +1,4 @@
-//! The production line: many devices certified at once, and the list of those that are.
+//! The production line: certifies many devices at once, and lists those that are certified.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -23,52 +23,52 @@ use crate::file::{
 use crate::show::distinguished_name;
 use crate::{Error, Result};
 
-/// What the name of a chain file ends with.
+/// Suffix of the name of a chain file.
 const CHAIN_SUFFIX: &str = ".chain.pem";
-/// What the processes lock that write into one folder of chains.
+/// The file that processes lock while they write into a folder of chains.
 const LOCK: &str = ".otrp-keys.lock";
-/// No longer file is searched for a chain.
+/// Longest file that is searched for a chain, in bytes.
 const CHAIN_FILE_LIMIT: u64 = 16 * 1024 * 1024;
 
-/// What became of one request.
+/// The outcome of one request.
 #[derive(Debug)]
 pub enum Outcome {
-    /// It has a chain now.
+    /// It was certified.
     Certified(Device),
-    /// It had a chain for the same key already, which stays.
+    /// It already had a chain for the same key, which stays.
     Kept,
-    /// It was refused, and has none.
+    /// It was refused, and has no chain.
     Refused(Error),
-    /// It is something else, and was left alone.
+    /// It is not a request, and was left alone.
     Foreign(String),
 }
 
 /// One request of many, after it was handled.
 #[derive(Debug)]
 pub struct Progress<'a> {
-    /// The how-manieth it is, from 1.
+    /// Position in the batch, starting at 1.
     pub number: usize,
-    /// How many there are.
+    /// Size of the batch.
     pub total: usize,
     /// The request.
     pub request: &'a Path,
-    /// What became of it.
+    /// Its outcome.
     pub outcome: &'a Outcome,
 }
 
-/// What there is to say while requests are certified.
+/// What is reported while requests are certified.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// Another process is at work in this folder of chains, and has to finish first.
+    /// Another process is working in this folder of chains, and has to finish first.
     Waiting(&'a Path),
-    /// This file is or may be a chain, and its device's key is not known, for a reason that is the end
-    /// of a sentence about it.
+    /// This file is or may be a chain whose key cannot be read. The reason is the end of a sentence
+    /// about it.
     Unreadable(&'a Path, &'static str),
     /// A request was handled.
     Request(Progress<'a>),
 }
 
-/// How many requests came to which end.
+/// How many requests had which outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Certified.
@@ -80,14 +80,14 @@ pub struct Totals {
 }
 
 /// Certifies every request in the folder `requests`: `NAME.csr`, or with any other ending, becomes
-/// `NAME.chain.pem` in the folder `chains`, which is made where it is missing. A bad request does not
-/// keep the others waiting, and what is not a request is left alone: a folder, and a file with
-/// another ending than `csr` that cannot be read or contains no whole request.
+/// `NAME.chain.pem` in the folder `chains`, which is created if it is missing. A bad request does not
+/// stop the others, and what is not a request is left alone: a folder, and a file with another ending
+/// than `csr` that cannot be read or contains no complete request.
 ///
-/// A chain that is there stays, so that an interrupted run goes on where it was; with `renew` it is
+/// An existing chain stays, so that an interrupted run continues where it stopped; with `renew` it is
 /// replaced. A chain for another key is never replaced, and no key gets chains under two names:
-/// that would be two devices with one identity. Of several processes at a time one works in a folder of
-/// chains, and the others wait.
+/// that would be two devices with one identity. Only one process at a time works in a folder of
+/// chains; others wait.
 ///
 /// # Errors
 /// If one of the folders cannot be read, or there is no request.

@@ -12,7 +12,7 @@ use openssl::x509::X509;
 use crate::certificate::Identity;
 use crate::{Error, Result};
 
-/// What the name of a file has around it until its contents are stored.
+/// Prefix and suffix of a file's name until its contents are stored.
 const ASIDE: (&str, &str) = (".", ".new");
 
 /// Reads a whole file.
@@ -31,8 +31,8 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     write_with_mode(path, bytes, 0o644)
 }
 
-/// Writes a file that everybody may read, in one step: whenever the power fails, the old one is there
-/// or the new one is, as a whole. Nobody else may write the file at the same time.
+/// Writes a file that everybody may read, atomically: after a power cut either the old or the new
+/// contents are there, complete. Nobody else may write the file at the same time.
 ///
 /// # Errors
 /// `Write` names the file.
@@ -43,7 +43,7 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
         .map_err(|reason| Error::Write { path: path.to_owned(), reason })
 }
 
-/// As [`replace`], where there is no old one; one that is there stays, and is an error.
+/// As [`replace`], but an existing file stays, and is an error.
 ///
 /// # Errors
 /// `Write` names the file.
@@ -67,6 +67,9 @@ pub fn create(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// Writes the contents for `path` to a hidden file in the same folder, and waits until they are stored.
+///
+/// Its name is fixed, unlike that of a `tempfile`, so that what an interrupted run left is recognized
+/// ([`is_aside`]) and replaced.
 fn write_aside(path: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
     let mut name = OsString::from(ASIDE.0);
     name.push(path.file_name().unwrap_or_default());
@@ -81,14 +84,14 @@ fn write_aside(path: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
     Ok(new)
 }
 
-/// Whether a file is one that an interrupted [`create`] or [`replace`] left, by its name.
+/// Whether a file's name is that of one that an interrupted [`create`] or [`replace`] left.
 pub(crate) fn is_aside(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().as_encoded_bytes();
     let name = name.strip_prefix(ASIDE.0.as_bytes());
     name.and_then(|name| name.strip_suffix(ASIDE.1.as_bytes())).is_some_and(|name| !name.is_empty())
 }
 
-/// Waits until the names in a file's folder are stored.
+/// Waits until the directory entry of a file is stored.
 fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(folder_of(path))?.sync_all()
 }
@@ -174,13 +177,13 @@ fn content<T>(
     reader(&read(path)?).map_err(|reason| Error::Content { path: path.to_owned(), reason })
 }
 
-/// A file's name as it stays in its line: in quotation marks and with escapes where it would not.
+/// A file's name for a line of output: quoted and escaped if it contains characters that end a line.
 #[must_use]
 pub fn shown(path: &Path) -> String {
     if is_plain(path) { path.display().to_string() } else { format!("{path:?}") }
 }
 
-/// Whether a file's name stays in its line of a list, and can be read there.
+/// Whether a file's name can be shown in one line as it is.
 pub(crate) fn is_plain(path: &Path) -> bool {
     path.to_str().is_some_and(|name| !name.chars().any(is_break))
 }

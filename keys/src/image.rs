@@ -39,7 +39,7 @@ pub enum Algorithm {
     EcdsaP256Sha256,
 }
 
-/// A signed image taken apart; nothing in it is verified yet.
+/// A parsed signed image; nothing in it is verified yet.
 #[derive(Debug, Clone, Copy)]
 pub struct SignedImage<'a> {
     /// How it is signed.
@@ -117,7 +117,7 @@ impl Algorithm {
 /// Signs an application with `algorithm`, by default the key's own.
 ///
 /// # Errors
-/// `SigningKey` where the key cannot make that signature, `ImageSize`, or OpenSSL's.
+/// `SigningKey` if the key cannot create that signature, `ImageSize`, or OpenSSL's.
 pub fn sign(
     key: &PKeyRef<Private>,
     algorithm: Option<Algorithm>,
@@ -170,7 +170,7 @@ pub fn sign(
 }
 
 impl<'a> SignedImage<'a> {
-    /// Takes a signed image apart.
+    /// Parses a signed image.
     ///
     /// # Errors
     /// `ImageFormat` says what is wrong with it.
@@ -221,10 +221,10 @@ impl<'a> SignedImage<'a> {
         digest.finish() == self.digest
     }
 
-    /// Whether the content is as stated and signed by the private half of `key`.
+    /// Whether the contents match the digest and the signature verifies with `key`.
     ///
     /// # Errors
-    /// OpenSSL's, where it could not tell.
+    /// OpenSSL's, if it could not verify.
     pub fn is_signed_by<T: HasPublic>(&self, key: &PKeyRef<T>) -> Result<bool> {
         if !self.digest_matches() || !self.algorithm.suits(key)? {
             return Ok(false);

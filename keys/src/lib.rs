@@ -1,7 +1,7 @@
 //! The PKI of an OTrP deployment: certificates, keys and signed applications.
 //!
-//! Everything here runs on a trusted machine of whoever holds the key in question: the TAM's
-//! operator, the device maker, a service provider. Nothing of it is linked into a device.
+//! Runs on a trusted machine of whoever holds the key in question: the TAM's operator, the device
+//! maker, a service provider. Nothing of it is linked into a device.
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

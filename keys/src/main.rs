@@ -1,4 +1,4 @@
-//! `otrp-keys`: makes development keys, signs applications, certifies TEEs, answers OCSP.
+//! `otrp-keys`: creates development keys, signs applications, certifies TEEs, signs OCSP responses.
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -30,7 +30,7 @@ macro_rules! complain {
     ($($text:tt)*) => { output::complain(format_args!($($text)*)) };
 }
 
-/// Makes and uses the keys and certificates of an OTrP deployment.
+/// Creates and uses the keys and certificates of an OTrP deployment.
 #[derive(Parser)]
 #[command(version, subcommand_required = true, arg_required_else_help = true)]
 struct Arguments {
@@ -40,25 +40,25 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Make a whole PKI for development: TAM, device maker and service providers.
+    /// Create a complete PKI for development: TAM, device maker and service providers.
     ///
-    /// OCSP responses for the TAM are made with it, good for a week; `otrp-keys ocsp` makes the next.
-    /// An image trusts the PKI that it is built with: that of `make run` is in .cache/keys/dev, and
-    /// devices with it refuse a TAM of this PKI (ERR_TAM_NOT_TRUSTED).
+    /// This includes OCSP responses for the TAM, valid for a week; `otrp-keys ocsp` creates later ones.
+    /// An image trusts only the PKI that it is built with. The one of `make run` is in .cache/keys/dev;
+    /// its devices refuse a TAM of a new PKI (ERR_TAM_NOT_TRUSTED).
     #[command(after_help = "Example:
   otrp-keys init --out dev")]
     Init {
-        /// The folder to make.
+        /// The folder to create.
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
-        /// Replace the development PKI that is there.
+        /// Replace an existing development PKI.
         #[arg(long)]
         force: bool,
     },
     /// Sign a trusted application as OP-TEE's sign_encrypt.py does, with RSA or P-256.
     ///
-    /// What no device would install is not signed: it has to be an ELF for AArch64 or 32-bit Arm that
-    /// OP-TEE's TA dev kit linked under this UUID, an application or a shared library.
+    /// Refuses what no device would install. The file must be an ELF for AArch64 or 32-bit Arm that
+    /// OP-TEE's TA dev kit linked with this UUID, an application or a shared library.
     #[command(after_help = "Example:
   otrp-keys sign-ta --key dev/sp-ec.key.pem --uuid 7265664a-f108-4bd7-af1c-86d044babbac \\
       --ta-version 1 --in app.stripped.elf --out app.ta")]
@@ -69,7 +69,7 @@ enum Command {
         /// The application's UUID.
         #[arg(long)]
         uuid: Uuid,
-        /// The version; a device refuses one lower than it has seen.
+        /// The version; a device refuses one lower than it has installed before.
         #[arg(long, value_name = "NUMBER")]
         ta_version: u32,
         /// The application, a stripped ELF.
@@ -78,20 +78,20 @@ enum Command {
         /// The signed file to write.
         #[arg(long, value_name = "TA")]
         out: PathBuf,
-        /// The signature algorithm, where the key has a choice.
+        /// The signature algorithm, if the key supports several.
         #[arg(long, value_enum)]
         algorithm: Option<AlgorithmName>,
     },
-    /// Issue TEE certificates for devices' certification requests: for one, or for a folder of them.
+    /// Issue TEE certificates for one certification request, or for a folder of them.
     ///
-    /// In a folder, NAME.csr becomes NAME.chain.pem. A bad request does not keep the others waiting,
-    /// and makes the exit code 1 at the end. What is not a request is named and left alone: a folder, or a
-    /// file that does not end in .csr and contains no whole request. A chain that is
-    /// there already stays, so an interrupted run can be repeated. In the folder of a chain no key gets a
-    /// second one under another name, also where several processes certify into it.
+    /// In a folder, NAME.csr becomes NAME.chain.pem. A bad request is reported and the others are still
+    /// processed; the exit code is then 1. Anything that is not a request is reported and left alone: a
+    /// folder, or a file that does not end in .csr and contains no complete request. An existing chain
+    /// stays, so an interrupted run can be repeated. No key gets a second chain under another name in the
+    /// same folder, even if several processes certify into it.
     ///
-    /// The CA has to be the TEEs': where the folder of anchors is known, the CA must end at its
-    /// tee-root.der; elsewhere its certificate must have the purpose of TEEs.
+    /// The CA must be that of the TEEs: it must lead to the tee-root.der of the folder of anchors, or, if
+    /// that folder is not known, its certificate must have the extendedKeyUsage of TEEs.
     #[command(after_help = "Examples:
   otrp-keys certify --ca dev/tee-ca --csr device.csr --out device.chain.pem
   otrp-keys certify --ca dev/tee-ca --csr-dir requests --out-dir chains
@@ -100,22 +100,22 @@ enum Command {
         /// The CA: reads CA.key.pem and CA.chain.pem (the CA first, its root last).
         #[arg(long, value_name = "CA")]
         ca: PathBuf,
-        /// The folder of anchors that the devices are built with, if it is not `trust` beside the CA.
+        /// The folder of anchors that the devices are built with, if it is not `trust` next to the CA.
         #[arg(long, value_name = "DIR")]
         trust: Option<PathBuf>,
         /// The request, PKCS#10 in DER or PEM.
         #[arg(long, value_name = "FILE", requires = "out", required_unless_present = "csr_dir")]
         csr: Option<PathBuf>,
-        /// The chain to write, PEM, the device first and the root last; its name begins with no dot.
+        /// The chain to write, PEM, device first, root last; its name must not begin with a dot.
         #[arg(long, value_name = "PEM", requires = "csr")]
         out: Option<PathBuf>,
-        /// The folder of the requests.
+        /// The folder with the requests.
         #[arg(long, value_name = "DIR", requires = "out_dir", conflicts_with = "csr")]
         csr_dir: Option<PathBuf>,
-        /// The folder for the chains; it is made where it is missing.
+        /// The folder for the chains; created if it is missing.
         #[arg(long, value_name = "DIR", requires = "csr_dir")]
         out_dir: Option<PathBuf>,
-        /// Replace the chains that are there, for the same keys.
+        /// Replace existing chains of the same keys.
         #[arg(long)]
         renew: bool,
     },
@@ -123,18 +123,18 @@ enum Command {
     ///
     /// The columns: the device identifier that TAMs use (base64 SHA-256 of the certificate), the
     /// certificate's serial number, subject, key type and validity, the chain's file, and the SHA-256 of
-    /// the key, which stays when the certificate is renewed. What a spreadsheet would take for a formula
-    /// begins with an apostrophe.
+    /// the key, which stays when the certificate is renewed. A cell that a spreadsheet would interpret as
+    /// a formula begins with an apostrophe.
     ///
-    /// A file that is damaged, a key that devices do not accept, and each of several files with one key have
-    /// no line: they are named on standard error, and the exit code is 1.
+    /// Damaged files, keys that devices do not accept, and all files that share one key are left out: they
+    /// are reported on standard error, and the exit code is 1.
     #[command(after_help = "Example:
   otrp-keys inventory chains > devices.csv")]
     Inventory {
         /// The folder with the files NAME.chain.pem that certify wrote.
         folder: PathBuf,
     },
-    /// Say whether a certificate is revoked: an OCSP response, for a TAM to staple.
+    /// Sign an OCSP response for a TAM to staple: whether a certificate is revoked.
     #[command(after_help = "Examples:
   otrp-keys ocsp --cert dev/tam.pem --issuer dev/tam-issuing-ca.pem \\
       --responder dev/tam-ocsp --out tam.ocsp
@@ -147,32 +147,34 @@ enum Command {
         /// The certificate of its issuer, PEM or DER.
         #[arg(long, value_name = "CERTIFICATE")]
         issuer: PathBuf,
-        /// Who answers, the issuer or its responder: reads STEM.key.pem and STEM.pem.
+        /// Who signs, the issuer or its responder: reads STEM.key.pem and STEM.pem.
         #[arg(long, value_name = "STEM")]
         responder: PathBuf,
-        /// What to say.
+        /// The status of the certificate.
         #[arg(long, value_enum, default_value_t)]
         status: StatusName,
-        /// How many hours it is to be believed.
+        /// For how many hours it is valid.
         #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u16).range(1..))]
         hours: u16,
-        /// When it is said, such as 2027-03-01T00:00:00Z; now if not given.
+        /// From when it is valid, such as 2027-03-01T00:00:00Z; from now if not given.
         #[arg(long, value_name = "TIME")]
         at: Option<String>,
         /// The response to write, DER.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
     },
-    /// Refuse what no product may be built with, before it is built.
+    /// Check what a product is to be built with, before it is built.
     ///
-    /// That is an anchor that devices cannot use, a TA signing key that OP-TEE does not take, a private key
-    /// where a public one should be or anywhere in the folder of anchors; an anchor of a development PKI, and a TA signing key whose private half
-    /// others have: the development PKI's, or the one that OP-TEE publishes with its source.
+    /// Refused are: an anchor that devices cannot use; a TA signing key that OP-TEE does not accept; a
+    /// private key in place of a public one, or anywhere in the folder of anchors; an anchor of a
+    /// development PKI; a TA signing key whose private half others have, such as the development PKI's or
+    /// the one that OP-TEE publishes with its source.
     ///
-    /// With --broker also the ELF that goes into the image: it must have been built with that folder and
-    /// those choices, and contain its anchors and no other certificate.
+    /// With --broker, the ELF that goes into the image is checked too: it must have been built with that
+    /// folder and those options, and contain its anchors and no other certificate.
     ///
-    /// With a TAM's chain also what a device would refuse of it, which gives a TAM no reason.
+    /// With --chain, a TAM's certificates are checked by the rules of a device, which itself gives an
+    /// untrusted TAM no reason.
     #[command(after_help = "Examples:
   otrp-keys vet --trust trust --ta-signing-key ta-signing.pub.pem
   otrp-keys vet --chain dev/tam.chain.pem --ocsp dev/tam.ocsp --ocsp dev/tam-issuing-ca.ocsp --tam-root dev/tam-root.der")]
@@ -185,16 +187,16 @@ enum Command {
             requires = "ta_signing_key"
         )]
         trust: Option<PathBuf>,
-        /// The public key that OP-TEE is built with as its TA key, PEM or DER; not the private one.
+        /// The public half of OP-TEE's TA key, PEM or DER.
         #[arg(long, value_name = "PEM", requires = "trust")]
         ta_signing_key: Option<PathBuf>,
-        /// The broker's ELF that goes into the image: whether it was built with that folder.
+        /// The broker's ELF that goes into the image; must have been built with that folder.
         #[arg(long, value_name = "ELF", requires = "trust")]
         broker: Option<PathBuf>,
         /// The TEE's name that the broker is to be built with; `optee` if not given.
         #[arg(long, value_name = "NAME", requires = "broker")]
         tee_name: Option<String>,
-        /// What key pairs the broker is to make; `p256` if not given.
+        /// The type of key pairs that the broker is to generate; `p256` if not given.
         #[arg(long, value_name = "TYPE", requires = "broker", value_parser = ["p256", "rsa"])]
         key_type: Option<String>,
         /// Whether the broker is to accept RSA1_5; `on` if not given.
@@ -203,7 +205,7 @@ enum Command {
         /// The time of the broker's build (SOURCE_DATE_EPOCH), in seconds since 1970; any if not given.
         #[arg(long, value_name = "SECONDS", requires = "broker")]
         built_at: Option<u64>,
-        /// Allow development keys, and refuse the rest: for the image of an emulated device.
+        /// Accept development keys, for the image of an emulated device; everything else is checked.
         #[arg(long, requires = "trust")]
         allow_development: bool,
         /// The certificates of a TAM, its own first.
@@ -212,13 +214,13 @@ enum Command {
         /// An OCSP response that the TAM staples; repeated, in the order of the certificates.
         #[arg(long, value_name = "FILE", requires = "chain")]
         ocsp: Vec<PathBuf>,
-        /// A TAM root that devices are built with; may be repeated. By default the chain's own.
+        /// A TAM root that devices are built with; may be repeated. By default the root of the chain.
         #[arg(long, value_name = "FILE", requires = "chain")]
         tam_root: Vec<PathBuf>,
     },
     /// Describe a certificate, request, key, OCSP response or signed application.
     ///
-    /// The exit code is 1 where a digest or a signature in it does not match.
+    /// The exit code is 1 if a digest or a signature in it does not match.
     #[command(after_help = "Examples:
   otrp-keys show dev/tam.chain.pem
   otrp-keys show dev/tam.ocsp
@@ -226,7 +228,7 @@ enum Command {
     Show {
         /// The file.
         file: PathBuf,
-        /// Whether it is signed by the key of this certificate, PEM or DER.
+        /// Check that it is signed with the key of this certificate, PEM or DER.
         #[arg(long, value_name = "CERTIFICATE")]
         signed_by: Option<PathBuf>,
     },
@@ -326,7 +328,7 @@ fn run(command: Command) -> Result<()> {
         } => {
             certify_all(&authority(&ca, trust.as_deref())?, &requests, &chains, renew)?;
         }
-        Command::Certify { .. } => bail!("say --csr and --out, or --csr-dir and --out-dir"),
+        Command::Certify { .. } => bail!("give --csr and --out, or --csr-dir and --out-dir"),
         Command::Inventory { folder } => inventory(&folder)?,
         Command::Ocsp { cert, issuer, responder, status, hours, at, out } => {
             let period = match at {

@@ -1,4 +1,4 @@
-//! OCSP responses (RFC 6960): what a TAM staples to show that its certificates are not revoked.
+//! OCSP responses (RFC 6960), which a TAM staples to show that its certificates are not revoked.
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::certificate::{Identity, digest_for, now};
 use crate::file::{beside, read_certificates, read_key};
 use crate::{Error, Result};
 
-/// What a responder says of a certificate.
+/// The status that a responder gives a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
     /// It is not revoked.
@@ -31,18 +31,18 @@ pub enum Status {
 pub struct Period {
     /// `producedAt` and `thisUpdate`.
     pub this_update: i64,
-    /// `nextUpdate`: from here on nobody accepts it.
+    /// `nextUpdate`: from this second on the response is not accepted.
     pub next_update: i64,
 }
 
 impl Period {
-    /// So many hours from now.
+    /// From now, for this number of hours.
     #[must_use]
     pub fn hours(hours: u16) -> Self {
         Self::hours_from(now(), hours)
     }
 
-    /// So many hours from a time.
+    /// From a time, for this number of hours.
     #[must_use]
     pub fn hours_from(this_update: i64, hours: u16) -> Self {
         Self { this_update, next_update: this_update + i64::from(hours) * 3600 }
@@ -58,8 +58,8 @@ pub fn parse_time(text: &str) -> Result<i64> {
     i64::try_from(time.unix_duration().as_secs()).map_err(|_| Error::Time(text.to_owned()))
 }
 
-/// Who may answer for the certificates of one authority: itself, or a responder that it certified
-/// for this.
+/// Signs responses for the certificates of one authority: the authority itself, or a responder that
+/// it certified for OCSP signing.
 #[derive(Debug)]
 pub struct Responder {
     identity: Identity,
@@ -67,10 +67,10 @@ pub struct Responder {
 }
 
 impl Responder {
-    /// Reads `stem.key.pem` and `stem.pem`, which answer for the certificates of `issuer`.
+    /// Reads `stem.key.pem` and `stem.pem`, the responder for certificates of `issuer`.
     ///
     /// # Errors
-    /// `KeyMismatch`; `NotResponder` where devices would not accept its answers.
+    /// `KeyMismatch`; `NotResponder` if devices would not accept its responses.
     pub fn read(stem: &Path, issuer: X509) -> Result<Self> {
         let key = read_key(&beside(stem, ".key.pem"))?;
         let certificate = read_certificates(&beside(stem, ".pem"))?.remove(0);
@@ -88,7 +88,7 @@ impl Responder {
         Ok(Self { identity: Identity { key, certificate }, issuer })
     }
 
-    /// Answers for `certificate`, in DER.
+    /// Signs a response about `certificate`, in DER.
     ///
     /// # Errors
     /// `OtherIssuer`, or as [`Statement::sign`].
@@ -105,7 +105,7 @@ fn is_issued_by(certificate: &X509Ref, issuer: &X509Ref) -> Result<bool> {
         && certificate.verify(&*issuer.public_key()?)?)
 }
 
-/// What is to be said of a certificate, true or not.
+/// What a response states about a certificate, true or not.
 #[derive(Clone, Copy)]
 pub struct Statement<'a> {
     /// The certificate.
@@ -114,7 +114,7 @@ pub struct Statement<'a> {
     pub issuer: &'a X509Ref,
     /// What it is.
     pub status: Status,
-    /// How long that is to be believed.
+    /// When the statement is valid.
     pub period: Period,
 }
 

@@ -1,14 +1,14 @@
-//! What the program says, to readers that may have gone: `otrp-keys show FILE | head -1`.
+//! Output of the program, whose reader may have closed it: `otrp-keys show FILE | head -1`.
 
 use std::fmt::Arguments;
 use std::io::{self, ErrorKind, Write};
 use std::sync::OnceLock;
 
-/// Why something could not be written to standard output, other than that nobody reads it.
+/// Why something could not be written to standard output, other than a closed pipe.
 static FAILURE: OnceLock<io::Error> = OnceLock::new();
 
-/// Writes to standard output. What is to be done goes on where that fails: nobody waits for the words
-/// of a program that issues certificates.
+/// Writes to standard output. A failure does not stop the program: certificates are issued whether or not
+/// anybody reads the output.
 pub fn write(text: Arguments<'_>) {
     let mut output = io::stdout().lock();
     match output.write_fmt(text).and_then(|()| output.flush()) {
@@ -22,7 +22,7 @@ pub fn complain(text: Arguments<'_>) {
     let _ = writeln!(io::stderr().lock(), "otrp-keys: {text}");
 }
 
-/// The first failure to write, if there was one: a list that is cut off must not look like a whole one.
+/// Reports the first failure to write, if there was one: a truncated list must not look complete.
 ///
 /// # Errors
 /// That failure.

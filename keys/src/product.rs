@@ -1,5 +1,5 @@
-//! What no image may be built with: anchors that devices cannot use, keys that are too weak, and keys
-//! whose private halves others have.
+//! Checks what an image is to be built with: refuses anchors that devices cannot use, weak keys, and
+//! keys whose private halves others have.
 
 use std::fs;
 use std::io;
@@ -22,12 +22,12 @@ const OPTEE_DEFAULT: [u8; 32] = [
     0xca, 0xc7, 0xbc, 0xfa, 0xf8, 0x67, 0x4a, 0x57, 0xe5, 0xea, 0xa8, 0xef, 0x1a, 0x7c, 0x9b, 0x67,
     0xaf, 0x1f, 0xd5, 0x56, 0x2a, 0x06, 0x44, 0x0d, 0x88, 0xd5, 0xe3, 0xc6, 0x32, 0xe8, 0x8c, 0x48,
 ];
-/// No longer file is searched for private keys.
+/// Longest file that is searched for private keys, in bytes.
 const SEARCH_LIMIT: u64 = 16 * 1024 * 1024;
 
-/// Everything that speaks against an image with the anchors in the folder `trust` and the public key
-/// in `ta_signing_key` (PEM) as OP-TEE's TA key, a sentence each. What cannot be read speaks against it,
-/// too. With `allow_development` keys that others have do not, which is for emulated devices.
+/// Everything wrong with an image that has the anchors in the folder `trust` and the public key in
+/// `ta_signing_key` (PEM) as OP-TEE's TA key, a sentence each, including what cannot be read. With
+/// `allow_development`, for emulated devices, keys that others have are accepted.
 #[must_use]
 pub fn refusals(trust: &Path, ta_signing_key: &Path, allow_development: bool) -> Vec<Error> {
     let mut refusals = private_keys(trust);
@@ -39,8 +39,8 @@ pub fn refusals(trust: &Path, ta_signing_key: &Path, allow_development: bool) ->
     refusals
 }
 
-/// What is allowed in the folder `trust` and may not be what the maker wants: a sentence each. Nothing
-/// about a folder that is refused.
+/// What is allowed in the folder `trust` but may not be intended, a sentence each. Nothing about a
+/// folder that is refused.
 #[must_use]
 pub fn warnings(trust: &Path) -> Vec<String> {
     let Ok(folder) = Folder::read(trust) else { return Vec::new() };
@@ -94,7 +94,7 @@ fn key(der: &[u8]) -> &[u8] {
     Certificate::read(der).map_or(der, |certificate| certificate.spki())
 }
 
-/// What to do about a file that is no good as an anchor.
+/// What to do about a file that is not usable as an anchor.
 fn anchor_remedy(file: &[u8]) -> &'static str {
     match otrp_pem::certificates(file) {
         Ok(certificates) if !certificates.iter().any(|der| der == file) => {

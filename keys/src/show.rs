@@ -1,4 +1,4 @@
-//! A file of a deployment's PKI in words, without its secrets.
+//! Describes a file of a deployment's PKI, without its secrets.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -13,20 +13,20 @@ use crate::file::read;
 use crate::image::SignedImage;
 use crate::{Error, Result, ocsp};
 
-/// A file in words.
+/// The description of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Description {
     /// The lines.
     pub text: String,
-    /// Whether every digest and signature that was looked at is right.
+    /// Whether every digest and signature that was checked is right.
     pub sound: bool,
 }
 
-/// Describes certificates, requests, keys, OCSP responses or a signed trusted application; and
+/// Describes certificates, requests, keys, OCSP responses or a signed trusted application, and
 /// whether it, or the first certificate, is signed by `signer`.
 ///
 /// # Errors
-/// `Malformed` where it is none of these, or where there is no signature to look at; `Content`.
+/// `Malformed` if it is none of these, or has no signature to check; `Content`.
 pub fn describe(path: &Path, signer: Option<&X509Ref>) -> Result<Description> {
     let bytes = read(path)?;
     let malformed = |expected| Error::Malformed { path: path.to_owned(), expected };
@@ -74,7 +74,7 @@ impl Description {
     }
 }
 
-/// One item in words; `None` if it is damaged.
+/// Describes one item; `None` if it is damaged.
 fn describe_item(item: &Item) -> Result<Option<Description>> {
     let sound = |text| Ok(Some(Description { text, sound: true }));
     match &item.kind {

@@ -1,4 +1,4 @@
-//! What a device would refuse of a TAM's chain and OCSP responses, said before it does.
+//! Reports what a device would refuse of a TAM's chain and OCSP responses.
 
 use std::path::{Path, PathBuf};
 
@@ -9,12 +9,12 @@ use crate::certificate::now;
 use crate::file::{read_certificates, read_ocsp_response};
 use crate::{Error, Result};
 
-/// What a device whose clock is right would say of the chain in a file, and of the OCSP responses that
-/// are stapled with it: a sentence where it accepts them, or one for each thing that it refuses. Without
-/// responses only the chain is judged.
+/// How a device with the right time judges the chain in a file and the OCSP responses that are stapled
+/// with it: a sentence if it accepts them, or one for each thing that it refuses. Without responses only
+/// the chain is checked.
 ///
-/// `roots` are files with the TAM roots that the device is built with. Without any the root in the
-/// chain is taken for one.
+/// `roots` are files with the TAM roots that the device is built with. Without any, the root in the
+/// chain is trusted.
 ///
 /// # Errors
 /// If a file cannot be read.

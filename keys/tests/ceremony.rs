@@ -1,4 +1,4 @@
-//! The commands of CEREMONY.md do what they say, in the order in which they stand there.
+//! The commands of CEREMONY.md do what they say, in the order of the document.
 
 use std::fs;
 use std::path::Path;

@@ -135,7 +135,8 @@ fn a_batch_goes_on_behind_each_bad_request() {
     let taken = factory.chain("01").display().to_string();
     let hidden = factory.chain(".hidden").display().to_string();
     let dangling = factory.requests().display().to_string();
-    let twice = format!("the same key has a chain already, {taken}: no two devices have one key");
+    let twice =
+        format!("the same key has a chain already, {taken}: two devices never have the same key");
     let nothing = "it holds nothing in PEM or DER, and a certification request is wanted";
     let unsigned = "the request is not signed by the key it asks a certificate for";
     assert_eq!(
@@ -143,8 +144,8 @@ fn a_batch_goes_on_behind_each_bad_request() {
         [
             "1/21 .hidden foreign: ".to_owned() + nothing,
             format!(
-                "2/21 .hidden.csr {hidden} begins with a dot, and what is hidden is overlooked: give \
-                 the chain another name"
+                "2/21 .hidden.csr {hidden} begins with a dot, and hidden files are easily overlooked: \
+                 give the chain another name"
             ),
             "3/21 01.csr certified".to_owned(),
             "4/21 02.csr ".to_owned() + nothing,
@@ -198,21 +199,21 @@ fn a_chain_stays_until_it_is_renewed_and_only_for_its_key() {
     for renew in [false, true] {
         let (totals, lines) = factory.run(renew);
         assert_eq!(totals.refused, 1);
-        assert!(lines[0].contains("is there and not for this key"), "{lines:?}");
+        assert!(lines[0].contains("exists and is for another key"), "{lines:?}");
         assert_eq!(fs::read(factory.chain("a")).unwrap(), second);
     }
     // A damaged chain is nobody's to replace either.
     fs::write(factory.chain("a"), "damaged").unwrap();
     let lines = factory.run(true).1;
     assert_eq!(lines[0], "a.chain.pem is damaged");
-    assert!(lines[1].contains("is there and not for this key"), "{lines:?}");
+    assert!(lines[1].contains("exists and is for another key"), "{lines:?}");
     // The key of a chain under another name.
     fs::write(factory.chain("b"), &second).unwrap();
     factory.ask("a.csr", &old);
-    assert!(factory.run(true).1[1].contains("no two devices have one key"));
+    assert!(factory.run(true).1[1].contains("two devices never have the same key"));
     // Under whatever name; a copy of the certificate alone is no device.
     fs::rename(factory.chain("b"), factory.chain("b").with_extension("")).unwrap();
-    assert!(factory.run(true).1[1].contains("no two devices have one key"));
+    assert!(factory.run(true).1[1].contains("two devices never have the same key"));
     fs::write(factory.chain("b").with_extension(""), leaf_pem(&second)).unwrap();
     fs::remove_file(factory.chain("a")).unwrap();
     assert_eq!(factory.run(false).1, ["1/1 a.csr certified"]);
@@ -245,7 +246,7 @@ fn no_name_and_no_length_hides_a_chain() {
         fs::write(&file, bytes).unwrap();
         let (totals, lines) = factory.run(false);
         assert_eq!(totals.refused, 1, "{name}: {lines:?}");
-        assert!(lines[0].contains("no two devices have one key"), "{name}: {lines:?}");
+        assert!(lines[0].contains("two devices never have the same key"), "{name}: {lines:?}");
         assert!(lines[0].contains(file.to_str().unwrap()), "{name}: {lines:?}");
         fs::remove_file(file).unwrap();
     }
@@ -380,7 +381,7 @@ fn no_name_breaks_the_inventory() {
     let error = listed.remove(0).1.unwrap_err().to_string();
     assert!(error.contains("a name with control characters"), "{error}");
     let error = listed.remove(0).1.unwrap_err().to_string();
-    assert!(error.contains("a\\nb.chain.pem\": no two devices have one key"), "{error}");
+    assert!(error.contains("a\\nb.chain.pem\": two devices never have the same key"), "{error}");
     fs::remove_file(factory.chain("a\nb")).unwrap();
     let mut listed = inventory(&factory.folder.path().join("chains")).unwrap();
     let device = listed.remove(0).1.unwrap();
@@ -423,15 +424,15 @@ fn folders_without_content_are_failures() {
             .unwrap_err()
             .to_string()
     };
-    assert!(run(&factory.requests(), &chains).ends_with("requests holds no request"));
+    assert!(run(&factory.requests(), &chains).ends_with("requests contains no request"));
     fs::write(factory.requests().join("README"), "text").unwrap();
-    assert!(run(&factory.requests(), &chains).ends_with("requests holds no request"));
+    assert!(run(&factory.requests(), &chains).ends_with("requests contains no request"));
     factory.ask("a.csr", &generate_p256().unwrap());
     assert!(run(&absent, &chains).contains("cannot read"));
     let below_a_file = factory.requests().join("a.csr/chains");
     assert!(run(&factory.requests(), &below_a_file).contains("cannot write"));
     assert!(inventory(&absent).unwrap_err().to_string().contains("cannot read"));
-    assert!(inventory(&chains).unwrap_err().to_string().ends_with("chains holds no chain file"));
+    assert!(inventory(&chains).unwrap_err().to_string().ends_with("chains contains no chain file"));
 }
 
 /// What `openssl x509` prints about the first certificate of a file.
@@ -552,7 +553,7 @@ fn one_key_under_two_names_has_no_place_in_the_inventory() {
         fs::write(&file, bytes).unwrap();
         let lines = listed(&factory);
         let of_a = lines.iter().find(|line| line.starts_with("a.chain.pem ")).unwrap();
-        assert!(of_a.contains("no two devices have one key"), "{name}: {lines:?}");
+        assert!(of_a.contains("two devices never have the same key"), "{name}: {lines:?}");
         assert!(of_a.contains(file.to_str().unwrap()), "{name}: {lines:?}");
         assert!(lines.contains(&"b.chain.pem listed".to_owned()), "{name}: {lines:?}");
         for line in lines.iter().filter(|line| line.starts_with(name)) {
@@ -609,7 +610,7 @@ fn keys_in_forms_that_no_device_accepts_are_not_listed() {
         ("edwards", "neither on P-256 nor RSA"),
         ("explicit", "another curve than P-256, or not by its name"),
         ("hybrid", "a hybrid point"),
-        ("named", "no two devices have one key"),
+        ("named", "two devices never have the same key"),
         ("p256k1", "another curve than P-256"),
         ("p384", "another curve than P-256"),
         ("pss", "neither on P-256 nor RSA"),

@@ -114,7 +114,7 @@ fn all_targets_of_make_exist() {
     assert!(count > 100, "only {count} commands were found");
 }
 
-/// What a reader may take for arguments of `make` in a line: what stands behind it in quotes of code,
+/// What a reader may take for arguments of `make` in a line: what follows it in quotes of code,
 /// at the beginning of a line, after a colon, or with variables.
 fn make_commands<'a>(line: &'a str, file: &str) -> Vec<&'a str> {
     // A script prints no comments.

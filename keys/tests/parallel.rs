@@ -146,14 +146,14 @@ fn a_single_request_replaces_no_other_devices_chain() {
     let first = fs::read(&file).unwrap();
     for (arguments, code, expected) in [
         ("--csr one.csr --out chains/device.pem", 0, "has the chain of this key already"),
-        ("--csr two.csr --out chains/device.pem", 1, "is there and not for this key"),
-        ("--csr two.csr --out chains/device.pem --renew", 1, "is there and not for this key"),
+        ("--csr two.csr --out chains/device.pem", 1, "exists and is for another key"),
+        ("--csr two.csr --out chains/device.pem --renew", 1, "exists and is for another key"),
         (
             "--csr one.csr --out chains/other.pem",
             1,
             "the same key has a chain already, chains/device.pem",
         ),
-        ("--csr one.csr --out chains/other.pem --renew", 1, "no two devices have one key"),
+        ("--csr one.csr --out chains/other.pem --renew", 1, "two devices never have the same key"),
         ("--csr one.csr --out chains/.other.chain.pem", 1, "begins with a dot"),
         ("--csr two.csr --out chains/.two.chain.pem", 1, "begins with a dot"),
     ] {

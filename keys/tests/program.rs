@@ -245,7 +245,7 @@ fn failures_are_one_sentence_and_leave_nothing() {
         vec!["ocsp", "--cert", cert, "--issuer", issuer, "--responder", responder, "--out", "out"]
     };
     let rows: Vec<(Vec<&str>, &str)> = vec![
-        (vec!["init", "--out", "dev"], "holds development keys already"),
+        (vec!["init", "--out", "dev"], "contains development keys already"),
         (vec!["init", "--out", "text"], "cannot write text: Not a directory"),
         (
             vec!["init", "--out", "/proc/keys-cannot-be-here"],
@@ -266,13 +266,13 @@ fn failures_are_one_sentence_and_leave_nothing() {
         (certify("dev/tam", "text"), "not a certification authority's"),
         (certify("dev/tam-issuing-ca", "text"), "is it the CA of the TEEs?"),
         // Without the folder of anchors the certificate itself has to say it.
-        (certify("alone/tam-issuing-ca", "text"), "nothing says that it is the CA of the TEEs"),
+        (certify("alone/tam-issuing-ca", "text"), "nothing shows that it is the CA of the TEEs"),
         (certify("alone/tee-ca", "text"), "cannot certify text: it holds nothing in PEM or DER"),
         (certify("alone/web-ca", "text"), "is for other purposes than TEEs"),
         (sign("locked.pem", "in.elf", "out"), "under a passphrase, which is not asked for here"),
         (
             [sign("dev/sp-ec.key.pem", "in.elf", "out"), vec!["--algorithm", "rsa-pss"]].concat(),
-            "rsa-pss is not a signature that this key makes: it makes ecdsa",
+            "rsa-pss is not a signature that this key can create: it creates ecdsa",
         ),
         (vec!["show", "text"], "text is not a certificate"),
         (

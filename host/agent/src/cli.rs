@@ -26,8 +26,8 @@ macro_rules! complain {
     }};
 }
 
-/// Longest input of `process` in bytes. It leaves it to the TEE to refuse a message that is too
-/// long, but not to find memory for anything whatever.
+/// Longest input of `process` in bytes. The TEE itself refuses a message that is too long; this bounds
+/// the memory for reading it.
 const INPUT_LIMIT: usize = 2 * MESSAGE_LIMIT;
 
 const EXIT_CODES: &str = "\
@@ -42,7 +42,7 @@ const UNAVAILABLE: u8 = 69;
 /// `EX_TEMPFAIL` of sysexits.h.
 const TEMPORARY: u8 = 75;
 
-/// How long the making of a key pair may take before the user is told what happens.
+/// How long generating a key pair may take before the user is informed.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Opens the TEE at the moment it is needed.
@@ -61,17 +61,17 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Show what the broker says of itself, JSON
+    /// Show the broker's status as JSON
     ///
-    /// The TEE's time is shown besides, with a warning where it is not the system's: certificates and
-    /// OCSP responses are judged by it.
+    /// Also shows the TEE's time, by which certificates and OCSP responses are checked, and warns if it
+    /// differs from the system's.
     #[command(after_help = "Example:
   otrp-agent status")]
     Status,
     /// Print a certification request for the TEE's key, PEM
     ///
-    /// The key is made at the first use and stays in the TEE. A certificate that is to be renewed is
-    /// asked for in the same way.
+    /// The key is generated at first use and never leaves the TEE. Use the same command to renew the
+    /// certificate.
     #[command(after_help = "Examples:
   otrp-agent csr > device.csr
   otrp-agent csr --out device.csr")]
@@ -80,22 +80,22 @@ enum Command {
         #[arg(long, value_name = "PEM")]
         out: Option<PathBuf>,
     },
-    /// Give the TEE its certificate chain, the first or a renewed one
+    /// Import the TEE's certificate chain, the first or a renewed one
     ///
-    /// TAMs see a new state of the device afterwards, with another device identifier. What they
-    /// installed stays.
+    /// Afterwards TAMs see a new device state with another device identifier. What they installed
+    /// stays.
     #[command(after_help = "Example:
   otrp-agent import-cert device.chain.pem")]
     ImportCert {
         /// PEM or DER, the TEE's certificate first, the CAs after it
         file: PathBuf,
     },
-    /// Ask a TAM for work and have the TEE do it, until the TAM has nothing more
+    /// Ask a TAM for work and pass it to the TEE, until the TAM has nothing more
     ///
     /// Prints a line for each message: its name, the TEE's result, the milliseconds in the TEE.
-    /// Where the TEE refuses something to the end, the exit code is 1 and the reason is shown, if it is
-    /// not encrypted for the TAM; what the TAM repeats with success is no failure. The session ends
-    /// after three messages in a row that the TEE cannot answer.
+    /// If the TEE refuses a message and the TAM does not repeat it successfully, the exit code is 1, and
+    /// the reason is shown unless it is encrypted for the TAM. The session ends after three consecutive
+    /// messages that the TEE cannot answer.
     #[command(after_help = "Examples:
   otrp-agent request https://tam.example.com/otrp
   otrp-agent request https://tam.example.com/otrp --ta 7265664a-f108-4bd7-af1c-86d044babbac
@@ -105,7 +105,7 @@ Exit codes: 0 done, 1 refused or failed, 2 usage, 69 the TAM cannot be reached, 
         /// The TAM's URL, http:// or https://
         #[arg(value_name = "TAM URL")]
         url: String,
-        /// Fail unless this trusted application is there at the end and can be opened
+        /// Fail unless this trusted application can be opened at the end
         #[arg(long, value_name = "UUID", value_parser = uuid)]
         ta: Option<String>,
         /// The certificates to trust for https://, PEM or DER, instead of the public ones
@@ -114,8 +114,8 @@ Exit codes: 0 done, 1 refused or failed, 2 usage, 69 the TAM cannot be reached, 
     },
     /// Ask a TAM for work because a trusted application is no longer needed here
     ///
-    /// The counterpart of `request --ta`: whether the application is deleted is the TAM's decision,
-    /// and the command fails unless it was.
+    /// The counterpart of `request --ta`. The TAM decides whether to delete the application; the command
+    /// fails if it does not.
     #[command(after_help = "Example:
   otrp-agent unrequest https://tam.example.com/otrp --ta 7265664a-f108-4bd7-af1c-86d044babbac
 
@@ -124,7 +124,7 @@ Exit codes: as for request")]
         /// The TAM's URL, http:// or https://
         #[arg(value_name = "TAM URL")]
         url: String,
-        /// The trusted application that nobody needs any more
+        /// The trusted application that is no longer needed
         #[arg(long, value_name = "UUID", value_parser = uuid)]
         ta: String,
         /// The certificates to trust for https://, PEM or DER, instead of the public ones
@@ -133,8 +133,8 @@ Exit codes: as for request")]
     },
     /// Have the TEE process one message: standard input to standard output
     ///
-    /// Where the TEE refuses the message, the output is its answer and the exit code 1. Where it has no
-    /// answer, the output is an OTrPBrokerError and the exit code 1, or 75 if the TEE is busy.
+    /// If the TEE refuses the message, the output is its answer and the exit code is 1. If it does not
+    /// answer, the output is an OTrPBrokerError and the exit code is 1, or 75 if the TEE is busy.
     #[command(after_help = "Example:
   otrp-agent process < request.json > answer.json")]
     Process,
@@ -146,24 +146,24 @@ Exit codes: as for request")]
         spid: String,
         /// The trusted application's identifier
         taid: String,
-        /// The TAM, where several have a service provider of this name
+        /// The TAM, if several have a service provider of this name
         #[arg(long, value_name = "TAM ID")]
         tam: Option<String>,
-        /// The security domain, where the provider has the application in several
+        /// The security domain, if the provider has the application in several
         #[arg(long, value_name = "NAME")]
         sd: Option<String>,
     },
 }
 
 impl Arguments {
-    /// Does what the arguments say.
+    /// Runs the command.
     ///
     /// # Errors
     /// One sentence for the user.
     pub fn run(self, open: OpenTee<'_>, output: &mut dyn Write) -> Result<()> {
         match self.command {
             Command::Status => {
-                // The first question of all has the TEE make its key.
+                // The very first request makes the TEE generate its key.
                 let mut tee = open()?;
                 let status = patiently(|| tee.status())?;
                 line(output, &status)?;
@@ -247,7 +247,7 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
     code.unwrap_or(1)
 }
 
-/// What the broker's time is, in a sentence; `None` where it does not say. `now` is the system's.
+/// A sentence about the broker's time; `None` if the status does not contain it. `now` is the system's.
 #[must_use]
 pub fn clock_note(status: &[u8], now: u64) -> Option<String> {
     let status: serde_json::Value = serde_json::from_slice(status).ok()?;
@@ -268,8 +268,8 @@ fn uuid(text: &str) -> Result<String, TeeError> {
     text.parse::<Hyphenated>().map(|_| text.to_owned()).map_err(|_| TeeError::Uuid)
 }
 
-/// Has the TEE do what a TAM wants; returns the TEE to be asked about the outcome, and whether
-/// anything was installed.
+/// Carries out what a TAM wants; returns the TEE, to ask it about the outcome, and whether anything was
+/// installed.
 fn request(
     url: &str,
     ca_file: Option<&Path>,
@@ -299,21 +299,21 @@ fn request(
     Ok((tee, installed))
 }
 
-/// Lets the TEE make what takes long, now that nobody waits. A failure costs a later request time
-/// and is no failure of what was asked for.
+/// Lets the TEE generate a key pair in reserve, now that nobody waits. A failure only makes a later
+/// request slower, so it does not fail the command.
 fn prepare(tee: &mut dyn Tee) {
     if let Err(error) = patiently(|| tee.prepare()) {
         complain!("no key pair in reserve: {error}");
     }
 }
 
-/// Does what takes long on some TEEs, and says so where it does.
+/// Runs what takes long on some TEEs, and tells the user if it does.
 fn patiently<T>(work: impl FnOnce() -> T) -> T {
     let (done, waiting) = mpsc::channel::<()>();
     thread::scope(|scope| {
         scope.spawn(move || {
             if waiting.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
-                complain!("the TEE makes an RSA key pair, which may take a minute");
+                complain!("the TEE is generating an RSA key pair, which may take a minute");
             }
         });
         let result = work();
@@ -322,7 +322,7 @@ fn patiently<T>(work: impl FnOnce() -> T) -> T {
     })
 }
 
-/// Has the TEE process the one message in `input`.
+/// Passes the one message in `input` to the TEE.
 ///
 /// # Errors
 /// The TEE's failure or refusal, after the message about it is written.

@@ -7,16 +7,16 @@ use crate::http::{Tam, TamError};
 use crate::message::{Outcome, broker_error, for_tam, outcome, request_name};
 use crate::tee::{Tee, TeeError};
 
-/// Most messages of a TAM in one session. A device has room for 32 security domains and 128
-/// trusted applications; to fill and empty it takes fewer, and a TAM that never stops is stopped.
+/// Most messages of a TAM in one session. Filling and emptying a device of 32 security domains and 128
+/// trusted applications takes fewer, so only a TAM that never stops reaches it.
 pub const EXCHANGE_LIMIT: usize = 512;
 
-/// After so many messages in a row that the TEE cannot answer a session is over: what sends them is
-/// no TAM for it, or the TEE is beyond help.
+/// Consecutive messages that the TEE cannot answer before the session ends: the sender is not a TAM, or
+/// the TEE is broken.
 pub const UNANSWERED_LIMIT: usize = 3;
 
-/// After so many messages of one name in a row that the TEE refuses with one code, which the TAM sees
-/// as well, a session is over: more than a TAM has suites to try.
+/// Consecutive messages of one name that the TEE refuses with the same code before the session ends. The
+/// TAM sees the code too, and has fewer algorithm suites to try.
 pub const REFUSED_LIMIT: usize = 8;
 
 /// One message of a TAM and what became of it.
@@ -24,29 +24,29 @@ pub const REFUSED_LIMIT: usize = 8;
 pub struct Exchange {
     /// The message's name, without `Request`.
     pub name: String,
-    /// What the TEE made of it.
+    /// The TEE's result.
     pub result: Result<Outcome, TeeError>,
     /// How long the TEE took.
     pub duration: Duration,
 }
 
-/// Why a session with a TAM did not come to its end.
+/// Why a session with a TAM failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
-    /// The TAM's part.
+    /// The TAM failed.
     #[error(transparent)]
     Tam(#[from] TamError),
-    /// The TEE's part. The TAM has been told.
-    #[error("the TEE left a message of the TAM without an answer: {0}")]
+    /// The TEE failed, which was reported to the TAM.
+    #[error("the TEE did not answer a message of the TAM: {0}")]
     Tee(TeeError),
-    /// Several messages in a row stayed without an answer.
-    #[error("{UNANSWERED_LIMIT} messages of the TAM in a row have no answer of the TEE: {0}")]
+    /// The TEE did not answer several consecutive messages.
+    #[error("the TEE did not answer {UNANSWERED_LIMIT} consecutive messages of the TAM: {0}")]
     Unanswerable(TeeError),
-    /// The TEE refused something that the TAM wanted, to the end.
+    /// The TEE refused something that the TAM wanted, and the TAM did not repeat it successfully.
     #[error("the TEE refuses {0}")]
     Refused(Refusal),
     /// The TAM does not stop.
-    #[error("the TAM has not come to an end after {EXCHANGE_LIMIT} messages")]
+    #[error("the TAM did not end the session after {EXCHANGE_LIMIT} messages")]
     Endless,
 }
 
@@ -99,12 +99,12 @@ impl Exchange {
     }
 }
 
-/// What a session has come to so far.
+/// The outcome of a session so far.
 #[derive(Debug, Default)]
 struct Account {
     failure: Option<TeeError>,
     unanswered: usize,
-    /// How often the last refusal came one after the other.
+    /// How many times in a row the last refusal occurred.
     in_a_row: usize,
     /// Refusals that were not repeated with success.
     refusals: Vec<Refusal>,
@@ -153,9 +153,9 @@ impl Account {
     }
 }
 
-/// Has the TEE process one message: the bytes to send back to the TAM, and the account of it.
+/// Passes one message to the TEE; returns the bytes to send back to the TAM, and what to report.
 ///
-/// There is always an answer: where the TEE has none, it is the agent's own error message.
+/// There is always an answer: if the TEE has none, it is the agent's own error message.
 pub fn process(tee: &mut dyn Tee, request: &[u8]) -> (Vec<u8>, Exchange) {
     let name = request_name(request);
     let started = Instant::now();
@@ -170,11 +170,11 @@ pub fn process(tee: &mut dyn Tee, request: &[u8]) -> (Vec<u8>, Exchange) {
     }
 }
 
-/// Asks the TAM for work, and goes on until it has none; `report` hears of every message.
+/// Asks the TAM for work until it has none; `report` is called for each message.
 ///
-/// A failure of the TEE is told to the TAM, which may know what to do; the session goes on, but for
-/// [`UNANSWERED_LIMIT`] of them in a row, and the first such failure is its result. So is a refusal,
-/// unless the TAM had the same done later.
+/// A failure of the TEE is reported to the TAM, which may know what to do, and the session continues
+/// unless [`UNANSWERED_LIMIT`] of them follow each other; the first one is the session's result. So is
+/// a refusal, unless the same command passed later.
 ///
 /// # Errors
 /// `SessionError` says which side failed.

@@ -30,7 +30,7 @@ pub struct Tam {
     /// The URL without a password, for people to read.
     shown: String,
     longest_answer: usize,
-    /// When the TAM first answered: by its clock and by this one.
+    /// When the TAM first answered, by its clock and by this system's.
     clocks: Cell<Option<(u64, u64)>>,
 }
 
@@ -51,10 +51,10 @@ pub struct Settings {
     pub answer_timeout: Duration,
 }
 
-/// Why a TAM could not be asked.
+/// Why a request to a TAM failed.
 #[derive(Debug, thiserror::Error)]
 pub enum TamError {
-    /// The URL is none that a TAM can have.
+    /// The URL is not a valid URL for a TAM.
     #[error("'{url}' is not a TAM's URL: {why}")]
     Url {
         /// The URL.
@@ -81,7 +81,7 @@ pub enum TamError {
     /// The TAM stopped answering.
     #[error("the TAM at {0} did not answer in time")]
     Timeout(String),
-    /// The connection broke, what came was not HTTP, or the host has no address.
+    /// The connection broke, the answer was not HTTP, or the host has no address.
     #[error("no answer from the TAM at {url}: {reason}")]
     Broken {
         /// The URL.
@@ -89,7 +89,7 @@ pub enum TamError {
         /// What went wrong.
         reason: String,
     },
-    /// The TAM sends the agent elsewhere.
+    /// The TAM redirects the agent.
     #[error(
         "the TAM at {url} redirects to {location} ({status}); redirects are not followed, so give the right URL"
     )]
@@ -98,7 +98,7 @@ pub enum TamError {
         url: String,
         /// The answer's status.
         status: StatusCode,
-        /// Where to.
+        /// The target.
         location: String,
     },
     /// The TAM refuses or fails.
@@ -117,7 +117,7 @@ pub enum TamError {
         /// What it declares.
         found: String,
     },
-    /// The answer is longer than any message may be.
+    /// The answer is longer than a message may be.
     #[error("the TAM at {url} sends more than {limit} bytes in one message")]
     TooLong {
         /// The URL.
@@ -128,7 +128,7 @@ pub enum TamError {
 }
 
 impl TamError {
-    /// Whether nobody answered, so that nothing was asked.
+    /// Whether nobody answered.
     #[must_use]
     pub fn is_unreachable(&self) -> bool {
         match self {
@@ -158,7 +158,7 @@ impl Tam {
     /// Prepares to talk to the TAM at `url`; nothing is sent yet.
     ///
     /// # Errors
-    /// `Url` where it is none of HTTP or HTTPS.
+    /// `Url` if it is not a valid HTTP or HTTPS URL.
     pub fn new(url: &str, settings: Settings) -> Result<Self, TamError> {
         let shown = without_password(url);
         let refused = |why| Err(TamError::Url { url: shown.clone(), why });
@@ -200,10 +200,10 @@ impl Tam {
         Ok(Self { agent, uri, shown, longest_answer: settings.longest_answer, clocks })
     }
 
-    /// Posts a message, or an empty body to begin with; `None` where the TAM has nothing to say.
+    /// Posts a message, or an empty body to start a session; `None` if the TAM has no message.
     ///
     /// # Errors
-    /// Everything but a message or an explicit silence.
+    /// Any answer except a message or an empty one, and any failure of the connection.
     pub fn post(&self, message: Option<&[u8]>) -> Result<Option<Vec<u8>>, TamError> {
         let request = self.agent.post(&self.uri);
         let answer = match message {
@@ -227,7 +227,7 @@ impl Tam {
         Ok(Some(message))
     }
 
-    /// A sentence where the TAM's clock and this system's differ by more than TEEs tolerate.
+    /// A warning if the TAM's clock and this system's differ by more than TEEs tolerate.
     #[must_use]
     pub fn clock_warning(&self) -> Option<String> {
         let (theirs, ours) = self.clocks.get()?;
@@ -292,7 +292,7 @@ impl Tam {
         }
     }
 
-    /// A reason in which the URL has no password.
+    /// A reason without the URL's password.
     fn clean(&self, reason: &dyn fmt::Display) -> String {
         reason.to_string().replace(&self.uri.to_string(), &self.shown)
     }
@@ -314,7 +314,7 @@ impl Tam {
     }
 }
 
-/// A URL without the name and the password that may be in it.
+/// A URL without the user name and password that it may contain.
 fn without_password(url: &str) -> String {
     let (scheme, rest) = match url.split_once("://") {
         Some((scheme, rest)) => (format!("{scheme}://"), rest),

@@ -1,7 +1,7 @@
 //! The OTrP agent: carries messages between a TAM and the broker in the TEE.
 //!
-//! The agent is not trusted by either side and holds no secret. What it reads of a message, it
-//! reads to tell its user what happens.
+//! Neither side trusts the agent, and it holds no secret. It reads messages only to report progress to
+//! its user.
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

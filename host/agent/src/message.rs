@@ -1,4 +1,4 @@
-//! The little that the agent reads and writes of OTrP messages.
+//! The parts of OTrP messages that the agent reads and writes.
 
 use std::collections::BTreeMap;
 
@@ -12,16 +12,16 @@ use crate::tee::TeeError;
 /// The longest name of a message that is shown; a TAM chooses the text.
 const NAME_SHOWN: usize = 40;
 
-/// What a reply says about its request.
+/// What a reply reports about its request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// The TEE did what was asked.
+    /// The TEE carried it out.
     Pass,
     /// The TEE refused, with a code of the OTrP draft, section 13.1.
     Fail(String),
     /// The TEE refused, and encrypted the reason for the TAM.
     Sealed,
-    /// The reply does not say.
+    /// The reply does not report it.
     Unclear,
 }
 
@@ -35,13 +35,13 @@ pub fn request_name(request: &[u8]) -> String {
     name.escape_debug().take(NAME_SHOWN).collect()
 }
 
-/// What a TEE's reply says, without any check of its signature.
+/// What a TEE's reply reports; its signature is not checked.
 #[must_use]
 pub fn outcome(reply: &[u8]) -> Outcome {
     signed_payload(reply).and_then(|payload| read_outcome(&payload)).unwrap_or(Outcome::Unclear)
 }
 
-/// The reply in the form in which it goes to the TAM.
+/// The reply in the form that the TAM expects.
 ///
 /// A TEE's answer to GetDeviceState becomes the one element of a `GetDeviceStateResponse` (OTrP
 /// draft, section 9.1.5), byte for byte; every other reply stays as it is.
@@ -54,7 +54,7 @@ pub fn for_tam(reply: Vec<u8>) -> Vec<u8> {
     [before.as_bytes(), &reply, b"]}"].concat()
 }
 
-/// The message that tells a TAM of a TEE without an answer (OTrP draft, section 10).
+/// The message that reports to a TAM that the TEE did not answer (OTrP draft, section 10).
 #[must_use]
 pub fn broker_error(error: TeeError) -> Vec<u8> {
     format!(
@@ -64,16 +64,16 @@ pub fn broker_error(error: TeeError) -> Vec<u8> {
     .into_bytes()
 }
 
-/// Which trusted application a statement is wanted about.
+/// The trusted application that a statement is requested about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TaName<'a> {
     /// The service provider.
     pub spid: &'a str,
     /// The application.
     pub taid: &'a str,
-    /// The TAM, where several have a service provider of this name.
+    /// The TAM, if several have a service provider of this name.
     pub tamid: Option<&'a str>,
-    /// The security domain, where the provider has the application in several.
+    /// The security domain, if the provider has the application in several.
     pub sdname: Option<&'a str>,
 }
 
@@ -89,16 +89,16 @@ pub fn ta_query(name: TaName<'_>) -> Vec<u8> {
     json!({ "TAQuery": query }).to_string().into_bytes()
 }
 
-/// The first member's name, where the message begins like a JSON object.
+/// The first member's name, if the message begins like a JSON object.
 ///
-/// The rest of it, up to megabytes, is the TEE's to read.
+/// The rest, up to megabytes, is left to the TEE.
 fn first_member_name(message: &[u8]) -> Option<String> {
     let text = message.trim_ascii_start().strip_prefix(b"{")?.trim_ascii_start();
     let mut values = serde_json::Deserializer::from_slice(text).into_iter::<String>();
     values.next()?.ok()
 }
 
-/// The JSON that the reply's JWS signs.
+/// The JSON payload of the reply's JWS.
 fn signed_payload(reply: &[u8]) -> Option<Value> {
     let reply: BTreeMap<String, Value> = serde_json::from_slice(reply).ok()?;
     let payload = reply.values().next()?.get("payload")?.as_str()?;

@@ -11,8 +11,8 @@ use otrp_wire::limits::REPLY_LIMIT;
 use crate::message::{TaName, ta_query};
 use crate::tee::{Presence, Tee, TeeError};
 
-/// The longest reply this agent makes room for; a broker that was built for more than the usual
-/// [`REPLY_LIMIT`] states its need, and gets that much.
+/// The longest reply that this agent allocates a buffer for. A broker that was built for more than the
+/// usual [`REPLY_LIMIT`] returns the length that it needs.
 const LONGEST_REPLY: usize = 1024 * 1024;
 
 /// `TEE_ERROR_CORRUPT_OBJECT` and its second form, which libteec has no names for.
@@ -41,7 +41,7 @@ impl Optee {
         Ok(Self { session, context })
     }
 
-    /// Runs a command that takes and gives bytes.
+    /// Runs a command with an input and an output buffer.
     fn exchange(&mut self, command: u32, input: &[u8]) -> Result<Vec<u8>, TeeError> {
         let mut room = REPLY_LIMIT;
         loop {
@@ -60,7 +60,7 @@ impl Optee {
                     output.truncate(length);
                     return Ok(output);
                 }
-                // The broker says so before it begins, so that the same request is still good.
+                // The broker checks the buffer before it begins, so the same request is still valid.
                 Err(error) if error.kind() == ErrorKind::ShortBuffer && length > room => {
                     if length > LONGEST_REPLY {
                         return Err(TeeError::ReplyTooLong);
@@ -73,7 +73,7 @@ impl Optee {
         }
     }
 
-    /// Runs a command that gives bytes.
+    /// Runs a command with an output buffer.
     fn output(&mut self, command: u32) -> Result<Vec<u8>, TeeError> {
         let mut output = vec![0; REPLY_LIMIT];
         let mut operation = Operation::new(
@@ -127,7 +127,7 @@ impl Tee for Optee {
         let uuid = Uuid::parse_str(uuid).map_err(|_| TeeError::Uuid)?;
         match self.context.open_session(uuid) {
             Ok(_session) => Ok(Presence::Opens),
-            // An application that turns this caller away is there.
+            // An application that refuses this caller is installed.
             Err(error) if error.origin() == Some(ErrorOrigin::TA) => Ok(Presence::Opens),
             Err(error) if error.kind() == ErrorKind::ItemNotFound => Ok(Presence::Absent),
             Err(error) if failure(&error).is_temporary() => Err(failure(&error)),

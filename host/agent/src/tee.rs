@@ -4,10 +4,10 @@ use crate::message::TaName;
 
 /// A TEE in which an OTrP broker runs.
 pub trait Tee {
-    /// Has the broker process one request of a TAM, and returns its reply.
+    /// Passes one request of a TAM to the broker, and returns its reply.
     ///
     /// # Errors
-    /// A request that the broker cannot answer with a message of its own.
+    /// If the broker cannot answer the request with a message.
     fn process(&mut self, request: &[u8]) -> Result<Vec<u8>, TeeError>;
 
     /// The broker's signed statement about one installed trusted application.
@@ -19,39 +19,39 @@ pub trait Tee {
     /// A PKCS#10 request, DER, for a certificate of the TEE's key.
     ///
     /// # Errors
-    /// Whatever keeps the TEE from making it.
+    /// If the TEE cannot create it.
     fn certification_request(&mut self) -> Result<Vec<u8>, TeeError>;
 
-    /// Gives the TEE the certificates of its key: DER after DER, the leaf first.
+    /// Imports the certificates of the TEE's key: concatenated DER, the leaf first.
     ///
     /// # Errors
     /// `Refused` where they are not for this TEE, do not end at its maker's root, or are older than
     /// those that it has.
     fn import_certificates(&mut self, chain: &[u8]) -> Result<(), TeeError>;
 
-    /// Has the broker make what a later request needs and what takes long to make.
+    /// Lets the broker generate in advance what a later request needs and what takes long.
     ///
     /// # Errors
-    /// Whatever keeps the TEE from it; the request then takes longer.
+    /// If the TEE cannot; the later request then takes longer.
     fn prepare(&mut self) -> Result<(), TeeError>;
 
     /// The broker's description of itself, a JSON object.
     ///
     /// # Errors
-    /// Whatever keeps the TEE from answering.
+    /// If the TEE does not answer.
     fn status(&mut self) -> Result<Vec<u8>, TeeError>;
 
     /// Whether the trusted application with this UUID can be opened.
     ///
     /// # Errors
-    /// Whatever keeps the TEE from telling.
+    /// If the TEE does not answer.
     fn application(&mut self, uuid: &str) -> Result<Presence, TeeError>;
 }
 
-/// What becomes of a session with a trusted application.
+/// Whether a session with a trusted application can be opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presence {
-    /// The application is there and runs, whether it takes this client or not.
+    /// The application is installed and runs, whether or not it accepts this client.
     Opens,
     /// The TEE finds nothing of this UUID, or not what the application needs.
     Absent,
@@ -95,11 +95,11 @@ pub enum TeeError {
     OutOfMemory,
     /// The broker stopped in the middle.
     #[error(
-        "the OTrP broker in the TEE crashed; whatever it was doing is finished or undone when it is next used"
+        "the OTrP broker in the TEE crashed; an interrupted command is completed or undone at its next use"
     )]
     Crashed,
     /// The message is not one of OTrP.
-    #[error("the TEE cannot make out an OTrP request in the message")]
+    #[error("the message is not an OTrP request")]
     NotOtrp,
     /// The message is longer than the broker takes.
     #[error("the message is longer than the TEE accepts")]
@@ -109,10 +109,10 @@ pub enum TeeError {
     ReplyTooLong,
     /// The TEE's secure storage is damaged.
     #[error(
-        "the TEE's secure storage is damaged, or is not the latest; if the latest cannot be put back, the device starts over as its maker says: all of its storage deleted, a new key, a new certificate"
+        "the TEE's secure storage is damaged, or is not the latest; if the latest cannot be restored, the device has to start over as its maker documents it: delete all of its storage, generate a new key, import a new certificate"
     )]
     Damaged,
-    /// The TEE's secure storage has no room left, or cannot be written.
+    /// The TEE's secure storage has no space left, or cannot be written.
     #[error("the TEE's secure storage is full")]
     Full,
     /// The TEE has nothing under that name.
@@ -120,7 +120,7 @@ pub enum TeeError {
     NotFound,
     /// The TEE has several under that name.
     #[error(
-        "the TEE has several trusted applications of this name: say which TAM's with --tam, or in which security domain with --sd"
+        "the TEE has several trusted applications of this name: select the TAM with --tam, or the security domain with --sd"
     )]
     Ambiguous,
     /// The TEE does not accept what it was given.

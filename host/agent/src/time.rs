@@ -1,9 +1,9 @@
-//! Times as people and HTTP write them.
+//! Times in the formats of RFC 3339 and HTTP.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// How far two clocks may differ before one of them matters, in seconds: what a TEE allows a TAM's
-/// OCSP responses to lie in its future.
+/// How far two clocks may differ before a warning, in seconds: as far as a TEE accepts OCSP responses
+/// from the future.
 pub const TOLERANCE: u64 = 300;
 
 const SECONDS_A_DAY: u64 = 86_400;

@@ -142,7 +142,7 @@ fn failures_of_the_tee_are_one_sentence() {
     for (failure, expected) in [
         (TeeError::NoDevice, "/dev/tee0"),
         (TeeError::NoBroker, "does not contain the OTrP broker"),
-        (TeeError::Ambiguous, "say which TAM's with --tam"),
+        (TeeError::Ambiguous, "select the TAM with --tam"),
         (TeeError::Busy, "busy"),
         (TeeError::Refused, "refuses"),
         (TeeError::NotFound, "no such trusted application"),
@@ -181,7 +181,7 @@ fn one_message_is_processed_from_input_to_output() {
         )
     };
     let (result, output) = process(b"nonsense", Err(TeeError::NotOtrp));
-    assert!(result.unwrap_err().contains("cannot make out"));
+    assert!(result.unwrap_err().contains("is not an OTrP request"));
     assert_eq!(output, error("ERR_AGENT_TEE_UNKNOWN"));
     let (result, output) = process(b"{}", Err(TeeError::Busy));
     assert!(result.is_err());

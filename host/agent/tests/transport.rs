@@ -241,7 +241,7 @@ fn a_tee_without_an_answer_is_reported_to_the_tam_and_the_user() {
         ]);
         let mut tee = ScriptedTee::new(vec![Err(failure), Ok(STATE)]);
         let (result, exchanges) = session(&server, &mut tee);
-        // The TAM was told, went on, and the user hears of it at the end.
+        // The failure was reported to the TAM, which continued, and to the user at the end.
         let expected = format!(
             r#"{{"OTrPBrokerError":{{"ver":"1.0","rid":"","tid":"","errcode":"{code}"}}}}"#
         );
@@ -298,7 +298,7 @@ fn a_tam_that_sends_no_messages_is_left() {
     let (result, exchanges) = session(&server, &mut tee);
     assert!(matches!(result, Err(SessionError::Unanswerable(TeeError::NotOtrp))), "{result:?}");
     assert_eq!(exchanges.len(), UNANSWERED_LIMIT);
-    // One answer in between, and it may go on.
+    // One answer in between, and the session may continue.
     let mut tee = ScriptedTee::new(
         [vec![Err(TeeError::NotOtrp); 2], vec![Ok(STATE)], vec![Err(TeeError::NotOtrp); 10]]
             .concat(),

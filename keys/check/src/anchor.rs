@@ -1,4 +1,4 @@
-//! What makes a certificate useless as an anchor of devices, and a key as OP-TEE's TA key.
+//! Checks a certificate as an anchor of devices, and a key as OP-TEE's TA key.
 
 use crate::certificate::{ANY_PURPOSE, Certificate, KEY_CERT_SIGN, TEE_PURPOSE};
 use crate::chain::AUTHORITY_KEY;
@@ -14,12 +14,12 @@ pub enum Role {
     Tee,
 }
 
-/// What speaks against a DER certificate as an anchor that is compiled into devices now (in seconds
-/// since 1970): each the end of a sentence that begins with the certificate.
+/// What is wrong with a DER certificate as an anchor that is compiled into devices now (in seconds
+/// since 1970): each is the end of a sentence that begins with the certificate.
 ///
-/// Devices refuse whatever leads to an anchor that they cannot read, that is not an authority or has a
-/// key they do not know. They do not look at its validity, its own signature or its extendedKeyUsage:
-/// those are refused because of what they say of whoever made it.
+/// Devices refuse whatever leads to an anchor that they cannot read, that is not an authority or has an
+/// unsupported key. They ignore its validity, its own signature and its extendedKeyUsage, which are
+/// checked here because a wrong one indicates a mistake of whoever created it.
 #[must_use]
 pub fn check(der: &[u8], role: Role, now: u64) -> Vec<String> {
     let anchor = match Certificate::read(der) {

@@ -1,4 +1,4 @@
-//! A certificate as a device reads it (RFC 5280, section 4.1).
+//! Parses a certificate as a device does (RFC 5280, section 4.1).
 
 use otrp_wire::limits::CERTIFICATE_LIMIT;
 
@@ -31,7 +31,7 @@ pub(crate) const KEY_ENCIPHERMENT: usize = 2;
 pub(crate) const KEY_AGREEMENT: usize = 4;
 pub(crate) const KEY_CERT_SIGN: usize = 5;
 
-/// A certificate that was read; nothing in it is verified.
+/// A parsed certificate; nothing in it is verified.
 #[derive(Clone, Debug)]
 pub struct Certificate<'a> {
     pub(crate) der: &'a [u8],
@@ -60,14 +60,14 @@ pub(crate) struct Extensions<'a> {
     distribution_points: Option<()>,
 }
 
-/// Why no device reads a certificate: the end of a sentence that begins with it.
+/// Why devices cannot read a certificate: the end of a sentence that begins with it.
 pub(crate) type Flaw = String;
 
 impl<'a> Certificate<'a> {
-    /// Reads a certificate that takes all of `der`.
+    /// Parses a certificate that must take all of `der`.
     ///
     /// # Errors
-    /// What a device would object to, as the end of a sentence that begins with the certificate.
+    /// Why a device would refuse it, as the end of a sentence that begins with the certificate.
     pub fn read(der: &'a [u8]) -> Result<Self, Flaw> {
         if der.len() > CERTIFICATE_LIMIT {
             return Err(format!(
@@ -116,7 +116,7 @@ impl<'a> Certificate<'a> {
         })
     }
 
-    /// What the subject is called: its common name, else its organization.
+    /// The subject's common name, or else its organization.
     #[must_use]
     pub fn common_name(&self) -> String {
         called(self.subject)
@@ -188,7 +188,7 @@ impl<'a> Certificate<'a> {
     }
 }
 
-/// What a name calls its holder: the common name, else the organization, else nothing.
+/// The common name in a name, or else the organization, or else an empty text.
 pub(crate) fn called(name: &[u8]) -> String {
     let value = |wanted: &[u8]| {
         let mut sets = Reader::new(der::only(name, SEQUENCE)?);

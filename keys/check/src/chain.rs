@@ -1,4 +1,5 @@
-//! Certificate chains by the rules of the devices (`ta/engine/src/pki/path.rs`, written again).
+//! Checks certificate chains by the rules of devices: the second implementation of
+//! `ta/engine/src/pki/path.rs`.
 
 use std::fmt;
 
@@ -18,7 +19,7 @@ use crate::time::utc;
 pub struct Fault {
     /// Which certificate, from 0, the leaf's; `None` if it is about the chain.
     pub position: Option<usize>,
-    /// What it is called; empty if that could not be read.
+    /// The name of its subject; empty if it could not be read.
     pub subject: String,
     /// What is wrong: the end of a sentence that begins with the certificate, or the chain.
     pub rule: String,
@@ -41,7 +42,7 @@ impl fmt::Display for Fault {
 pub struct Chain<'a> {
     /// The leaf, and the authorities below the anchor.
     pub certificates: Vec<Certificate<'a>>,
-    /// What the last of them is issued by.
+    /// The issuer of the last of them.
     pub anchor: Certificate<'a>,
     /// The TAM's identifier.
     pub tam_id: String,
@@ -62,14 +63,14 @@ impl Chain<'_> {
     }
 }
 
-/// Checks the chain of a TAM, the DER of certificates with the leaf first, as a device does whose
-/// clock says `now` (in seconds since 1970).
+/// Checks the chain of a TAM, certificates in DER with the leaf first, as a device does at the time
+/// `now` (in seconds since 1970).
 ///
-/// `anchors` are the roots that the device is built with. Without any, the chain must end with a
-/// root of its own, which is taken for one.
+/// `anchors` are the roots that the device is built with. Without any, the chain must end with a root,
+/// which is then trusted.
 ///
 /// # Errors
-/// Everything that is wrong, as far as one fault does not hide another.
+/// All faults, as far as one does not hide another.
 pub fn check<'a>(
     chain: &[&'a [u8]],
     anchors: &[&'a [u8]],
@@ -184,11 +185,11 @@ pub fn is_party_key(spki: &[u8]) -> bool {
     matches!(signature::key(spki), Some((KeyKind::P256 | KeyKind::Rsa, _)))
 }
 
-/// Checks that a device and TAMs can read the certificates of the device, DER with its own first, and use
-/// the keys in them. Gives its own.
+/// Checks that a device and TAMs can read the certificates of the device, DER with its own first, and
+/// use the keys in them. Returns its own.
 ///
 /// # Errors
-/// The first fault, in their order.
+/// The first fault, in the order of the certificates.
 pub fn check_device_keys<'a>(chain: &[&'a [u8]]) -> Result<Certificate<'a>, Fault> {
     let mut device = None;
     for (position, der) in chain.iter().enumerate() {
@@ -255,14 +256,14 @@ fn of_chain(rule: &str) -> Fault {
     Fault { position: None, subject: String::new(), rule: String::from(rule) }
 }
 
-/// What a certificate is called that a device does not read.
+/// The name of a certificate that a device cannot read.
 fn subject_of(der: &[u8]) -> String {
     let certificate = openssl::x509::X509::from_der(der).ok();
     let name = certificate.and_then(|certificate| certificate.subject_name().to_der().ok());
     name.map_or_else(String::new, |name| called(&name))
 }
 
-/// By name and key, so that a root that was issued again passes for the one before.
+/// Compares by name and key, so that a reissued root is the same as the former one.
 fn is_anchor(certificate: &Certificate<'_>, anchor: &Certificate<'_>) -> bool {
     certificate.is_self_issued()
         && certificate.subject == anchor.subject
@@ -298,7 +299,7 @@ fn no_issuer(topmost: &Certificate<'_>, anchors: &[Certificate<'_>], named: bool
     format!("is issued by {issuer:?}, and not by one of the roots named: {}", roots.join(", "))
 }
 
-/// Each certificate is by the next one's subject, and no name comes twice.
+/// Each certificate is issued by the next one's subject, and no name is repeated.
 fn order(certificates: &[Certificate<'_>]) -> Vec<Fault> {
     let mut faults = Vec::new();
     for (position, certificate) in certificates.iter().enumerate() {
@@ -427,7 +428,7 @@ fn tam_id(leaf: &Certificate<'_>) -> Option<String> {
     TamId::new(&text).map(|id| String::from(id.as_str()))
 }
 
-/// With a scheme (RFC 3986, section 3), and something visible behind it.
+/// Whether a URI has a scheme (RFC 3986, section 3), followed by visible characters.
 fn is_uri(uri: &str) -> bool {
     uri.split_once(':').is_some_and(|(scheme, rest)| {
         scheme.starts_with(|first: char| first.is_ascii_alphabetic())
@@ -437,7 +438,7 @@ fn is_uri(uri: &str) -> bool {
     })
 }
 
-/// Labels of 1 to 63 letters, digits, hyphens and underscores; the last one is no number.
+/// Labels of 1 to 63 letters, digits, hyphens and underscores; the last one is not a number.
 fn is_dns_name(name: &str) -> bool {
     let labels: Vec<&str> = name.strip_suffix('.').unwrap_or(name).split('.').collect();
     let is_label = |label: &&str| {
@@ -450,9 +451,9 @@ fn is_dns_name(name: &str) -> bool {
     name.len() <= 253 && labels.iter().all(is_label) && !labels.last().is_some_and(numeric)
 }
 
-/// What the name constraints of an authority say against the certificates below it (RFC 5280,
-/// section 4.2.1.10). Devices apply those on dNSName and iPAddress; a name of another form that
-/// has a constraint is refused.
+/// Violations of an authority's name constraints by the certificates below it (RFC 5280, section
+/// 4.2.1.10). Devices apply those on dNSName and iPAddress, and refuse a name of another form that has
+/// a constraint.
 fn constrained(authority: &Certificate<'_>, below: &[&Certificate<'_>]) -> Option<String> {
     let mut constraints = Reader::new(authority.extensions.name_constraints?);
     let subtrees = |constraints: &mut Reader<'_>, number: u8| {

@@ -1,4 +1,4 @@
-//! Applications to sign in tests: they pass every check before they run, and do nothing.
+//! Fixtures: applications to sign in tests, which pass every check and do nothing.
 
 /// Octets of the header, the program header and the head, without code.
 const HEADERS: usize = 64 + 56 + 32;

@@ -1,8 +1,8 @@
-//! Whether a device installs and runs a trusted application, and what to do where it does not.
+//! Checks that a device installs and runs a trusted application, and suggests what to do if not.
 //!
-//! OP-TEE's loader takes a position-independent ELF for its processor whose `struct ta_head` it finds
-//! by the symbol of that name, or at address 0; or a shared library, which is found by its UUID alone.
-//! Here both have to be those of the UUID that they are signed for.
+//! OP-TEE's loader accepts a position-independent ELF for its processor whose `struct ta_head` it finds
+//! by the symbol of that name, or at address 0; or a shared library, which it finds by UUID. Both must
+//! have the UUID that they are signed for.
 
 use object::elf::{self, FileHeader32, FileHeader64};
 use object::read::elf::{Dyn as _, ElfFile, FileHeader, ProgramHeader as _};
@@ -11,12 +11,12 @@ use otrp_wire::command::BROKER;
 use uuid::Uuid;
 
 pub use otrp_wire::limits::ELF_LIMIT;
-/// From here on a version leaves few or none above it.
+/// Versions from here on leave few or no higher ones.
 const LAST_VERSIONS: u32 = u32::MAX - 0xff;
 /// `sizeof(struct ta_head)`: the UUID, the sizes of stack and flags, an entry that is not used.
 const HEAD_LENGTH: u64 = 32;
 
-/// What an ELF is to OP-TEE's loader.
+/// The kind of an ELF for OP-TEE's loader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loadable {
     /// A trusted application, which clients open.
@@ -34,12 +34,12 @@ pub enum NotLoadable {
         text(.0)
     )]
     Broker([u8; 16]),
-    /// It is longer than a device takes.
+    /// It is longer than a device accepts.
     #[error(
         "it has {0} octets, and a device takes up to {ELF_LIMIT}: strip it, or make it smaller"
     )]
     TooLong(usize),
-    /// It is no ELF.
+    /// It is not an ELF.
     #[error("it is not an ELF file: sign what the TA dev kit links, such as UUID.stripped.elf")]
     NotElf,
     /// It is an ELF for something else.
@@ -73,7 +73,7 @@ pub enum NotLoadable {
         "it has neither a ta_head, as trusted applications have, nor a soname, as libraries have: link it with OP-TEE's TA dev kit"
     )]
     Neither,
-    /// Something in it cannot be.
+    /// Its contents are inconsistent.
     #[error("{0}: it is damaged, or not linked with OP-TEE's TA dev kit")]
     Damaged(String),
 }
@@ -81,7 +81,7 @@ pub enum NotLoadable {
 /// Checks that a device installs what is signed for `uuid`, and that OP-TEE's loader runs it.
 ///
 /// # Errors
-/// [`NotLoadable`], the first thing that speaks against it.
+/// [`NotLoadable`], the first defect found.
 pub fn check(uuid: [u8; 16], elf: &[u8]) -> Result<Loadable, NotLoadable> {
     if uuid == BROKER {
         return Err(NotLoadable::Broker(uuid));
@@ -103,7 +103,7 @@ pub fn check(uuid: [u8; 16], elf: &[u8]) -> Result<Loadable, NotLoadable> {
     }
 }
 
-/// What a version may cost whoever signs with it: a clause about it.
+/// A warning about a version, as a clause; `None` if it is unproblematic.
 #[must_use]
 pub const fn warning(version: u32) -> Option<&'static str> {
     match version {

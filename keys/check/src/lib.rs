@@ -1,11 +1,11 @@
-//! What a device will refuse, and why, said before a device does.
+//! Reports what a device will refuse, and why, before a device does.
 //!
-//! A broker tells a TAM that it does not trust nothing but that: whoever is not trusted is not to
-//! learn why. So whoever runs a TAM must hear it from its own tools. The rules are those of the
-//! broker, written a second time, with OpenSSL's signatures and a DER reader of their own; a test in
-//! `ta/sim` compares the two on chains and responses with one thing spoiled each.
+//! A broker gives a TAM that it does not trust no reason, so the operator of a TAM has to learn it from
+//! the TAM's own tools. The rules are those of the broker, implemented a second time, with OpenSSL's
+//! signatures and a DER reader of their own; tests in `ta/engine` and `ta/sim` compare the two on chains
+//! and responses with one defect each.
 //!
-//! What only a device knows stays with it: which anchors it is built with, and what time it is there.
+//! Not known here are the anchors that a device is built with, and its time.
 #![cfg_attr(
     test,
     allow(

@@ -1,4 +1,5 @@
-//! OCSP responses by the rules of the devices (`ta/engine/src/pki/ocsp.rs`, written again).
+//! Checks OCSP responses by the rules of devices: the second implementation of
+//! `ta/engine/src/pki/ocsp.rs`.
 
 use openssl::sha::{sha1, sha256};
 use otrp_wire::limits::{
@@ -24,15 +25,15 @@ const MALFORMED: &str = "it is not an OCSP response in strict DER";
 /// A response that shows that a certificate is good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Good {
-    /// From this second on, since 1970, it shows nothing any more.
+    /// The end of its validity in seconds since 1970, exclusive.
     pub until: u64,
 }
 
-/// Checks that a response, in DER, shows to a device whose clock says `now` (in seconds since 1970)
-/// that `certificate`, issued by `issuer`, is good.
+/// Checks that a response, in DER, shows to a device at the time `now` (in seconds since 1970) that
+/// `certificate`, issued by `issuer`, is good.
 ///
 /// # Errors
-/// Why it does not: a sentence on the response.
+/// Why it does not: a sentence about the response.
 pub fn check(
     response: &[u8],
     certificate: &Certificate<'_>,
@@ -180,7 +181,7 @@ impl<'a> Basic<'a> {
         Ok(Self { tbs, responder, produced_at, singles, algorithm, signature, certificates })
     }
 
-    /// Verifies that the issuer signed, or a responder that it certified for nothing else.
+    /// Verifies the signature of the issuer, or of a responder that it certified for OCSP signing only.
     fn verify(&self, issuer: &Certificate<'_>, now: u64) -> Result<(), String> {
         let by = |spki: &[u8]| {
             signature::verify(spki, self.algorithm, self.tbs, self.signature).map_err(|bad| {
@@ -250,7 +251,7 @@ fn responder<'a>(reader: &mut Reader<'a>) -> Option<Responder<'a>> {
     der::only(hash, OCTET_STRING).map(Responder::Key)
 }
 
-/// What a response says of one certificate.
+/// A response's statement about one certificate.
 struct Single<'a> {
     hash: &'a [u8],
     name_hash: &'a [u8],
@@ -374,7 +375,7 @@ fn read_time(reader: &mut Reader<'_>) -> Result<u64, String> {
     })
 }
 
-/// Refuses Extensions with a critical one: devices know none.
+/// Refuses Extensions with a critical one: devices support none.
 fn refuse_critical(extensions: Option<&[u8]>) -> Result<(), String> {
     let Some(extensions) = extensions else { return Ok(()) };
     let mut list = Reader::new(der::only(extensions, SEQUENCE).ok_or(MALFORMED)?);

@@ -1,4 +1,4 @@
-//! The signatures that devices verify on certificates and OCSP responses, and the keys behind them.
+//! The signatures that devices verify on certificates and OCSP responses, and their keys.
 
 use std::fmt;
 
@@ -46,11 +46,11 @@ pub(crate) enum KeyKind {
 /// What is wrong with a signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum BadSignature {
-    /// No device knows the algorithm; its identifier.
+    /// Devices do not support the algorithm with this identifier.
     Algorithm(String),
-    /// The signer's key is of no kind or strength that a device accepts, or not the algorithm's.
+    /// The signer's key is of a kind or strength that devices do not accept, or not for the algorithm.
     Key,
-    /// It is not by the signer's key.
+    /// It does not verify with the signer's key.
     Wrong,
 }
 
@@ -91,7 +91,7 @@ pub(crate) fn key(spki: &[u8]) -> Option<(KeyKind, &[u8])> {
     Some((kind, bits))
 }
 
-/// What speaks against the key of a SubjectPublicKeyInfo as a TAM's or a device's own: the end of a
+/// What is wrong with the key of a SubjectPublicKeyInfo as a TAM's or a device's own: the end of a
 /// sentence about its certificate.
 pub(crate) fn party_key_fault(spki: &[u8]) -> Option<&'static str> {
     if let Some((KeyKind::P256 | KeyKind::Rsa, _)) = key(spki) {
@@ -183,7 +183,7 @@ pub(crate) fn verify(
     if verify().unwrap_or(false) { Ok(()) } else { Err(BadSignature::Wrong) }
 }
 
-/// The algorithm's identifier for people.
+/// The algorithm's identifier, for display.
 fn name(algorithm: &[u8]) -> String {
     let identifier = Reader::new(algorithm).identifier().and_then(der::dotted);
     match identifier.as_deref() {

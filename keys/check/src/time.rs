@@ -1,4 +1,4 @@
-//! Times as certificates and OCSP responses write them (RFC 5280, section 4.1.2.5), and as people do.
+//! Times in the formats of certificates and OCSP responses (RFC 5280, section 4.1.2.5) and of RFC 3339.
 
 const SECONDS_A_DAY: u64 = 86_400;
 

@@ -64,10 +64,10 @@ fn begin(line: &str, number: usize, behind: bool) -> Result<Option<Open>, Error>
     // A key that somebody wrote on one line is a part of this line, and is not repeated.
     let damaged = |why| Error::Damaged { label: shown(""), line: Some(number), why };
     if behind && line.contains('\0') {
-        return Err(damaged("is not PEM: DER, or text of 16 bits, stands behind PEM"));
+        return Err(damaged("is not PEM: DER, or text of 16 bits, follows PEM"));
     }
     let Some(rest) = line.strip_prefix(BEGIN) else {
-        // What somebody took the beginning off, or mistyped, would be left out without a word.
+        // A block whose first line is missing or mistyped would be skipped silently.
         let capitals = line.to_ascii_uppercase();
         let mistyped = ["--BEGIN ", "--END "].iter().any(|mark| capitals.contains(mark));
         if mistyped && !line.contains(BEGIN) && !line.starts_with('#') {

@@ -2,9 +2,8 @@
 //!
 //! The one reader of all programs here. It takes what `openssl` and other tools write: PEM with text,
 //! comments or blank lines before, between and inside the blocks, with a byte order mark, with CR and LF, with the bag
-//! attributes of `openssl pkcs12`; or DER. No block is skipped without a word: where one of another
-//! kind is ignored, the function says so, else it is named in the error. Nobody is ever asked for a
-//! passphrase.
+//! attributes of `openssl pkcs12`; or DER. No block is skipped silently: a function documents which
+//! other kinds it ignores, and names any further one in its error. Nothing here asks for a passphrase.
 //!
 //! The libraries for PEM skip blocks that they do not know or that lack their end, so this crate reads
 //! the lines itself. Base64, DER and the writing of PEM are left to libraries.
@@ -19,7 +18,7 @@ use zeroize::Zeroizing;
 
 pub use pem_rfc7468::Error as EncodeError;
 
-/// What stands in a file.
+/// What a file can contain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// An X.509 certificate.
@@ -73,7 +72,7 @@ impl fmt::Display for Kind {
 pub struct Item {
     /// What it is.
     pub kind: Kind,
-    /// Its DER; what a passphrase protects is as it stands there.
+    /// Its DER; an encrypted key stays encrypted.
     pub der: Zeroizing<Vec<u8>>,
     /// The line that it begins at, from 1; `None` in DER.
     pub line: Option<usize>,
@@ -86,8 +85,8 @@ impl fmt::Debug for Item {
     }
 }
 
-/// Why a file does not hold what is looked for. Each is a clause about the file, to stand behind its
-/// name and a colon.
+/// Why a file does not contain what is wanted. Each is a clause about the file, printed after its name
+/// and a colon.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// There is nothing of the kind.
@@ -95,10 +94,10 @@ pub enum Error {
     Absent {
         /// What was looked for.
         wanted: Kind,
-        /// What stands there.
+        /// What the file contains.
         found: Vec<Kind>,
     },
-    /// Something stands there that is neither looked for nor ignored.
+    /// The file contains something that is neither wanted nor ignored.
     #[error("beside {wanted} it holds {found}{}; take that out of the file", at(*.line))]
     Unexpected {
         /// What was looked for.
@@ -189,7 +188,7 @@ pub fn items(file: &[u8]) -> Result<Vec<Item>, Error> {
 /// ignored.
 ///
 /// # Errors
-/// If there is none, or something else stands there.
+/// If there is none, or the file contains something else.
 pub fn certificates(file: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
     let ignored = [Kind::PrivateKey, Kind::EncryptedKey, Kind::EcParameters];
     let found = select(items(file)?, Kind::Certificate, &ignored)?;
@@ -199,7 +198,7 @@ pub fn certificates(file: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
 /// The one certificate in a file, as DER. Private keys beside it are ignored.
 ///
 /// # Errors
-/// If there is none or several, or something else stands there.
+/// If there is none or several, or the file contains something else.
 pub fn certificate(file: &[u8]) -> Result<Vec<u8>, Error> {
     let mut certificates = certificates(file)?;
     match (certificates.pop(), certificates.len()) {
@@ -211,7 +210,7 @@ pub fn certificate(file: &[u8]) -> Result<Vec<u8>, Error> {
 /// The one OCSP response in a file, as DER.
 ///
 /// # Errors
-/// If there is none or several, or something else stands there.
+/// If there is none or several, or the file contains something else.
 pub fn ocsp_response(file: &[u8]) -> Result<Vec<u8>, Error> {
     Ok(only(select(items(file)?, Kind::OcspResponse, &[])?)?.to_vec())
 }
@@ -220,7 +219,7 @@ pub fn ocsp_response(file: &[u8]) -> Result<Vec<u8>, Error> {
 /// ignored.
 ///
 /// # Errors
-/// If there is none or several, if it is under a passphrase, or something else stands there.
+/// If there is none or several, if it is under a passphrase, or the file contains something else.
 pub fn private_key(file: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
     let items = items(file)?;
     if items.iter().any(|item| item.kind == Kind::EncryptedKey) {
@@ -232,7 +231,7 @@ pub fn private_key(file: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
 /// The one SubjectPublicKeyInfo in a file, as DER.
 ///
 /// # Errors
-/// If there is none or several, or something else stands there, above all a private key.
+/// If there is none or several, or the file contains something else, above all a private key.
 pub fn public_key(file: &[u8]) -> Result<Vec<u8>, Error> {
     Ok(only(select(items(file)?, Kind::PublicKey, &[])?)?.to_vec())
 }
@@ -240,7 +239,7 @@ pub fn public_key(file: &[u8]) -> Result<Vec<u8>, Error> {
 /// The one certification request in a file, as DER.
 ///
 /// # Errors
-/// If there is none or several, or something else stands there.
+/// If there is none or several, or the file contains something else.
 pub fn request(file: &[u8]) -> Result<Vec<u8>, Error> {
     Ok(only(select(items(file)?, Kind::Request, &[])?)?.to_vec())
 }
