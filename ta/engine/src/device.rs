@@ -35,7 +35,7 @@ impl From<Error> for ImportError {
     }
 }
 
-/// What a TAM is told of the TEE.
+/// What a TAM learns about the TEE.
 #[derive(Clone, Copy, Debug)]
 pub struct Identity<'d> {
     /// Its name.

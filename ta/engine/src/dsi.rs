@@ -88,7 +88,7 @@ impl<'s> View<'s> {
     /// Writes `{"dsi": ...}`.
     ///
     /// # Errors
-    /// [`Error::Internal`] if there is no room.
+    /// [`Error::Internal`] if the buffer is too short.
     pub fn write(self, writer: &mut Writer<'_>) -> Result<(), Error> {
         Ok(writer.json(&Document { dsi: self.dsi() })?)
     }
@@ -96,7 +96,7 @@ impl<'s> View<'s> {
     /// SHA-256 of the bytes that [`View::write`] gives: the `dsihash` of the TAM's next request.
     ///
     /// Where the state is a member of an answer's content, the bytes are `{"dsi":`, the member's
-    /// value as it stands there, and `}`.
+    /// value exactly as written, and `}`.
     ///
     /// # Errors
     /// [`Error::Internal`] if `text_buffer` is too short.

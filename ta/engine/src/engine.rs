@@ -100,7 +100,7 @@ impl<P: Platform> Engine<P> {
         if out.len() < REPLY_LIMIT || memory.len() < memory_for(message.length()) {
             return Err(Unanswerable::ShortBuffer);
         }
-        // Without a registry the TEE still can say so.
+        // Without a registry the TEE can still report that.
         let opened = self.registry.open(&mut self.ports, out);
         let mut transaction = None;
         let read = match Received::read(message, memory, &mut self.ports.rng, out) {
@@ -122,7 +122,7 @@ impl<P: Platform> Engine<P> {
         let reopened = self.registry.open(&mut self.ports, out);
         let answer = match (answer, reopened) {
             (refused @ Answer::RefusedOpen(_), _) => refused,
-            // Where that fails too, say what is wrong: the key that signs is not in the registry.
+            // If that fails too, report why: the key that signs is not in the registry.
             (_, Err(error)) => Answer::RefusedOpen(error),
             (answer, Ok(())) => answer,
         };

@@ -15,12 +15,12 @@ pub enum Error {
     NoCommonSignature,
     /// A port failed.
     Port(PortError),
-    /// Something that cannot happen did; the reason stands where it is made.
+    /// An internal invariant was violated; the call site explains why this is unreachable.
     Internal,
 }
 
 impl Error {
-    /// The code that a TAM is told.
+    /// The error code in the answer to a TAM.
     #[must_use]
     pub const fn code(self) -> ErrorCode {
         match self {
@@ -101,7 +101,7 @@ pub enum Unanswerable {
     ShortBuffer,
     /// The TEE cannot sign a reply: storage is damaged or a port failed.
     Failed(PortError),
-    /// Something that cannot happen did.
+    /// An internal invariant was violated.
     Internal,
 }
 

@@ -97,12 +97,12 @@ fn write<P: Platform>(
     (ta, sd, tam): (&Ta, &Sd, &Tam),
     out: &mut [u8],
 ) -> Result<usize, QueryError> {
-    // The certificates stand at the end of the buffer while the text is written at its start.
+    // The certificates are kept at the end of the buffer while the text is written at its start.
     let half = out.len() / 2;
     let (front, back) = out.split_at_mut(half);
     let (room, back) = back.split_at_mut_checked(CHAIN_BYTES_LIMIT).ok_or(Error::Internal)?;
-    // Where the TAM's certificates are lost, until it asks for the state again, what else is known of
-    // the application is told.
+    // If the TAM's certificates are lost, the rest is reported without them until the TAM asks for the
+    // state again.
     let chain = load_chain(&mut ports.store, tam.number, room)?.unwrap_or_default();
     let (tam_certificate, authorities) = match chain.split_first() {
         Some((leaf, authorities)) => (*leaf, authorities),

@@ -6,7 +6,7 @@
 
 use crate::platform::{KeyName, KeyPair, KeyType, Keys, OwnPublicKey, PortError, PrivateKey};
 
-/// Makes the key pair in reserve where there is none, on a platform whose key pairs take long to make.
+/// Generates the key pair in reserve if there is none, on a platform where generation takes long.
 ///
 /// # Errors
 /// The port's.

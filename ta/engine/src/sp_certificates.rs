@@ -36,7 +36,7 @@ const _: () = assert!(
 /// The certificates of one domain, at the start of a working space.
 #[derive(Debug)]
 pub struct SpCertificates<'b> {
-    /// The accepted ones, the retired ones, and room.
+    /// The accepted ones, the retired ones, and free space.
     buffer: &'b mut [u8],
     /// Bytes of the accepted ones.
     accepted: usize,
@@ -105,7 +105,7 @@ impl<'b> SpCertificates<'b> {
                 start
             }
         };
-        // To the end of the accepted ones; the retired ones before it make room.
+        // To the end of the accepted ones; the retired ones move behind it.
         let end = start.saturating_add(length);
         self.buffer.get_mut(self.accepted..end).ok_or(Error::Internal)?.rotate_right(length);
         self.accepted = self.accepted.saturating_add(length);
@@ -161,7 +161,7 @@ impl<'b> SpCertificates<'b> {
     }
 }
 
-/// Each certificate in `bytes`, up to what is none.
+/// Each certificate in `bytes`, up to the first malformed one.
 fn each(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = bytes;
     core::iter::from_fn(move || {

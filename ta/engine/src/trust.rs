@@ -25,7 +25,7 @@ pub struct Trust {
     /// Whether keys may be wrapped with RSAES-PKCS1-v1_5 (`RSA1_5`): OTrP wants it of everybody, and
     /// JOSE is about to give it up.
     pub rsa1_5: bool,
-    /// When the image was built, in seconds since 1970: no clock is believed to be before it.
+    /// When the image was built, in seconds since 1970: the lower bound for any clock.
     pub built_at: u64,
 }
 
@@ -41,7 +41,7 @@ pub struct Anchor {
 /// TAM identifiers, all in the spelling of [`TamId`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NamePattern {
-    /// This URI, and those that go on behind it where its host or a component of its path ends.
+    /// This URI, and those that extend it after its host or after a component of its path.
     Uri(&'static str),
     /// This dNSName.
     Dns(&'static str),

@@ -1,4 +1,4 @@
-//! The buffer of an answer, lent to what a command needs room for before there is one.
+//! The buffer of an answer, used as working space by a command before there is an answer.
 
 use otrp_wire::limits::REPLY_LIMIT;
 

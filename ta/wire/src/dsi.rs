@@ -29,7 +29,7 @@ pub struct Tee<'a, G, C, S, K> {
     pub cert: Base64<'a>,
     /// The certificates above it, an array up to the root.
     pub cacert: C,
-    /// A text that never comes twice for a TAM, so that a DSI hash names one state.
+    /// A text that is never reused for a TAM, so that a DSI hash identifies one state.
     pub generation: G,
     /// The security domains of the TAM that asks.
     pub sdlist: SdList<S>,
@@ -96,7 +96,7 @@ impl<T: core::fmt::Display> Serialize for Text<T> {
     }
 }
 
-/// An array whose elements come from an iterator that is made anew for each writing.
+/// An array whose elements come from an iterator that is created again for each pass.
 pub struct Array<F>(pub F);
 
 impl<F, I> Serialize for Array<F>

@@ -396,7 +396,7 @@ mod tests {
                 assert_eq!(one_string(text.as_bytes()), Err(Malformed), "{text}");
             }
         }
-        // What is no UTF-8 is none beside an escape either.
+        // Invalid UTF-8 stays invalid next to an escape.
         for text in
             [&b"\"\\n\xff\""[..], b"\"\xc3\\u00e9\"", b"\"\\u00e9\xa9\"", b"\"\xc3\\/\xa9\""]
         {

@@ -54,7 +54,7 @@ pub struct EcPublicKey {
 }
 
 impl Header {
-    /// Takes a header from `reader`. `crit`, `zip` and whatever else would change the meaning of
+    /// Reads a header from `reader`. `crit`, `zip` and anything else that would change the meaning of
     /// the message are refused with all members that are not known.
     ///
     /// # Errors
@@ -141,7 +141,7 @@ impl Jwe {
         })
     }
 
-    /// Reads a JWE in the compact serialization, which stands at `start`.
+    /// Reads a JWE in the compact serialization, which begins at `start`.
     fn read_compact(text: &str, start: usize) -> Result<Self, Malformed> {
         let mut position = start;
         let mut parts = text.split('.').map(|part| {

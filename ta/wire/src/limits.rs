@@ -17,7 +17,7 @@ pub const REPLY_LIMIT: usize = 61 * 1024;
 pub const SD_LIMIT: usize = 32;
 /// Most installed trusted applications on a device.
 pub const TA_LIMIT: usize = 128;
-/// Most TAMs that a device remembers; one without a security domain gives way to a new one when its
+/// Most TAMs that a device remembers; one without a security domain is replaced by a new one when its
 /// OCSP responses have ended.
 pub const TAM_LIMIT: usize = 16;
 /// Most UUIDs that a device remembers: those of installed trusted applications and, with version

@@ -201,8 +201,8 @@ impl Content {
     /// once.
     ///
     /// # Errors
-    /// [`Malformed`] if a member is missing, twice there, or not one of this request, and for a
-    /// name that is none.
+    /// [`Malformed`] if a member is missing, repeated, or not one of this request, and for an
+    /// invalid name.
     pub fn read(plaintext: &mut [u8], name: RequestName) -> Result<Self, Malformed> {
         use RequestName as Name;
         let mut content = Self::default();

@@ -129,7 +129,7 @@ impl<'b> Writer<'b> {
     /// take it from, leaves `room` bytes behind it, and begins anew.
     ///
     /// # Errors
-    /// [`Full`] if there is no such room.
+    /// [`Full`] if the buffer is too short.
     pub fn park(&mut self, room: usize) -> Result<Span, Full> {
         let taken = self.length.checked_add(room).ok_or(Full)?;
         let start = self.buffer.len().checked_sub(taken).ok_or(Full)?;

@@ -18,7 +18,7 @@ pub fn run<P: Platform>(
     let Context { ports, registry, workspace, .. } = context;
     let tam = stapled.tam();
     let chains = workspace.chains();
-    // The chain stands in the working space until it is stored.
+    // The chain is kept in the working space until it is stored.
     let mut length: usize = 0;
     for certificate in tam.path().certificates() {
         let der = certificate.der();

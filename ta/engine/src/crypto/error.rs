@@ -14,7 +14,7 @@ pub enum Error {
     Unsupported,
     /// A port failed; the message may be good.
     Port(PortError),
-    /// The caller's mistake, such as a buffer without room for the padding. No message causes it.
+    /// The caller's mistake, such as a buffer too short for the padding. No message causes it.
     Internal,
 }
 

@@ -1,5 +1,4 @@
-//! The ground that [`jose`](crate::jose) and [`pki`](crate::pki) stand on: what a message and a
-//! certificate have in common.
+//! Cryptography that messages ([`jose`](crate::jose)) and certificates ([`pki`](crate::pki)) share.
 //!
 //! Octets in, octets out: nothing here reads JSON, base64 or X.509, and nothing decides whom to trust.
 //! Secrets are in [`secret`](crate::secret), below the ports that this module is built on.

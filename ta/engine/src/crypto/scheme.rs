@@ -49,7 +49,7 @@ pub fn sign<K: Keys>(
         PrivateKey::P256(key) => keys.sign(key, digest).map(Signature::Es256),
         PrivateKey::Rsa2048(name) => {
             let mut number = [0; size_of::<Modulus>()];
-            // The modulus has room for the encoding.
+            // The modulus is long enough for the encoding.
             encode_pkcs1(&mut number, digest).ok_or(PortError::Failed)?;
             keys.rsa(*name, &mut number)?;
             Ok(Signature::Rs256(number))

@@ -99,7 +99,7 @@ pub enum Recipient {
 pub struct Shown<L> {
     /// How it wrapped a key itself.
     pub used: Option<KeyAlgorithm>,
-    /// Whether it says that it has an algorithm.
+    /// Whether it names an algorithm.
     pub listed: L,
     /// Whether RSAES-PKCS1-v1_5 may be used for it.
     pub rsa1_5: bool,

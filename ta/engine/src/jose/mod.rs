@@ -1,6 +1,6 @@
 //! The cryptography of JOSE messages.
 //!
-//! Decoded octets in, decoded octets out, but for [`open`], which decrypts a JWE where it stands in a
+//! Decoded octets in, decoded octets out, except for [`open`], which decrypts a JWE in place in its
 //! message. Nothing here decides whom to trust.
 
 pub mod content;

@@ -1,4 +1,4 @@
-//! JWE opened where it stands in a message (RFC 7516, section 5.2).
+//! Opens a JWE in place in its message (RFC 7516, section 5.2).
 //!
 //! Whatever is wrong with one is [`Error::Crypto`]: the callers say what that means to the message,
 //! and it means the same for all of it.
@@ -163,18 +163,18 @@ pub fn open_bare<P: Platform>(
     encryption::decrypt(keys, rng, name, modulus, padding, ciphertext, message)
 }
 
-/// The two headers of a JWE. Each parameter stands in one of them (RFC 7516, section 7.2.1).
+/// The two headers of a JWE. Each parameter is in exactly one of them (RFC 7516, section 7.2.1).
 struct Headers<'h> {
     /// The decoded protected header.
     text: &'h [u8],
     protected: Header,
-    /// The message that the other one stands in.
+    /// The message that contains the other one.
     buffer: &'h [u8],
     outer: &'h Header,
 }
 
 impl<'h> Headers<'h> {
-    /// A parameter, if it is there; `None` if it stands in both headers.
+    /// A parameter, if it is present; `None` if both headers have it.
     fn text_of(&self, parameter: impl Fn(&Header) -> Option<Span>) -> Option<Option<&'h str>> {
         match (parameter(&self.protected), parameter(self.outer)) {
             (Some(_), Some(_)) => None,

@@ -62,7 +62,7 @@ impl SignatureAlgorithm {
     }
 }
 
-/// SHA-256 of the JWS signing input: the two texts as they stand in the message, base64url and all,
+/// SHA-256 of the JWS signing input: the two texts exactly as in the message, still in base64url,
 /// with a full stop between them.
 #[derive(Clone, Debug)]
 pub struct SigningInput(Sha256);

@@ -49,7 +49,7 @@ pub(super) fn algorithm<'a>(reader: &mut SliceReader<'a>) -> der::Result<&'a [u8
     })
 }
 
-/// There was no room to write.
+/// The buffer is too short.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Full;
 

@@ -161,7 +161,7 @@ impl<'a> Certificate<'a> {
         self.der
     }
 
-    /// SHA-256 of the whole certificate.
+    /// SHA-256 of the certificate.
     #[must_use]
     pub fn fingerprint(&self) -> [u8; 32] {
         sha256(self.der)
@@ -429,7 +429,7 @@ fn extension<'a>(
         Some([15]) => once(&mut extensions.key_usage, key_usage(value)?),
         Some([17]) => once(&mut extensions.alternative_names, alternative_names(value)?),
         Some([19]) => once(&mut extensions.basic_constraints, basic_constraints(value)?),
-        // Left to webpki, which applies or refuses whatever it says.
+        // Left to webpki, which applies it or refuses the certificate.
         Some([30]) => once(&mut extensions.name_constraints, sequence(value)?),
         Some([37]) => once(&mut extensions.extended_key_usage, sequence(value)?),
         _ if critical => Err(Error::CriticalExtension),

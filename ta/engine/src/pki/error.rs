@@ -13,7 +13,7 @@ pub enum Error {
     CriticalExtension,
     /// A key of a kind, curve or strength that is not accepted.
     Key,
-    /// The certificate says that its key is not for this use.
+    /// The certificate does not allow this use of its key.
     Usage,
     /// A self-issued certificate is not signed by its own key.
     Signature,

@@ -34,7 +34,7 @@ impl<'a> PublicKey<'a> {
         }
     }
 
-    /// A point as it stands in a BIT STRING; compressed ones are refused (RFC 5480, section 2.2
+    /// Reads a point from a BIT STRING; compressed ones are refused (RFC 5480, section 2.2
     /// makes them optional, and nobody uses them).
     fn p256(point: &[u8]) -> Result<Self, Error> {
         let point = Point::try_from(point).map_err(|_| Error::Key)?;

@@ -45,7 +45,7 @@ pub enum Untrusted {
     TooMany,
     /// One of the certificates is refused for its own sake.
     Certificate(Error),
-    /// A certificate is not by the next one's subject, or a name comes twice.
+    /// A certificate is not issued by the next one's subject, or a name is repeated.
     Order,
     /// The last certificate is not by an anchor.
     UnknownIssuer,
@@ -57,7 +57,7 @@ pub enum Untrusted {
     NotYetValid,
     /// A certificate has expired.
     Expired,
-    /// The leaf is an authority, or an issuer is none.
+    /// The leaf is an authority, or an issuer is not one.
     Authority,
     /// More authorities below one than it allows.
     PathLength,
@@ -198,8 +198,8 @@ pub fn verify_tam<'a, R: RsaPublic>(
 ///
 /// Stricter than RFC 5280 where that is simpler and no OTrP certificate needs the leeway:
 /// - The chain is the path: each certificate is by the next one, nothing is missing, left over or
-///   out of order, and no name comes twice, so key rollover by self-issued certificates is out.
-///   The anchor itself may stand at the end. This keeps the work linear in the length of the chain.
+///   out of order, and no name is repeated, which excludes key rollover by self-issued certificates.
+///   The anchor itself may be the last one. This keeps the work linear in the length of the chain.
 /// - keyUsage, where present, must let the leaf's key both sign and receive keys (keyAgreement or
 ///   keyEncipherment, after its kind): OTrP uses one key pair for both.
 /// - extendedKeyUsage, where present, must include anyExtendedKeyUsage, on authorities too: a
@@ -278,7 +278,7 @@ fn is_anchor(certificate: &Certificate<'_>, anchor: &[u8]) -> bool {
     })
 }
 
-/// Each certificate is by the next one's subject; no name comes twice, the last issuer's included.
+/// Each certificate is issued by the next one's subject; no name is repeated, the last issuer's included.
 fn check_order(certificates: &[Certificate<'_>]) -> Result<(), Untrusted> {
     let mut rest = certificates;
     while let [certificate, above @ ..] = rest {

@@ -100,11 +100,11 @@ impl<'s> Change<'s> {
     /// one uses now: its chain is to be stored where `has_new_chain`. What the responses show is
     /// remembered, and the time under its anchor rises to what they say.
     ///
-    /// Where there is no room a TAM without security domains gives way whose responses have ended
-    /// at the time `clock`, in seconds since 1970.
+    /// If there is no space, a TAM without security domains whose responses have ended at the time
+    /// `clock`, in seconds since 1970, is evicted.
     ///
     /// # Errors
-    /// `Full` if none gives way, or if there is not enough left for the share of one more.
+    /// `Full` if none can be evicted, or if there is not enough left for the share of one more.
     pub fn meet(
         &mut self,
         stapled: &StapledTam<'_>,
@@ -262,7 +262,7 @@ impl State {
             known.time = known.time.max(time);
             return Ok(());
         }
-        // There is room for each anchor of the image, and the others were forgotten.
+        // There is space for each anchor of the image, and the others were removed.
         self.times.push(AnchorTime { anchor, time }).map_err(|_| Error::Internal)
     }
 
@@ -290,8 +290,8 @@ impl State {
         Ok(())
     }
 
-    /// Remembers a good authority; where there is no room, the one whose response ends first
-    /// gives way.
+    /// Remembers a good authority; if there is no space, the one whose response ends first is
+    /// evicted.
     fn remember_authority(&mut self, authority: Authority) -> Result<(), Error> {
         let mut known = self.authorities.iter_mut();
         if let Some(known) = known.find(|known| known.fingerprint == authority.fingerprint) {
@@ -328,7 +328,7 @@ impl State {
             let tam = self.tam_numbered(sd.tam).ok_or(Error::Internal)?;
             let holder = Holder::new(&tam.id, &sd.sp);
             let retired = RetiredUuid { uuid: ta.uuid, version: ta.stored.version, holder };
-            // An installation leaves room for what its deletion leaves.
+            // An installation reserves the space that its deletion needs.
             self.retired_uuids.push(retired).map_err(|_| Error::Internal)?;
             self.remove_blob(Blob::Image(ta.uuid))?;
             if ta.has_data {

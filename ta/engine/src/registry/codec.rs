@@ -34,7 +34,7 @@ const _: () =
 const LONGEST_AIK: usize = 4 + 4 + TEXT + LONGEST_KEY;
 const LONGEST_TA: usize = 4 + TEXT + 16 + 4 + 4 + 32 + 32 + 1;
 const LONGEST_RETIRED_UUID: usize = 16 + 4 + 16 + 16;
-/// The most retired UUIDs beside the most applications, each of which is longer than one.
+/// The most retired UUIDs in addition to the most applications, each of which is longer than one.
 const RETIRED_BESIDE_TAS: usize = UUID_LIMIT - TA_LIMIT;
 const _: () = assert!(LONGEST_TA > LONGEST_RETIRED_UUID, "the longest record is another");
 

@@ -263,7 +263,7 @@ impl Owner {
         })
     }
 
-    /// A security domain that the TAM may delete, with what is in it if it says so.
+    /// A security domain that the TAM may delete, with its applications if the command asks for it.
     ///
     /// # Errors
     /// `ERR_SD_NOT_FOUND`, `ERR_SD_NOT_EMPTY`.

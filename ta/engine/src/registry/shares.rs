@@ -35,7 +35,7 @@ impl Resource {
         }
     }
 
-    /// Whether there is room for `total` in use and for the rest of the share of each TAM, which uses
+    /// Whether there is capacity for `total` in use and for the rest of the share of each TAM, which uses
     /// as many of them as `used` says. What is in use and nobody's of `used` was left by TAMs that
     /// are no longer known.
     pub(super) fn fits(self, total: usize, used: impl IntoIterator<Item = usize>) -> bool {

@@ -114,8 +114,8 @@ pub struct RetiredUuid {
     pub holder: Holder,
 }
 
-/// A TAM and its service provider by name, for numbers end with what they stand for: a TAM that
-/// gave way and comes back, and a provider that gets a domain again, are who they were.
+/// A TAM and its service provider by name, because a number ends with what it identifies: a TAM that
+/// was evicted and returns, and a provider that gets a domain again, are recognized.
 ///
 /// The names are as hashes, which take less room: half a SHA-256, of which nobody finds a second
 /// preimage.
@@ -190,7 +190,7 @@ pub struct State {
     pub(super) reserved: &'static [UuidBytes],
 }
 
-/// There is no room for one more.
+/// There is no capacity for one more.
 pub(super) const FULL: Error = Error::Port(PortError::Full);
 
 impl State {
@@ -333,12 +333,12 @@ impl State {
     }
 
     /// Where a TAM that is not known finds a place: in addition to the others, or in place of that
-    /// one of them by index. One without security domains gives way whose OCSP responses have ended
-    /// too, so that nobody takes the place of one that is about to create its first; of several the
-    /// one that used the fewest UUIDs, for those that it used stay.
+    /// one of them by index. Only one without security domains whose OCSP responses have ended is
+    /// evicted, so that nobody takes the place of one that is about to create its first; of several,
+    /// the one that used the fewest UUIDs, because those that it used stay.
     ///
     /// # Errors
-    /// `Full` if no TAM gives way, or if there is not enough left for its share.
+    /// `Full` if no TAM can be evicted, or if there is not enough left for its share.
     pub(super) fn place_for(&self, id: &TamId, clock: u64) -> Result<Option<usize>, Error> {
         let uuids =
             |index: &usize| self.tams.get(*index).map(|tam| self.used_by(Resource::Uuids, tam));

@@ -60,7 +60,7 @@ pub fn decrypt<K: Keys, R: Rng>(
 /// modulus.
 ///
 /// # Errors
-/// [`Error::Internal`] if there is no room for the message; [`Error::Port`].
+/// [`Error::Internal`] if the buffer is too short for the message; [`Error::Port`].
 pub fn encrypt<P: RsaPublic, R: Rng>(
     rng: &mut R,
     modulus: &[u8],
