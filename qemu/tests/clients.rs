@@ -40,7 +40,7 @@ struct Client {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     Answered,
-    /// It was told to come again later, or that somebody else had changed the device.
+    /// The answer was to try again later, or that somebody else had changed the device.
     Turned,
 }
 

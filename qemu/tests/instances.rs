@@ -188,7 +188,7 @@ fn what_was_replaced_or_deleted_takes_no_new_session() {
             bench.bring(next + 1, &elf(2, flags, false), false);
             assert_eq!(bench.version(), Ok(2), "{flags:#x}, held {held}");
             if held {
-                assert_eq!(bench.held_version(), 1, "its own session goes on");
+                assert_eq!(bench.held_version(), 1, "its own session continues");
                 bench.release();
                 assert_eq!(bench.version(), Ok(2));
                 bench.hold();

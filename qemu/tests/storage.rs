@@ -582,7 +582,7 @@ fn the_counter_survives_power_cuts_and_goes_on_when_its_log_is_full() {
     let device = guest.kill().unwrap();
     let late = Snapshot::take(&device);
     assert!(counted(&late.counter, 0).unwrap() > before);
-    assert!(counted(&late.counter, 1) > counted(&late.counter, 0), "the log went on");
+    assert!(counted(&late.counter, 1) > counted(&late.counter, 0), "the log continued");
     let erased = &late.counter[BLOCK_SIZE + BLOCK_SIZE / 2..2 * BLOCK_SIZE];
     assert!(erased.iter().all(|octet| *octet == 0xff), "the second block was erased");
 

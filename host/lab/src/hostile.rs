@@ -1,8 +1,8 @@
-//! What a hostile program of the normal world gives the broker.
+//! Calls that a hostile program of the normal world can make.
 //!
-//! libteec's own interface, because the bindings do not let a program be wrong: a buffer that
-//! another thread writes meanwhile, parts of buffers that lie over each other or beyond their end,
-//! no buffer at all, any number for a type.
+//! Uses libteec's C interface, because the Rust bindings prevent wrong calls: a buffer that another
+//! thread writes at the same time, parts of buffers that overlap or exceed them, no buffer at all, any
+//! number as a type.
 #![expect(unsafe_code, reason = "libteec's interface is C, and being wrong is the purpose")]
 
 use std::collections::BTreeMap;
@@ -183,7 +183,7 @@ impl Parameter {
     }
 }
 
-/// Counts calls, and remembers those that ended otherwise than they must.
+/// Counts calls, and records those with an unexpected result.
 #[derive(Default)]
 struct Tally {
     calls: u32,
@@ -265,7 +265,7 @@ fn types(client: &mut Client, block: &Shared, command: u32, all: bool, tally: &m
     }
 }
 
-/// The right types with wrong memory. What is there is no message and no certificate.
+/// The right types with wrong memory, which contains neither a message nor a certificate.
 fn memory(client: &mut Client, block: &Shared, command: u32, tally: &mut Tally) {
     let right = right(command);
     let takes = right[0] == INPUT;
@@ -338,8 +338,8 @@ const fn outside() -> [(usize, usize); 6] {
     ]
 }
 
-/// Gives the broker `message` again and again while another thread rewrites it, its surroundings and
-/// the answer; prints how the calls ended.
+/// Sends `message` to the broker repeatedly while another thread rewrites it, its surroundings and the
+/// answer; prints how the calls ended.
 ///
 /// In every fourth run the answer's memory lies over the message.
 pub fn race(message: &[u8], runs: u32) -> Result<bool> {

@@ -1,6 +1,6 @@
-//! Drives the port tests' TA of the lab image, and is hostile to the broker.
+//! Drives the port tests' TA of the lab image, and attacks the broker.
 //!
-//! Exit codes: 0 done and as expected, 1 not, 2 usage, 4 there is no such trusted application.
+//! Exit codes: 0 success, 1 failure, 2 usage, 4 no such trusted application.
 
 mod hostile;
 
@@ -49,7 +49,7 @@ const OPEN: u32 = 7;
 const INTERRUPT: u32 = 8;
 const LOAD_LIBRARY: u32 = 9;
 
-/// Room for a report in which everything failed, and for what the broker answers.
+/// Size of the buffer for a report in which everything failed, and for the broker's answers.
 const REPORT_LIMIT: usize = 64 * 1024;
 
 const USAGE: &str = "usage: otrp-lab COMMAND

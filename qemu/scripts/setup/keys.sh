@@ -1,6 +1,6 @@
 #!/bin/bash
 # Makes the development PKI in .cache/keys/dev, once; it is for nothing but development. One whose TA
-# signing key does not tell what it is, is of an older kind, and is made anew.
+# signing key does not show what it is, is of an older kind, and is replaced.
 set -euo pipefail
 . "$(dirname "$0")/../common.sh"
 

@@ -1,4 +1,4 @@
-//! What a board's settings say of its emulation: the file `board` of an image.
+//! The settings of a board's emulation: the file `board` of an image.
 //!
 //! `qemu/scripts/build/assemble.sh` writes it from `qemu/boards/<board>.conf`, a setting or one
 //! argument of QEMU a line. Words in braces stand for what is known when a device starts.
@@ -29,11 +29,11 @@ pub struct Flash {
 /// The settings of a board.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Board {
-    /// The name of what the first boot stage is the start of.
+    /// The name of the file that starts with the first boot stage.
     pub boot_file: String,
     /// Where in it the first stage finds TF-A's package.
     pub package_offset: usize,
-    /// What the package may have at most, in octets.
+    /// Largest size of the package, in octets.
     pub package_limit: usize,
     /// Present where the boot file is a flash that keeps what is written to it.
     pub flash: Option<Flash>,
@@ -113,7 +113,7 @@ fn number(text: &str) -> Result<u64> {
     parsed.with_context(|| format!("{text:?} is no number"))
 }
 
-/// What the words in braces stand for.
+/// The values of the words in braces.
 #[derive(Clone, Debug, Default)]
 pub struct Words(Vec<(&'static str, String)>);
 
@@ -130,7 +130,7 @@ impl Words {
         Ok(self.word(name, path.replace(',', ",,")))
     }
 
-    /// `text` with the words in it replaced; an error if it has one that nothing is known of.
+    /// `text` with the words in it replaced; an error if it contains an unknown one.
     pub fn fill(&self, text: &str) -> Result<String> {
         let mut filled = String::new();
         let mut rest = text;

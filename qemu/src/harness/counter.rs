@@ -29,7 +29,7 @@ pub fn read(device: &Device) -> Result<Vec<u8>> {
     Ok(counter)
 }
 
-/// Puts another log in its place.
+/// Replaces the log.
 pub fn write(device: &Device, counter: &[u8]) -> Result<()> {
     let mut flash = OpenOptions::new().write(true).open(flash(device))?;
     flash.seek(SeekFrom::End(-(i64::try_from(COUNTER_SIZE)?)))?;

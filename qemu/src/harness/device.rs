@@ -18,7 +18,7 @@ const DISK: &str = "disk.img";
 const KEY: &str = "huk";
 /// The mode of a file that a hardware key is in.
 const OWNER_ONLY: u32 = 0o600;
-/// What keeps others from the device.
+/// The file that is locked while a device is in use.
 const LOCK: &str = "lock";
 
 /// An emulated device, held exclusively: no two machines run on the same one.
@@ -30,8 +30,8 @@ pub struct Device {
 }
 
 impl Device {
-    /// Opens the device in `directory`; where there is none, makes one with a new random key and
-    /// empty storage. Fails when another process has the device open.
+    /// Opens the device in `directory`; if there is none, creates one with a new random key and empty
+    /// storage. Fails if another process has the device open.
     pub fn open_or_create(directory: impl Into<PathBuf>) -> Result<Self> {
         // QEMU is given paths into it and must not depend on the current directory.
         let directory = std::path::absolute(directory.into())?;
@@ -55,7 +55,7 @@ impl Device {
         Ok(device)
     }
 
-    /// Makes a new device of it: another hardware key, its counter at zero, nothing stored.
+    /// Turns it into a new device: another hardware key, its counter at zero, nothing stored.
     pub fn wipe(&self) -> Result<()> {
         let storage = self.storage();
         fs::remove_dir_all(&storage)
@@ -93,7 +93,7 @@ impl Device {
         write_boot_file(&self.directory.join(&board.boot_file), board, boot)
     }
 
-    /// Gives a device that has no disk a copy of this one.
+    /// Copies this disk to a device that has none.
     pub fn make_disk(&self, disk: &Path) -> Result<()> {
         let own = self.directory.join(DISK);
         if own.exists() {

@@ -14,19 +14,19 @@ use crate::harness::device::Device;
 
 /// The host's loopback as the guest sees it.
 pub const HOST: &str = "10.0.2.2";
-/// What [`Guest::run`] allows a command.
+/// Time limit for a command of [`Guest::run`].
 pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(120);
 
 const POWER_OFF_TIMEOUT: Duration = Duration::from_secs(30);
 /// An answer longer than this is a broken protocol, not a long output.
 const OUTPUT_LIMIT: u64 = 256 << 20;
 const LOG_TAIL_LINES: usize = 15;
-/// How often a guest is looked for that is to open its connection.
+/// How often a pending connection of the guest is polled.
 const CONNECTION_INTERVAL: Duration = Duration::from_millis(20);
 /// How often [`Guest::run_and_cut`] asks whether it is time.
 const CUT_INTERVAL: Duration = Duration::from_millis(2);
 
-/// What a command in the guest left behind.
+/// The result of a command in the guest.
 #[derive(Debug, Clone)]
 pub struct Output {
     /// The exit status.
@@ -73,7 +73,7 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// Waits until `process` says on `control` that it takes commands.
+    /// Waits until `process` reports on `control` that it accepts commands.
     pub(crate) fn wait_for(
         mut process: Child,
         link: Link,
@@ -100,8 +100,8 @@ impl Guest {
         self.run_with(script, &[], COMMAND_TIMEOUT)
     }
 
-    /// Runs a shell script with this standard input. A script that takes longer than `timeout`
-    /// costs the guest its life, as does one that takes the guest down.
+    /// Runs a shell script with this standard input. If the script takes longer than `timeout`, or takes
+    /// the guest down, the guest is ended.
     pub fn run_with(&mut self, script: &str, input: &[u8], timeout: Duration) -> Result<Output> {
         ensure!(self.device.is_some(), "the guest is down");
         let start = Instant::now();
@@ -116,9 +116,9 @@ impl Guest {
         }
     }
 
-    /// Runs a shell script and cuts the power as soon as `cut` says so, which is asked about every
+    /// Runs a shell script and cuts the power as soon as `cut` returns true, which is called about every
     /// two milliseconds with the time since the start; at the latest when the script has ended.
-    /// Hands the device back, with what the script left if it had ended.
+    /// Returns the device, and the script's result if it had ended.
     pub fn run_and_cut(
         mut self,
         script: &str,
@@ -186,7 +186,7 @@ impl Guest {
         self.device.as_ref().context("the guest is down")
     }
 
-    /// Shuts down in order, and hands the device back.
+    /// Shuts down cleanly, and returns the device.
     pub fn power_off(mut self) -> Result<Device> {
         ensure!(self.device.is_some(), "the guest is down");
         self.control.get_ref().stream.close()?;
@@ -200,7 +200,7 @@ impl Guest {
         self.device.take().context("the guest is down")
     }
 
-    /// Cuts the power, and hands the device back.
+    /// Cuts the power, and returns the device.
     pub fn kill(mut self) -> Result<Device> {
         self.cut_power();
         self.device.take().context("the guest is down")
@@ -248,7 +248,7 @@ impl Guest {
         Ok(octets)
     }
 
-    /// Ends a guest that cannot be talked to any more; adds the ends of its logs to the error.
+    /// Ends a guest that no longer responds; adds the ends of its logs to the error.
     fn lost(&mut self, error: anyhow::Error) -> anyhow::Error {
         self.cut_power();
         match self.device.take() {
@@ -304,7 +304,7 @@ impl fmt::Debug for Guest {
     }
 }
 
-/// Where the guest is driven through.
+/// The channel that the guest is driven through.
 #[derive(Debug)]
 pub(crate) enum Link {
     /// One end of what QEMU has the other end of.
@@ -425,7 +425,7 @@ fn timed_out() -> io::Error {
     io::Error::new(ErrorKind::TimedOut, "no answer in time")
 }
 
-/// A word for the shell.
+/// Quotes a word for the shell.
 pub(crate) fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }

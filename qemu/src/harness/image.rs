@@ -17,12 +17,12 @@ const PACKAGED: [(&str, [u8; 16]); 4] = [
     ("tee-pager_v2.bin", *b"\x0b\x70\xc2\x9b\x2a\x5a\x78\x40\x9f\x65\x0a\x56\x82\x73\x82\x88"),
 ];
 const OPTEE: &str = "tee-pager_v2.bin";
-/// Stands before the place of the hardware key in OP-TEE; see qemu/optee/device_huk.c.
+/// Precedes the place of the hardware key in OP-TEE; see qemu/optee/device_huk.c.
 const KEY_MARKER: &[u8] = b"@@DEVICE-HUK-01@";
 /// The secure ROM that BL1 runs from (BL1_RO_SIZE), the same on all boards.
 const BL1_SIZE_MAX: usize = 0x2_0000;
 
-/// The board that is meant where none is named.
+/// The default board.
 pub const DEFAULT_BOARD: &str = "qemu";
 
 /// What `make` has built for a board.
@@ -158,8 +158,8 @@ fn set_hardware_key(optee: &mut [u8], key: &HardwareKey) -> Result<()> {
     Ok(())
 }
 
-/// A firmware image package as TF-A's fiptool writes it: a header, an entry for each part and one
-/// that ends the table, the parts.
+/// A firmware image package as TF-A's fiptool writes it: a header, a table with an entry for each part
+/// and one that ends it, and the parts.
 fn package(parts: &[([u8; 16], Vec<u8>)]) -> Vec<u8> {
     const HEADER_SIZE: usize = 16;
     const ENTRY_SIZE: usize = 40;

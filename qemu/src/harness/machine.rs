@@ -1,4 +1,4 @@
-//! The QEMU command line: what the board says, for one device and one image.
+//! Runs QEMU with the arguments of a board, for one device and one image.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -35,7 +35,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// One CPU: fastest to boot, and enough unless concurrency is what is looked at.
+    /// With one CPU: fastest to boot, and enough unless concurrency is tested.
     pub fn new(device: Device, image: Image) -> Self {
         Self { device, image, cpus: 1, boot_timeout: BOOT_TIMEOUT }
     }
@@ -85,7 +85,7 @@ impl Machine {
         self.device.directory().join("console.log")
     }
 
-    /// Boots what nobody drives, as a product; `words` go to the guest's command line.
+    /// Boots an image without a control channel, such as a product; `words` go to the guest's command line.
     pub fn start(self, words: &str) -> Result<Appliance> {
         let messages = File::create(self.device.directory().join("qemu.log"))?;
         let screen = File::create(self.device.directory().join("screen.log"))?;
@@ -180,11 +180,12 @@ impl Drop for Appliance {
     }
 }
 
-/// What stands for the TAM in a script's arguments until it is quoted.
+/// Placeholder for the TAM in a script's arguments, until they are quoted.
 const TAM: &str = "@TAM@";
 
-/// A shell script that starts the image at the terminal, from a folder that holds its kernel and file
-/// system, and the device's files in `device`. Its argument is the TAM that the device asks for work.
+/// A shell script that starts the image at the terminal, from a folder that contains its kernel and
+/// file system, and the device's files in `device`. Its argument is the TAM that the device asks for
+/// work.
 pub fn script(image: &Image) -> Result<String> {
     let board = image.board();
     ensure!(board.device_tree.is_none(), "the board's device tree changes at each start");
@@ -213,7 +214,7 @@ fn initrd_size(image: &Image) -> Result<u64> {
     Ok(fs::metadata(image.file("initrd.cpio"))?.len())
 }
 
-/// The words of an image, without those that only a start knows.
+/// The words of an image, without those whose values are known only at a start.
 fn words(image: &Image, cpus: u32, initrd_size: u64) -> Words {
     Words::default()
         .word("cpus", cpus)
@@ -221,8 +222,8 @@ fn words(image: &Image, cpus: u32, initrd_size: u64) -> Words {
         .word("initrd-size", initrd_size)
 }
 
-/// Tells the kernel its command line and where its first file system is, as a board's boot firmware
-/// does.
+/// Writes the kernel's command line and the place of its initial file system into the device tree, as
+/// a board's boot firmware does.
 fn set_chosen(tree: &Path, command_line: &str, initrd: std::ops::Range<u64>) -> Result<()> {
     let put = |kind: &str, name: &str, value: &str| {
         let status = Command::new(FDTPUT)

@@ -1,6 +1,6 @@
-//! The emulated device: its hardware, what it boots, and a hold on the Linux that runs on it.
+//! The emulated device: its hardware, what it boots, and control of the Linux that runs on it.
 //!
-//! Nothing here knows OTrP.
+//! Nothing here depends on OTrP.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! What lies in the folder of a device's secure storage, seen from outside.
+//! The files of a device's secure storage, seen from outside.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,7 +13,7 @@ use anyhow::Result;
 pub struct Listing(BTreeMap<String, (u64, SystemTime)>);
 
 impl Listing {
-    /// Looks at `folder` and those in it. A file that goes away meanwhile is left out.
+    /// Lists `folder` and its subfolders. A file that is deleted meanwhile is left out.
     pub fn of(folder: &Path) -> Result<Self> {
         let mut listing = Self::default();
         listing.add(folder, "")?;

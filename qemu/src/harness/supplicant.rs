@@ -1,4 +1,4 @@
-//! The lab's tee-supplicant, which counts the TEE's calls and can have one of them fail.
+//! The lab's tee-supplicant, which counts the TEE's calls and can let one of them fail.
 //!
 //! It is the usual one with `lab/failing_calls.c` in it.
 

@@ -73,7 +73,7 @@ impl Suite {
         }
     }
 
-    /// The TAM's identifier, which its certificate says.
+    /// The TAM's identifier, as in its certificate.
     pub const fn tam_id(self) -> &'static str {
         match self {
             Self::Elliptic => otrp_keys::development::TAM_ID,
@@ -110,7 +110,7 @@ impl Drop for Tam {
 }
 
 impl Deployment {
-    /// Answers for the TAM and starts it; its files go to `folder`.
+    /// Creates OCSP responses for the TAM and starts it; its files go to `folder`.
     pub fn start(builds: &Builds, folder: PathBuf, suite: Suite) -> Result<Self> {
         Self::start_as(suite.tam(), builds, folder, suite)
     }
@@ -163,7 +163,7 @@ impl Deployment {
         self.builds.sample(&format!("signer-v{}.elf", version.min(2)))
     }
 
-    /// Has the service provider sign the sample in a version; the name of the file.
+    /// Signs a version of the sample as its service provider; returns the name of the file.
     fn sign_sample(&self, version: u32) -> Result<String> {
         let file = format!("signer-v{version}.ta");
         let path = self.folder.join(&file);
@@ -190,7 +190,7 @@ impl Deployment {
         Ok(())
     }
 
-    /// Changes what the TAM wants. It reads the file anew for each message.
+    /// Changes the desired state. The TAM reads the file again for each message.
     pub fn desire(&self, desired: Desired) -> Result<()> {
         let (keys, tam) = (self.keys.display(), self.name);
         let mut text = format!(
@@ -252,17 +252,17 @@ impl Deployment {
         Ok(tam)
     }
 
-    /// Gives the device's TEE its certificate.
+    /// Provisions the device's TEE with its certificate.
     pub fn provision(&self, guest: &mut Guest) -> Result<()> {
         operator::provision(guest, &self.keys)
     }
 
-    /// The command in the guest that has the agent ask the TAM for work until there is none.
+    /// The command in the guest that makes the agent ask the TAM for work until there is none.
     pub fn request(&self) -> Result<String> {
         Ok(format!("otrp-agent request {}", self.url()?))
     }
 
-    /// Has the agent ask the TAM for work until there is none; the agent's lines, one a message.
+    /// Makes the agent ask the TAM for work until there is none; the agent's lines, one for each message.
     pub fn converge(&self, guest: &mut Guest) -> Result<Vec<String>> {
         let output = guest.run(&self.request()?)?.success()?;
         Ok(output.text().lines().map(str::to_owned).collect())
@@ -270,8 +270,8 @@ impl Deployment {
 }
 
 impl Deployment {
-    /// Has `otrp-tam open` verify a saved message with what the TAM remembers of its devices;
-    /// returns what it prints.
+    /// Verifies a saved message with `otrp-tam open` and what the TAM remembers of its devices; returns
+    /// what it prints.
     pub fn open(&self, message: &Path) -> Result<String> {
         let output = Command::new(beside_this_program("otrp-tam")?)
             .arg("open")

@@ -1,8 +1,8 @@
-//! A hostile program of the normal world at the broker's door: wrong calls, and memory that changes.
+//! A hostile program in the normal world: wrong calls of the broker, and memory that changes.
 //!
-//! The program is the lab's; here it is said what must have come of it: no effect but errors. That
-//! nothing changed is shown by the state's hash: a command is accepted that was made for the state of
-//! the beginning.
+//! The program is `otrp-lab`; the checks are here: every call must return an error and have no other
+//! effect. The hash of the state shows that nothing changed: a command for the initial state is still
+//! accepted.
 
 use std::path::Path;
 use std::time::Duration;
@@ -21,9 +21,9 @@ use crate::scenario::deployment::{DOMAIN, SERVICE_PROVIDER};
 use crate::scenario::operator::{Operator, provision};
 
 const UUID: &str = "11111111-2222-3333-4444-999999999999";
-/// What a program in the guest may take.
+/// Time limit for a program in the guest.
 const TIMEOUT: Duration = Duration::from_secs(1800);
-/// Fewer calls than this are not all that there are.
+/// With fewer calls than this the test is incomplete.
 const CALLS: u32 = 600;
 
 /// Both, at length.
@@ -44,7 +44,7 @@ pub fn abuse(cache: &Path, device: Device, all: bool, report: &mut dyn FnMut(&st
     bench.unchanged()
 }
 
-/// Has the broker process a message `runs` times while another thread rewrites it.
+/// Passes a message to the broker `runs` times while another thread rewrites it.
 pub fn race(cache: &Path, device: Device, runs: u32, report: &mut dyn FnMut(&str)) -> Result<()> {
     let mut bench = Bench::boot(cache, device, 2)?;
     // Nobody has a certificate of this signer: the broker does all its work, and then refuses.
@@ -89,7 +89,7 @@ impl Bench {
         Ok(Self { guest, keys, tam, target })
     }
 
-    /// A message that installs a small application, for the state of the beginning.
+    /// A message that installs a small application, for the initial state.
     fn install(&self, signer: &str) -> Result<Request> {
         let key = file::read_key(&self.keys.join(format!("{signer}.key.pem")))?;
         let uuid: Uuid = UUID.parse()?;
@@ -106,7 +106,7 @@ impl Bench {
         Builder::command(&self.tam.identity, &self.target, command).build()
     }
 
-    /// Checks that the state is the one of the beginning, and that nothing has panicked.
+    /// Checks that the state is the initial one, and that nothing has panicked.
     fn unchanged(mut self) -> Result<()> {
         let request = self.install("sp-ec")?;
         match self.tam.send(&mut self.guest, &request, &self.target)? {

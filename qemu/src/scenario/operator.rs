@@ -1,5 +1,5 @@
-//! A TAM's operator at the device: single messages, made by the TAM's library and carried by the
-//! agent, so that any one of them can be bent.
+//! A TAM's operator at the device: single messages, created by the TAM's library and carried by the
+//! agent, so that each can be modified.
 
 use std::path::Path;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use crate::harness::guest::{COMMAND_TIMEOUT, Guest, Output};
 
-/// How long OCSP responses are good that are made for a run: longer than any takes.
+/// Validity of the OCSP responses for a run: longer than any run takes.
 pub const OCSP_HOURS: u16 = 24;
 
 /// One TAM, by its keys.
@@ -28,7 +28,7 @@ pub struct Operator {
     roots: TeeRoots,
 }
 
-/// What the agent brought back for one message.
+/// What the agent returned for one message.
 #[derive(Debug)]
 pub struct Carried {
     /// The answer.
@@ -105,7 +105,7 @@ impl Operator {
         self.read_state(&reply.answer, &request.exchange)
     }
 
-    /// The state of which `answer` tells, verified.
+    /// The state in `answer`, verified.
     pub fn read_state(&self, answer: &[u8], exchange: &Exchange) -> Result<DeviceState> {
         let Reply::Answer(answer) = Reply::read(answer)? else { bail!("an agent's error") };
         let claimed = match answer.claimed_refusal() {
@@ -125,7 +125,7 @@ impl Operator {
         self.read_outcome(&reply.answer, &request.exchange, target)
     }
 
-    /// The outcome of which `answer` tells, verified.
+    /// The outcome in `answer`, verified.
     pub fn read_outcome(
         &self,
         answer: &[u8],
@@ -136,7 +136,7 @@ impl Operator {
         Ok(answer.outcome(Some(exchange), &self.identity, &target.certificate)?)
     }
 
-    /// Asks for the state, and gives a command that must pass.
+    /// Asks for the state, and sends a command that must pass.
     pub fn carry_out(&self, guest: &mut Guest, command: Command<'_>) -> Result<Passed> {
         let target = Target::from(&self.state(guest)?);
         let request = Builder::command(&self.identity, &target, command).build()?;
@@ -162,7 +162,7 @@ fn issued(
     Ok(KeyPair { key, certificate })
 }
 
-/// Gives the device's TEE its certificate: request out, certified by the maker, chain in.
+/// Provisions the device's TEE: request out, certified by the maker, chain in.
 pub fn provision(guest: &mut Guest, keys: &Path) -> Result<()> {
     let request = guest.run("otrp-agent csr")?.success()?.stdout;
     let chain = Authority::read(&keys.join("tee-ca"))?.certify(&request)?;

@@ -1,4 +1,4 @@
-//! For build scripts of trusted applications: header, heap, and a link without libc.
+//! For build scripts of trusted applications: generates header and heap, and links without libc.
 //!
 //! Rust's `aarch64-unknown-linux-gnu` target and the RustCrypto crates ask for libc and its start
 //! files, and the linker would silently record `libc.so.6` as needed, which OP-TEE cannot load. The
@@ -21,7 +21,7 @@
 //! }
 //! ```
 //!
-//! The TA itself has `otrp_runtime::header!();`, which takes the header from this.
+//! The TA itself has `otrp_runtime::header!();`, which includes this header.
 
 use std::{
     env,
@@ -32,7 +32,7 @@ use std::{
 
 use optee_utee_build::{Builder, TaConfig};
 
-/// What OP-TEE's loader has to know of a TA.
+/// What OP-TEE's loader needs to know about a TA.
 pub struct Application {
     /// The UUID under which it loads.
     pub uuid: &'static str,
@@ -79,8 +79,8 @@ impl Application {
     }
 }
 
-/// Takes the unwind tables out of the image, a tenth of it: a panic ends the TA, and OP-TEE's own
-/// traces follow the frame pointers. The first pattern that matches in a linker script counts.
+/// Removes the unwind tables, a tenth of the image: a panic ends the TA, and OP-TEE's own traces
+/// follow the frame pointers. In a linker script the first pattern that matches counts.
 fn discard_unwind_tables(script: &Path) -> Result<(), Box<dyn Error>> {
     const START: &str = "SECTIONS {";
     let text = fs::read_to_string(script)?;

@@ -21,8 +21,8 @@ use crate::stage::{der, program, stage};
 /// An input: the target, a name and the bytes.
 pub type Input = (&'static str, String, Vec<u8>);
 
-/// Makes the corpus of every target anew, and the two anchors of its certificate paths. Their keys
-/// are thrown away.
+/// Generates the corpus of every target, and the two anchors of its certificate paths. Their keys are
+/// discarded.
 #[must_use]
 pub fn corpus() -> (Vec<Input>, [Vec<u8>; 2]) {
     let mut inputs = Vec::new();

@@ -1,7 +1,7 @@
-//! RSA that takes the signatures that it is told of for good.
+//! RSA that accepts every signature that it was given as an expected one.
 //!
-//! It is told of every signature in an input, mutated or not, so that what is judged behind the
-//! signature is judged too.
+//! It is given every signature in an input, mutated or not, so that the checks that follow the
+//! signature run too.
 
 use std::cell::RefCell;
 
@@ -70,7 +70,7 @@ fn walk(der: &[u8], depth: usize) {
     }
 }
 
-/// The elements of DER up to the first that is none: tag, contents, the whole.
+/// The DER elements up to the first malformed one: tag, contents, the whole element.
 fn elements(mut der: &[u8]) -> Vec<(u8, &[u8], &[u8])> {
     let mut found = Vec::new();
     while let [tag, first, rest @ ..] = der {

@@ -11,7 +11,7 @@ use crate::pki::ANCHORS;
 /// Where the hash stands, and what comes after the signature.
 const HASH: std::ops::Range<usize> = 20..52;
 const IDENTITY: usize = 16 + 4;
-/// `TEE_ALG_RSASSA_PKCS1_PSS_MGF1_SHA256` as it stands in a header.
+/// `TEE_ALG_RSASSA_PKCS1_PSS_MGF1_SHA256` as encoded in a header.
 const PSS: [u8; 4] = 0x7041_4930_u32.to_le_bytes();
 
 /// Takes an image apart, as it is and with the right hash in its header.

@@ -1,7 +1,7 @@
 //! Fuzz targets of the broker: what anybody can send it, and what can happen to it.
 //!
-//! A target is a function of bytes that panics where the broker is wrong. `targets/` makes a program
-//! for libFuzzer of each (`make fuzz`); `tests/smoke.rs` runs each a little, as ordinary tests.
+//! A target is a function of bytes that panics if the broker violates a property. `targets/` has a
+//! program for libFuzzer for each (`make fuzz`); `tests/smoke.rs` runs each briefly, as ordinary tests.
 
 mod corpus;
 mod credulous;
@@ -27,7 +27,7 @@ pub use process::process;
 pub use record::record;
 pub use wire::{base64, content, envelope, jose_header, jwe, skeleton, string, ta_query, tbs};
 
-/// Judges the broker on some bytes; panics where it is wrong.
+/// Checks the broker with an input; panics if it violates a property.
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its program and of its folder in `corpus/`.

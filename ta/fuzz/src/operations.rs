@@ -63,7 +63,7 @@ impl Life {
         Ok(())
     }
 
-    /// Until the responses end, whatever the clock shows does no harm; later nothing is believed.
+    /// Until the responses end, whatever the clock shows does no harm; later nothing is accepted.
     fn set_clock(&mut self, u: &mut Unstructured<'_>) -> Result<()> {
         let (now, hours) = (stage().now, u64::from(STAPLED_HOURS));
         let clocks = [now, 0, now / 2, now + hours * 3600 - 1, now + hours * 3600, u64::MAX];

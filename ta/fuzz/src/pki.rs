@@ -1,8 +1,8 @@
 //! Certificates, paths and OCSP responses.
 //!
-//! A mutation breaks the signature over it. So each input is judged twice, with RSA checked and with
-//! every RSA signature taken for good: the corpus is signed with RSA, and a mutation of it gets to
-//! where only what is signed gets.
+//! A mutation breaks the signature over it. Therefore each input is judged twice, with RSA verified and
+//! with every RSA signature assumed valid: the corpus is signed with RSA, so mutations reach the code
+//! behind the signature check.
 
 use std::hint::black_box;
 

@@ -1,7 +1,7 @@
-//! Whole requests, changed inside their signature.
+//! Complete requests, mutated before they are signed.
 //!
 //! The bytes choose an accepted request and what is changed in each of its layers, from the image in
-//! it to the message around it. What lies inside is encrypted and signed after it was changed.
+//! it to the message around it. Inner layers are encrypted and signed after the change.
 
 use std::cell::RefCell;
 use std::sync::OnceLock;

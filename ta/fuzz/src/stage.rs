@@ -195,7 +195,7 @@ impl Stage {
     }
 }
 
-/// The code of a refusal from before the request was believed, which cannot say whose answer it is.
+/// The code of a refusal from before the request was verified, which cannot state whose answer it is.
 fn unaddressed(answer: &Answer) -> Option<String> {
     answer
         .claimed_refusal()

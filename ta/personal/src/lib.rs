@@ -1,13 +1,12 @@
-//! What a trusted application links to get its personalization data.
+//! Fetches the personalization data of a trusted application from the broker.
 //!
-//! A service provider can send data beside an image, in the same InstallTA or in an UpdateTA of
-//! their own (OTrP draft, sections 9.3.1 and 9.3.2): settings, keys, whatever is this device's or
-//! this customer's. They come encrypted for the TEE. The broker keeps them in its secure storage
-//! and gives them to nobody but the application that they were sent for; OP-TEE's core says who
-//! asks, not the question.
+//! A service provider can send data with an image, in the same InstallTA or in an UpdateTA of
+//! their own (OTrP draft, sections 9.3.1 and 9.3.2): settings, keys, anything specific to this
+//! device or customer. They are encrypted for the TEE. The broker keeps them in its secure storage
+//! and returns them only to the application that they were sent for, which OP-TEE's core identifies.
 //!
-//! Ask where the data are needed first, usually when a session is opened; after an update the next
-//! question gets the new data. They are deleted with the application.
+//! Fetch the data where they are first needed, usually when a session is opened; after an update the
+//! next call returns the new data. They are deleted with the application.
 //!
 //! ```no_run
 //! use optee_utee::{ErrorKind, ParametersNone, Result, ta_open_session};
@@ -17,18 +16,18 @@
 //!     let mut room = [0; 256];
 //!     match otrp_personal::fetch(&mut room)? {
 //!         Some(data) => use_data(data).ok_or(ErrorKind::BadFormat.into()),
-//!         // Installed without: run with what everybody gets.
+//!         // Installed without data: use the defaults.
 //!         None => Ok(()),
 //!     }
 //! }
 //! # fn use_data(_: &[u8]) -> Option<()> { None }
 //! ```
 //!
-//! That there are none is an answer and that they cannot be had is an error. An application that
-//! its data restrict must not take the one for the other: `?` is right, `unwrap_or_default` is not.
+//! Having no data is normal and returns `None`. Failing to get them is an error, because the data may
+//! restrict the application: use `?`, never `unwrap_or_default`.
 //!
-//! If the data are secret, wipe the buffer after use. A TAM may send the same data to all devices:
-//! then whoever breaks one device knows them.
+//! If the data are secret, wipe the buffer after use. A TAM may send the same data to all devices, so
+//! whoever breaks one device may know them.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -37,7 +36,7 @@ use core::fmt;
 use optee_utee::{ErrorKind, ParamIndex, TaSession, TaSessionBuilder, TeeParams, Uuid};
 use otrp_wire::command::{BROKER, PERSONALIZATION};
 
-/// Why there is no telling what the data are.
+/// Why the data could not be fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Error {
     /// The data are longer than the buffer.

@@ -166,7 +166,7 @@ fn rsa_pairs<K: Keys, R: RsaPublic>(keys: &mut K, report: &mut Report<'_>) {
     for (name, modulus, stranger) in
         [(one, first, second), (two, second, third), (three, third, first)]
     {
-        report.equal("a modulus is told again", keys.modulus(name), Ok(Some(modulus)));
+        report.equal("a modulus stays the same", keys.modulus(name), Ok(Some(modulus)));
         rsa_pair::<K, R>(keys, name, &modulus, &stranger, report);
     }
 
@@ -181,7 +181,7 @@ fn rsa_pairs<K: Keys, R: RsaPublic>(keys: &mut K, report: &mut Report<'_>) {
     report.equal("its owner keeps it", keys.modulus(two), Ok(Some(second)));
     report.equal("and the other key its own", keys.modulus(free), Ok(Some(third)));
     report.equal("a key gets its name back", keys.rename(free, three), Ok(Some(third)));
-    report.equal("a modulus is told again", keys.modulus(three), Ok(Some(third)));
+    report.equal("a modulus stays the same", keys.modulus(three), Ok(Some(third)));
 
     let replaced = keys.generate(one).map(|pair| pair.public);
     report.check("a key pair is replaced", {

@@ -170,7 +170,7 @@ impl<S: Store> Bench<'_, '_, S> {
         self.holds(DATA, Some(b"other data"));
         self.commits("a blob is removed", b"none", &[DATA]);
         self.holds(DATA, None);
-        self.commits("a blob is removed that is none", b"none still", &[DATA, DATA]);
+        self.commits("a blob that does not exist is removed", b"none still", &[DATA, DATA]);
         self.record_is(b"none still");
     }
 

@@ -4,7 +4,7 @@
 //! otrp_runtime::header!();
 //! ```
 //!
-//! in the TA's `main.rs` links this crate and takes in the header that `otrp-build-support` wrote.
+//! in the TA's `main.rs` links this crate and includes the header that `otrp-build-support` wrote.
 #![no_std]
 
 use core::{ffi::c_ulong, panic::PanicInfo};
@@ -24,7 +24,7 @@ const CAPABILITIES: c_ulong = match c_ulong::from_str_radix(env!("OTRP_HWCAP"), 
     Err(_) => 0,
 };
 
-/// Takes in the TA's header and heap, which the build script made of its settings.
+/// Includes the TA's header and heap, which the build script generated from its settings.
 #[macro_export]
 macro_rules! header {
     () => {
@@ -48,8 +48,8 @@ fn panic(_information: &PanicInfo) -> ! {
     otrp_panic_sentinel()
 }
 
-/// Where every Rust panic ends. It has a name of its own so that its callers can be counted in the
-/// linked image.
+/// Where every Rust panic ends: a named function, so that its callers can be counted in the linked
+/// image.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn otrp_panic_sentinel() -> ! {

@@ -7,7 +7,7 @@
 //! other side does not make.
 
 #[path = "../tests/whole/bench.rs"]
-#[allow(dead_code, reason = "the tests of the whole use the rest")]
+#[allow(dead_code, reason = "the end-to-end tests use the rest")]
 mod bench;
 #[path = "../tests/whole/record.rs"]
 mod record;

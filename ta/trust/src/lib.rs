@@ -1,8 +1,7 @@
-//! What a broker is built to trust: anchors and choices, as source for its build.
+//! What a broker is built to trust: anchors and options, as source for its build.
 //!
-//! It runs on the machine that builds, and nothing of it is in a device. A build that does not say
-//! `ALLOW_DEV_KEYS=1` refuses the anchors of a development PKI, because whoever can read that PKI's
-//! folder can command the devices that trust them.
+//! Runs on the build machine only. A build without `ALLOW_DEV_KEYS=1` refuses the anchors of a
+//! development PKI, because whoever can read that PKI's folder can command the devices that trust it.
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -18,8 +17,8 @@ use lists::{Evicted, Mistake, Name};
 use otrp_wire::limits::ANCHOR_LIMIT;
 use sha2::{Digest, Sha256};
 
-/// The organization in every subject of a development PKI. An anchor carries it itself, so neither a
-/// copy nor another folder or name hides it.
+/// The organization in every subject of a development PKI. It is part of the anchor, so an anchor is
+/// recognized in any folder and under any name.
 pub const DEVELOPMENT_ORGANIZATION: &str = "OTrP development PKI (not for production)";
 
 /// The variable that allows development keys where it is `1`.
@@ -30,7 +29,7 @@ pub const DIRECTORY: &str = "OTRP_TRUST_DIR";
 pub const TEE_NAME: &str = "OTRP_TEE_NAME";
 /// The variable with the kind of key pairs: `p256`, the default, or `rsa`.
 pub const KEY_TYPE: &str = "OTRP_KEY_TYPE";
-/// The variable that says whether RSAES-PKCS1-v1_5 is accepted: `on`, the default, or `off`.
+/// The variable that selects whether RSAES-PKCS1-v1_5 is accepted: `on`, the default, or `off`.
 pub const RSA1_5: &str = "OTRP_RSA1_5";
 /// The variable with the time of the build in seconds since 1970.
 pub const BUILT_AT: &str = "SOURCE_DATE_EPOCH";
@@ -41,8 +40,8 @@ pub const VARIABLES: [&str; 6] =
 
 /// Whether a DER certificate names a development PKI, as its subject or its issuer.
 ///
-/// The octets are looked for, and the certificate is not read: what is no certificate, or hides the
-/// name where a reader would not look, is refused rather than let through.
+/// Searches for the octets and does not parse the certificate, so that the name is found anywhere, even
+/// in something that is not a certificate.
 #[must_use]
 pub fn is_development(certificate: &[u8]) -> bool {
     let name = DEVELOPMENT_ORGANIZATION.as_bytes();
@@ -58,11 +57,11 @@ pub struct Folder {
     evicted: Vec<Evicted>,
     reserved: Vec<[u8; 16]>,
     floor_epoch: u32,
-    /// Files that mean nothing.
+    /// Files that are ignored.
     others: Vec<PathBuf>,
 }
 
-/// A root of TAMs, and whom it speaks for; every TAM where there is no name.
+/// A root of TAMs, and the names that it speaks for; every TAM if there are none.
 #[derive(Clone, Debug)]
 struct TamRoot {
     certificate: File,
@@ -121,7 +120,7 @@ impl Folder {
         })
     }
 
-    /// The files of the anchors that are a development PKI's.
+    /// The files of the anchors that belong to a development PKI.
     #[must_use]
     pub fn development(&self) -> Vec<PathBuf> {
         self.anchors()
@@ -136,7 +135,7 @@ impl Folder {
         tams.chain([&self.tee]).map(|file| (file.path.as_path(), file.bytes.as_slice()))
     }
 
-    /// What is allowed, and may not be what the maker wants: a sentence each.
+    /// What is allowed but may not be intended, a sentence each.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let everybody =
@@ -181,7 +180,7 @@ impl File {
     }
 }
 
-/// What kind of key pairs a broker makes.
+/// The kind of key pairs that a broker generates.
 #[derive(Clone, Copy, Debug)]
 enum KeyType {
     P256,
@@ -206,8 +205,8 @@ impl KeyType {
     }
 }
 
-/// What is in a folder, in the order of the names: that of a directory is arbitrary, that of a
-/// reproducible build is not.
+/// The entries of a folder, sorted by name: the order of a directory is arbitrary, and a build must be
+/// reproducible.
 fn files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     let unreadable = |source| Error::Read { path: folder.to_owned(), source };
     let entries = fs::read_dir(folder).map_err(unreadable)?;
@@ -222,7 +221,7 @@ fn with_extension(paths: Vec<PathBuf>, extension: &str) -> (Vec<PathBuf>, Vec<Pa
     paths.into_iter().partition(|path| path.extension().is_some_and(|it| it == extension))
 }
 
-/// What a file says; `None` where there is none.
+/// The contents of a file; `None` if there is none.
 fn list<T>(path: &Path, read: impl Fn(&str) -> Result<T, Mistake>) -> Result<Option<T>, Error> {
     match fs::read_to_string(path) {
         Ok(text) => match read(&text) {
@@ -235,7 +234,7 @@ fn list<T>(path: &Path, read: impl Fn(&str) -> Result<T, Mistake>) -> Result<Opt
     }
 }
 
-/// A broker's anchors and choices, all of which were checked.
+/// A broker's anchors and options, all checked.
 #[derive(Clone, Debug)]
 pub struct Build {
     folder: Folder,
@@ -247,12 +246,12 @@ pub struct Build {
 }
 
 impl Build {
-    /// Reads the choices from the variables that `environment` knows, and the anchors from the folder that one
-    /// of them names. `now` is the time of the build where they tell none, in seconds since 1970.
+    /// Reads the options from the variables of `environment`, and the anchors from the folder that one of
+    /// them names. `now` is the time of the build if no variable sets it, in seconds since 1970.
     ///
     /// # Errors
-    /// [`Error::Development`] for anchors that [`ALLOW_DEVELOPMENT`] does not allow; the others for
-    /// what is missing, not one of the choices, or not understood.
+    /// [`Error::Development`] for anchors that [`ALLOW_DEVELOPMENT`] does not allow; the others for a
+    /// missing or invalid value.
     pub fn read(environment: impl Fn(&str) -> Option<String>, now: u64) -> Result<Self, Error> {
         let directory = environment(DIRECTORY).ok_or(Error::NoDirectory)?;
         let folder = Folder::read(Path::new(&directory))?;
@@ -275,7 +274,7 @@ impl Build {
     }
 
     /// The Rust source of `TRUST`, an `otrp_engine::trust::Trust`, of `KEY_TYPE`, and of the [`manifest`].
-    /// It names no file, so the place of the anchors does not show in what is built.
+    /// It contains no file names, so the location of the anchors does not affect the build.
     #[must_use]
     pub fn source(&self) -> String {
         let Self { folder, development, tee_name, key_type, rsa1_5, built_at } = self;
@@ -317,7 +316,7 @@ pub const KEY_TYPE: otrp_engine::platform::KeyType = otrp_engine::platform::KeyT
     }
 }
 
-/// What a variable chooses; the first where it is not set or empty.
+/// The value that a variable selects; the first one if it is not set or empty.
 fn choice<T: Copy>(
     environment: impl Fn(&str) -> Option<String>,
     name: &'static str,
@@ -340,14 +339,14 @@ fn built_at(environment: impl Fn(&str) -> Option<String>) -> Result<Option<u64>,
     text.parse().map(Some).map_err(|_| Error::Time { name: BUILT_AT, text })
 }
 
-/// Why there is nothing to build.
+/// Why a broker cannot be built.
 #[derive(Debug)]
 pub enum Error {
     /// No folder of anchors is named.
     NoDirectory,
     /// The folder has no anchor for TAMs.
     NoTamRoot(PathBuf),
-    /// The folder has more anchors for TAMs than a device keeps times for.
+    /// The folder has more anchors for TAMs than a device stores times for.
     TooManyRoots {
         /// The folder.
         folder: PathBuf,
@@ -370,9 +369,9 @@ pub enum Error {
         /// The system's reason.
         source: io::Error,
     },
-    /// These anchors are a development PKI's, and nothing allows them.
+    /// These anchors belong to a development PKI, which is not allowed.
     Development(Vec<PathBuf>),
-    /// A variable is none of the two things that it may be.
+    /// A variable has neither of its two possible values.
     Choice {
         /// The variable.
         name: &'static str,
@@ -381,7 +380,7 @@ pub enum Error {
         /// What it may be.
         choices: [&'static str; 2],
     },
-    /// A variable is no number of seconds.
+    /// A variable is not a number of seconds.
     Time {
         /// The variable.
         name: &'static str,

@@ -1,7 +1,7 @@
-//! The lists in a folder of anchors: one thing a line.
+//! The lists in a folder of anchors: one entry on each line.
 //!
-//! Empty lines, and lines that begin with `#`, are left out; whatever else is not understood is a
-//! [`Mistake`], because what a maker wrote down and no device does is worse than a build that stops.
+//! Empty lines, and lines that begin with `#`, are ignored; anything else that is not understood is a
+//! [`Mistake`], because an entry without effect is worse than a build that stops.
 
 use std::fmt;
 use std::iter::Enumerate;
@@ -12,8 +12,8 @@ use otrp_wire::id::TamId;
 /// TAM identifiers that a root speaks for, in the spelling that identifiers are compared in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Name {
-    /// `uri:https://tam.example/`: this URI, and those that go on behind it where its host or a
-    /// component of its path ends.
+    /// `uri:https://tam.example/`: this URI, and those that extend it after its host or after a
+    /// component of its path.
     Uri(String),
     /// `dns:example.com`: this dNSName.
     Dns(String),
@@ -23,7 +23,7 @@ pub enum Name {
     Oid(String),
 }
 
-/// Whom everything is taken back from.
+/// A TAM, or all TAMs of a root, whose objects devices delete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Evicted {
     /// `https://tam.example`: the TAM of this identifier.
@@ -57,7 +57,7 @@ pub fn names(text: &str) -> Result<Vec<Name>, Mistake> {
     Ok(names.into_iter().map(|(_, name)| name).collect())
 }
 
-/// Reads whom everything is taken back from.
+/// Reads the list of evicted TAMs and roots.
 ///
 /// # Errors
 /// [`Mistake`].
@@ -73,7 +73,7 @@ pub fn evicted(text: &str) -> Result<Vec<Entry<Evicted>>, Mistake> {
             Err("a TAM's identifier stands alone, without uri:, dns: or oid:")
         }
         None if hexadecimal::<32>(&line.replace(':', "")).is_some() => {
-            Err("the SHA-256 of a root's certificate stands behind root:")
+            Err("root: must be followed by the SHA-256 of a root's certificate")
         }
         None if line.contains(|char: char| char.is_whitespace() || char == '*') => {
             Err("a line is one TAM's identifier, or root: and the SHA-256 of a certificate")
@@ -82,7 +82,7 @@ pub fn evicted(text: &str) -> Result<Vec<Entry<Evicted>>, Mistake> {
     })
 }
 
-/// Reads the UUIDs that are kept free.
+/// Reads the list of reserved UUIDs.
 ///
 /// # Errors
 /// [`Mistake`].
@@ -116,13 +116,13 @@ pub fn floor_epoch(text: &str) -> Result<u32, Mistake> {
     }
 }
 
-/// What is behind a keyword, which may be written in capitals: as a scheme of a URI it is the same.
+/// What follows a keyword, which may be in capitals, like the scheme of a URI.
 fn behind<'l>(line: &'l str, keyword: &str) -> Option<&'l str> {
     let (start, rest) = line.split_at_checked(keyword.len())?;
     start.eq_ignore_ascii_case(keyword).then_some(rest)
 }
 
-/// What the lines of a list stand for.
+/// The entries of a list.
 fn entries<T>(
     text: &str,
     read: impl Fn(&str) -> Result<T, &'static str>,
@@ -137,7 +137,7 @@ fn entries<T>(
     Ok(entries)
 }
 
-/// Each line with its number, from 1. A byte order mark, as editors write it, is none of the first.
+/// Each line with its number, from 1, without a byte order mark.
 fn numbered(text: &str) -> impl Iterator<Item = Entry<&str>> {
     let lines: Enumerate<Lines<'_>> = text.trim_start_matches('\u{feff}').lines().enumerate();
     lines.map(|(index, line)| (index.saturating_add(1), line))

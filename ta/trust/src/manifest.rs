@@ -1,9 +1,9 @@
 //! The manifest: what a broker was built to trust, as text in a section of its ELF.
 //!
-//! It lets the very file that goes into an image be compared with what the image was meant to trust.
-//! No loader maps the section, and `objcopy --strip-unneeded` keeps it.
+//! With it the file that goes into an image can be compared with what the image should trust. No loader
+//! maps the section, and `objcopy --strip-unneeded` keeps it.
 //!
-//! A line is a word and what it is about; a number in the first line says which words there are:
+//! A line is a keyword and its value; the first line has the version of the format:
 //!
 //! ```text
 //! otrp-broker 1
@@ -20,7 +20,7 @@
 //! ```
 //!
 //! Roots are the SHA-256 of their certificates, and a root of TAMs is followed by the names that it
-//! speaks for. Roots of TAMs and the last two kinds of lines come as often as there are such entries.
+//! speaks for. Roots of TAMs and the last two kinds of lines are repeated for each entry.
 
 use std::fmt::Write as _;
 
@@ -61,7 +61,7 @@ impl Build {
         text
     }
 
-    /// The source that puts the manifest into its section. Of a `static`, the section would be mapped.
+    /// The source that puts the manifest into its section. The section of a `static` would be mapped.
     pub(crate) fn manifest_source(&self) -> String {
         let octets: Vec<String> = self.manifest().bytes().map(|octet| octet.to_string()).collect();
         format!(

@@ -195,7 +195,7 @@ fn mistakes_in_lists_are_named_with_their_lines() {
     let uuid = "not a UUID like";
     let number = "one whole number from 0 to 4294967295";
     let none = "no TAM has such an identifier";
-    let digest = "the SHA-256 of a root's certificate stands behind root:";
+    let digest = "root: must be followed by the SHA-256 of a root's certificate";
     for (file, line, expected) in [
         ("tam-roots/a.ids", "https://tam.example/", "a line begins with uri:, dns: or oid:"),
         ("tam-roots/a.ids", "URI:https://tam.example/", "a line begins with uri:, dns: or oid:"),

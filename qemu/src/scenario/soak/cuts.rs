@@ -31,9 +31,9 @@ use crate::scenario::operator::{Operator, provision};
 use super::random::Random;
 use super::{ITEM_NOT_FOUND, NEIGHBOUR, application, query};
 
-/// How often a device loses its power before it is given up for a new one.
+/// How often a device loses its power before it is replaced by a new one.
 const CUTS_OF_A_LIFE: u32 = 10;
-/// How many of them are in its first minutes: while the key is made, while it is certified.
+/// How many of them fall into provisioning: while the key is generated, while it is certified.
 const FIRST_CUTS: u32 = 2;
 /// Files that cuts may leave behind until a command uses their names again: an image, personalization
 /// data or certificates that were not committed.
@@ -49,7 +49,7 @@ pub fn cuts(cache: &Path, kills: u32, seed: u64, report: &mut dyn FnMut(&str)) -
     cuts_on(cache, device, kills, seed, report)
 }
 
-/// The same with a device of the caller's.
+/// The same with a device that the caller provides.
 pub fn cuts_on(
     cache: &Path,
     device: Device,
@@ -85,7 +85,7 @@ pub fn cuts_on(
 /// How the cuts fell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Figures {
-    /// While the TEE made its key or took its certificate.
+    /// While the TEE generated its key or imported its certificate.
     pub provisioning: u32,
     /// The device came up as it was before the TAM's first command.
     pub before: u32,
@@ -95,7 +95,7 @@ pub struct Figures {
     pub after: u32,
     /// Of all these, those that fell while files of the storage were being changed.
     pub writing: u32,
-    /// Devices that were lived through.
+    /// Devices that were used up.
     pub lives: u32,
 }
 
@@ -168,9 +168,9 @@ impl fmt::Display for Standing {
 /// When to cut the power.
 #[derive(Clone, Copy, Debug)]
 enum Moment {
-    /// So long after the start.
+    /// This long after the start.
     Time(Duration),
-    /// So long after the storage was seen to change for the so-manieth time.
+    /// This long after the n-th change of the storage.
     Change(u32, Duration),
 }
 
@@ -195,7 +195,7 @@ struct Span {
 struct Cut {
     output: Option<Output>,
     device: Device,
-    /// What is said of it in the report.
+    /// Its name in the report.
     moment: String,
     writing: bool,
 }
@@ -212,7 +212,7 @@ struct Soak {
 }
 
 impl Soak {
-    /// One device from its first boot until it is given up.
+    /// One device from its first boot until it is replaced.
     fn life(&mut self, device: Device, report: &mut dyn FnMut(&str)) -> Result<Device> {
         device.wipe()?;
         self.deployment.desire(Desired::Nothing)?;
@@ -260,7 +260,7 @@ impl Soak {
         Machine::new(device, self.image.clone()).boot()
     }
 
-    /// Cuts the power while the TEE makes its key, and while it takes its certificate.
+    /// Cuts the power while the TEE generates its key, and while it imports its certificate.
     fn first_cuts(&mut self, device: Device, report: &mut dyn FnMut(&str)) -> Result<Guest> {
         let maker = Authority::read(&self.keys.join("tee-ca"))?;
         let guest = self.boot(device)?;
@@ -394,7 +394,7 @@ impl Soak {
         Ok(Cut { output, device, moment, writing: changes > 0 && !ended })
     }
 
-    /// What the TAM is to want next. Versions only rise.
+    /// The TAM's next desired state. Versions only rise.
     fn next(&mut self, now: Standing, version: &mut u32) -> Standing {
         let label = usize::from(self.random.below(2) == 1);
         let rise = |version: &mut u32| {
@@ -419,7 +419,7 @@ impl Soak {
         }
     }
 
-    /// What there is, by all who know: the broker, the core's store, the loader, the sample.
+    /// The device's state as seen by the broker, the core's store, the loader and the sample.
     fn observe(&self, guest: &mut Guest, tam: &Operator) -> Result<Standing> {
         let state = tam.state(guest)?;
         let domains = &state.dsi.tee.sdlist.sd;
@@ -462,7 +462,7 @@ impl Soak {
         }
     }
 
-    /// Has a second TAM install something.
+    /// Installs an application of a second TAM.
     fn settle_neighbour(&mut self, guest: &mut Guest, other: &Operator) -> Result<Neighbour> {
         let size = 1 << (10 + self.random.below(8));
         let (taid, uuid) = NEIGHBOUR;

@@ -25,14 +25,14 @@ pub fn cycles(cache: &Path, count: u32, report: &mut dyn FnMut(&str)) -> Result<
     cycles_on(cache, Device::open_or_create(cache.join("devices/soak"))?, count, report)
 }
 
-/// The same with a device of the caller's.
+/// The same with a device that the caller provides.
 pub fn cycles_on(
     cache: &Path,
     device: Device,
     count: u32,
     report: &mut dyn FnMut(&str),
 ) -> Result<()> {
-    /// Until then whatever is made once has been made.
+    /// After this many cycles everything that is created once exists.
     const FIRST: usize = 3;
     let keys = cache.join("keys/dev");
     device.wipe()?;

@@ -14,7 +14,7 @@ use crate::scenario::deployment::SERVICE_PROVIDER;
 pub use cuts::{Figures, cuts, cuts_on};
 pub use cycles::{cycles, cycles_on};
 
-/// What the guest's programs say when there is no such application.
+/// What the guest's programs print if there is no such application.
 const ITEM_NOT_FOUND: i32 = 4;
 /// An application that no run opens: its image is only compared.
 const NEIGHBOUR: (&str, &str) = ("com.example.neighbour", "11111111-2222-3333-4444-888888888888");
@@ -30,7 +30,7 @@ const fn application<'a>(domain: &'a str, taid: &'a str, image: &'a [u8]) -> App
     }
 }
 
-/// What the core's store says of an application.
+/// What the core's store contains of an application.
 #[derive(Debug)]
 struct Installed {
     version: u32,
@@ -44,7 +44,7 @@ impl Installed {
     }
 }
 
-/// Has the core read and authenticate an application of its store; `None` if it has no such one.
+/// Lets the core read and authenticate an application of its store; `None` if there is none.
 fn query(guest: &mut Guest, uuid: &str) -> Result<Option<Installed>> {
     let output = guest.run(&format!("otrp-lab query {uuid}"))?;
     if output.status == ITEM_NOT_FOUND {

@@ -415,7 +415,7 @@ impl<P: Platform> Device<P> {
     }
 }
 
-/// A refusal as it stands on the wire, its signature verified as far as that is possible.
+/// A refusal as sent, its signature verified as far as that is possible.
 #[derive(Debug)]
 pub struct Refused {
     /// Whether the TEE's key signed it. If not, then nobody's did, and it names no transaction.

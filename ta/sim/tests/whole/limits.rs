@@ -163,7 +163,7 @@ fn fill(keys: KeyType) {
     let larger = larger + (256 - 64) * 4 / 3 + (512 - 40) * 16 / 9;
     assert!(answer.len() + larger <= REPLY_LIMIT, "{} and {larger} bytes", answer.len());
     session.state = session.device.ask(&tam, question());
-    // And so is one with everything that may stand beside a state.
+    // And so is one with everything that may accompany a state.
     let target = Target::from(&session.state);
     let update = Command::UpdateSd { spid: &names[0], name: &names[0], changes: renew() };
     let (rid, tid) = ("r".repeat(TRANSACTION_ID_LIMIT), "t".repeat(TRANSACTION_ID_LIMIT));
@@ -230,7 +230,7 @@ fn uuids_are_remembered_and_shared_out() {
     assert_eq!(device.fail(greedy, request), "ERR_TA_INVALID");
     assert_eq!(use_up(&mut device, greedy, 0), Ok(()));
 
-    // It goes. What it used counts still, and so it gives way to nobody: that would make no room.
+    // It deletes its domain. What it used still counts, so it is not evicted: that would free nothing.
     device.carry_out(greedy, DELETE);
     let tams: Vec<Identity> =
         (0..TAM_LIMIT).map(|number| tam(&format!("https://{number}.example"))).collect();
@@ -297,7 +297,7 @@ fn so_many_tams_are_remembered() {
     let question = Builder::device_state(last).build().unwrap().message;
     assert_eq!(device.refusal(&question).code.as_deref(), Some(FULL));
     assert!(device.world.snapshot() == before);
-    // Nor does one give way that has nothing and may be about to create its first domain.
+    // Nor is one evicted that has nothing yet and may be about to create its first domain.
     let delete = Command::DeleteSd { spid: None, name: "domain", delete_tas: false };
     device.carry_out(&tams[3], delete);
     assert_eq!(device.refusal(&question).code.as_deref(), Some(FULL));

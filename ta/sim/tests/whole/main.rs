@@ -1,4 +1,4 @@
-//! The tests of the whole: the engine on the simulated TEE against the independent TAM.
+//! End-to-end tests: the engine on the simulated TEE against the independent TAM.
 //!
 //! Requests come from `otrp-tam`, whose JOSE and certificates are josekit's and OpenSSL's, and
 //! whose answers it judges; nothing that is expected here was computed by the engine.

@@ -1,7 +1,7 @@
 //! What a device must hold after its TAMs' commands, and what it shows: the two must agree.
 //!
 //! The model is made from the commands alone; nothing in it is computed by the engine. What a
-//! device shows is what its TAMs are told, what its applications are given, and every object that
+//! device shows is what its TAMs see, what its applications get, and every object that
 //! is stored: so whatever the model does not mention is an orphan, and whatever is not there is
 //! lost.
 
@@ -249,7 +249,7 @@ impl Domain {
     }
 }
 
-/// Starts a device, then looks at all of it; whatever does not fit together is told.
+/// Starts a device, then looks at all of it; whatever does not fit together is an error.
 ///
 /// `old_keys` are the public halves of the keys that are [`Age::Old`].
 pub fn look<P: Platform>(
@@ -275,7 +275,7 @@ pub fn look<P: Platform>(
     for tam in tams {
         let state = ask(device, tam)?;
         for key in &state.dsi.tee.teeaiklist {
-            let public = from_base64(&key.spaik).ok_or("a key that is none")?;
+            let public = from_base64(&key.spaik).ok_or("not a valid key")?;
             let age = if old_keys.contains(&public) { Age::Old } else { Age::New };
             seen.keys.insert((tam.tam_id().into(), key.spid.clone()), age);
             listed.insert(public);
@@ -283,7 +283,7 @@ pub fn look<P: Platform>(
         for sd in &state.dsi.tee.sdlist.sd {
             let name = (tam.tam_id().to_owned(), sd.spid.clone(), sd.name.clone());
             let key = state.attestation_key(&sd.spid).ok_or("a domain without a key")?;
-            let key = key.public_key().ok_or("a key that is none")?;
+            let key = key.public_key().ok_or("not a valid key")?;
             for ta in &sd.talist {
                 let mut query = ta_query(&sd.spid, &ta.taid);
                 let answer = device.engine.ta_information(&mut query, &mut device.reply);

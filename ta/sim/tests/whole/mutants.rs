@@ -25,7 +25,7 @@ enum Mutation {
     NoCommit,
     /// It takes a change for committed although it is not.
     BelievesItsCommits,
-    /// After a failure it goes on with what it has in memory.
+    /// After a failure it continues with what it has in memory.
     BelievesItsMemory,
     /// It takes a blob for written although it is not.
     BelievesItsWrites,

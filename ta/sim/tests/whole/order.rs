@@ -95,7 +95,7 @@ impl Parts {
     }
 }
 
-/// A check that fails: what it is told with, and what makes it fail.
+/// A check that fails: its name, how the failure is reported, and what makes it fail.
 type Check = (&'static str, Expect, fn(&mut Parts));
 
 const STRANGER: Check = ("chain", Anonymous(UNTRUSTED), |parts| parts.identity = &pki().rogue_tam);
@@ -269,7 +269,7 @@ fn a_stranger_gets_one_answer_whatever_it_sends() {
                 "reason": { "error-code": UNTRUSTED, "error-message": message }
             } });
             let checks = checks(case);
-            // What a stranger may be told is that its signature cannot be read at all.
+            // A stranger may learn that its signature cannot be read at all.
             let rest = &checks[2..];
             let nothing: Check = ("nothing", Anonymous(UNTRUSTED), |_| ());
             for (what, _, spoil) in rest.iter().chain([&nothing]) {

@@ -71,7 +71,7 @@ fn tams_see_a_new_state_and_keep_their_domains() {
         assert_eq!(after.1.dsi.tee.sdlist.sd[0].name, OTHER_DOMAIN);
         assert_eq!(device.world.snapshot().images(), home().snapshot.images());
 
-        // The domains go on under the new certificate.
+        // The domains continue under the new certificate.
         let target = Target::from(&after.0);
         device.pass(
             tam,
@@ -219,7 +219,7 @@ fn what_was_refused_is_dead_when_the_session_has_ended() {
     assert!(device.world.images().is_empty());
     let kept = device.world.snapshot();
 
-    // The session goes on with a question, and ends.
+    // The session continues with GetDeviceState, and ends.
     assert!(next.starts_with(b"{\"GetDeviceStateRequest"));
     assert_eq!(follow(&mut device, &next), None);
     device.reboot();

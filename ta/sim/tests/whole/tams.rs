@@ -89,7 +89,7 @@ fn no_tam_takes_all_domains() {
     }
     let mut target = Target::from(&device.state(greedy));
     assert_eq!(device.fail(greedy, Builder::command(greedy, &target, create("more"))), FULL);
-    // Each of the others finds its own, whether the greedy one goes on trying or not.
+    // Each of the others gets its own, whether or not the greedy one keeps trying.
     for number in 1..TAM_LIMIT {
         let tam = tam(&format!("https://{number}.example"));
         device.carry_out(&tam, create("mine"));
@@ -538,7 +538,7 @@ fn lost_certificates_of_a_tam_come_back() {
         let answer = device.engine.ta_information(&mut query.clone(), &mut device.reply).unwrap();
         let information = TaInformation::verify(answer, &key).unwrap();
         assert_eq!(information.tamid, tam.tam_id());
-        // With its certificates it repairs them: that they are there is told, and true.
+        // With its certificates it repairs them: the state reports them as present, and they are.
         device.state(tam);
         device.ask(tam, Builder::device_state(tam).signer(SignerHeader::KeyId));
         let answer = device.engine.ta_information(&mut query.clone(), &mut device.reply).unwrap();
@@ -558,7 +558,7 @@ fn a_generation_tells_nothing_of_other_tams() {
         for _ in 0..20 {
             let mut state = device.state(tam);
             let generation = state.dsi.tee.generation.take().unwrap();
-            // 128 bits, of which no order and no distance can be told.
+            // 128 bits that reveal neither order nor distance.
             assert!(generation.len() == 32 && generation.bytes().all(|it| it.is_ascii_hexdigit()));
             shapes.insert(format!("{:?}", state.dsi));
             seen.insert(generation);
@@ -573,7 +573,7 @@ fn a_generation_tells_nothing_of_other_tams() {
     // used every other one.
     assert_eq!(seen.len(), 30);
 
-    // It never comes twice, also for a TAM that was evicted and came back.
+    // It is never reused, also for a TAM that was evicted and came back.
     let mut device = Device::from(&home().snapshot);
     let mut before = BTreeSet::new();
     for _ in 0..10 {

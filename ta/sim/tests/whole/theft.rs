@@ -408,7 +408,7 @@ fn padding_shows_in_no_refusal() {
     only(guess(&mut device, |number| with_data(&home().target, longest + 16, number)), FULL);
     only(guess(&mut device, |number| with_data(&home().target, longest, number)), TA_INVALID);
 
-    // An image that goes on as it began, with the block at its end.
+    // An image that continues as it began, with the block at its end.
     let newer = Command::UpdateTa(application(TA, &home().newer_image));
     let image = RefCell::new(Value::Null);
     from_tam(newer.clone())

@@ -1,7 +1,7 @@
-//! Client application of the sample signer: prints what the trusted application answers.
+//! Client of the sample signer: prints the answers of the trusted application.
 //!
 //! Exit codes: 0 answered, 1 refused or failed, 2 usage, 4 there is no such trusted application,
-//! 5 the key has been used as often as it may.
+//! 5 the limit of uses of the key is reached.
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -32,7 +32,7 @@ const USAGE: &str = "usage: otrp-signer-client COMMAND
   label                print what the service provider calls this device
   version              print the application's version";
 
-/// What ends the program without an answer.
+/// Why the program ends without an answer.
 enum Failure {
     Usage,
     Digest,
@@ -130,7 +130,7 @@ fn invoke<A: Param, B: Param, C: Param, D: Param>(
     session.invoke_command(command, operation)
 }
 
-/// Says on stderr what the TEE's error alone does not.
+/// Explains the TEE's error on stderr.
 fn note(error: Error, what: &str) -> Error {
     eprintln!("{what}");
     error

@@ -33,7 +33,7 @@ pub struct SigningRecord {
 }
 
 impl SigningRecord {
-    /// Makes and stores a new key; the old one and its counter are gone.
+    /// Generates and stores a new key, which replaces the old one and its counter.
     pub fn generate() -> Result<Self> {
         let Ok(key) = SigningKey::try_generate_from_rng(&mut TeeRng);
         let record = Self { key, uses: 0 };
@@ -70,7 +70,7 @@ impl SigningRecord {
         self.uses
     }
 
-    /// The key, if it may be used once more; `BadState` if not. A new key starts from 0.
+    /// The key, if it may be used again; `BadState` if not. A new key starts from 0.
     pub fn within(self, limit: Option<u64>) -> Result<Self> {
         if limit.is_some_and(|limit| self.uses >= limit) {
             return Err(ErrorKind::BadState.into());
@@ -120,7 +120,7 @@ impl SigningRecord {
     }
 }
 
-/// OP-TEE's generator for RustCrypto; it ends the application rather than fail.
+/// OP-TEE's random number generator for RustCrypto; it panics instead of failing.
 struct TeeRng;
 
 impl TryRng for TeeRng {

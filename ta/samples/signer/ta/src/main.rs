@@ -2,20 +2,20 @@
 //!
 //! | command | parameters | |
 //! |---|---|---|
-//! | 0 GENERATE | p0 out: public key | makes a key, replacing the old one; the counter starts at 0 |
+//! | 0 GENERATE | p0 out: public key | generates a key, replacing the old one; the counter starts at 0 |
 //! | 1 PUBLIC_KEY | p0 out: public key | 65 octets: 4, x, y |
 //! | 2 SIGN | p0 in: SHA-256 digest, p1 out: signature | ECDSA, 64 octets: r, s |
 //! | 3 COUNTER | p0 value out: low, high half | signatures made with this key |
 //! | 4 SIGN_MESSAGE | p0 in: message, p1 out: signature | since version 2: hashes in the TEE |
 //! | 5 STATUS | p0 value out: version, 0 | |
-//! | 6 LABEL | p0 out: label | UTF-8, 64 octets at most; none if the provider gave none |
+//! | 6 LABEL | p0 out: label | UTF-8, 64 octets at most; empty if the provider set none |
 //!
-//! Where there is no key yet, the answer is `TEE_ERROR_NO_DATA`; where the key has been used as
-//! often as the service provider lets it, `TEE_ERROR_BAD_STATE`.
+//! Without a key the answer is `TEE_ERROR_NO_DATA`; once the service provider's limit of uses is
+//! reached, `TEE_ERROR_BAD_STATE`.
 //!
 //! Label and limit are personalization data, see [`settings`]. They are fetched when a session is
-//! opened, so an update shows in the next session. A session is refused if they cannot be had or
-//! read: without them it might sign more often than it may.
+//! opened, so an update takes effect in the next session. A session is refused if they cannot be fetched
+//! or parsed, because the limit would be unknown.
 #![no_std]
 #![no_main]
 #![expect(missing_docs, reason = "optee-utee's macros make entry points without documentation")]
@@ -121,7 +121,7 @@ fn invoke_command(
     }
 }
 
-/// Checks the client's buffer before anything happens; what does not fit is told by its length.
+/// Checks the client's buffer before anything happens; if it is too short, reports the length needed.
 fn require(output: &mut ParameterMemrefOutput<'_>, length: usize) -> Result<()> {
     if output.buffer_len() < length {
         // SAFETY: the size is only reported; with `ShortBuffer` nobody reads the buffer by it.

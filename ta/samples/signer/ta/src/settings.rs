@@ -1,4 +1,4 @@
-//! What the service provider sets on a device: its personalization data for this application.
+//! The service provider's settings on a device: the personalization data of this application.
 //!
 //! ```text
 //! label=Example Bank, till 7
