@@ -17,8 +17,8 @@ use otrp_pem::Kind;
 use crate::certificate::seconds;
 use crate::device::{Authority, check_chain_ever, requested_key};
 use crate::file::{
-    beside, chain_pem, create, folder_of, is_aside, is_break, is_plain, read, read_certificates,
-    replace,
+    beside, chain_pem, create, discard_aside, folder_of, is_aside, is_break, is_plain, read,
+    read_certificates, replace,
 };
 use crate::show::distinguished_name;
 use crate::{Error, Result};
@@ -212,6 +212,7 @@ impl<'a> Line<'a> {
         }
         let renews = !known.is_empty();
         if renews && !self.renew {
+            discard_aside(&out);
             return Ok(Outcome::Kept);
         }
         if !renews && out.symlink_metadata().is_ok() {

@@ -71,17 +71,26 @@ pub fn create(path: &Path, bytes: &[u8]) -> Result<()> {
 /// Its name is fixed, unlike that of a `tempfile`, so that what an interrupted run left is recognized
 /// ([`is_aside`]) and replaced.
 fn write_aside(path: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
-    let mut name = OsString::from(ASIDE.0);
-    name.push(path.file_name().unwrap_or_default());
-    name.push(ASIDE.1);
-    let new = path.with_file_name(name);
-    // One that an interrupted run has left.
-    let _ = fs::remove_file(&new);
+    discard_aside(path);
+    let new = aside(path);
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&new)?;
     file.write_all(bytes).and_then(|()| file.sync_all()).inspect_err(|_| {
         let _ = fs::remove_file(&new);
     })?;
     Ok(new)
+}
+
+/// Removes what an interrupted [`create`] or [`replace`] of `path` left, if anything: also where it was
+/// interrupted after the contents had their name.
+pub(crate) fn discard_aside(path: &Path) {
+    let _ = fs::remove_file(aside(path));
+}
+
+fn aside(path: &Path) -> PathBuf {
+    let mut name = OsString::from(ASIDE.0);
+    name.push(path.file_name().unwrap_or_default());
+    name.push(ASIDE.1);
+    path.with_file_name(name)
 }
 
 /// Whether a file's name is that of one that an interrupted [`create`] or [`replace`] left.

@@ -122,6 +122,25 @@ fn a_run_that_is_killed_leaves_whole_chains_and_is_taken_up() {
     assert_eq!(left.len(), count + 1, "chains and the lock: {left:?}");
 }
 
+/// A run that is killed after a chain has its name, and before the hidden name is removed.
+#[test]
+fn what_a_killed_run_left_of_a_whole_chain_is_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    development::create(&folder.join("dev"), false, &mut |_| {}).unwrap();
+    write_request(&folder.join("one.csr"), &generate_p256().unwrap());
+    fs::create_dir(folder.join("chains")).unwrap();
+    let certify = || {
+        let run = start(folder, &["--csr", "one.csr", "--out", "chains/one.pem"]).wait();
+        assert!(run.unwrap().success());
+    };
+    certify();
+    let (chain, aside) = (folder.join("chains/one.pem"), folder.join("chains/.one.pem.new"));
+    fs::hard_link(&chain, &aside).unwrap();
+    certify();
+    assert!(chain.exists() && !aside.exists());
+}
+
 #[test]
 fn a_single_request_replaces_no_other_devices_chain() {
     let folder = tempfile::tempdir().unwrap();
