@@ -156,7 +156,7 @@ fn execute(Arguments { cache, board, command }: Arguments) -> Result<ExitCode> {
         Command::Run { suite } => {
             let device = builds.device("run");
             let report: &mut dyn Report =
-                if io::stdout().is_terminal() { &mut Terminal::new() } else { &mut say };
+                if draws_on_terminal() { &mut Terminal::new() } else { &mut say };
             otrp_qemu::scenario::flow::run(&builds, &device, suite.into(), report)?;
             Ok(ExitCode::SUCCESS)
         }
@@ -212,6 +212,11 @@ fn execute(Arguments { cache, board, command }: Arguments) -> Result<ExitCode> {
 /// Prints a line of a report. The work continues if nobody reads it.
 fn say(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
+}
+
+/// Whether standard output is a terminal that can redraw a line.
+fn draws_on_terminal() -> bool {
+    io::stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|name| name != "dumb")
 }
 
 fn shell(machine: Machine, script: &str, timeout: Duration) -> Result<ExitCode> {

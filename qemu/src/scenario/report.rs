@@ -9,6 +9,9 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 /// How often a terminal shows that the step is still running.
 const TICK: Duration = Duration::from_millis(120);
 
+/// A running step: position, spinner, time, party and what, cut to the width of the terminal.
+const SPINNER: &str = "{prefix} {spinner}  {elapsed:>8}  {wide_msg}";
+
 /// Whose part of the protocol a step is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Party {
@@ -96,12 +99,13 @@ impl Default for Terminal {
 
 impl Report for Terminal {
     fn begin(&mut self, step: &Step<'_>) {
-        self.spinner = ProgressBar::with_draw_target(None, ProgressDrawTarget::stdout());
-        if let Ok(style) = ProgressStyle::with_template("{prefix} {spinner}  {msg} ({elapsed})") {
-            self.spinner.set_style(style.tick_chars(r"|/-\ "));
-        }
-        self.spinner.set_prefix(position(step));
-        self.spinner.set_message(format!("{} {}", label(step.party), step.what));
+        let style = ProgressStyle::with_template(SPINNER)
+            .unwrap_or_else(|_| ProgressStyle::default_spinner())
+            .tick_chars(r"|/-\ ");
+        self.spinner = ProgressBar::with_draw_target(None, ProgressDrawTarget::stdout())
+            .with_style(style)
+            .with_prefix(position(step))
+            .with_message(format!("{}  {}", label(step.party), step.what));
         self.spinner.enable_steady_tick(TICK);
     }
 
@@ -127,8 +131,8 @@ impl Report for Terminal {
 /// Whose line is whose.
 fn legend() -> [String; 3] {
     [
-        format!("{} the Trusted Application Manager, a server on this machine", label(Party::Tam)),
-        format!("{} the device in QEMU: OP-TEE with the broker, and its Linux", label(Party::Tee)),
+        format!("{}  the Trusted Application Manager, a server on this machine", label(Party::Tam)),
+        format!("{}  the device in QEMU: OP-TEE with the broker, and its Linux", label(Party::Tee)),
         String::new(),
     ]
 }
@@ -140,8 +144,8 @@ fn plain(step: &Step<'_>, verdict: &str, time: Duration) -> String {
 
 /// A step on a terminal.
 fn summary(step: &Step<'_>, verdict: &str, time: Duration) -> String {
-    let time = style(format!("({})", seconds(time))).dim();
-    format!("{} {verdict} {} {} {time}", position(step), label(step.party), step.what)
+    let time = style(format!("{:>8}", seconds(time))).dim();
+    format!("{} {verdict} {time}  {}  {}", position(step), label(step.party), step.what)
 }
 
 fn position(step: &Step<'_>) -> String {
@@ -210,14 +214,16 @@ mod tests {
     fn on_a_terminal_a_step_is_one_line_and_colour_can_be_switched_off() {
         let tee = Step { number: 9, party: Party::Tee, ..STEP };
         console::set_colors_enabled(false);
-        assert_eq!(summary(&STEP, "ok", TIME), " 5/14 ok TAM CreateSD, InstallTA (1.23 s)");
-        assert_eq!(summary(&tee, "FAILED", TIME), " 9/14 FAILED TEE CreateSD, InstallTA (1.23 s)");
-        assert!(legend()[0].starts_with("TAM ") && legend()[1].starts_with("TEE "));
+        assert_eq!(summary(&STEP, "ok", TIME), " 5/14 ok   1.23 s  TAM  CreateSD, InstallTA");
+        let failed = " 9/14 FAILED   1.23 s  TEE  CreateSD, InstallTA";
+        assert_eq!(summary(&tee, "FAILED", TIME), failed);
+        assert!(ProgressStyle::with_template(SPINNER).is_ok());
+        assert!(legend()[0].starts_with("TAM  ") && legend()[1].starts_with("TEE  "));
         console::set_colors_enabled(true);
         let [tam, tee] = [summary(&STEP, "ok", TIME), summary(&tee, "ok", TIME)];
         assert!(tam.contains("\u{1b}[36m") && !tam.contains("\u{1b}[35m"), "{tam:?}");
         assert!(tee.contains("\u{1b}[35m") && !tee.contains("\u{1b}[36m"), "{tee:?}");
         let bare = console::strip_ansi_codes(&tam);
-        assert_eq!(bare, " 5/14 ok TAM CreateSD, InstallTA (1.23 s)");
+        assert_eq!(bare, " 5/14 ok   1.23 s  TAM  CreateSD, InstallTA");
     }
 }
