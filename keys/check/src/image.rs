@@ -4,7 +4,7 @@
 //! by the symbol of that name, or at address 0; or a shared library, which it finds by UUID. Both must
 //! have the UUID that they are signed for.
 
-use object::elf::{self, FileHeader32, FileHeader64};
+use object::elf::{self, FileClass, FileHeader32, FileHeader64, Machine};
 use object::read::elf::{Dyn as _, ElfFile, FileHeader, ProgramHeader as _};
 use object::{Endianness, Object as _, ObjectSymbol as _};
 use otrp_wire::command::BROKER;
@@ -92,13 +92,9 @@ pub fn check(uuid: [u8; 16], elf: &[u8]) -> Result<Loadable, NotLoadable> {
     if elf.len() > ELF_LIMIT {
         return Err(NotLoadable::TooLong(elf.len()));
     }
-    match elf {
-        [_, _, _, _, elf::ELFCLASS32, ..] => {
-            File::<FileHeader32<Endianness>>::parse(elf)?.check(uuid)
-        }
-        [_, _, _, _, elf::ELFCLASS64, ..] => {
-            File::<FileHeader64<Endianness>>::parse(elf)?.check(uuid)
-        }
+    match elf.get(4).copied().map(FileClass) {
+        Some(elf::ELFCLASS32) => File::<FileHeader32<Endianness>>::parse(elf)?.check(uuid),
+        Some(elf::ELFCLASS64) => File::<FileHeader64<Endianness>>::parse(elf)?.check(uuid),
         _ => Err(NotLoadable::Damaged("its class is neither 32 nor 64 bits".into())),
     }
 }
@@ -229,7 +225,7 @@ impl<'a, H: FileHeader<Endian = Endianness>> File<'a, H> {
         self.loaded().any(|segment| {
             let (start, length) = self.range(segment);
             let inside = address.checked_sub(start).is_some_and(|offset| offset < length);
-            inside && segment.p_flags(self.endian) & elf::PF_X != 0
+            inside && segment.p_flags(self.endian).contains(elf::PF_X)
         })
     }
 
@@ -240,9 +236,9 @@ impl<'a, H: FileHeader<Endian = Endianness>> File<'a, H> {
             .flatten();
         let (mut strings, mut name) = (None, None);
         for entry in entries {
-            match entry.tag32(self.endian) {
-                Some(elf::DT_STRTAB) => strings = Some(entry.d_val(self.endian).into()),
-                Some(elf::DT_SONAME) => name = Some(entry.d_val(self.endian).into()),
+            match entry.tag(self.endian) {
+                elf::DT_STRTAB => strings = Some(entry.d_val(self.endian).into()),
+                elf::DT_SONAME => name = Some(entry.d_val(self.endian).into()),
                 _ => {}
             }
         }
@@ -270,14 +266,14 @@ fn text(uuid: &[u8; 16]) -> String {
     Uuid::from_bytes_ref(uuid).hyphenated().to_string()
 }
 
-fn machine_name(machine: u16, little_endian: bool) -> String {
+fn machine_name(machine: Machine, little_endian: bool) -> String {
     let name = match machine {
         elf::EM_386 => "x86",
         elf::EM_X86_64 => "x86-64",
         elf::EM_ARM => "32-bit Arm",
         elf::EM_AARCH64 => "AArch64",
         elf::EM_RISCV => "RISC-V",
-        other => return format!("machine {other}"),
+        Machine(other) => return format!("machine {other}"),
     };
     if little_endian { name.to_owned() } else { format!("big-endian {name}") }
 }
