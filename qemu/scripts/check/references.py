@@ -28,6 +28,7 @@ INTERNAL = {
     "HOME": "the system's",
     "CARGO_HOME": "cargo's",
     "PATH": "the system's",
+    "TERM": "the system's",
     "OUT_DIR": "cargo's",
     "MAKE": "make's",
     "MAKEFLAGS": "make's",
