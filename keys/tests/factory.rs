@@ -102,7 +102,7 @@ fn leaf(file: &Path) -> X509 {
 }
 
 #[test]
-fn a_batch_goes_on_behind_each_bad_request() {
+fn a_batch_continues_after_each_bad_request() {
     let factory = Factory::new();
     let (one, two, rsa) =
         (generate_p256().unwrap(), generate_p256().unwrap(), generate_rsa(2048).unwrap());

@@ -26,7 +26,7 @@ fn judge(directory: &Path, issuer: &str, certificate: &str, hash: &str) -> Outpu
 }
 
 #[test]
-fn openssl_reads_what_is_said_and_by_whom() {
+fn openssl_reads_the_status_and_who_signed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
     keys(path, &["init", "--out", "dev"]);

@@ -322,7 +322,7 @@ fn failures_are_one_sentence_and_leave_nothing() {
 
 /// A reader that has gone is no failure, and no reason to stop what is being done.
 #[test]
-fn nobody_has_to_read_to_the_end() {
+fn a_closed_pipe_does_not_stop_the_program() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path();
     succeed(path, &["init", "--out", "dev"]);

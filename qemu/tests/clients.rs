@@ -120,7 +120,7 @@ fn overlaps(clients: &[Client]) -> usize {
 
 /// The judgement itself: what it must not let through.
 #[test]
-fn clients_that_got_no_answer_are_told_from_others() {
+fn clients_without_an_answer_are_distinguished() {
     let client = |name: &str, status: i32, output: &str, errors: &str| Client {
         name: name.into(),
         status,

@@ -247,7 +247,7 @@ fn a_request_prints_a_line_a_message_and_can_insist_on_an_application() {
 }
 
 #[test]
-fn an_application_that_is_not_needed_is_gone_or_the_user_is_told() {
+fn an_application_that_is_not_needed_is_deleted_or_reported() {
     let server = || Server::new(vec![message(br#"{"DeleteTARequest":{}}"#), nothing_more()]);
     let (output, _) = run(&["unrequest", &server().url(), "--ta", UUID], ScriptedTee::default());
     assert!(output.unwrap().starts_with("DeleteTA  "));

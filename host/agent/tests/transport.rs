@@ -39,7 +39,7 @@ fn first_post(server: &Server) -> Result<Option<Vec<u8>>, TamError> {
 }
 
 #[test]
-fn a_session_goes_on_until_the_tam_has_nothing_more() {
+fn a_session_continues_until_the_tam_has_nothing_more() {
     let server = Server::new(vec![
         message(br#"{"GetDeviceStateRequest":{}}"#),
         message(br#" { "InstallTARequest" : {}}"#),
@@ -175,7 +175,7 @@ fn the_length_of_an_answer_is_bounded() {
 }
 
 #[test]
-fn broken_connections_are_told_from_silence() {
+fn broken_connections_differ_from_silence() {
     let cut =
         b"HTTP/1.1 200 OK\r\nContent-Type: application/otrp+json\r\nContent-Length: 10\r\n\r\n{}";
     for (name, bytes) in [
@@ -265,7 +265,7 @@ fn a_tam_that_fails_midway_ends_the_session() {
 }
 
 #[test]
-fn what_is_repeated_with_success_is_no_refusal() {
+fn a_refusal_that_is_repeated_successfully_is_no_failure() {
     // {"InstallTATBSResponse":{"status":"pass"}}
     let pass: &[u8] = br#"{"InstallTAResponse":{"payload":"eyJJbnN0YWxsVEFUQlNSZXNwb25zZSI6eyJzdGF0dXMiOiJwYXNzIn19"}}"#;
     // The same with fail and ERR_DEV_STATE_MISMATCH.
@@ -307,7 +307,7 @@ fn a_tam_that_sends_no_messages_is_left() {
 }
 
 #[test]
-fn a_tam_that_repeats_what_is_refused_is_left() {
+fn a_session_ends_if_the_tam_repeats_what_is_refused() {
     let server = Server::new(vec![message(br#"{"InstallTARequest":"garbage"}"#)]);
     let mut tee = ScriptedTee::new(vec![Ok(REFUSAL); 20]);
     let (result, exchanges) = session(&server, &mut tee);
@@ -344,7 +344,7 @@ fn passwords_in_a_url_are_not_shown() {
 }
 
 #[test]
-fn what_is_wrong_with_a_url_is_said() {
+fn what_is_wrong_with_a_url_is_reported() {
     for (url, why) in [
         ("http://a b/", "a space"),
         ("tam.example.org", "begin with http:// or https://"),

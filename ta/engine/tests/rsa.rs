@@ -531,7 +531,7 @@ fn each_defect_of_pkcs1_padding_gives_a_random_key() {
 }
 
 #[test]
-fn what_is_no_number_below_the_modulus_never_meets_the_private_key() {
+fn ciphertexts_out_of_range_never_reach_the_private_key() {
     let mut keys = RsaKeys::new(Rsa::generate(2048).unwrap());
     let modulus = keys.own_modulus();
     let cases: [&[u8]; 6] = [&[], &[1; 255], &[1; 257], &[0; 512], &[0xff; 256], &modulus];

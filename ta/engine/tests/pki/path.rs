@@ -12,7 +12,7 @@ use crate::support::{OpensslRsa, elliptic, p256};
 use crate::x509::*;
 
 #[test]
-fn a_path_tells_who_it_is_and_by_whom() {
+fn a_path_identifies_the_tam_and_its_authorities() {
     let world = World::new();
     let (leaf, authority, root) = (world.leaf_der(), world.authority_der(), world.root_der());
     let trust = trust(std::slice::from_ref(&root));

@@ -76,7 +76,7 @@ fn other_digests_are_refused() {
 
 /// The length of the digest says which hash it is by, and RSA's padding says it again.
 #[test]
-fn a_signature_over_a_digest_is_none_by_another_hash() {
+fn a_signature_does_not_verify_with_another_hash() {
     for (inside, outside) in [(0x0b, 0x0c), (0x0b, 0x0d), (0x0c, 0x0b), (0x0d, 0x0c)] {
         let digest = match inside {
             0x0b => MessageDigest::sha256(),
@@ -153,7 +153,7 @@ fn signatures_fit_their_scheme() {
 
 /// Platforms differ in what they make of a signature that is not as long as the key, or above it.
 #[test]
-fn rsa_signatures_that_are_no_numbers_below_the_modulus_do_not_reach_the_platform() {
+fn rsa_signatures_out_of_range_do_not_reach_the_platform() {
     struct Absent;
     impl RsaPublic for Absent {
         fn raise(_: &[u8], _: &[u8], _: &mut [u8]) -> Result<(), PortError> {

@@ -75,7 +75,7 @@ fn whatever_is_damaged_nothing_panics() {
 }
 
 #[test]
-fn a_record_that_is_damaged_is_not_made_anew() {
+fn a_damaged_record_is_not_recreated() {
     let record = home().snapshot.record.clone().unwrap();
     let key = home().target.certificate.public_key().unwrap();
     for record in damages(&record) {
@@ -233,7 +233,7 @@ fn what_an_application_stored_goes_with_it() {
 }
 
 #[test]
-fn nothing_is_installed_beside_what_a_running_application_stored() {
+fn nothing_is_installed_while_a_running_application_has_data() {
     let tam = &pki().tam;
     let mut device = deleted_with_data(true, Base::DeleteTa.command());
     let install = || Command::InstallTa(application(TA, &home().newer_image));

@@ -207,7 +207,7 @@ fn assert_refused(what: &str, reply: &[u8], expected: Expect) {
 }
 
 #[test]
-fn the_first_of_two_refusals_is_told() {
+fn the_first_of_two_refusals_is_reported() {
     let mut refusals = Refusals::begin();
     for case in Case::all() {
         let checks = checks(case);

@@ -86,7 +86,7 @@ fn tams_see_a_new_state_and_keep_their_domains() {
 }
 
 #[test]
-fn an_answer_across_the_renewal_is_not_believed() {
+fn an_answer_across_the_renewal_is_not_accepted() {
     let mut device = Device::from(&home().snapshot);
     let tam = &pki().tam;
     let state = device.state(tam);

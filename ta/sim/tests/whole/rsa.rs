@@ -475,7 +475,7 @@ fn a_tee_and_a_tam_on_a_curve() {
 }
 
 #[test]
-fn a_state_is_wrapped_as_the_tam_says() {
+fn a_state_is_wrapped_as_the_tam_asks() {
     const SIGNATURES: [&str; 2] = ["ES256", "RS256"];
     const ALL: [&str; 5] =
         ["RSA1_5", "ECDH-ES+A256KW", "RSA-OAEP", "ECDH-ES+A128KW", "RSA-OAEP-256"];

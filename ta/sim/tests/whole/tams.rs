@@ -549,7 +549,7 @@ fn lost_certificates_of_a_tam_come_back() {
 }
 
 #[test]
-fn a_generation_tells_nothing_of_other_tams() {
+fn a_generation_reveals_nothing_about_other_tams() {
     let (tam, other) = (&pki().tam, &pki().other_tam);
     let mut seen = BTreeSet::new();
     let mut shapes = BTreeSet::new();

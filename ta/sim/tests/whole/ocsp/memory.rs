@@ -121,7 +121,7 @@ fn so_many_authorities_are_remembered() {
 }
 
 #[test]
-fn commands_are_believed_as_long_as_the_responses() {
+fn commands_are_accepted_while_the_responses_are_current() {
     let tam = &pki().tam;
     for (leaf_hours, authority_hours) in [(1, 2), (2, 1)] {
         let start = time();

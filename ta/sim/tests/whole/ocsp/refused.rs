@@ -382,7 +382,7 @@ fn lists_that_are_not_those_of_the_path() {
 }
 
 #[test]
-fn a_stranger_is_told_the_same_with_and_without_a_certificate_for_the_device() {
+fn a_stranger_gets_the_same_answer_with_and_without_a_certificate_for_the_device() {
     // Revoked, it learns neither that the device has no certificate nor which algorithms it has.
     let revoked = || {
         question(&[on_leaf(Status::Revoked, current()), on_authority(Status::Good, current())])
