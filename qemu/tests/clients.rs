@@ -14,7 +14,7 @@ use otrp_qemu::harness::image::{Builds, Image};
 use otrp_qemu::harness::machine::Machine;
 use otrp_qemu::scenario::deployment::{DOMAIN, Deployment, Desired, Suite};
 use otrp_qemu::scenario::operator::{Operator, provision};
-use otrp_tam::message::Builder;
+use otrp_tam::request::Builder;
 
 /// What the clients of one crowd may take together.
 const TIMEOUT: Duration = Duration::from_secs(300);

@@ -16,7 +16,7 @@ use otrp_qemu::harness::machine::Machine;
 use otrp_qemu::harness::storage::Listing;
 use otrp_qemu::scenario::deployment::SIGNER_UUID;
 use otrp_qemu::scenario::operator::{Operator, provision};
-use otrp_tam::message::{Application, Builder, Command, Target};
+use otrp_tam::request::{Application, Builder, Command, Target};
 use otrp_tam::response::Outcome;
 
 const SP: &str = "com.example";

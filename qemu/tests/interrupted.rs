@@ -19,7 +19,7 @@ use otrp_qemu::harness::storage::Listing;
 use otrp_qemu::harness::supplicant::{self, Fault};
 use otrp_qemu::scenario::deployment::{DOMAIN, SERVICE_PROVIDER};
 use otrp_qemu::scenario::operator::{Operator, carry, plain_error, provision};
-use otrp_tam::message::{Application, Builder, Command, Request, Target};
+use otrp_tam::request::{Application, Builder, Command, Request, Target};
 use otrp_tam::response::Outcome;
 use tempfile::TempDir;
 

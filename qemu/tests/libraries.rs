@@ -16,7 +16,7 @@ use otrp_qemu::harness::guest::Guest;
 use otrp_qemu::harness::image::Image;
 use otrp_qemu::harness::machine::Machine;
 use otrp_qemu::scenario::operator::{Operator, provision};
-use otrp_tam::message::{Application, Builder, Command, Target};
+use otrp_tam::request::{Application, Builder, Command, Target};
 use otrp_tam::response::Outcome;
 
 const PORT_TESTS: &str = "7fc3b03e-d5b8-45c5-94cb-5b36ec23a5da";

@@ -10,7 +10,7 @@ use otrp_qemu::harness::guest::Guest;
 use otrp_qemu::harness::image::Image;
 use otrp_qemu::harness::machine::Machine;
 use otrp_qemu::scenario::operator::{Operator, provision};
-use otrp_tam::message::{Application, Builder, Command, Target};
+use otrp_tam::request::{Application, Builder, Command, Target};
 use otrp_tam::response::Outcome;
 
 const SP: &str = "com.example";

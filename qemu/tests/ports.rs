@@ -13,7 +13,7 @@ use otrp_qemu::{
     harness::device::Device, harness::guest::Guest, harness::image::Image,
     harness::machine::Machine, harness::storage::Listing,
 };
-use otrp_tam::message::{Application, Command};
+use otrp_tam::request::{Application, Command};
 
 const STORE: &str = "6b6f0f23-8b46-4e9a-921a-c14b106fec81";
 const PORT_TESTS: &str = "7fc3b03e-d5b8-45c5-94cb-5b36ec23a5da";

@@ -18,7 +18,7 @@ use otrp_qemu::harness::image::{Builds, Image};
 use otrp_qemu::harness::machine::Machine;
 use otrp_qemu::scenario::deployment::SIGNER_UUID;
 use otrp_qemu::scenario::operator::{Operator, provision};
-use otrp_tam::message::{Application, Command};
+use otrp_tam::request::{Application, Command};
 
 const SP: &str = "com.example";
 const SD: &str = "com.example.domain";

@@ -21,7 +21,7 @@ use otrp_qemu::harness::image::Image;
 use otrp_qemu::harness::machine::Machine;
 use otrp_qemu::scenario::operator::{Operator, carry, provision};
 use otrp_tam::jose::{ContentEncryption, ContentKey, FlattenedJwe, Jwe, KeyManagements};
-use otrp_tam::message::{Application, Builder, Command, Target};
+use otrp_tam::request::{Application, Builder, Command, Target};
 use otrp_wire::command::BROKER_TEXT;
 use serde_json::json;
 

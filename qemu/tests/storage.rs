@@ -23,7 +23,7 @@ use otrp_qemu::harness::image::Image;
 use otrp_qemu::harness::machine::Machine;
 use otrp_qemu::scenario::deployment::SIGNER_UUID;
 use otrp_qemu::scenario::operator::{Operator, carry, plain_error, provision};
-use otrp_tam::message::{Application, Builder, Command, Target};
+use otrp_tam::request::{Application, Builder, Command, Target};
 use otrp_tam::response::Outcome;
 
 const SP: &str = "com.example";

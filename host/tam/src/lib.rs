@@ -65,5 +65,3 @@ pub mod ta_information;
 pub mod tam;
 
 pub use identity::Identity;
-/// The name under which other crates know [`request`].
-pub use request as message;

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use otrp_check::fixture;
 use otrp_keys::{Uuid, file, image};
-use otrp_tam::message::{Application, Builder, Command, SdChanges, TaEncryption, Target};
+use otrp_tam::request::{Application, Builder, Command, SdChanges, TaEncryption, Target};
 use otrp_tam::response::{Outcome, Reply};
 use otrp_wire::command::BROKER_TEXT;
 

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use otrp_check::fixture;
 use otrp_keys::{Uuid, file, image};
-use otrp_tam::message::{Application, Builder, Command, Target};
+use otrp_tam::request::{Application, Builder, Command, Target};
 use otrp_tam::response::Outcome;
 
 use crate::harness::counter;

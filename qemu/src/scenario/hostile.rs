@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use otrp_check::fixture;
 use otrp_keys::{Uuid, file, image};
-use otrp_tam::message::{Application, Builder, Command, Request, Target};
+use otrp_tam::request::{Application, Builder, Command, Request, Target};
 use otrp_tam::response::Outcome;
 
 use crate::harness::device::Device;

@@ -12,7 +12,7 @@ use otrp_keys::{development, file};
 use otrp_tam::certificate::TeeRoots;
 use otrp_tam::dsi::DeviceState;
 use otrp_tam::identity::Identity;
-use otrp_tam::message::{Builder, Command, Exchange, Request, Target};
+use otrp_tam::request::{Builder, Command, Exchange, Request, Target};
 use otrp_tam::response::{Outcome, Passed, Reply, StateAnswer};
 use serde_json::Value;
 

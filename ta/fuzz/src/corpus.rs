@@ -10,7 +10,7 @@ use otrp_keys::certificate::{
 };
 use otrp_keys::ocsp::{Period, Statement, Status};
 use otrp_keys::{Uuid, image};
-use otrp_tam::message::{Builder, SignerHeader, Target};
+use otrp_tam::request::{Builder, SignerHeader, Target};
 use otrp_wire::RequestName;
 use serde_json::Value;
 

@@ -8,7 +8,7 @@ use arbitrary::{Result, Unstructured};
 use otrp_engine::platform::{Blob, PortError};
 use otrp_sim::{Cut, Fault, Moment};
 use otrp_tam::dsi::DeviceState;
-use otrp_tam::message::{self, Builder, Command, SdChanges, Target};
+use otrp_tam::request::{self, Builder, Command, SdChanges, Target};
 
 use crate::model::{Model, Operation};
 use crate::mutate::once_in;
@@ -49,7 +49,7 @@ struct Life {
     /// The state that a TAM saw last, if nothing has changed since.
     seen: Option<(u8, DeviceState)>,
     /// Commands that were carried out; none is ever again.
-    sent: Vec<(u8, message::Request)>,
+    sent: Vec<(u8, request::Request)>,
 }
 
 impl Life {
@@ -139,7 +139,7 @@ impl Life {
         Ok(())
     }
 
-    fn send(&mut self, tam: u8, request: &message::Request) -> core::result::Result<(), String> {
+    fn send(&mut self, tam: u8, request: &request::Request) -> core::result::Result<(), String> {
         let tam = &stage().tams[usize::from(tam)];
         match catch_unwind(AssertUnwindSafe(|| self.device.send(tam, request))) {
             Ok(outcome) => outcome,
@@ -205,7 +205,7 @@ fn build(
     operation: Operation,
     next_dsi: bool,
     target: &Target,
-) -> Option<message::Request> {
+) -> Option<request::Request> {
     let certificate = stage().provider_certificate();
     let image = match operation {
         Operation::InstallTa(.., uuid, version) | Operation::UpdateTa(.., uuid, version) => {
@@ -214,7 +214,7 @@ fn build(
         _ => Vec::new(),
     };
     let (sp, domain) = (|sp| PROVIDERS[usize::from(sp)], |name| DOMAINS[usize::from(name)]);
-    let application = |provider, name, id: u8| message::Application {
+    let application = |provider, name, id: u8| request::Application {
         spid: sp(provider),
         domain: domain(name),
         taid: APPLICATIONS[usize::from(id)],

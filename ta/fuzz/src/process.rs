@@ -10,7 +10,7 @@ use arbitrary::{Result, Unstructured};
 use otrp_engine::error::Unanswerable;
 use otrp_sim::Snapshot;
 use otrp_tam::jose::{ContentEncryption, KeyManagement};
-use otrp_tam::message::{
+use otrp_tam::request::{
     Application, Builder, Command, SdChanges, SignerHeader, TaEncryption, Target,
 };
 use otrp_wire::RequestName;

@@ -18,7 +18,7 @@ use otrp_sim::{SimPlatform, Snapshot, World};
 use otrp_tam::Identity;
 use otrp_tam::certificate::TeeRoots;
 use otrp_tam::dsi::DeviceState;
-use otrp_tam::message::{Builder, Request};
+use otrp_tam::request::{Builder, Request};
 use otrp_tam::response::{Answer, Outcome, Reply, StateAnswer};
 
 const TEE_NAME: &str = "optee";

@@ -31,7 +31,7 @@ use openssl::x509::verify::X509VerifyParam;
 use openssl::x509::{X509, X509StoreContext};
 use otrp_engine::intake::memory_for;
 use otrp_keys::{Uuid, image};
-use otrp_tam::message::{Application, Builder, Command, TaEncryption, Target};
+use otrp_tam::request::{Application, Builder, Command, TaEncryption, Target};
 use serde_json::Value;
 
 const SIZES: [(usize, &str); 3] =

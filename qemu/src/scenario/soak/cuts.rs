@@ -16,7 +16,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use otrp_check::fixture;
 use otrp_keys::device::Authority;
 use otrp_keys::{Uuid, file, image};
-use otrp_tam::message::Command;
+use otrp_tam::request::Command;
 
 use crate::harness::device::Device;
 use crate::harness::guest::{Guest, Output};

@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail, ensure};
 use otrp_check::fixture;
 use otrp_keys::{Uuid, file, image};
-use otrp_tam::message::{Application, Command};
+use otrp_tam::request::{Application, Command};
 use otrp_wire::command::BROKER_TEXT;
 
 use crate::harness::device::Device;

@@ -6,7 +6,7 @@ mod random;
 
 use anyhow::{Context, Result, bail};
 use openssl::sha::sha256;
-use otrp_tam::message::Application;
+use otrp_tam::request::Application;
 
 use crate::harness::guest::Guest;
 use crate::scenario::deployment::SERVICE_PROVIDER;

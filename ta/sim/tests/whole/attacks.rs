@@ -2,7 +2,7 @@
 
 use otrp_engine::error::Unanswerable;
 use otrp_tam::jose::ContentEncryption;
-use otrp_tam::message::{Builder, Command, SdChanges, SignerHeader, TaEncryption, Target};
+use otrp_tam::request::{Builder, Command, SdChanges, SignerHeader, TaEncryption, Target};
 use serde_json::{Value, json};
 
 use crate::bench::{Device, Refused, base64url, pki};

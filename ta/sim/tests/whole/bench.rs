@@ -24,7 +24,7 @@ use otrp_tam::Identity;
 use otrp_tam::certificate::TeeRoots;
 use otrp_tam::dsi::DeviceState;
 use otrp_tam::jose::Jws;
-use otrp_tam::message::{Builder, Command, Request, Target};
+use otrp_tam::request::{Builder, Command, Request, Target};
 use otrp_tam::response::{Outcome, Passed, Reply, StateAnswer};
 use p256::ecdsa::signature::hazmat::PrehashVerifier as _;
 use p256::ecdsa::{RecoveryId, Signature, VerifyingKey};

@@ -2,7 +2,7 @@
 
 use otrp_keys::ocsp::{Period, Statement, Status};
 use otrp_tam::Identity;
-use otrp_tam::message::{Builder, Command, Target};
+use otrp_tam::request::{Builder, Command, Target};
 
 use crate::bench::{Device, now, pki, signed, ta_query, uuid};
 use crate::home::*;

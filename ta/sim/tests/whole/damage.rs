@@ -9,7 +9,7 @@ use otrp_engine::limits::REPLY_LIMIT;
 use otrp_engine::personalization::PersonalizationError;
 use otrp_engine::platform::{Blob, PortError};
 use otrp_sim::{Fault, Moment, Snapshot};
-use otrp_tam::message::{Builder, Command, SignerHeader, Target};
+use otrp_tam::request::{Builder, Command, SignerHeader, Target};
 
 use crate::bench::{Device, Kind, Refused, pki, ta_query, uuid};
 use crate::home::*;

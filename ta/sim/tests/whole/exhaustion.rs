@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use otrp_tam::message::{Builder, Command, Target};
+use otrp_tam::request::{Builder, Command, Target};
 use otrp_tam::response::{Outcome, Reply, StateAnswer};
 
 use crate::bench::{Device, Kind, pki, signed, stored, uuid};
@@ -72,7 +72,7 @@ fn live(cycles: usize) {
     let tam = &pki().tam;
     let mut device = Device::from(&home().snapshot);
     let image = signed(&pki().sp_ec, uuid(9), 1);
-    let install = Command::InstallTa(otrp_tam::message::Application {
+    let install = Command::InstallTa(otrp_tam::request::Application {
         personalization: Some(b"data"),
         ..application("often", &image)
     });

@@ -8,7 +8,7 @@ use otrp_keys::certificate::Identity as Signer;
 use otrp_tam::Identity;
 use otrp_tam::dsi::{DeviceState, Dsi};
 use otrp_tam::jose::{ContentEncryption, KeyManagement};
-use otrp_tam::message::{Application, Builder, Command, SignerHeader, TaEncryption, Target};
+use otrp_tam::request::{Application, Builder, Command, SignerHeader, TaEncryption, Target};
 use otrp_tam::response::Passed;
 use otrp_tam::ta_information::TaInformation;
 

@@ -10,7 +10,7 @@ use otrp_engine::device::ImportError;
 use otrp_engine::limits::PARTY_LIMIT;
 use otrp_keys::certificate::{Identity as Signer, Purpose, Template, Validity, generate_p256};
 use otrp_tam::Identity;
-use otrp_tam::message::{
+use otrp_tam::request::{
     Application, Builder, Command, SdChanges, SignerHeader, TaEncryption, Target,
 };
 use serde_json::{Value, json};

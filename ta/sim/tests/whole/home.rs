@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use otrp_engine::error::Unanswerable;
 use otrp_sim::Snapshot;
 use otrp_tam::Identity;
-use otrp_tam::message::{Application, Builder, Command, Request, SdChanges, Target};
+use otrp_tam::request::{Application, Builder, Command, Request, SdChanges, Target};
 use otrp_tam::response::Outcome;
 
 use crate::bench::{Device, Refused, base64, der, pki, sha256, signed, uuid};

@@ -8,7 +8,7 @@ use std::cell::Cell;
 use otrp_engine::error::Unanswerable;
 use otrp_engine::platform::{PortError, Source};
 use otrp_engine::windows::WINDOW;
-use otrp_tam::message::{Application, Command, Request, TaEncryption};
+use otrp_tam::request::{Application, Command, Request, TaEncryption};
 
 use crate::bench::{Device, Refused, elf, pki};
 use crate::home::*;

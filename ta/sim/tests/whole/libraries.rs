@@ -5,7 +5,7 @@ use otrp_engine::Trust;
 use otrp_keys::certificate::Identity as Signer;
 use otrp_keys::image;
 use otrp_tam::Identity;
-use otrp_tam::message::{Application, Builder, Command, Target};
+use otrp_tam::request::{Application, Builder, Command, Target};
 
 use crate::bench::{Device, der, pki, signed, uuid};
 use crate::tams::under;

@@ -28,7 +28,7 @@ use otrp_keys::{Uuid, image};
 use otrp_sim::Snapshot;
 use otrp_tam::Identity;
 use otrp_tam::dsi::DeviceState;
-use otrp_tam::message::{
+use otrp_tam::request::{
     Application, Builder, Command, SdChanges, SignerHeader, TaEncryption, Target,
 };
 use otrp_tam::ta_information::TaInformation;

@@ -12,7 +12,7 @@ use otrp_engine::limits::{
     TAM_ID_LIMIT, TRANSACTION_ID_LIMIT,
 };
 use otrp_tam::jose::{ContentEncryption, ContentKey, Jwe, Jws, KeyManagement};
-use otrp_tam::message::{Builder, TaEncryption};
+use otrp_tam::request::{Builder, TaEncryption};
 use otrp_tam::response::{Outcome, Reply};
 use serde_json::{Map, Value, json};
 

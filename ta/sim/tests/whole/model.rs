@@ -16,7 +16,7 @@ use otrp_keys::image::{Algorithm, SignedImage};
 use otrp_tam::Identity;
 use otrp_tam::dsi::DeviceState;
 use otrp_tam::encoding::from_base64;
-use otrp_tam::message::{Application, Builder, Command, SignerHeader};
+use otrp_tam::request::{Application, Builder, Command, SignerHeader};
 use otrp_tam::response::{Reply, StateAnswer};
 use otrp_tam::ta_information::TaInformation;
 use p256::SecretKey;

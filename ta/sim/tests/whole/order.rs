@@ -17,7 +17,7 @@ use otrp_keys::certificate::{Purpose, Template, Validity, generate_p256};
 use otrp_sim::{Fault, Moment};
 use otrp_tam::Identity;
 use otrp_tam::jose::Jws;
-use otrp_tam::message::Builder;
+use otrp_tam::request::Builder;
 use otrp_wire::ErrorCode;
 use serde_json::{Map, Value, json};
 

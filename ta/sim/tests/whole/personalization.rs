@@ -8,7 +8,7 @@ use otrp_keys::certificate::{
     Identity as Signer, Purpose, Template, Validity, generate_p256, generate_rsa,
 };
 use otrp_sim::{Fault, Moment, StoredBlob};
-use otrp_tam::message::{Application, Command, SdChanges};
+use otrp_tam::request::{Application, Command, SdChanges};
 
 use crate::bench::{Device, Kind, der, pki, sha256, signed, uuid};
 use crate::home::*;
@@ -159,7 +159,7 @@ fn a_refused_update_leaves_the_data() {
     let image = signed(&pki().sp_ec, uuid(1), 4);
     let refused = Application { personalization: Some(b"new"), ..application(TA, &image) };
     let builder =
-        otrp_tam::message::Builder::command(&pki().tam, &home().target, Command::UpdateTa(refused));
+        otrp_tam::request::Builder::command(&pki().tam, &home().target, Command::UpdateTa(refused));
     assert_eq!(device.fail(&pki().tam, builder), "ERR_TA_INVALID");
     assert_eq!(device.personalization(&uuid(1)), Ok(b"secret".to_vec()));
 }

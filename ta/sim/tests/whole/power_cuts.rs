@@ -17,7 +17,7 @@ use otrp_engine::platform::{KeyName, KeyType, Platform, PortError};
 use otrp_keys::certificate::{Purpose, Template, Validity};
 use otrp_sim::{Cut, Fault, Moment, Operation, Snapshot, World};
 use otrp_tam::Identity;
-use otrp_tam::message::{Application, Builder, Command, SdChanges, Target};
+use otrp_tam::request::{Application, Builder, Command, SdChanges, Target};
 use otrp_tam::response::{Outcome, Reply};
 
 use crate::bench::{

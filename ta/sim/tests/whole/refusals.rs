@@ -11,7 +11,7 @@ use otrp_keys::{Uuid, image};
 use otrp_sim::World;
 use otrp_tam::Identity;
 use otrp_tam::jose::{ContentEncryption, ContentKey, Jwe, KeyManagement};
-use otrp_tam::message::{
+use otrp_tam::request::{
     Application, Builder, Command, Request, SdChanges, SignerHeader, TaEncryption, Target,
 };
 use p256::ecdsa::VerifyingKey;

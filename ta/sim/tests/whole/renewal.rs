@@ -6,7 +6,7 @@ use otrp_engine::device::ImportError;
 use otrp_keys::development;
 use otrp_keys::ocsp::Period;
 use otrp_tam::Identity;
-use otrp_tam::message::{Builder, Command, Target};
+use otrp_tam::request::{Builder, Command, Target};
 use otrp_tam::response::{Answer, Outcome, Refused, Reply};
 use otrp_tam::tam::Tam;
 use serde_json::Value;
@@ -24,7 +24,7 @@ fn import(device: &mut Device, chain: &[u8]) -> Result<(), ImportError> {
     device.engine.import_certificates(chain, &mut device.reply)
 }
 
-fn delete_empty(tam: &Identity, target: &Target) -> otrp_tam::message::Request {
+fn delete_empty(tam: &Identity, target: &Target) -> otrp_tam::request::Request {
     let command = Command::DeleteSd { spid: None, name: EMPTY_DOMAIN, delete_tas: false };
     Builder::command(tam, target, command).build().unwrap()
 }

@@ -2,7 +2,7 @@
 
 use otrp_sim::Snapshot;
 use otrp_tam::Identity;
-use otrp_tam::message::{Application, Builder, Command, SdChanges, Target};
+use otrp_tam::request::{Application, Builder, Command, SdChanges, Target};
 use otrp_tam::response::Outcome;
 
 use crate::bench::{Device, pki, signed};

@@ -6,7 +6,7 @@ use openssl::x509::X509;
 use otrp_engine::device::ImportError;
 use otrp_keys::certificate::{Identity as Signer, Purpose, Template, Validity};
 use otrp_keys::file;
-use otrp_tam::message::{Builder, Command, SdChanges, SignerHeader, Target};
+use otrp_tam::request::{Builder, Command, SdChanges, SignerHeader, Target};
 
 use crate::bench::{Device, Kind, base64, der, now, pki, pki_folder, sha256};
 use crate::home::{DOMAIN, EMPTY_DOMAIN, SP, home};

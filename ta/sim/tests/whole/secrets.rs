@@ -17,7 +17,7 @@ use otrp_engine::intake::memory_for;
 use otrp_engine::platform::{Platform, PortError, Ports, Rng};
 use otrp_sim::{SimClock, SimKeys, SimRng, SimRsa, SimStore, World};
 use otrp_tam::jose::{ContentEncryption, ContentKey, Jwe, KeyManagement};
-use otrp_tam::message::{Application, Command, SdChanges, TaEncryption};
+use otrp_tam::request::{Application, Command, SdChanges, TaEncryption};
 use serde_json::Value;
 
 use crate::bench::{Device, Kind, base64, now, pki};

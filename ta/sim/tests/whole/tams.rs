@@ -14,7 +14,7 @@ use otrp_keys::certificate::{Identity as Signer, Purpose, Template, Validity, ge
 use otrp_keys::ocsp::{Period, Statement, Status};
 use otrp_sim::{Snapshot, World};
 use otrp_tam::Identity;
-use otrp_tam::message::{Application, Builder, Command, SignerHeader, Target};
+use otrp_tam::request::{Application, Builder, Command, SignerHeader, Target};
 use otrp_tam::ta_information::TaInformation;
 use serde_json::Value;
 

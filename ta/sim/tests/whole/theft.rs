@@ -17,7 +17,7 @@ use otrp_sim::World;
 use otrp_tam::Identity;
 use otrp_tam::encoding::from_base64;
 use otrp_tam::jose::{ContentEncryption, ContentKey, Jwe, KeyManagements};
-use otrp_tam::message::{Application, Builder, Command, SdChanges, TaEncryption, Target};
+use otrp_tam::request::{Application, Builder, Command, SdChanges, TaEncryption, Target};
 use otrp_tam::response::Outcome;
 use serde_json::{Map, Value, json};
 

@@ -3,7 +3,7 @@
 use otrp_engine::information::QueryError;
 use otrp_tam::dsi::DeviceState;
 use otrp_tam::encoding::from_base64;
-use otrp_tam::message::{Application, Builder, Command, SdChanges, Target};
+use otrp_tam::request::{Application, Builder, Command, SdChanges, Target};
 use otrp_tam::response::Passed;
 use otrp_tam::ta_information::TaInformation;
 

@@ -5,7 +5,7 @@ use otrp_keys::certificate::{Purpose, Template, Validity, generate_p256};
 use otrp_keys::ocsp::{Period, Status};
 use otrp_sim::Snapshot;
 use otrp_tam::Identity;
-use otrp_tam::message::{Builder, Command, Target};
+use otrp_tam::request::{Builder, Command, Target};
 
 use crate::bench::{Device, pki, stapled_below_authority};
 use crate::home::*;

@@ -7,7 +7,7 @@ use openssl::sign::Signer as Signature;
 use openssl::x509::{X509, X509Extension};
 use otrp_keys::certificate::{Identity as Signer, Purpose, Template, Validity, generate_p256};
 use otrp_keys::ocsp::{Period, Statement, Status};
-use otrp_tam::message::Builder;
+use otrp_tam::request::Builder;
 
 use crate::bench::{Device, base64, der, now, pki};
 

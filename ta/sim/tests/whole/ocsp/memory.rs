@@ -5,7 +5,7 @@ use otrp_engine::limits::AUTHORITY_LIMIT;
 use otrp_keys::certificate::{Identity as Signer, Purpose, Template, Validity, generate_p256};
 use otrp_keys::ocsp::{Period, Statement, Status};
 use otrp_tam::Identity;
-use otrp_tam::message::{Builder, Command, SignerHeader, Target};
+use otrp_tam::request::{Builder, Command, SignerHeader, Target};
 
 use crate::bench::{Device, pki, stapled};
 use crate::home::*;

@@ -6,7 +6,7 @@ use otrp_engine::pki::{Certificate, Unproven, verify_status};
 use otrp_keys::certificate::{Identity as Signer, Purpose, Validity, generate_p256};
 use otrp_keys::ocsp::{Period, Statement, Status};
 use otrp_sim::SimRsa;
-use otrp_tam::message::Builder;
+use otrp_tam::request::Builder;
 use serde_json::json;
 
 use crate::bench::{Device, base64, der, now, pki};
