@@ -31,7 +31,8 @@ def findings(text, listed):
     for phrase, instead in listed:
         for found in phrase.finditer(text):
             line = text.count("\n", 0, found.start()) + 1
-            yield line, " ".join(found.group().split()), instead
+            words = [word for word in found.group().split() if re.search(r"\w", word)]
+            yield line, " ".join(words), instead
 
 
 def sources():
