@@ -60,11 +60,11 @@ fn begin(guest: &mut Guest) -> (Operator, Target) {
 
 #[test]
 #[ignore = "needs the images: make test-device"]
-fn an_application_of_two_mebibytes_is_installed_and_updated() {
+fn an_application_of_six_mebibytes_is_installed_and_updated() {
     let folder = tempfile::tempdir().unwrap();
     let mut guest = boot(Device::open_or_create(folder.path()).unwrap());
     let (tam, _) = begin(&mut guest);
-    let (first, second) = (signed(2 << 20, 1), signed(2 << 20, 2));
+    let (first, second) = (signed(6 << 20, 1), signed(6 << 20, 2));
     tam.carry_out(&mut guest, Command::InstallTa(application(&first))).unwrap();
     tam.carry_out(&mut guest, Command::UpdateTa(application(&second))).unwrap();
     let state = tam.state(&mut guest).unwrap();
@@ -73,7 +73,7 @@ fn an_application_of_two_mebibytes_is_installed_and_updated() {
     // The database holds all of it: two images would not fit beside each other in less.
     let storage = guest.run("du -sk /var/lib/tee").unwrap().text();
     let size: u32 = storage.split_whitespace().next().unwrap().parse().unwrap();
-    assert!((2048..4096).contains(&size), "{storage}");
+    assert!((6144..12288).contains(&size), "{storage}");
     tam.carry_out(&mut guest, Command::DeleteTa { spid: None, name: SD, taid: "large" }).unwrap();
     guest.power_off().unwrap();
 }

@@ -80,7 +80,7 @@ fn applications_are_installed_and_stay() {
     let version = guest.run("otrp-signer-client version").unwrap().success().unwrap();
     assert_eq!(version.text(), "1");
 
-    let large = fixture::sized(LARGE_UUID.parse::<Uuid>().unwrap().0, 1 << 20, 0);
+    let large = fixture::sized(LARGE_UUID.parse::<Uuid>().unwrap().0, 4 << 20, 0);
     install(&tam, &mut guest, "large", &signed(LARGE_UUID, &large));
 
     // The disk, and not the memory, has it all.

@@ -142,6 +142,16 @@ impl<'b> SpCertificates<'b> {
         Ok(())
     }
 
+    /// Gives away what is behind the certificates, once no more are added.
+    pub fn spare(&mut self) -> &'b mut [u8] {
+        let buffer = core::mem::take(&mut self.buffer);
+        // The record has a separator more.
+        let own = self.length.saturating_add(1).min(buffer.len());
+        let (own, spare) = buffer.split_at_mut_checked(own).unwrap_or_default();
+        self.buffer = own;
+        spare
+    }
+
     /// The record.
     ///
     /// # Errors

@@ -2,11 +2,11 @@
 
 use otrp_wire::limits::REPLY_LIMIT;
 
-use crate::error::Error;
 use crate::intake::READING;
 use crate::plaintext::LEAST_BUFFER;
 use crate::sp_certificates::CERTIFICATES_SPACE;
 
+// An image is read beside the certificates of its domain.
 const _: () = assert!(
     CERTIFICATES_SPACE + READING + LEAST_BUFFER <= REPLY_LIMIT,
     "raise REPLY_LIMIT with the certificates"
@@ -31,15 +31,6 @@ impl<'b> Workspace<'b> {
     /// For the certificates of a security domain's service provider.
     pub const fn certificates(&mut self) -> &mut [u8] {
         self.0
-    }
-
-    /// For the certificates of a security domain's service provider, and for an image that is installed
-    /// under one of them.
-    ///
-    /// # Errors
-    /// [`Error::Internal`] if the buffer is shorter than [`Workspace::new`] wants it.
-    pub fn certificates_and_image(&mut self) -> Result<(&mut [u8], &mut [u8]), Error> {
-        self.0.split_at_mut_checked(CERTIFICATES_SPACE).ok_or(Error::Internal)
     }
 
     /// For the certificates of a TAM, the new ones and those that are stored.

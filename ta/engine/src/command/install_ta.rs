@@ -66,8 +66,11 @@ fn run<P: Platform>(
         Some(member) => Some(sp_certificate::<P>(opened, member)?),
         None => None,
     };
-    let (room, image_room) = context.workspace.certificates_and_image()?;
-    let mut certificates = SpCertificates::load(&mut context.ports.store, sd.number, room)?;
+    let mut certificates = SpCertificates::load(
+        &mut context.ports.store,
+        sd.number,
+        context.workspace.certificates(),
+    )?;
     let new_certificates = match certificate {
         Some(der) => certificates.add(opened.bytes(der))?,
         None => false,
@@ -75,6 +78,7 @@ fn run<P: Platform>(
     if new_certificates {
         certificates.settle(|hash| state.signs(sd.number, hash))?;
     }
+    let image_room = certificates.spare();
     let EncryptedParts { parts, payload, image: image_text } = opened.encrypted_ta()?;
     let algorithm = DataAlgorithm::from_name(parts.algorithm.text(payload))
         .ok_or(Error::Refused(ErrorCode::UnsupportedCryptoAlg))?;
