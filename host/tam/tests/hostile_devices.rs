@@ -234,7 +234,7 @@ fn a_state_older_than_the_last_answer_is_not_accepted() {
     assert_eq!(post(server.address, &device.process(&answer.body)).status, 204, "as desired");
 }
 
-/// The agent that came first is answered late; the session of the one that came next goes on.
+/// The agent that came first is answered late; the session of the next one continues.
 #[test]
 fn an_older_session_does_not_end_the_newer_one() {
     let server = start(&with_data());

@@ -136,7 +136,7 @@ fn a_wrong_configuration_is_the_tams_fault() {
     assert_eq!(connect(server.address).status, 200);
 }
 
-/// The beginnings of requests that never go on: nothing, half a head, half a body; and a whole one.
+/// Requests that are never completed: nothing, half a head, half a body; and a whole one.
 const HALVES: [&[u8]; 4] = [
     b"",
     b"POST / HT",
@@ -206,7 +206,7 @@ fn one_address_does_not_hold_all_connections() {
         Patience { head: Duration::from_secs(60), body: Duration::from_secs(60), ..SHORT };
     let (address, _) =
         serve_until(&config, &server.path("own.redb"), patience, std::future::pending());
-    // Five times as many as the server takes, and none of them goes on.
+    // Five times as many as the server takes, and none of them continues.
     let stalled: Vec<_> = (0..40)
         .map(|at| {
             let mut stream = connection_from([127, 0, 0, 2], address);

@@ -130,7 +130,7 @@ fn a_device_that_begins_many_sessions_has_one() {
     }
     assert!(tam.process(&modest.process(&create), "test").unwrap().is_none());
     // Of two questions one answer counts; after the other one the state is asked for again, and the
-    // session goes on.
+    // session continues.
     let (first, second) = (tam.connect("test").unwrap(), tam.connect("test").unwrap());
     let (first, second) = (greedy.process(&first), greedy.process(&second));
     let create = tam.process(&second, "test").unwrap().unwrap();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * Crypto that is none: tags and hashes only tell apart what was not forged.
+ * No cryptography: tags and hashes only distinguish what was not forged.
  */
 #include "core.h"
 #include "world.h"

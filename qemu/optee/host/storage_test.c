@@ -7,7 +7,7 @@
  * which that call can end, then with and without a restart, with and without
  * files that were copied before or after put back, followed by the same change
  * again or another one. The model is the set of the states that storage may be
- * in: what a caller is told narrows it. What is read must be one of them.
+ * in: what is reported to a caller narrows it. What is read must be one of them.
  */
 #include "client.h"
 #include "world.h"
@@ -723,7 +723,7 @@ static void hold(const struct state *s)
 	}
 }
 
-/* Loads that had to wait go on with what they began, clients close objects */
+/* Loads that had to wait continue with what they began, clients close objects */
 static void release(bool honest)
 {
 	int version = UNKNOWN;

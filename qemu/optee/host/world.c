@@ -170,7 +170,7 @@ void disk_free(struct disk *d)
 	free(d);
 }
 
-/* What the core has open goes on as the file that now has the name, if any */
+/* What the core has open continues as the file that now has the name, if any */
 void disk_put_back(const struct disk *d)
 {
 	char names[OPEN_COUNT][NAME_SIZE] = { };

@@ -76,7 +76,7 @@ pub fn reserve(length: usize) -> Result<Zeroizing<Vec<u8>>, Error> {
 /// Makes sure that a reply of `length` bytes will fit, before a command changes anything.
 ///
 /// # Errors
-/// `ShortBuffer`; the client is told `length`.
+/// `ShortBuffer`; with the size `length` for the client.
 pub fn require(memory: &mut ParameterMemrefOutput<'_>, length: usize) -> Result<(), Error> {
     if memory.buffer_len() < length {
         // SAFETY: the size is only reported; with `ShortBuffer` nobody reads the buffer by it.
@@ -89,7 +89,7 @@ pub fn require(memory: &mut ParameterMemrefOutput<'_>, length: usize) -> Result<
 /// Copies a reply to the client's memory.
 ///
 /// # Errors
-/// `ShortBuffer`; the client is told the length.
+/// `ShortBuffer`; with the length for the client.
 pub fn send(memory: &mut ParameterMemrefOutput<'_>, reply: &[u8]) -> Result<(), Error> {
     require(memory, reply.len())?;
     memory.set_output(reply)

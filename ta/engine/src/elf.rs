@@ -33,7 +33,7 @@ const TEXT_LENGTH: usize = 36;
 
 /// The octets of a file, by their place.
 pub trait ReadAt {
-    /// Why they cannot be had.
+    /// Why they are not available.
     type Error;
 
     /// Octets in the file.

@@ -424,7 +424,7 @@ pub struct EncryptedParts<'o, 'm> {
     pub parts: &'o EncryptedTa,
     /// What they stand in.
     pub payload: &'o mut [u8],
-    /// The image, which does not stand there.
+    /// The image, which is not in it.
     pub image: Option<&'o mut ImageText<'m>>,
 }
 

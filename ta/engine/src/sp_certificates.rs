@@ -142,7 +142,7 @@ impl<'b> SpCertificates<'b> {
         Ok(())
     }
 
-    /// Gives away what is behind the certificates, once no more are added.
+    /// Takes the memory behind the certificates; no more can be added then.
     pub fn spare(&mut self) -> &'b mut [u8] {
         let buffer = core::mem::take(&mut self.buffer);
         // The record has a separator more.

@@ -337,7 +337,7 @@ impl Unescape {
         Self { escape: None, found: false }
     }
 
-    /// Takes some of the text, at least one character unless it ends, and gives away what they stand
+    /// Takes some of the text, at least one character unless it ends, and passes on what they stand
     /// for.
     pub fn step(&mut self, text: &[u8], value: impl FnOnce(&[u8])) -> Step {
         let Some(first) = text.first().copied() else { return Step::Taken(0) };

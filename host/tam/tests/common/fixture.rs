@@ -39,7 +39,7 @@ pub struct Holder {
     pub certificate: X509,
 }
 
-/// What stands in a certificate.
+/// The contents of a certificate.
 pub struct Profile<'a> {
     pub name: &'a str,
     pub is_ca: bool,
