@@ -18,7 +18,7 @@ const BROKER: Application = Application {
     heap: HEAP,
 };
 
-/// The longest reply, 61 KiB; of the longest message 44 KiB and 32 KiB for tags; and what OP-TEE's library
+/// The longest reply, 61 KiB; of the longest message 36 KiB and 32 KiB for tags; and what OP-TEE's library
 /// takes. `make size` measures it.
 const HEAP: u32 = 168 * 1024;
 

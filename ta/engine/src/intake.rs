@@ -26,7 +26,7 @@ use crate::windows::{WINDOW, Windows};
 
 /// Octets of the longest skeleton of what is signed: the content and the personalization data of a
 /// request, or the OCSP responses of the longest chain; in base64.
-pub const SKELETON_LIMIT: usize = 44 * 1024;
+pub const SKELETON_LIMIT: usize = 36 * 1024;
 /// Octets that a window of base64 decodes to.
 pub const DECODED: usize = Decoder::longest(WINDOW);
 /// What the two readings need at a time.
