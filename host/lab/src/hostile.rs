@@ -291,9 +291,14 @@ fn memory(client: &mut Client, block: &Shared, command: u32, tally: &mut Tally) 
             call(client, &what, input, output);
         }
         // Everything that there is, and the answer in its middle, on it, and one byte beside it.
-        for (offset, size, answer) in
-            [(0, BLOCK, 1 << 20), (0, BLOCK, 0), (1, 2 << 20, 0), (0, 2 << 20, 1), (7, ROOM, 7)]
-        {
+        for (offset, size, answer) in [
+            (0, BLOCK, 1 << 20),
+            (0, 2 << 20, 1 << 20),
+            (0, BLOCK, 0),
+            (1, 2 << 20, 0),
+            (0, 2 << 20, 1),
+            (7, ROOM, 7),
+        ] {
             let what = format!("{size} bytes at {offset}, answer at {answer}");
             let (input, output) =
                 (block.part(INPUT, offset, size), block.part(OUTPUT, answer, ROOM));
