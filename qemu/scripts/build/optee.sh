@@ -82,6 +82,8 @@ COMMON=(
     CFG_TEE_CORE_LOG_LEVEL=2
     CFG_TEE_TA_LOG_LEVEL=2
     CFG_DT_DRIVER_EMBEDDED_TEST=n
+    # A message of 16 MiB in the client's memory takes nine tables, and TAs one or two each.
+    CFG_PGT_CACHE_ENTRIES=16
     # No stand-in for what a board must have: key, counter and entropy are ours, or it does not link.
     CFG_INSECURE=n
 )
