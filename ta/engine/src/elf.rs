@@ -274,20 +274,47 @@ impl<'f, F: ReadAt> Elf<'f, F> {
         let strings = self.section(link.into())?;
         let (strings, strings_length) = self.contents(&strings)?;
         let (symbols, symbols_length) = self.contents(&table)?;
+        let names = self.find_names(strings, strings_length)?;
         let size: u64 = self.pick(16, 24);
         for number in 0..symbols_length.div_euclid(size) {
+            if names.is_empty() {
+                break;
+            }
             let mut symbol = [0; LONGEST_HEADER];
             let symbol = sum(symbol.get_mut(..self.pick(16, 24)))?;
             self.read(symbols.saturating_add(number.saturating_mul(size)), symbol)?;
             let name = u64::from(sum(word(symbol, 0))?);
-            let in_strings = name.checked_add(8).is_some_and(|end| end <= strings_length);
             let defined = symbol.get(self.pick(14..16, 6..8)) != Some(&[0, 0]);
-            if defined && in_strings && self.octets(strings.saturating_add(name))? == *b"ta_head\0"
-            {
+            if defined && names.contains(&name) {
                 return sum(self.field(symbol, 4, 8));
             }
         }
         Err(Stop::NotLoadable)
+    }
+
+    /// Where in a table of strings the name `ta_head` is, also at the end of a longer one. Symbols are not
+    /// in the order of their names, so names are looked for first: both tables are read once.
+    fn find_names(&mut self, strings: u64, length: u64) -> Read<heapless::Vec<u64, 4>, F> {
+        const NAME: &[u8] = b"ta_head\0";
+        const PIECE: usize = 256;
+        // A name may begin at the end of a piece.
+        const STEP: u64 = 256 - 7;
+        let mut found = heapless::Vec::new();
+        let mut at = 0;
+        while at < length {
+            let mut piece = [0; PIECE];
+            let rest = usize::try_from(length.saturating_sub(at)).unwrap_or(PIECE);
+            let piece = sum(piece.get_mut(..rest.min(PIECE)))?;
+            self.read(strings.saturating_add(at), piece)?;
+            for (offset, name) in (0_u64..).zip(piece.windows(NAME.len())) {
+                if name == NAME {
+                    // Nobody has so many.
+                    sum(found.push(at.saturating_add(offset)).ok())?;
+                }
+            }
+            at = at.saturating_add(STEP);
+        }
+        Ok(found)
     }
 
     /// The header of a section.

@@ -235,12 +235,6 @@ impl Hashing {
         self.length = self.length.saturating_add(piece.len());
     }
 
-    /// Whether more was taken than the header says.
-    #[must_use]
-    pub const fn is_too_long(&self) -> bool {
-        self.length > self.header.elf_size
-    }
-
     /// The image, all of whose ELF was taken.
     ///
     /// # Errors

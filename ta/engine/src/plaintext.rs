@@ -61,25 +61,34 @@ impl From<crypto::Error> for Unreadable {
     }
 }
 
-/// Decrypts all of an image; `take` is given each piece. The first piece has at least a quarter of
-/// `buffer`, or is all.
+/// How long a decrypted image is, in octets.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lengths {
+    pub ciphertext: usize,
+    pub plaintext: usize,
+}
+
+/// Decrypts all of an image; `take` is given each piece, and the last block with its padding whether that
+/// is right or not. The first piece has at least a quarter of `buffer`, or is all.
 ///
 /// What was taken is worth nothing unless this succeeds, and with [`DataAlgorithm::AesCbc`] not even
-/// then. Returns the octets of the ciphertext.
+/// then.
 pub(crate) fn decrypt(
     ciphertext: &mut Ciphertext<'_, '_>,
     lock: Lock<'_>,
     aad: &[u8],
     buffer: &mut [u8],
     take: &mut impl FnMut(&[u8]) -> Result<(), Error>,
-) -> Result<usize, Unreadable> {
+) -> Result<Lengths, Unreadable> {
     let mut stream = DataStream::new(lock.key, lock.algorithm, lock.iv, aad)?;
     let held_back = DataStream::held_back(lock.algorithm);
     // The start of the buffer is plaintext, then there is ciphertext.
-    let (mut plain, mut filled, mut total) = (0_usize, 0_usize, 0_usize);
+    let (mut plain, mut filled) = (0_usize, 0_usize);
+    let mut lengths = Lengths { ciphertext: 0, plaintext: 0 };
     loop {
         if buffer.len().saturating_sub(filled) < Ciphertext::LONGEST {
             take(buffer.get(..plain).unwrap_or_default())?;
+            lengths.plaintext = lengths.plaintext.saturating_add(plain);
             buffer.copy_within(plain..filled, 0);
             filled = filled.saturating_sub(plain);
             plain = 0;
@@ -89,16 +98,18 @@ pub(crate) fn decrypt(
             break;
         }
         filled = filled.saturating_add(read);
-        total = total.saturating_add(read);
+        lengths.ciphertext = lengths.ciphertext.saturating_add(read);
         let blocks = filled.saturating_sub(plain).saturating_sub(held_back).div_euclid(BLOCK);
         let end = plain.saturating_add(blocks.saturating_mul(BLOCK));
         stream.push(buffer.get_mut(plain..end).unwrap_or_default())?;
         plain = end;
     }
     let rest = buffer.get_mut(plain..filled).unwrap_or_default();
-    let last = stream.finish(rest)?;
-    take(buffer.get(..plain.saturating_add(last)).unwrap_or_default())?;
-    Ok(total)
+    let (shown, verdict) = stream.finish(rest);
+    take(buffer.get(..plain.saturating_add(shown)).unwrap_or_default())?;
+    let rest = plain.saturating_add(verdict?);
+    lengths.plaintext = lengths.plaintext.saturating_add(rest);
+    Ok(lengths)
 }
 
 /// The ELF of an image that was decrypted, to look at.
@@ -114,9 +125,16 @@ pub(crate) struct ElfPages<'p, 't, 'm> {
     memory: &'p mut [u8],
     pages: [Option<usize>; 2],
     front: usize,
-    /// How many more may be decrypted.
+    /// What was read last, behind the pages: where in the ciphertext it starts, and its octets.
+    read: (usize, usize),
+    /// How many more pages may be decrypted.
     budget: usize,
+    /// How many more times the message may be read from its start, because there are escapes in it.
+    restarts: usize,
 }
+
+/// More than the headers of an ELF take, of which each may lie before the one that was read last.
+const RESTARTS: usize = 48;
 
 /// Octets that the plaintext takes at a time: what is decrypted, then the pages of the ELF.
 pub(crate) const LEAST_BUFFER: usize = 2 * SLOT + Ciphertext::LONGEST;
@@ -135,8 +153,8 @@ impl<'p, 't, 'm> ElfPages<'p, 't, 'm> {
             DataAlgorithm::AesCbc => 0,
             DataAlgorithm::A256Gcm => BLOCK,
         };
-        // The tables of symbols and of their names are read from front to back, side by side.
-        let budget = length.div_euclid(PAGE).saturating_mul(4).saturating_add(64);
+        // The names of symbols and the symbols are each read once, from front to back.
+        let budget = length.div_euclid(PAGE).saturating_mul(3).saturating_add(64);
         Self {
             ciphertext,
             lock,
@@ -146,7 +164,9 @@ impl<'p, 't, 'm> ElfPages<'p, 't, 'm> {
             memory,
             pages: [None; 2],
             front: 0,
+            read: (0, 0),
             budget,
+            restarts: RESTARTS,
         }
     }
 
@@ -186,9 +206,16 @@ impl<'p, 't, 'm> ElfPages<'p, 't, 'm> {
         let first = start.saturating_sub(BLOCK);
         let empty = if start == 0 { BLOCK } else { 0 };
         let wanted = memory.get_mut(empty..length).ok_or(internal)?;
-        let mut at = self.ciphertext.seek(first);
-        while at < end {
-            let read = self.ciphertext.next(reading)?;
+        // A page often begins where the one before it ends, in the middle of what was read.
+        let (mut at, mut read) = self.read;
+        if first < at || first >= at.saturating_add(read) {
+            at = self.ciphertext.seek(first);
+            if at == 0 && first > 0 {
+                self.restarts = self.restarts.checked_sub(1).ok_or(Unreadable::Undecipherable)?;
+            }
+            read = self.ciphertext.next(reading)?;
+        }
+        loop {
             let octets = reading.get(..read).unwrap_or_default();
             let from = first.saturating_sub(at).min(octets.len());
             let to = end.saturating_sub(at).min(octets.len());
@@ -198,7 +225,12 @@ impl<'p, 't, 'm> ElfPages<'p, 't, 'm> {
             if read == 0 || copy(target.ok_or(internal)?, octets).is_none() {
                 return Err(internal);
             }
+            self.read = (at, read);
+            if at.saturating_add(read) >= end {
+                break;
+            }
             at = at.saturating_add(read);
+            read = self.ciphertext.next(reading)?;
         }
         let Lock { key, algorithm, iv } = self.lock;
         decrypt_part(key, algorithm, iv, start, memory.get_mut(..length).ok_or(internal)?)?;

@@ -10,7 +10,7 @@ use crate::image::{Application, Hashing, Header, SignedHeader};
 use crate::intake::READING;
 use crate::pki::Certificate;
 use crate::plaintext::{ElfPages, Lock, Unreadable, decrypt};
-use crate::platform::{ImageOwner, Platform, Properties, Store, UuidBytes};
+use crate::platform::{ImageOwner, Platform, PortError, Properties, Store, UuidBytes};
 use crate::registry::Staging;
 use crate::sp_certificates::SpCertificates;
 
@@ -22,6 +22,9 @@ pub(super) struct Received {
     pub application: Application,
     /// SHA-256 of the certificate that it is signed by.
     pub signer: [u8; 32],
+    /// Whether all of it was written. It is judged last: a failure of storage must not show whether there
+    /// is something else.
+    pub written: Result<(), PortError>,
 }
 
 /// What an image has to be to get into the store.
@@ -51,6 +54,9 @@ enum Progress {
         start: usize,
         /// Nothing is written of an image that will not be installed whatever its contents.
         is_written: bool,
+        /// The octets of the ELF that are missing still.
+        missing: usize,
+        written: Result<(), PortError>,
     },
 }
 
@@ -73,13 +79,18 @@ pub(super) fn receive<P: Platform>(
     let (reading, buffer) = room.split_at_mut_checked(READING).ok_or(Error::Internal)?;
     let mut ciphertext = Ciphertext::new(text, reading)?;
     let mut take = |piece: &[u8]| receiver.take::<P>(piece);
-    let length = decrypt(&mut ciphertext, lock, aad, buffer, &mut take).map_err(refusal)?;
-    let Progress::Elf { hashing, signer, start, .. } = receiver.state else { return Err(REFUSED) };
+    let lengths = decrypt(&mut ciphertext, lock, aad, buffer, &mut take).map_err(refusal)?;
+    let Progress::Elf { hashing, signer, start, written, .. } = receiver.state else {
+        return Err(REFUSED);
+    };
     let image = hashing.finish().map_err(|_| REFUSED)?;
     let size = usize::try_from(image.size()).map_err(|_| Error::Internal)?;
-    let mut pages = ElfPages::new(&mut ciphertext, lock, length, start, size, buffer);
+    if lengths.plaintext != start.saturating_add(size) {
+        return Err(REFUSED);
+    }
+    let mut pages = ElfPages::new(&mut ciphertext, lock, lengths.ciphertext, start, size, buffer);
     let application = image.application(&mut pages, P::Store::ELF64).map_err(refusal)?;
-    Ok(Received { application: application.ok_or(REFUSED)?, signer })
+    Ok(Received { application: application.ok_or(REFUSED)?, signer, written })
 }
 
 impl<S: Store> Receiver<'_, '_, '_, S> {
@@ -93,26 +104,31 @@ impl<S: Store> Receiver<'_, '_, '_, S> {
                 piece.get(start..).unwrap_or_default()
             }
         };
-        let Progress::Elf { hashing, is_written, .. } = &mut self.state else {
+        let Progress::Elf { hashing, missing, is_written, written, .. } = &mut self.state else {
             return Err(Error::Internal);
         };
+        // What follows the ELF, padding or too much, is judged by its length.
+        let elf = elf.get(..elf.len().min(*missing)).unwrap_or_default();
+        *missing = missing.saturating_sub(elf.len());
         hashing.push(elf);
-        // What is too much is found by its hash; the store would take it for a failure of its own.
-        if *is_written && !hashing.is_too_long() {
-            self.staging.write(elf)?;
+        if *is_written && written.is_ok() {
+            *written = self.staging.write(elf);
         }
         Ok(())
     }
 
     fn begin(&mut self, header: SignedHeader, signer: [u8; 32], start: usize) -> Result<(), Error> {
         let (uuid, version) = (*header.uuid(), header.version());
-        let is_written = header.elf_size() > 0 && (self.admission.may_be)(&uuid, version);
+        let missing = header.elf_size();
+        let is_written = missing > 0 && (self.admission.may_be)(&uuid, version);
+        let mut written = Ok(());
         if is_written {
-            let size = header.elf_size().try_into().map_err(|_| Error::Internal)?;
+            let size = missing.try_into().map_err(|_| Error::Internal)?;
             let properties = Properties { size, version, owner: self.admission.owner };
-            self.staging.begin_image(uuid, &properties)?;
+            written = self.staging.begin_image(uuid, &properties);
         }
-        self.state = Progress::Elf { hashing: header.hash(), signer, start, is_written };
+        let hashing = header.hash();
+        self.state = Progress::Elf { hashing, signer, start, is_written, missing, written };
         Ok(())
     }
 

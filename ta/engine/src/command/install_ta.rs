@@ -112,7 +112,7 @@ fn run<P: Platform>(
         return Err(REFUSED);
     }
 
-    let has_image = image.is_some();
+    let written = image.as_ref().map(|image| image.written);
     let entry =
         enter(target, image, &certificates, state).map_err(|error| match (algorithm, error) {
             (DataAlgorithm::AesCbc, Error::Refused(_)) => REFUSED,
@@ -122,7 +122,8 @@ fn run<P: Platform>(
     let new = entry.into_installation(state, personalization.is_some())?;
     let uuid = new.get().ta.uuid;
 
-    if has_image {
+    if let Some(written) = written {
+        written?;
         staging.seal_image()?;
     }
     if let Some(record) = record {
@@ -281,7 +282,9 @@ fn enter(
     certificates: &SpCertificates<'_>,
     state: &State,
 ) -> Result<Authorized<Ta>, Error> {
-    let Some(Received { application, signer }) = image else { return target.as_installed(state) };
+    let Some(Received { application, signer, .. }) = image else {
+        return target.as_installed(state);
+    };
     // The certificate may be another one for the same key. One that is not kept any more is
     // nobody's, and so is its key.
     let certificate = certificates.signer(&signer).ok_or(Error::Internal)?;

@@ -82,24 +82,25 @@ impl DataStream {
         }
     }
 
-    /// Decrypts the end in place; how many octets of plaintext that is.
+    /// Decrypts the end in place: how many octets that are, padding among them, and how many of them are
+    /// plaintext. So the caller can treat them alike, whatever the verdict.
     ///
-    /// # Errors
-    /// [`Error::Crypto`], whatever is wrong.
-    pub fn finish(mut self, rest: &mut [u8]) -> Result<usize, Error> {
+    /// The verdict is [`Error::Crypto`], whatever is wrong.
+    pub fn finish(mut self, rest: &mut [u8]) -> (usize, Result<usize, Error>) {
         match &mut self.0 {
             Cipher::Cbc(_) => {
-                if rest.len() != BLOCK {
-                    return Err(Error::Crypto);
+                if rest.len() != BLOCK || self.push(rest).is_err() {
+                    return (0, Err(Error::Crypto));
                 }
-                self.push(rest)?;
-                unpadded_length(rest).ok_or(Error::Crypto)
+                (BLOCK, unpadded_length(rest).ok_or(Error::Crypto))
             }
             Cipher::Gcm(gcm) => {
-                let (ciphertext, tag) = rest.split_last_chunk_mut::<TAG>().ok_or(Error::Crypto)?;
-                gcm.push(ciphertext)?;
-                gcm.check(tag)?;
-                Ok(ciphertext.len())
+                let Some((ciphertext, tag)) = rest.split_last_chunk_mut::<TAG>() else {
+                    return (0, Err(Error::Crypto));
+                };
+                let length = ciphertext.len();
+                let verdict = gcm.push(ciphertext).and_then(|()| gcm.check(tag));
+                (length, verdict.map(|()| length))
             }
         }
     }

@@ -2,12 +2,14 @@
 
 use otrp_check::fixture;
 use otrp_engine::Trust;
+use otrp_engine::platform::{PortError, Source};
 use otrp_keys::certificate::Identity as Signer;
 use otrp_keys::image;
 use otrp_tam::Identity;
 use otrp_tam::request::{Application, Builder, Command, Target};
 
 use crate::bench::{Device, der, pki, signed, uuid};
+use crate::home::{FREE_UUID, application, from_tam, home};
 use crate::tams::under;
 
 const INVALID: &str = "ERR_TA_INVALID";
@@ -139,4 +141,88 @@ fn an_application_may_need_what_the_image_reserves() {
     let image = needing(uuid(0x17), 1, &[&text(OTHER_LIBRARY)]);
     let refused = attempt(&mut device, tam, Command::InstallTa(of("one", "third", &image)));
     assert_eq!(refused.unwrap_err(), INVALID);
+}
+
+/// A library with so many symbols, whose names are in another order than they are, as linkers leave them.
+fn with_symbols(uuid: [u8; 16], count: usize) -> Vec<u8> {
+    let mut strings = format!("\0{}\0", otrp_keys::Uuid(uuid)).into_bytes();
+    let mut places: Vec<usize> = Vec::new();
+    for number in 0..count {
+        places.push(strings.len());
+        strings.extend(format!("a_function_with_a_long_name_{number}\0").bytes());
+    }
+    // A step that has no divisor in common with the number goes through all of them.
+    let mut symbols = vec![0; 24];
+    for number in 0..count {
+        symbols.extend(u32::try_from(places[number * 7919 % count]).unwrap().to_le_bytes());
+        symbols.extend([0x12, 0, 1, 0]);
+        symbols.extend([0; 16]);
+    }
+    let (dynamic_at, words) = (64 + 2 * 56, |words: &[u64]| -> Vec<u8> {
+        words.iter().flat_map(|word| word.to_le_bytes()).collect()
+    });
+    let strings_at = dynamic_at + 3 * 16;
+    let symbols_at = (strings_at + strings.len()).next_multiple_of(8);
+    let sections_at = symbols_at + symbols.len();
+    let length = sections_at + 3 * 64;
+
+    let [dynamic_at, strings_at, symbols_at, sections_at, length] =
+        [dynamic_at, strings_at, symbols_at, sections_at, length]
+            .map(|at| u64::try_from(at).unwrap());
+    let (strings_length, symbols_length) = (strings.len() as u64, symbols.len() as u64);
+    let mut elf = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x03\0\xb7\0\x01\0\0\0".to_vec();
+    elf.extend(words(&[0, 64, sections_at]));
+    elf.extend([0, 0, 0, 0, 64, 0, 56, 0, 2, 0, 64, 0, 3, 0, 2, 0]);
+    elf.extend(words(&[1 | 4 << 32, 0, 0, 0, length, length, 0x1000]));
+    elf.extend(words(&[2 | 4 << 32, dynamic_at, dynamic_at, 0, 48, 48, 8]));
+    // DT_STRTAB, DT_SONAME, DT_NULL.
+    elf.extend(words(&[5, strings_at, 14, 1, 0, 0]));
+    elf.extend(&strings);
+    elf.resize(usize::try_from(symbols_at).unwrap(), 0);
+    elf.extend(&symbols);
+    elf.extend([0; 64]);
+    // SHT_DYNSYM with its strings in section 2, SHT_STRTAB.
+    elf.extend(words(&[11 << 32, 2, symbols_at, symbols_at, symbols_length, 2, 8, 24]));
+    elf.extend(words(&[3 << 32, 2, strings_at, strings_at, strings_length, 0, 1, 0]));
+    elf
+}
+
+#[test]
+fn a_library_may_have_many_symbols_in_any_order() {
+    let elf = with_symbols(FREE_UUID, 6000);
+    assert!(elf.len() > 300_000);
+    otrp_check::image::check(FREE_UUID, &elf).unwrap();
+    let uuid = otrp_keys::Uuid(FREE_UUID);
+    let image = otrp_keys::image::sign(&pki().sp_ec.key, None, uuid, 1, &elf).unwrap().leak();
+    let message = from_tam(Command::InstallTa(application("new", image))).build().unwrap().message;
+    // Once with an escape, outside the signature, after which no octet is where it was.
+    let at = message.windows(11).position(|text| text == b"\"payload\":\"").unwrap() + 11;
+    let escape = format!("\\u{:04x}", message[at]);
+    let escaped = [&message[..at], escape.as_bytes(), &message[at + 1..]].concat();
+    for message in [message, escaped] {
+        let mut device = Device::from(&home().snapshot);
+        let mut source = Counting { message: &message, octets: 0 };
+        device.process_from(&mut source).unwrap();
+        assert!(device.world.images()[&FREE_UUID].bytes() == elf);
+        let readings = source.octets.div_ceil(message.len());
+        assert!(readings <= 50, "the message was read {readings} times");
+    }
+}
+
+/// A message, and how many octets of it were read.
+struct Counting<'m> {
+    message: &'m [u8],
+    octets: usize,
+}
+
+impl Source for Counting<'_> {
+    fn length(&self) -> usize {
+        self.message.len()
+    }
+
+    fn read(&mut self, at: usize, buffer: &mut [u8]) -> Result<(), PortError> {
+        self.octets += buffer.len();
+        let mut message = self.message;
+        message.read(at, buffer)
+    }
 }

@@ -427,6 +427,27 @@ fn padding_shows_in_no_refusal() {
     };
     only(guess(&mut device, with_image), TA_INVALID);
 
+    // The same behind a header that the provider signed: the image is decrypted and written up to there.
+    // 160 octets have the header; storage that is full fails then.
+    let behind_header = |number| {
+        let mut parts = image.clone();
+        let text = [&text[..160], &recorded.ciphertext(16, number)].concat();
+        parts["ciphernewtadata"] = base64(&text).into();
+        let request = from_tam(newer.clone()).ta_encryption(TaEncryption::AesCbc);
+        request.edit_tbs(move |tbs| tbs["encrypted_ta"] = parts)
+    };
+    let seen = guess(&mut device, behind_header);
+    assert!(seen.iter().any(|(_, operations)| operations.contains(&"store.write")), "{seen:?}");
+    only(seen, TA_INVALID);
+    let codes: BTreeSet<_> = (0..=255)
+        .map(|number| {
+            device.world.faults.fill(0);
+            device.fail(&pki().tam, behind_header(number))
+        })
+        .collect();
+    device.world.faults.clear();
+    assert_eq!(codes, BTreeSet::from([TA_INVALID.to_owned()]));
+
     // One certificate more than a domain takes.
     let certificates: Vec<Vec<u8>> = (0..SP_CERTIFICATE_LIMIT)
         .map(|_| {

@@ -56,7 +56,7 @@ fn decrypt(
     for piece in front.chunks_mut(blocks * BLOCK) {
         stream.push(piece)?;
     }
-    let length = whole + stream.finish(rest)?;
+    let length = whole + stream.finish(rest).1?;
     text.truncate(length);
     Ok(text)
 }
