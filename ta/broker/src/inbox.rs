@@ -35,7 +35,7 @@ impl Source for Message<'_, '_> {
         self.0.buffer_len()
     }
 
-    fn read(&mut self, at: usize, buffer: &mut [u8]) -> core::result::Result<(), PortError> {
+    fn read(&mut self, at: usize, buffer: &mut [u8]) -> Result<(), PortError> {
         match self.0.read_at(at, buffer) {
             Ok(length) if length == buffer.len() => Ok(()),
             _ => Err(PortError::Failed),
