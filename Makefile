@@ -8,7 +8,7 @@ CARGO := $(SCRIPTS)/build/cargo.sh
 # A program built by $(SCRIPTS)/build/host.sh
 PROGRAM = .cache/target/debug/$(1)
 # libteec and the TA dev kit are needed to compile these; the others are the default members.
-DEVICE_CRATES := otrp-ta otrp-personal otrp-port-tests otrp-signer-ta otrp-agent otrp-lab otrp-signer-client
+DEVICE_CRATES := otrp-ta otrp-runtime otrp-personal otrp-port-tests otrp-signer-ta otrp-agent otrp-lab otrp-signer-client
 ARM64 := --target aarch64-unknown-linux-gnu
 
 .DEFAULT_GOAL := help

@@ -414,8 +414,8 @@ mod tests {
             (r#"["long","a"]"#, r#"["long","a"]"#, None),
             (r#"{"long":["a"]}"#, r#"{"long":["a"]}"#, None),
             (
-                r#"{"lon":"a","longe":"b","xlong":"c"}"#,
-                r#"{"lon":"a","longe":"b","xlong":"c"}"#,
+                r#"{"lon":"a","longs":"b","xlong":"c"}"#,
+                r#"{"lon":"a","longs":"b","xlong":"c"}"#,
                 None,
             ),
             (r#"{"long":"a","long":"b"}"#, r#"{"long":"","long":""#, None),
