@@ -14,7 +14,11 @@ use otrp_tam::configured::Configured;
 fn configurations_with_mistakes_are_refused_in_a_sentence() {
     let server = Server::start(DOMAIN);
     let path = server.path("desired.toml");
-    std::fs::write(server.path("long.ta"), server.pki.image(0x72, 1, &vec![7; 2 << 20])).unwrap();
+    std::fs::write(
+        server.path("long.ta"),
+        server.pki.image(0x72, 1, &vec![7; otrp_check::image::ELF_LIMIT]),
+    )
+    .unwrap();
     let mut foreign = server.pki.image(0x72, 1, b"");
     foreign[20 + 32 + 64 + 20 + 18] = 62;
     std::fs::write(server.path("x86.ta"), foreign).unwrap();
