@@ -42,6 +42,7 @@ test-host: setup
 	else \
 		$(CARGO) test --quiet --locked --no-fail-fast --workspace $(DEVICE_CRATES:%=--exclude %); \
 	fi
+	@$(CARGO) test --quiet --locked --no-fail-fast -p otrp-agent --no-default-features
 	@$(SCRIPTS)/check/storage.sh
 
 # Two at a time: an emulated device keeps little more than one CPU busy.

@@ -200,9 +200,10 @@ fn one_message_is_processed_from_input_to_output() {
     assert_eq!(output.trim_end().as_bytes(), refusal);
 
     // A message over the TEE's limit is for the TEE to refuse; one without end is not read on.
-    let (result, _) = process(&vec![b' '; 8 * 1024 * 1024], Err(TeeError::TooLong));
+    let longest = 2 * otrp_wire::limits::MESSAGE_LIMIT;
+    let (result, _) = process(&vec![b' '; longest], Err(TeeError::TooLong));
     assert_eq!(result.unwrap_err(), "the message is longer than the TEE accepts");
-    let (result, output) = process(&vec![b' '; 8 * 1024 * 1024 + 1], Ok(b"{}"));
+    let (result, output) = process(&vec![b' '; longest + 1], Ok(b"{}"));
     assert!(result.unwrap_err().contains("standard input is longer than"));
     assert_eq!(output, "");
 }
