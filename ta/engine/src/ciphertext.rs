@@ -120,10 +120,15 @@ impl<'t, 'm> Ciphertext<'t, 'm> {
         })
     }
 
+    /// Whether there are escapes in the text, so that to go back means to read it from its start.
+    pub const fn has_escapes(&self) -> bool {
+        self.text.payload.has_escapes || self.text.image.has_escapes
+    }
+
     /// Goes to the octet `at` of the ciphertext or to one before it; which one that is.
     pub fn seek(&mut self, at: usize) -> usize {
         let (payload, image) = (self.text.payload, self.text.image);
-        let has_escapes = payload.has_escapes || image.has_escapes;
+        let has_escapes = self.has_escapes();
         if has_escapes && at >= self.position && !self.ended {
             return self.position;
         }

@@ -1,4 +1,4 @@
-//! The first reading of a message: what is short of it comes to memory, what is long is looked through.
+//! The first reading of a message: its short parts come to memory, its long string passes through.
 //!
 //! ```text
 //! {"InstallTARequest": {"payload": "...", "protected": ..., "header": ..., "signature": ...}}
@@ -59,7 +59,7 @@ pub(crate) struct Intake<'m, 'o> {
 
 /// The payload of a message.
 #[derive(Debug)]
-pub struct Payload<'m> {
+pub(crate) struct Payload<'m> {
     /// The skeleton of what is signed; `None` if the payload is not base64url.
     pub skeleton: Option<&'m mut [u8]>,
     /// The encrypted image, if there is one.

@@ -46,6 +46,7 @@
 //! ```text
 //!  secret <- platform <- crypto <- jose, image
 //!                               <- trust <- pki <- chain, device, revocation
+//!  platform <- windows <- intake <- ciphertext <- plaintext -> jose, elf <- image
 //!                                                    ^
 //!  registry                  state <- policy <- change <- Registry
 //!                                                    ^
@@ -60,7 +61,7 @@
 extern crate std;
 
 mod chain;
-pub mod ciphertext;
+mod ciphertext;
 mod command;
 pub mod crypto;
 pub mod device;
@@ -74,7 +75,7 @@ pub mod intake;
 pub mod jose;
 pub mod personalization;
 pub mod pki;
-pub(crate) mod plaintext;
+mod plaintext;
 pub mod platform;
 pub mod registry;
 mod reply;

@@ -210,7 +210,7 @@ impl<'p, 't, 'm> ElfPages<'p, 't, 'm> {
         let (mut at, mut read) = self.read;
         if first < at || first >= at.saturating_add(read) {
             at = self.ciphertext.seek(first);
-            if at == 0 && first > 0 {
+            if at == 0 && self.ciphertext.has_escapes() {
                 self.restarts = self.restarts.checked_sub(1).ok_or(Unreadable::Undecipherable)?;
             }
             read = self.ciphertext.next(reading)?;

@@ -419,7 +419,7 @@ impl<'m> Request<'m> {
 }
 
 /// What [`Opened::encrypted_ta`] gives.
-pub struct EncryptedParts<'o, 'm> {
+pub(crate) struct EncryptedParts<'o, 'm> {
     /// The members.
     pub parts: &'o EncryptedTa,
     /// What they stand in.
@@ -478,7 +478,7 @@ impl<'m> Opened<'m> {
     ///
     /// # Errors
     /// `ERR_REQUEST_INVALID` if the request carries none.
-    pub fn encrypted_ta(&mut self) -> Result<EncryptedParts<'_, 'm>, Error> {
+    pub(crate) fn encrypted_ta(&mut self) -> Result<EncryptedParts<'_, 'm>, Error> {
         let parts = self.encrypted_ta.as_ref().ok_or(INVALID)?;
         Ok(EncryptedParts { parts, payload: self.payload, image: self.image.as_mut() })
     }

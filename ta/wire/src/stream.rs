@@ -56,8 +56,8 @@ enum State {
 }
 
 impl<'s> Splitter<'s> {
-    /// A splitter at the start of a text, for one of the members `names` and with an eye on the member
-    /// `note`. The skeleton is at most as long as its memory.
+    /// A splitter at the start of a text. The long string is the value of a member in `names`; the value of
+    /// the member `note` is noted. The skeleton is at most as long as its memory.
     #[must_use]
     pub const fn new(
         names: &'static [&'static str],
@@ -210,12 +210,6 @@ impl<'s> Splitter<'s> {
         }
     }
 
-    /// The long string, as far as it was read.
-    #[must_use]
-    pub const fn long(&self) -> Option<LongString> {
-        self.long
-    }
-
     /// The last value so far of the member that is to be noted, as it is in the skeleton, and its place
     /// there.
     #[must_use]
@@ -326,7 +320,7 @@ pub enum Step {
     Taken(usize),
     /// The string ends with the next one, a quote.
     Ended,
-    /// The next one has no business in a base64 text.
+    /// The next one cannot occur in a base64 text.
     Invalid,
 }
 
@@ -362,12 +356,6 @@ impl Unescape {
                 Step::Taken(length)
             }
         }
-    }
-
-    /// Whether an escape was read.
-    #[must_use]
-    pub const fn has_escapes(&self) -> bool {
-        self.found
     }
 }
 

@@ -22,8 +22,8 @@ pub(super) struct Received {
     pub application: Application,
     /// SHA-256 of the certificate that it is signed by.
     pub signer: [u8; 32],
-    /// Whether all of it was written. It is judged last: a failure of storage must not show whether there
-    /// is something else.
+    /// Whether all of it was written. It is judged last: a failure of storage must not distinguish a good
+    /// image from a bad one.
     pub written: Result<(), PortError>,
 }
 
